@@ -1,0 +1,265 @@
+"""The command line: every command is one call into the library.
+
+Exit status: 0 fine, 1 a finding (a stale file, a check that failed), 2 the input is at fault. Heavy imports wait for
+the command that needs them, so that help is instant and generating never loads torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from derive import __version__
+from derive.errors import DeriveError
+
+if TYPE_CHECKING:
+    from derive.systems import Spec
+
+FINDING, USAGE = 1, 2
+FORMATS = ("text", "latex", "html", "pdf")
+FOLDER = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class Commands(click.Group):
+    """A group of commands in the order they are defined in, whose own errors are one message and exit status 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of definition."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; what the library refuses is said without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except DeriveError as error:
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+            ctx.exit(USAGE)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="derive %(version)s")
+def main() -> None:
+    """From an equation to a verified PyTorch module.
+
+    A SPEC is an id of the catalogue (`derive list`) or a file of your own: path/to/spec.py, or path/to/spec.py:NAME
+    where it holds several.
+    """
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: id, kind, class, family, title, source.")
+def list_(as_json: bool) -> None:
+    """List the systems of the catalogue."""
+    from derive import catalog_entries
+
+    entries = catalog_entries()
+    if as_json:
+        fields = {"id": "id", "kind": "kind", "class": "class_name", "family": "family", "title": "title"}
+        fields["source"] = "source"
+        click.echo(_json([{key: getattr(entry, name) for key, name in fields.items()} for entry in entries]))
+        return
+    for line in _columns([(entry.id, entry.class_name, entry.family, entry.title) for entry in entries]):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("spec")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to write.")
+@click.option("--section", metavar="S", help="Only the section of that title.")
+@click.option("-o", "--output", type=FILE, help="File to write [default: the terminal; for pdf <id>.pdf].")
+def show(spec: str, form: str, section: str | None, output: Path | None) -> None:
+    """Show the derivation of SPEC."""
+    from derive import explain, load
+    from derive.rendering import only_section
+
+    derivation = explain(load(spec))
+    if section is not None:
+        derivation = only_section(derivation, section)
+    if form == "pdf":
+        from codegen.documents import write_pdf
+
+        click.echo(write_pdf(derivation, output or Path(f"{derivation.id}.pdf")))
+        return
+    text = _renderer(form)(derivation)
+    if output is None:
+        click.echo(text)
+        return
+    from derive.files import write_whole
+
+    click.echo(write_whole(output, text))
+
+
+@main.command()
+@click.argument("specs", nargs=-1, metavar="SPEC...")
+@click.option("--all", "everything", is_flag=True, help="The whole catalogue.")
+@click.option("--scheme", metavar="NAME|FILE", help="Discretize with another scheme: its id, or a file that holds one.")
+@click.option("-o", "--output", type=FOLDER, help="Folder [default: generated/ in a checkout, else this folder].")
+def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, output: Path | None) -> None:
+    """Emit the PyTorch module of each SPEC; print paths."""
+    loaded = _load_all(specs, everything)
+    from codegen import generate as emit_to
+    from derive.loading import check_target, load_scheme
+
+    chosen = None if scheme is None else load_scheme(scheme)
+    for reference, spec in loaded:
+        check_target(reference, _folder(reference, output) / f"{spec.id}.py")
+    with _progress("generating", loaded) as items:
+        for reference, spec in items:
+            for path in emit_to(spec, _folder(reference, output), scheme=chosen):
+                click.echo(path)
+
+
+@main.command()
+@click.argument("specs", nargs=-1, metavar="[SPEC]...")
+@click.option("-o", "--output", type=FOLDER, help="Folder of the emitted files [default: as for generate].")
+def check(specs: tuple[str, ...], output: Path | None) -> None:
+    """Compare emitted files with what would be emitted now.
+
+    Exit status 1 and the difference where a file is stale. Without SPEC the whole catalogue is compared.
+    """
+    loaded = _load_all(specs, not specs)
+    from codegen.freshness import compare
+
+    stale = False
+    with _progress("comparing", loaded) as items:
+        for reference, spec in items:
+            result = compare(spec, _folder(reference, output))
+            stale = stale or not result.fresh
+            for line in result.report().splitlines():
+                click.secho(line, fg={"+": "green", "-": "red"}.get(line[:1]))
+    sys.exit(FINDING if stale else 0)
+
+
+@main.command()
+@click.argument("specs", nargs=-1, metavar="SPEC...")
+@click.option("--all", "everything", is_flag=True, help="The whole catalogue.")
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to run.")
+def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str) -> None:
+    """Prove the emitted module of each SPEC by numbers.
+
+    One row per check: expected, measured, tolerance, verdict. Exit status 1 where one fails.
+    """
+    from dataclasses import asdict
+
+    loaded = _load_all(specs, everything)
+    from codegen import verify as rows_of
+    from codegen.verification.report import table
+
+    rows = []
+    with _progress("verifying", loaded) as items:
+        for _, spec in items:
+            rows += rows_of(spec, device=device)
+    click.echo(_json([asdict(row) for row in rows]) if as_json else _coloured(table(rows)))
+    sys.exit(0 if all(row.passed for row in rows) else FINDING)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def new(path: Path) -> None:
+    """Write a commented spec to start from."""
+    from derive.new_spec import write_new_spec
+
+    click.echo(write_new_spec(path))
+
+
+def _renderer(form: str) -> Callable[[Any], str]:
+    from derive.rendering import to_latex, to_text
+
+    if form == "html":
+        from codegen.documents import to_html
+
+        return to_html
+    return to_latex if form == "latex" else to_text
+
+
+def _load_all(specs: Sequence[str], everything: bool) -> list[tuple[str, Spec]]:
+    """(reference, spec) of all that is asked for; nothing is begun before all of it is known to exist."""
+    from derive import load
+    from derive.catalog import REGISTER
+
+    if everything == bool(specs):
+        raise click.UsageError("give one or more SPECs, or --all")
+    references = [listing.id for listing in REGISTER if listing.kind == "module"] if everything else specs
+    return [(reference, load(reference)) for reference in references]
+
+
+def _folder(reference: str, output: Path | None) -> Path:
+    """Where the emitted file of a spec belongs."""
+    from derive.loading import names_a_file
+
+    if output is not None:
+        return output
+    root = None if names_a_file(reference) else _checkout(Path.cwd())
+    return Path() if root is None else _shortest(root / "generated")
+
+
+def _checkout(folder: Path) -> Path | None:
+    """The root of this project at or above a folder."""
+    import tomllib
+
+    for root in (folder, *folder.parents):
+        try:
+            project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        except (OSError, ValueError):
+            continue
+        if project.get("name") == "derive" and (root / "derive" / "catalog").is_dir():
+            return root
+    return None
+
+
+def _shortest(path: Path) -> Path:
+    """The path as seen from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    lines = list(rows)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _coloured(text: str) -> str:
+    """The verdicts of a table in colour, where the terminal has any."""
+    return text.replace("passed", click.style("passed", fg="green")).replace(
+        "FAILED", click.style("FAILED", fg="red", bold=True)
+    )
+
+
+@contextmanager
+def _progress(what: str, loaded: list[tuple[str, Spec]]) -> Iterator[Iterator[tuple[str, Spec]]]:
+    """The items one by one, with a bar on the terminal where there are several or they take long."""
+    if not sys.stderr.isatty() or (len(loaded) < 2 and what != "verifying"):
+        yield iter(loaded)
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=len(loaded))
+
+        def items() -> Iterator[tuple[str, Spec]]:
+            for reference, spec in loaded:
+                progress.update(task, description=f"{what} {spec.id}")
+                yield reference, spec
+                progress.advance(task)
+
+        yield items()
+
+
+if __name__ == "__main__":
+    main()

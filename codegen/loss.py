@@ -1,0 +1,79 @@
+"""The loss of a spec and its derived cotangent as emitted functions."""
+
+from __future__ import annotations
+
+from sympy import Integer
+
+from codegen.printer import TorchPrinter
+from codegen.step_rules import Function
+from derive.derivation import Derivation
+from derive.operators import matvec
+from derive.reverse_sweep import reverse_sweep
+from derive.symbols import Role, by_name
+from derive.systems import Loss
+
+ONE_HOT = (
+    "if not target.is_floating_point():",
+    "    target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)",
+)
+
+
+def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function, ...]:
+    """`loss(output, target)` and `loss_cotangent(output, target)`; with a read-out both take its parameters as well."""
+    if loss is None:
+        return ()
+    program = loss.program()
+    adjoint = reverse_sweep(program, (loss.output,))
+    printer = TorchPrinter()
+    value = program.outputs[0]
+    seed = adjoint.seeds[value]
+    forward = [*_head(loss)]
+    backward = [*_head(loss)]
+    for line in program.assignments:
+        number = derivation.number_of(f"loss.{line.target.name}")
+        forward.append(f"{line.target.name} = {printer(line.value)}  # ({number})")
+    forward.append(f"return {value.name}.sum()")
+    bar = adjoint.cotangents[loss.output]
+    for line in adjoint.program.needed_for((bar,)).assignments:
+        number = derivation.number_of(f"loss.{line.target.name}")
+        backward.append(f"{line.target.name} = {printer(line.value.xreplace({seed: Integer(1)}))}  # ({number})")
+    backward.append(_through_readout(loss, bar.name))
+    parameters = _parameters(loss)
+    about = f"{loss.title}, summed over the batch" if loss.title else "The loss, summed over the batch"
+    return (
+        Function("loss", parameters, "Tensor", f"{about}; output and target (..., {_size(loss)}).", tuple(forward)),
+        Function("loss_cotangent", parameters, "Tensor", "Derived cotangent of the loss on `output`.", tuple(backward)),
+    )
+
+
+def _size(loss: Loss) -> str:
+    return str(loss.output.shape[0]) if loss.output.shape else "1"
+
+
+def _readout_parameters(loss: Loss) -> list[str]:
+    if loss.readout is None:
+        return []
+    return [q.name for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.PARAMETER]
+
+
+def _parameters(loss: Loss) -> str:
+    extra = "".join(f", {name}: Tensor | None = None" for name in _readout_parameters(loss))
+    return f"output: Tensor, target: Tensor{extra}"
+
+
+def _head(loss: Loss) -> list[str]:
+    lines = []
+    names = _readout_parameters(loss)
+    if loss.readout is not None:
+        states = [q for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.STATE]
+        text = TorchPrinter()(loss.readout.xreplace(dict.fromkeys(states, loss.output)))
+        given = " and ".join(f"{name} is not None" for name in names)
+        lines += [f"if {given}:", f"    output = {text}"]
+    return [*lines, *ONE_HOT] if loss.classes else lines
+
+
+def _through_readout(loss: Loss, bar: str) -> str:
+    if loss.readout is None:
+        return f"return {bar}"
+    matrix = next(node.args[0] for node in loss.readout.atoms(matvec))
+    return f"return {bar} if {matrix.name} is None else {bar} @ {matrix.name}"

@@ -1,0 +1,154 @@
+"""Expressions -> torch source text, table-driven; what is not in a table is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy
+from sympy import Expr, Mul, Pow, fraction
+
+from derive import functions, operators
+from derive.errors import UnsupportedError
+from derive.networks import Call, Pullback
+from derive.symbols import Quantity
+
+FUNCTIONS: Mapping[type, str] = {
+    functions.sigmoid: "torch.sigmoid({})",
+    functions.tanh: "torch.tanh({})",
+    functions.relu: "torch.relu({})",
+    functions.step: "({0} > 0).to({0}.dtype)",
+    functions.softplus: "torch.nn.functional.softplus({})",
+    functions.logsigmoid: "torch.nn.functional.logsigmoid({})",
+    functions.elu: "torch.nn.functional.elu({})",
+    sympy.exp: "torch.exp({})",
+    sympy.log: "torch.log({})",
+    sympy.sin: "torch.sin({})",
+    sympy.cos: "torch.cos({})",
+    sympy.Abs: "torch.abs({})",
+    sympy.sign: "torch.sign({})",
+}
+
+# Batch axes lead; reductions keep a last axis of size 1, so that what was summed still broadcasts against vectors.
+OPERATORS: Mapping[type, str] = {
+    operators.outer: "{0}.unsqueeze(-1) * {1}.unsqueeze(-2)",
+    operators.total: "{}.sum(-1, keepdim=True)",
+    operators.dot: "({0} * {1}).sum(-1, keepdim=True)",
+    operators.fill: "{0} + torch.zeros_like({1})",
+    operators.softmax: "torch.softmax({}, -1)",
+    operators.logsumexp: "torch.logsumexp({}, -1, keepdim=True)",
+    operators.concat: "torch.cat(({0}, {1}), -1)",
+    operators.head: "{0}[..., : {1}.shape[-1]]",
+    operators.tail: "{0}[..., {1}.shape[-1] :]",
+    operators.transpose: "{}.mT",
+    operators.linear_solve: "torch.linalg.solve({0}, {1}.unsqueeze(-1)).squeeze(-1)",
+    operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
+}
+
+SUM, PRODUCT, POWER, ATOM = range(4)
+
+
+class TorchPrinter:
+    """Prints one expression.
+
+    Args:
+        networks: how a network call is written, given the node and its printed arguments; none where calls may not occur.
+    """
+
+    def __init__(self, networks: Callable[[Call | Pullback, list[str]], str] | None = None) -> None:
+        self.networks = networks
+
+    def __call__(self, expression: Expr) -> str:
+        """Source text.
+
+        Raises:
+            UnsupportedError: a node that no table knows.
+        """
+        return self._print(expression)[0]
+
+    def _print(self, node: Expr) -> tuple[str, int]:
+        """Text and how tightly it binds."""
+        if isinstance(node, Quantity):
+            return node.name, ATOM
+        if isinstance(node, Call | Pullback):
+            return self._network(node), ATOM
+        if node.is_Number or (node.is_number and not node.args):
+            return self._number(node)
+        if node.is_number and not node.is_Rational:
+            return self._number(sympy.Float(node, 30))
+        if isinstance(node, sympy.Add):
+            return self._sum(node), SUM
+        if isinstance(node, Mul):
+            return self._product(node)
+        if isinstance(node, Pow):
+            return self._power(node)
+        return self._function(node)
+
+    def _wrapped(self, node: Expr, tightness: int) -> str:
+        text, found = self._print(node)
+        return text if found >= tightness else f"({text})"
+
+    def _number(self, node: Expr) -> tuple[str, int]:
+        if node.is_Integer:
+            return str(node), ATOM if node >= 0 else SUM
+        if node.is_Rational:
+            return f"{node.p} / {node.q}", PRODUCT if node > 0 else SUM
+        text = repr(float(node))
+        return text, SUM if text.startswith("-") else ATOM
+
+    def _sum(self, node: Expr) -> str:
+        terms = sorted(node.args, key=lambda term: bool(term.could_extract_minus_sign()))
+        text = self._wrapped(terms[0], SUM)
+        for term in terms[1:]:
+            negative = term.could_extract_minus_sign()
+            text += f" - {self._wrapped(-term, PRODUCT)}" if negative else f" + {self._wrapped(term, PRODUCT)}"
+        return text
+
+    def _product(self, node: Expr) -> tuple[str, int]:
+        if node.could_extract_minus_sign():
+            return f"-{self._wrapped(-node, PRODUCT)}", SUM
+        numerator, denominator = fraction(node)
+        factors = [factor for factor in Mul.make_args(numerator) if factor != 1]
+        text = " * ".join(self._wrapped(factor, PRODUCT) for factor in sorted(factors, key=_scalars_first)) or "1"
+        if denominator != 1:
+            text += f" / {self._wrapped(denominator, POWER)}"
+        return text, PRODUCT
+
+    def _power(self, node: Expr) -> tuple[str, int]:
+        base, exponent = node.args
+        if exponent.is_negative:
+            inner = base if exponent == -1 else Pow(base, -exponent, evaluate=False)
+            return f"1 / {self._wrapped(inner, POWER)}", PRODUCT
+        power = str(exponent) if exponent.is_Integer else repr(float(exponent)) if exponent.is_number else self._wrapped(exponent, ATOM)
+        return f"{self._wrapped(base, ATOM)}**{power}", POWER
+
+    def _function(self, node: Expr) -> tuple[str, int]:
+        if isinstance(node, operators.matvec):
+            return self._matvec(node), PRODUCT
+        form = FUNCTIONS.get(node.func) or OPERATORS.get(node.func)
+        if form is None:
+            raise UnsupportedError(
+                f"the torch printer does not know {node.func.__name__} in {node}; "
+                f"it knows {', '.join(sorted(known.__name__ for known in (*FUNCTIONS, *OPERATORS)))}"
+            )
+        tightness = SUM if form.endswith("({})") else ATOM
+        arguments = [self._wrapped(argument, tightness) for argument in node.args]
+        return form.format(*arguments), ATOM if form.endswith(")") and not form.startswith("(") else SUM
+
+    def _matvec(self, node: Expr) -> str:
+        matrix, vector = node.args
+        left = self._wrapped(vector, PRODUCT)
+        if isinstance(matrix, operators.transpose):
+            return f"{left} @ {self._wrapped(matrix.args[0], ATOM)}"
+        return f"{left} @ {self._wrapped(matrix, ATOM)}.mT"
+
+    def _network(self, node: Call | Pullback) -> str:
+        if self.networks is None or node.directions:
+            raise UnsupportedError(f"{node} has no torch form here")
+        return self.networks(node, [self(argument) for argument in node.point[:-1]])
+
+
+def _scalars_first(factor: Expr) -> tuple[int, str]:
+    shape = operators.shape_of(factor)
+    return (0 if factor.is_Number else 1 if shape == () else 2, str(factor))
+
+

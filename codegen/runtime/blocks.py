@@ -1,0 +1,296 @@
+"""Opaque blocks: call them once for real, call them again exactly as they were, and linearize them.
+
+A block is any `nn.Module` (or plain function) known only by its value and its pullback. What makes a second call equal
+to the first is remembered here: the random state where the block drew numbers, its buffers as they were before the
+call, and its train/eval mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Call = tuple[int, int]  # (step, which of the step's block calls)
+
+
+class ParameterSlot(NamedTuple):
+    """Where one parameter of a block lives, and its place in the flat tuple of all parameters."""
+
+    holder: dict[str, Any]
+    key: str
+    name: str
+    place: int
+
+
+class Block:
+    """One distinct block with its parameters and buffers as they are when the net is called."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self.arity = field_arity(function)
+        self.parameters: list[ParameterSlot] = []
+        self.buffers: list[tuple[str, dict[str, Any], str]] = []
+        self.modes: list[tuple[nn.Module, bool]] = []
+
+
+class Blocks:
+    """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
+
+    `parameters` holds every distinct parameter once, in the order in which the blocks are met.
+    """
+
+    def __init__(self, functions: Sequence[Callable[..., Tensor]]) -> None:
+        self.parameters: list[Tensor] = []
+        self.distinct: list[Block] = []
+        self.of_step: list[Block] = []
+        known: dict[int, Block] = {}
+        places: dict[int, int] = {}
+        for function in functions:
+            if id(function) not in known:
+                known[id(function)] = self._read(function, places)
+                self.distinct.append(known[id(function)])
+            self.of_step.append(known[id(function)])
+
+    def _read(self, function: Callable[..., Tensor], places: dict[int, int]) -> Block:
+        block = Block(function)
+        if not isinstance(function, nn.Module):
+            return block
+        self._read_module(function, "", block, places)
+        return block
+
+    def _read_module(self, module: nn.Module, prefix: str, block: Block, places: dict[int, int]) -> None:
+        if any(module is known for known, _ in block.modes):
+            return
+        block.modes.append((module, module.training))
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in places:
+                    places[id(parameter)] = len(self.parameters)
+                    self.parameters.append(parameter)
+                slot = ParameterSlot(module._parameters, key, prefix + key, places[id(parameter)])
+                block.parameters.append(slot)
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                block.buffers.append((prefix + key, module._buffers, key))
+        for key, child in module._modules.items():
+            if child is not None:
+                self._read_module(child, f"{prefix}{key}.", block, places)
+
+    @contextlib.contextmanager
+    def modes_as_called(self) -> Iterator[None]:
+        """Train/eval modes of every module as they were in the first call."""
+        changed = [(m, mode) for block in self.distinct for m, mode in block.modes if m.training is not mode]
+        for module, mode in changed:
+            module.training = mode
+        try:
+            yield
+        finally:
+            for module, mode in changed:
+                module.training = not mode
+
+
+class Snapshot(NamedTuple):
+    """What a second call of a block needs to be equal to the first."""
+
+    random: tuple[Tensor, ...] | None
+    buffers: dict[str, Tensor]
+
+
+class Evaluated(NamedTuple):
+    """A block value with the graph behind it: `points` are the leaves it was evaluated at."""
+
+    value: Tensor
+    points: tuple[Any, ...]
+    parameters: list[tuple[int, Tensor]]
+
+
+class Evaluation:
+    """Calls blocks with given parameter tensors: `live` for the first time, else as the snapshots remember it.
+
+    A replay may not touch the modules' own buffers or the random state of the program around it.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        parameters: Sequence[Tensor],
+        snapshots: dict[Call, Snapshot],
+        device: torch.device,
+        live: bool,
+    ) -> None:
+        self.blocks = blocks
+        self.parameters = parameters
+        self.snapshots = snapshots
+        self.device = device
+        self.live = live
+        self.random = random_state(device) if live else ()
+        self.last: tuple[Call, tuple[Any, ...]] = ((0, 0), ())
+        self.leaves: dict[int, Tensor] = {}
+        self.own: dict[int, bool] = {}
+
+    def for_replay(self) -> Evaluation:
+        """The same blocks and parameters, called again as remembered so far."""
+        return Evaluation(self.blocks, self.parameters, self.snapshots, self.device, live=False)
+
+    def calls_directly(self, block: Block) -> bool:
+        """Whether the tensors given for this block are its own, so that it is called as it is.
+
+        A call through functional_call costs as much as a small block.
+        """
+        if id(block) not in self.own:
+            self.own[id(block)] = all(slot.holder[slot.key] is self.parameters[slot.place] for slot in block.parameters)
+        return self.own[id(block)]
+
+    def field(self, step: int) -> Callable[..., Tensor]:
+        """The block of one step as a function that counts its calls."""
+        calls = itertools.count()
+        return lambda *points: self.call((step, next(calls)), points, self.parameters)
+
+    def call(self, call: Call, points: tuple[Any, ...], parameters: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
+        """Value of the block at `points`, with `parameters[index]` for its parameters."""
+        block = self.blocks.of_step[call[0]]
+        self.last = (call, points)
+        evaluate = self._first if self.live else self._again
+        value = evaluate(block, call, points, parameters)
+        check_shape(value, points[-1], call[0])
+        return value
+
+    def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
+        """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
+        block = self.blocks.of_step[call[0]]
+        with torch.enable_grad():
+            leaves = tuple(point.detach().requires_grad_() if isinstance(point, Tensor) else point for point in points)
+            parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
+            value = self.call(call, leaves, self.leaves)
+        return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def _leaf(self, slot: ParameterSlot) -> Tensor:
+        leaf = self.leaves.get(slot.place)
+        if leaf is None:
+            given = self.parameters[slot.place]
+            keep = slot.holder[slot.key] is given or (given.is_leaf and given.requires_grad)
+            leaf = given if keep or not given.is_floating_point() else given.detach().requires_grad_()
+            self.leaves[slot.place] = leaf
+        return leaf
+
+    def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
+        buffers = {name: holder[key].clone() for name, holder, key in block.buffers}
+        value = self._apply(block, points, parameters, {})
+        random = random_state(self.device)
+        drew = not all(torch.equal(now, before) for now, before in zip(random, self.random, strict=True))
+        if drew or buffers:
+            self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
+        self.random = random
+        return value
+
+    def _again(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
+        snapshot = self.snapshots.get(call)
+        if snapshot is None:
+            return self._apply(block, points, parameters, {})
+        with random_state_of(snapshot.random, self.device):
+            # The call may update its buffers in place, so that it gets copies of the remembered ones.
+            return self._apply(block, points, parameters, {name: b.clone() for name, b in snapshot.buffers.items()})
+
+    def _apply(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
+        arguments = points[-block.arity :]
+        function = block.function
+        if not isinstance(function, nn.Module) or (not buffers and self.calls_directly(block)):
+            return function(*arguments)
+        tensors = {slot.name: parameters[slot.place] for slot in block.parameters} | buffers
+        value: Tensor = torch.func.functional_call(function, tensors, arguments)
+        return value
+
+
+class StepTape:
+    """The block calls of one step in their order, each with its graph, for the adjoint of that step."""
+
+    def __init__(self, evaluation: Evaluation, step: int) -> None:
+        self.evaluation = evaluation
+        self.step = step
+        self.calls: list[Evaluated] = []
+        self.read = 0
+
+    def field(self, *points: Any) -> Tensor:
+        """Evaluate the block and keep its graph."""
+        self.calls.append(self.evaluation.with_graph((self.step, len(self.calls)), points))
+        return self.calls[-1].value.detach()
+
+    def next(self, *points: Any) -> Evaluated:
+        """The next kept call in order; evaluated now where the step has not been run with this tape."""
+        if self.read == len(self.calls):
+            self.field(*points)
+        self.read += 1
+        return self.calls[self.read - 1]
+
+
+def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
+
+    def closed(*points: Any) -> Tensor:
+        with torch.enable_grad():
+            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points))
+        if value.requires_grad:
+            raise ValueError(
+                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
+                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
+            )
+        return value
+
+    return closed
+
+
+def field_arity(function: Callable[..., Tensor]) -> int:
+    """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
+    target = function.forward if isinstance(function, nn.Module) else function
+    try:
+        arguments = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return 2
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+    return 1 if len(required) == 1 else 2
+
+
+def check_shape(value: Tensor, state: Tensor, step: int) -> None:
+    """A block keeps the shape of its state; the message names the axis and both sizes."""
+    if value.shape == state.shape:
+        return
+    place = f"block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    if value.dim() != state.dim():
+        raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
+    axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
+    raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """State of the generators that a block on `device` may draw from."""
+    if device.type == "cuda":
+        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
+    return (torch.get_rng_state(),)
+
+
+@contextlib.contextmanager
+def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
+    """Run under remembered generator states and put the present ones back; None leaves them alone."""
+    if states is None:
+        yield
+        return
+    present = random_state(device)
+    set_random_state(states, device)
+    try:
+        yield
+    finally:
+        set_random_state(present, device)
+
+
+def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
+    """Set the generators read by `random_state`."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

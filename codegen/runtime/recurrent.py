@@ -1,0 +1,260 @@
+"""A module around a derived recurrent cell, with the arguments, parameters and shapes of torch.nn.LSTM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from codegen.runtime.recurrent_function import Cell, recurrence
+from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
+
+State = Tensor | tuple[Tensor, ...]
+"""State of a recurrent module: a tuple with one tensor per state of the cell, or the tensor where there is only one."""
+
+
+class Recurrent(nn.Module):
+    """Layers and directions of one recurrent cell; a subclass says which cell, and what parameters a layer holds.
+
+    Parameters are named as torch names them: `weight_ih_l0`, `weight_ih_l0_reverse`, `weight_ih_l1`, ...
+    """
+
+    zero_at_start: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that start at zero; the others are uniform in +-1/sqrt(hidden_size), as in torch."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        memory: str,
+        gradient: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise ValueError(f"{name} is {size}, but must be at least 1")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout is {dropout}, but must be a probability between 0 and 1")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
+        self.memory = one_of("memory", memory, ("store", "chunk"))
+        self.gradient = one_of("gradient", gradient, ("derived", "autograd"))
+        for layer in range(num_layers):
+            for suffix in self._suffixes(layer):
+                for name, shape in self._shapes(layer).items():
+                    if bias or not name.startswith("bias"):
+                        values = torch.empty(shape, device=device, dtype=dtype)
+                        self.register_parameter(name + suffix, nn.Parameter(values))
+        self.reset_parameters()
+
+    def cell(self) -> Cell:
+        """The derived cell under the options of this module."""
+        raise NotImplementedError
+
+    def parameter_shapes(self, features: int) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of each parameter of a layer that reads `features` features, in torch's order."""
+        raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters afresh, in torch's order."""
+        bound = self.hidden_size**-0.5
+        for name, parameter in self.named_parameters():
+            if name.startswith(self.zero_at_start):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.uniform_(parameter, -bound, bound)
+
+    def extra_repr(self) -> str:
+        shown = [f"{self.input_size}, {self.hidden_size}"]
+        usual: dict[str, Any] = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+        }
+        usual |= {"memory": "store", "gradient": "derived"}
+        shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
+        return ", ".join(shown)
+
+    def forward(
+        self, x: Tensor | PackedSequence, state: State | None = None, *, lengths: Tensor | Sequence[int] | None = None
+    ) -> tuple[Any, Any]:
+        """Run over all steps and return (output, state), shaped as torch.nn.LSTM shapes them.
+
+        x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
+        state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; zeros where not given.
+        lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
+        the state after them.
+        """
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths is given, but a PackedSequence carries its own lengths")
+            return self._forward_packed(x, state)
+        if x.dim() not in (2, 3):
+            raise ValueError(f"the input has {x.dim()} axes, but must have 2 (one sequence) or 3")
+        batched = x.dim() == 3
+        self._check_input(x, time_axis=1 if batched and self.batch_first else 0)
+        steps = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
+        states = self._initial_states(state, steps, steps.shape[1], batched)
+        if lengths is None:
+            (output,), finals = self._run([steps], states)
+        else:
+            output, finals = self._run_padded(steps, states, lengths)
+        if not batched:
+            return output.squeeze(1), self._as_state(tuple(final.squeeze(1) for final in finals))
+        return output.transpose(0, 1) if self.batch_first else output, self._as_state(finals)
+
+    def _forward_packed(self, packed: PackedSequence, state: State | None) -> tuple[PackedSequence, State]:
+        """`forward` for a PackedSequence; the state is in the order of the sequences before packing."""
+        self._check_input(packed.data, time_axis=0)
+        states = self._initial_states(state, packed.data, int(packed.batch_sizes[0]), batched=True)
+        if packed.sorted_indices is not None and packed.unsorted_indices is not None:
+            states = tuple(value.index_select(1, packed.sorted_indices) for value in states)
+        pieces, finals = self._run(pieces_of_packed(packed), states)
+        if packed.unsorted_indices is not None:
+            finals = tuple(value.index_select(1, packed.unsorted_indices) for value in finals)
+        return packed_like(packed, pieces), self._as_state(finals)
+
+    def _run_padded(
+        self, x: Tensor, states: tuple[Tensor, ...], lengths: Tensor | Sequence[int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output (T, B, features) and final states for a padded input (T, B, I)."""
+        steps, sequences = x.shape[:2]
+        pieces, order = pieces_of_padded(x, checked_lengths(lengths, steps, sequences))
+        outputs, finals = self._run(pieces, tuple(value.index_select(1, order) for value in states))
+        back = order.argsort()
+        empty = finals[0].new_empty(0, sequences, self.hidden_size * self._directions)
+        return padded(outputs, steps, back, empty), tuple(value.index_select(1, back) for value in finals)
+
+    def _run(self, pieces: list[Tensor], states: tuple[Tensor, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """All layers over pieces (steps, living, features), under autocast in its precision, as torch.nn.LSTM."""
+        device = states[0].device.type
+        if not torch.is_autocast_enabled(device):
+            return self._run_layers(pieces, states, None)
+        dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            pieces = [lowered(piece, dtype) for piece in pieces]
+            return self._run_layers(pieces, tuple(lowered(value, dtype) for value in states), dtype)
+
+    def _run_layers(
+        self, pieces: list[Tensor], states: tuple[Tensor, ...], dtype: torch.dtype | None
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """All layers over pieces; `dtype` is the precision to lower the parameters to, if any."""
+        rows = list(zip(*(value.unbind(0) for value in states), strict=True))
+        finals = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                pieces = [nn.functional.dropout(piece, self.dropout, self.training) for piece in pieces]
+            ways = []
+            for way, suffix in enumerate(self._suffixes(layer)):
+                start = rows[layer * self._directions + way]
+                outputs, final = self._run_direction(pieces, start, self._operands(layer, suffix, dtype), way == 1)
+                ways.append(outputs)
+                finals.append(final)
+            pieces = [torch.cat(pair, -1) for pair in zip(*ways, strict=True)] if len(ways) == 2 else ways[0]
+        return pieces, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+
+    def _run_direction(
+        self, pieces: list[Tensor], start: tuple[Tensor, ...], operands: tuple[Tensor, ...], backwards: bool
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """One layer and direction over pieces, from the states `start` (B, H); outputs and the final states (B, H)."""
+        cell, derived, store = self.cell(), self.gradient == "derived", self.memory == "store"
+        outputs, states = [], start
+        for piece in reversed(pieces) if backwards else pieces:
+            living = piece.shape[1]
+            steps = piece.flip(0) if backwards else piece
+            output, *moved = recurrence(cell, derived, store, steps, *(value[:living] for value in states), *operands)
+            outputs.append(output.flip(0) if backwards else output)
+            states = tuple(
+                new if living == old.shape[0] else torch.cat((new, old[living:]))
+                for new, old in zip(moved, states, strict=True)
+            )
+        return (outputs[::-1] if backwards else outputs), states
+
+    def _operands(self, layer: int, suffix: str, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """What the cell reads besides x and the states: sums of parameters, zero where `bias=False` left them out."""
+        shapes = self._shapes(layer)
+        operands = []
+        for names in self.cell().operands:
+            held = [getattr(self, name + suffix) for name in names if self.bias or not name.startswith("bias")]
+            if dtype is not None:
+                held = [lowered(parameter, dtype) for parameter in held]
+            if held:
+                operands.append(sum(held[1:], held[0]))
+            else:
+                operands.append(operands[0].new_zeros(shapes[names[0]]))
+        return tuple(operands)
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _suffixes(self, layer: int) -> list[str]:
+        """Endings of the parameter names of a layer, one for each direction."""
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+
+    def _shapes(self, layer: int) -> Mapping[str, tuple[int, ...]]:
+        """Parameter shapes of a layer."""
+        return self.parameter_shapes(self.hidden_size * self._directions if layer else self.input_size)
+
+    def _check_input(self, x: Tensor, time_axis: int) -> None:
+        """Refuse an input whose features, dtype or number of steps do not fit."""
+        weight = self.weight_ih_l0
+        if x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"the input has size {x.shape[-1]} in axis {x.dim() - 1}, but input_size is {self.input_size}"
+            )
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"the input has dtype {x.dtype}, but the parameters have {weight.dtype}")
+        if x.shape[time_axis] == 0:
+            raise ValueError(f"the input has no step: axis {time_axis} has size 0")
+
+    def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
+        """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
+        names = self.cell().states
+        shape = (self.num_layers * self._directions, sequences, self.hidden_size)
+        if state is None:
+            return tuple(x.new_zeros(shape) for _ in names)
+        values = (state,) if isinstance(state, Tensor) else tuple(state)
+        if len(values) != len(names):
+            raise ValueError(f"the state has {len(values)} tensors, but must have {len(names)}: {', '.join(names)}")
+        wanted = shape if batched else (shape[0], shape[2])
+        for name, value in zip(names, values, strict=True):
+            if value.dim() != len(wanted):
+                raise ValueError(f"state {name} has {value.dim()} axes, but must have {len(wanted)}: shape {wanted}")
+            for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
+                if size != right:
+                    raise ValueError(
+                        f"state {name} has size {size} in axis {axis}, but must have {right}: shape {wanted}"
+                    )
+            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+                raise TypeError(f"state {name} has dtype {value.dtype}, but the input has {x.dtype}")
+        return values if batched else tuple(value.unsqueeze(1) for value in values)
+
+    def _as_state(self, values: tuple[Tensor, ...]) -> State:
+        """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
+        return values if len(values) > 1 else values[0]
+
+
+def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` in the precision of autocast, which leaves float64 and integers alone."""
+    return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """`value`, if it is one of the allowed ones."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}")
+    return value

@@ -1,0 +1,236 @@
+"""A derived recurrence as one differentiable operation: its two sweeps, and every transform around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = 1 << 18
+"""Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
+
+BLOCK_STEPS = 8
+"""Least number of steps in a block: with fewer, the products over all steps of a block become inefficient."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The derived functions of one recurrent cell over one layer and direction; T steps, B sequences, time first.
+
+    A state is given as its initial value (B, H); a path is its value after each step, (T, B, H).
+
+    plain(x, *states, *operands) -> (output, *final states)
+        straight-line code for autograd, x is (T, B, I).
+    forward(x, *states, *operands) -> (*paths, *activations)
+        the same in place, with what the adjoint sweep needs besides the paths; activations have time first.
+    recompute(x, *paths one step earlier, *paths, *operands) -> activations
+        the activations of all steps at once.
+    backward(x, *paths one step earlier, *paths, *operands, *activations, workspace, bar_output, *bar_states, *sums)
+        the adjoint sweep: from the cotangents of the output (T, B, H) and of the final states (B, H) to those of the
+        initial states, which it returns. `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the
+        gradients of x and the operands, None where not needed: that of x is written, the others are added to.
+
+    The output of the cell is the path of its first state. The first operand stacks the rows of the gates. `operands`
+    names the parameters whose sum each operand is.
+    """
+
+    states: tuple[str, ...]
+    operands: tuple[tuple[str, ...], ...]
+    plain: Callable[..., tuple[Tensor, ...]]
+    forward: Callable[..., tuple[Tensor, ...]]
+    recompute: Callable[..., tuple[Tensor, ...]]
+    backward: Callable[..., tuple[Tensor, ...]]
+
+    @property
+    def inputs(self) -> int:
+        """Number of tensors that `plain` takes: x, the states and the operands."""
+        return 1 + len(self.states) + len(self.operands)
+
+
+def sigmoid_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Out = scale * value * (1 - value): `scale` times the derivative of the sigmoid where it has this value."""
+    slope: Tensor = torch.ops.aten.sigmoid_backward.grad_input(scale, value, grad_input=out)
+    return slope
+
+
+def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Out = scale * (1 - value ** 2): `scale` times the derivative of tanh where it has this value."""
+    slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
+    return slope
+
+
+def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
+    """Cut the steps into blocks of equal length, the last one perhaps shorter; eight or more unless all is stored."""
+    length = max(BLOCK_STEPS, BLOCK_ELEMENTS // max(elements_per_step, 1))
+    if not store:
+        length = min(length, -(-steps // 8))
+    return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
+
+
+def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
+    """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
+
+    Unlike torch.func.jvp it may run inside a forward-mode transform.
+    """
+    pair: tuple[Any, ...] = torch.func.vjp(function, *primals)
+    outputs, pullback = pair
+    zeros = tuple(torch.zeros_like(value) for value in outputs)
+    transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
+    return transposed[1](tangents)[0]
+
+
+def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Run the cell over all steps: output, final states (B, H), paths but the first, activations if stored."""
+    count = len(cell.states)
+    states, operands = tensors[:count], tensors[count:]
+    if store:
+        paths = cell.forward(x, *states, *operands)
+    else:
+        paths = tuple(x.new_empty((x.shape[0], *state.shape)) for state in states)
+        for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store):
+            for path, part in zip(paths, cell.forward(x[block], *states, *operands), strict=False):
+                path[block] = part
+            states = tuple(path[block.stop - 1] for path in paths)
+    finals = tuple(path[-1].clone() for path in paths[:count])
+    return (paths[0], *finals, *paths[1:])
+
+
+def adjoint_sweep(
+    cell: Cell,
+    store: bool,
+    *,
+    needs: tuple[bool, ...],
+    inputs: tuple[Tensor, ...],
+    bars: tuple[Tensor, ...],
+    saved: tuple[Tensor, ...],
+) -> list[Tensor | None]:
+    """Gradients of x, the states and the operands, block of steps by block of steps from the last to the first.
+
+    `bars` are the cotangents of the output and the final states; `saved` are the paths and the activations, if stored.
+    """
+    count = len(cell.states)
+    x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
+    paths, kept = saved[:count], saved[count:]
+    bar_output, bar_states = bars[0], bars[1:]
+    bar_x = x.new_empty(x.shape) if needs[0] else None
+    sums = [
+        operand.new_zeros(operand.shape) if need else None
+        for operand, need in zip(operands, needs[1 + count :], strict=True)
+    ]
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
+    for block in reversed(cuts):
+        before = (earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+        here = (*before, *(path[block] for path in paths))
+        values = tuple(value[block] for value in kept) if store else cell.recompute(x[block], *here, *operands)
+        room = workspace[: block.stop - block.start]
+        bars_here = (bar_output[block], *bar_states, None if bar_x is None else bar_x[block])
+        bar_states = cell.backward(x[block], *here, *operands, *values, room, *bars_here, *sums)
+    return [bar_x, *bar_states, *sums]
+
+
+def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
+    """The path in this block of steps, one step earlier: the initial state comes before the first step."""
+    if block.start:
+        return path[block.start - 1 : block.stop - 1]
+    return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
+
+
+class Recurrence(torch.autograd.Function):
+    """The recurrence; its backward is `RecurrenceAdjoint`, its transforms go through the plain form of the cell."""
+
+    @staticmethod
+    def forward(cell: Cell, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return forward_sweep(cell, store, *inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.cell, ctx.store = inputs[:2]
+        saved = output[1 + len(ctx.cell.states) :]
+        ctx.kept = len(saved)
+        ctx.mark_non_differentiable(*saved)
+        ctx.save_for_backward(*inputs[2:], output[0], *saved)
+        ctx.save_for_forward(*inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
+        cell: Cell = ctx.cell
+        needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
+        tensors = ctx.saved_tensors
+        inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
+        bars = bars[: 1 + len(cell.states)]
+        found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *bars, *saved))
+        return (None, None, *(next(found) if need else None for need in needs))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], cell: Cell, store: bool, *inputs: Tensor) -> tuple[Any, Any]:
+        outputs = torch.vmap(cell.plain, in_dims[2:], randomness=info.randomness)(*inputs)
+        return outputs, tuple(0 for _ in outputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(inputs, tangents[2:], strict=True))
+        return (*pushforward(ctx.cell.plain, inputs, moves), *(None for _ in range(ctx.kept)))
+
+
+class RecurrenceAdjoint(torch.autograd.Function):
+    """The adjoint sweep; returns the needed gradients in order. Itself differentiated through the plain form."""
+
+    @staticmethod
+    def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        end = cell.inputs + 1 + len(cell.states)
+        inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            gradients = adjoint_sweep(cell, store, needs=needs, inputs=inputs, bars=bars, saved=saved)
+        return tuple(gradient for gradient, need in zip(gradients, needs, strict=True) if need and gradient is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.cell, ctx.needs, ctx.count = inputs[0], inputs[2], len(inputs)
+        tensors = inputs[3 : 4 + ctx.cell.inputs + len(ctx.cell.states)]
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        gradients = torch.func.vjp(plain_adjoint(ctx.cell, ctx.needs), *tensors)[1](bars)
+        return (None, None, None, *gradients, *(None for _ in range(ctx.count - 3 - len(tensors))))
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor
+    ) -> tuple[Any, Any]:
+        count = cell.inputs + 1 + len(cell.states)
+        batched = torch.vmap(plain_adjoint(cell, needs), in_dims[3 : 3 + count], randomness=info.randomness)
+        gradients = batched(*tensors[:count])
+        return gradients, tuple(0 for _ in gradients)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        primals = ctx.saved_tensors
+        moves = (torch.zeros_like(v) if d is None else d for v, d in zip(primals, tangents[3:], strict=False))
+        return pushforward(plain_adjoint(ctx.cell, ctx.needs), primals, tuple(moves))
+
+
+def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Tensor, ...]]:
+    """The function of inputs and cotangents that `RecurrenceAdjoint` computes, as the pullback of the plain form."""
+
+    def adjoint(*tensors: Tensor) -> tuple[Tensor, ...]:
+        pullback = torch.func.vjp(cell.plain, *tensors[: cell.inputs])[1]
+        gradients = pullback(tensors[cell.inputs :])
+        return tuple(gradient for gradient, need in zip(gradients, needs, strict=True) if need)
+
+    return adjoint
+
+
+def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
+    if derived and not torch.compiler.is_compiling():
+        outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
+        return outputs[: 1 + len(cell.states)]
+    return cell.plain(x, *tensors)

@@ -1,0 +1,189 @@
+"""The autograd Functions of a loop over steps: the derived sweeps as nodes of the graph, with all their transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codegen.runtime.steps import Plan, Recording, run_replay, state_bank
+from codegen.runtime.sweep import ReverseSweep, forward_sweep
+
+
+class DerivedSteps(torch.autograd.Function):
+    """All steps as one node of the graph; its backward is a Function of its own, so that it has derivatives too.
+
+    (plan, recording, x, per-step parameters…, shared tensors…, block parameters…) -> (output, stored tensors…)
+    """
+
+    @staticmethod
+    def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
+        output, saved = forward_sweep(plan, recording, inputs)
+        return (output, *saved)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Save inputs and stored states; the output only where stored states are made of it."""
+        ctx.plan, ctx.recording, *tensors = inputs
+        result, *stored = output
+        ctx.mark_non_differentiable(*stored)
+        ctx.set_materialize_grads(False)
+        ctx.count = len(tensors)
+        needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
+        ctx.save_for_backward(*tensors, *((result,) if needed else ()), *stored)
+
+    @staticmethod
+    def backward(ctx: Any, bar_output: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        """The derived reverse sweep, whatever transform asks for it."""
+        if bar_output is None:
+            return (None,) * (2 + ctx.count)
+        needs = tuple(ctx.needs_input_grad[2:])
+        bars = DerivedReverse.apply(ctx.plan, ctx.recording, needs, ctx.count, bar_output, *ctx.saved_tensors)
+        return (None, None, *bars)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, *inputs: Tensor) -> Any:
+        """The plain form under vmap; blocks are called for the first time here, so that it is recorded."""
+
+        def run(*tensors: Tensor) -> Tensor:
+            return run_replay(plan, recording, tensors, live=True)
+
+        output = torch.vmap(run, in_dims=in_dims[2:], randomness=info.randomness)(*inputs)
+        return (output,), (0,)
+
+
+class DerivedReverse(torch.autograd.Function):
+    """The reverse sweep as a function of the cotangent and all inputs; its derivatives are those of the plain form."""
+
+    @staticmethod
+    def forward(
+        plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int, bar_output: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the inputs, `tensors[:count]`; the rest are the stored tensors."""
+        inputs, stored = tensors[:count], tensors[count:]
+        if plan.memory == "invert" or plan.trajectory:
+            bank = state_bank(plan.trajectory, inputs[0], stored[0], stored[1:])
+        else:
+            bank = state_bank(False, inputs[0], bar_output, stored)  # the last state is not asked for
+        return ReverseSweep(plan, recording, needs, inputs, bank).run(bar_output)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
+        """Save the cotangent and the inputs."""
+        ctx.plan, ctx.recording, ctx.needs, ctx.count, bar_output, *tensors = inputs
+        ctx.extra = len(tensors) - ctx.count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(bar_output, *tensors[: ctx.count])
+        ctx.save_for_forward(bar_output, *tensors[: ctx.count])
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Second derivatives: the pullback of the plain form's pullback."""
+        primals = ctx.saved_tensors
+        present = [n for n, bar in enumerate(bars) if bar is not None]
+        wanted = [n for n, needed in enumerate((True, *ctx.needs)) if needed]
+
+        def some(*chosen: Tensor) -> tuple[Tensor, ...]:
+            full = list(primals)
+            for n, tensor in zip(wanted, chosen, strict=True):
+                full[n] = tensor
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, full[0], full[1:])
+            return tuple(bar for n in present if (bar := pulled[n]) is not None)
+
+        result: list[Tensor | None] = [None] * len(primals)
+        if present:
+            pull_back = torch.func.vjp(some, *(primals[n] for n in wanted))[1]
+            for n, bar in zip(wanted, pull_back(tuple(bars[n] for n in present)), strict=True):
+                result[n] = bar
+        return (None, None, None, None, *result, *(None,) * ctx.extra)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int,
+        bar_output: Tensor, *tensors: Tensor,
+    ) -> Any:  # fmt: skip
+        """The plain form's pullback under vmap."""
+
+        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(plan, recording, needs, bar, inputs)
+            return tuple(one for one in pulled if one is not None)
+
+        # A replay draws what was drawn before: for every sample the same unless the first call was under vmap as well.
+        randomness = "same" if info.randomness == "error" else info.randomness
+        dims = in_dims[4 : 5 + count]
+        given = iter(torch.vmap(pull, in_dims=dims, randomness=randomness)(bar_output, *tensors[:count]))
+        return tuple(next(given) if needed else None for needed in needs), tuple(
+            0 if needed else None for needed in needs
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
+        """Forward over reverse, as the pullback of the pullback of the plain form's pullback."""
+
+        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, bar, inputs)
+            return tuple(one for one in pulled if one is not None)
+
+        given = iter(push_forward(pull, ctx.saved_tensors, tangents[4 : 5 + ctx.count]))
+        return tuple(next(given) if needed else None for needed in ctx.needs)
+
+
+def plain_pull_back(
+    plan: Plan, recording: Recording, needs: Sequence[bool], bar_output: Tensor, inputs: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Pullback of the plain form: cotangents of the inputs that need one, None for the others."""
+    wanted = [n for n, needed in enumerate(needs) if needed]
+
+    def run(*chosen: Tensor) -> Tensor:
+        full = list(inputs)
+        for n, tensor in zip(wanted, chosen, strict=True):
+            full[n] = tensor
+        return run_replay(plan, recording, full)
+
+    pull_back = torch.func.vjp(run, *(inputs[n] for n in wanted))[1]
+    pulled = iter(pull_back(bar_output))
+    return [next(pulled) if needed else None for needed in needs]
+
+
+def push_forward(
+    function: Callable[..., tuple[Tensor, ...]], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> tuple[Tensor, ...]:
+    """Derivative of `function` along `tangents` (None: zero), from two pullbacks: J t = d/du <u, J t>.
+
+    torch.func.jvp cannot be used: it refuses to run inside a jvp rule.
+    """
+    moving = [n for n, tangent in enumerate(tangents) if tangent is not None]
+
+    def some(*chosen: Tensor) -> tuple[Tensor, ...]:
+        full = list(primals)
+        for n, tensor in zip(moving, chosen, strict=True):
+            full[n] = tensor
+        return function(*full)
+
+    outputs, pull_back = torch.func.vjp(some, *(primals[n] for n in moving))[:2]
+    push = torch.func.vjp(pull_back, tuple(torch.zeros_like(output) for output in outputs))[1]
+    (pushed,) = push(tuple(tangents[n] for n in moving))
+    return tuple(pushed)
+
+
+class FiniteTest(torch.autograd.Function):
+    """Whether a tensor is finite, appended to `answers`; under vmap nothing is asked."""
+
+    @staticmethod
+    def forward(answers: list[bool], value: Tensor) -> Tensor:
+        """One host read."""
+        answers.append(bool(torch.isfinite(value).all()))
+        return value.new_empty(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing to differentiate."""
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], answers: list[bool], value: Tensor) -> tuple[Tensor, None]:
+        """A batched tensor cannot be read on the host."""
+        return value.new_empty(0), None

@@ -1,0 +1,196 @@
+"""A loop over steps: the rules of one step, the plan of one call, and the plain straight-line form."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from codegen.runtime.blocks import Blocks, Call, Evaluation, Snapshot, StepTape, check_shape
+
+State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
+Shared = tuple[Any, ...]  # tensors and Python floats used by every step
+
+
+class StepError(RuntimeError):
+    """A loop over steps that cannot go on; the message names the step."""
+
+
+class NotFiniteError(StepError):
+    """The result is not finite."""
+
+
+class InversionError(StepError):
+    """A state rebuilt by the inverse does not agree with the stored one."""
+
+
+class Rules(NamedTuple):
+    """The derived equations of one step, as plain torch functions; batch axes lead and are free.
+
+    step(field, state, local, shared) -> new_state
+    adjoint(linearize, state, local, shared, bar_new) -> (bar_state, bar_local, bar_shared)
+        `value, pullback = linearize(x)` or `linearize(t, x)`; `pullback(bar_value)` is a tuple, one cotangent for each
+        argument; it is called once, and the calls of `linearize` come in the order of those of `field` in `step` and
+        `inverse`. None stands for a cotangent that is zero or not wanted.
+    inverse(field, new_state, local, shared) -> state
+    amplification(local, shared, lipschitz) -> float
+        of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    """
+
+    step: Callable[..., State]
+    adjoint: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    inverse: Callable[..., State] | None = None
+    amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
+    start: tuple[Rules, ...] = ()
+
+    def of_step(self, n: int) -> Rules:
+        """The rules that make state n+1."""
+        return self.start[n] if n < len(self.start) else self
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one call of a net does, apart from its tensors.
+
+    The tensors travel as one flat tuple: x, per-step parameters (leading step axis), shared tensors, block parameters.
+    `shared` has None where a tensor of that tuple belongs and the number itself elsewhere.
+    """
+
+    name: str
+    rules: Rules
+    blocks: Blocks
+    steps: int
+    memory: str
+    tol: float
+    trajectory: bool
+    local_count: int
+    shared: tuple[float | None, ...]
+    device: torch.device
+    autocast: tuple[bool, torch.dtype]
+
+    @property
+    def shared_count(self) -> int:
+        """How many of the shared quantities are tensors."""
+        return sum(value is None for value in self.shared)
+
+    def split(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        """(x, per-step parameters, shared tensors, block parameters)."""
+        first = 1 + self.local_count
+        second = first + self.shared_count
+        return inputs[0], inputs[1:first], inputs[first:second], inputs[second:]
+
+    def full_shared(self, tensors: Sequence[Tensor]) -> Shared:
+        """The shared quantities in the order of the rules."""
+        given = iter(tensors)
+        return tuple(next(given) if value is None else value for value in self.shared)
+
+    @contextlib.contextmanager
+    def as_called(self) -> Iterator[None]:
+        """Autocast and train/eval modes as they were when the net was called.
+
+        Without autocast's cache: a weight cast here, outside of the graph, must not be found by later code.
+        """
+        enabled, dtype = self.autocast
+        casting = torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
+        with casting, self.blocks.modes_as_called():
+            yield
+
+    def without_autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """For pulling back through a block: its backward has the precision its forward had."""
+        if self.autocast[0]:
+            return torch.autocast(self.device.type, enabled=False)
+        return contextlib.nullcontext()
+
+
+def row_of_step(n: int, steps: int, rows: int) -> int:
+    """Row of a per-step parameter that step n reads: aligned to the last step; earlier steps read the first row."""
+    return max(0, n - steps + rows)
+
+
+def rows_of(local: Sequence[Tensor], steps: int) -> list[tuple[Tensor, ...]]:
+    """Per-step parameters of each step; a parameter without rows is left out."""
+    columns = [column for column in (parameter.unbind(0) for parameter in local) if column]
+    return [tuple(column[row_of_step(n, steps, len(column))] for column in columns) for n in range(steps)]
+
+
+def run_plain(
+    rules: Rules,
+    field_of: Callable[[int], Callable[..., Tensor]],
+    steps: int,
+    x: Tensor,
+    local: Sequence[Tensor],
+    shared: Shared,
+    trajectory: bool,
+) -> Tensor:
+    """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features)."""
+    state: State = (x,)
+    visited = [x]
+    for n, row in enumerate(rows_of(local, steps)):
+        state = rules.of_step(n).step(field_of(n), state, row, shared)
+        if trajectory:
+            visited.append(state[0])
+    return torch.stack(visited) if trajectory else state[0]
+
+
+def checked_field(function: Callable[..., Tensor], arity: int, step: int) -> Callable[..., Tensor]:
+    """A block for the plain form: drops t where it is not wanted and checks the shape of the value."""
+
+    def field(*points: Any) -> Tensor:
+        value = function(*points[-arity:])
+        check_shape(value, points[-1], step)
+        return value
+
+    return field
+
+
+class Recording:
+    """What a call leaves for its reverse sweep, apart from the tensors that autograd saves.
+
+    `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
+    (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
+    reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
+    `inverted`: steps that the reverse sweep undoes by the inverse.
+    """
+
+    def __init__(self) -> None:
+        self.snapshots: dict[Call, Snapshot] = {}
+        self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
+        self.tape: list[tuple[State, StepTape]] = []
+        self.inverted: set[int] = set()
+
+
+def state_bank(trajectory: bool, x: Tensor, output: Tensor, saved: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that stored states are made of: x, the last state or all states, then the saved ones."""
+    return [x, *(output.unbind(0)[1:] if trajectory else (output,)), *saved]
+
+
+def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> Tensor:
+    """The plain form as a function of all its tensors, with blocks called again as they were."""
+    x, local, shared, parameters = plan.split(inputs)
+    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
+    with plan.as_called():
+        full = plan.full_shared(shared)
+        return run_plain(plan.rules, evaluation.field, plan.steps, x, local, full, plan.trajectory)
+
+
+def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
+    """One host read of the result; only on failure are the steps run again, to name the first bad one."""
+    if not bool(torch.isfinite(output).all()):
+        name_bad_step(plan.name, run_replay(replace(plan, trajectory=True), recording, inputs))
+
+
+def name_bad_step(name: str, trajectory: Tensor) -> None:
+    """Raise with the first of the states x_0 … x_N that is not finite."""
+    finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
+    if not finite[0]:
+        raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
+    step = finite.index(False) if False in finite else len(finite) - 1
+    raise NotFiniteError(
+        f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
+        f"step {step - 1}); allowed: finite states. Try a smaller step size, or blocks with smaller values"
+    )

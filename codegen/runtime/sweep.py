@@ -1,0 +1,306 @@
+"""The derived sweeps of a loop over steps: forward with what the memory mode keeps, and the reverse sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codegen.runtime.blocks import Evaluated, Evaluation, StepTape, closed_field
+from codegen.runtime.steps import InversionError, Plan, Recording, Shared, State, check_finite, row_of_step, rows_of
+
+MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
+INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
+
+
+class InversionSchedule:
+    """Decides from which states the inverse starts anew.
+
+    Undoing a step multiplies an error by the step's amplification and adds one rounding. A segment ends where the
+    error that would reach its first state exceeds the limit: `tol`, and less where the steps are small, because the
+    cotangent of a per-step parameter is made of increments x_{n+1} - x_n, of which the same error is a larger part
+    (measured: the error of that cotangent is about 0.07 of the estimate, hence the slack). Per-step parameters are
+    read once, before the loop; Jacobian and increment are measured where a segment starts and every MEASURE_EVERY
+    steps, with one host read each.
+    """
+
+    def __init__(
+        self, plan: Plan, evaluation: Evaluation, local: Sequence[Tensor], shared: Shared, dtype: torch.dtype
+    ) -> None:
+        self.plan = plan
+        self.evaluation = evaluation
+        columns = [p.detach().double().tolist() if p.dim() == 1 else [math.nan] * len(p) for p in local]
+        self.columns = [column for column in columns if column]
+        self.shared = tuple(math.nan if isinstance(s, Tensor) and s.dim() else float(s) for s in shared)
+        dtypes = [dtype, plan.autocast[1]] if plan.autocast[0] else [dtype]
+        self.rounding = max(torch.finfo(one).eps for one in dtypes)
+        self.growth = 1.0  # from the newest state of the segment down to its first
+        self.error = math.inf  # so that the first step opens a segment
+        self.limit = plan.tol
+        self.lipschitz = 0.0
+        self.measured_at = -MEASURE_EVERY
+
+    def add_step(self, n: int, old: State, new: State) -> bool:
+        """Take step n, just done, into the segment; True where a new segment begins with it."""
+        if self._invertible(n) and n - self.measured_at >= MEASURE_EVERY:
+            self._measure(n, old, new)
+        amplification = self._amplification(n)
+        self.growth *= amplification
+        self.error += self.rounding * self.growth
+        if self.error <= self.limit:
+            return False
+        if self._invertible(n) and n > self.measured_at:
+            self._measure(n, old, new)
+            amplification = self._amplification(n)
+        self.growth = amplification
+        self.error = self.rounding * amplification
+        return True
+
+    def trusts(self) -> bool:
+        """Whether the newest step can be undone: False only for a step that is a segment of its own."""
+        return self.error <= self.limit
+
+    def _invertible(self, n: int) -> bool:
+        return math.isfinite(self._amplification(n))
+
+    def _amplification(self, n: int) -> float:
+        rules = self.plan.rules.of_step(n)
+        if rules.inverse is None or rules.amplification is None:
+            return math.inf
+        row = tuple(column[row_of_step(n, self.plan.steps, len(column))] for column in self.columns)
+        return rules.amplification(row, self.shared, self.lipschitz)
+
+    def _measure(self, n: int, old: State, new: State) -> None:
+        increment = torch.linalg.vector_norm(new[0] - old[0]) / torch.linalg.vector_norm(new[0])
+        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), increment.float()]).tolist()
+        self.limit = self.plan.tol
+        if self.plan.local_count and share > 0.0:  # an increment of exactly zero has no digits to lose
+            self.limit *= min(1.0, INCREMENT_SLACK * share)
+        self.measured_at = n
+
+
+def block_lipschitz(evaluation: Evaluation) -> Tensor:
+    """0-dim estimate of the norm of the Jacobian J of the block called last: |J^T w| / |w| with w = J v, v random.
+
+    Weighting by J once makes the ratio about 0.7 of the largest singular value of a random matrix; hence the 1.5.
+    The block is replayed and v has a generator of its own: buffers and random state are left as they are.
+    """
+    call, (*times, x) = evaluation.last
+    again = evaluation.for_replay()
+    evaluated = again.with_graph(call, (*times, x))
+    if x.numel() == 0 or not evaluated.value.requires_grad:
+        return x.new_zeros((), dtype=torch.float32)
+    generator = torch.Generator(x.device).manual_seed(call[0])
+    direction = torch.randn(x.shape, generator=generator, device=x.device, dtype=torch.float32).to(x.dtype)
+    scale = torch.linalg.vector_norm(x) / math.sqrt(x.numel())
+    size = math.sqrt(torch.finfo(x.dtype).eps) * torch.where(scale > 0, scale, 1.0)
+    change = again.call(call, (*times, x + size * direction), again.parameters) - evaluated.value.detach()
+    (pulled,) = torch.autograd.grad(evaluated.value, evaluated.points[-1], change, materialize_grads=True)
+    tiny = torch.finfo(change.dtype).tiny
+    ratio = torch.linalg.vector_norm(pulled) / torch.linalg.vector_norm(change).clamp_min(tiny)
+    return 1.5 * ratio.float()
+
+
+def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The steps, recording what the memory mode keeps: (output, stored states' tensors beyond x and the output)."""
+    x, local, shared_tensors, parameters = plan.split(inputs)
+    shared = plan.full_shared(shared_tensors)
+    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+    keeping_graphs = plan.memory == "store" and bool(plan.blocks.of_step)
+    hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
+    every = segment_length(plan)
+    schedule = InversionSchedule(plan, evaluation, local, shared, x.dtype) if plan.memory == "invert" else None
+    kept: dict[int, State] = {}
+    state: State = (x,)
+    visited = [x]
+    with plan.as_called():
+        for n, row in enumerate(rows_of(local, plan.steps)):
+            previous = state
+            field = evaluation.field(n)
+            if hidden:
+                field = closed_field(field)
+            if keeping_graphs:
+                recording.tape.append((previous, StepTape(evaluation, n)))
+                field = recording.tape[-1][1].field
+            state = plan.rules.of_step(n).step(field, previous, row, shared)
+            if schedule:
+                if schedule.add_step(n, previous, state):
+                    kept[n] = previous
+                if schedule.trusts():
+                    recording.inverted.add(n)
+            elif n % every == 0:
+                kept[n] = previous
+            if plan.trajectory:
+                visited.append(state[0])
+    if schedule:
+        kept[plan.steps] = state
+    output = torch.stack(visited) if plan.trajectory else state[0]
+    check_finite(plan, recording, inputs, output)
+    return output, place_states(recording, kept, [x, *visited[1:]] if plan.trajectory else [x, output])
+
+
+def segment_length(plan: Plan) -> int:
+    """Steps from one stored state to the next, where they are evenly spaced."""
+    if plan.memory == "store" and plan.blocks.of_step:
+        return plan.steps
+    return math.isqrt(plan.steps - 1) + 1 if plan.memory == "checkpoint" else 1
+
+
+def place_states(recording: Recording, kept: dict[int, State], known: list[Tensor]) -> list[Tensor]:
+    """Write down of which tensors of the bank each stored state consists; returns those that the bank still lacks."""
+    bank = list(known)
+    places = {id(tensor): place for place, tensor in enumerate(bank)}
+    for n, state in kept.items():
+        for tensor in state:
+            if id(tensor) not in places:
+                places[id(tensor)] = len(bank)
+                bank.append(tensor)
+        recording.kept[n] = tuple((places[id(tensor)], tensor.dtype) for tensor in state)
+    return bank[len(known) :]
+
+
+class ReverseSweep:
+    """Cotangents of all inputs from the cotangent of the output, one step's derived adjoint after the other."""
+
+    def __init__(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor], bank: Sequence[Tensor]
+    ) -> None:
+        self.plan = plan
+        self.recording = recording
+        self.needs = needs
+        self.bank = bank
+        x, self.local, shared_tensors, self.parameters = plan.split(inputs)
+        self.x = x
+        self.shared = plan.full_shared(shared_tensors)
+        self.rows = rows_of(self.local, plan.steps)
+        self.evaluation = Evaluation(plan.blocks, self.parameters, recording.snapshots, plan.device, live=False)
+        self.offset = len(inputs) - len(self.parameters)
+        self.bar_parameters: list[Tensor | None] = [None] * len(self.parameters)
+        self.bar_local: list[dict[int, Tensor]] = [{} for _ in self.local]
+        self.bar_shared: list[Tensor | None] = [None] * len(self.shared)
+        self.bar_trajectory: Sequence[Tensor] = ()
+        self.bar_state: State = ()
+        self.mismatches: list[tuple[int, Tensor]] = []
+
+    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
+        self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
+        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output
+        width = min(len(self.plan.rules.start), self.plan.steps) + 1
+        self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
+        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
+        tape, self.recording.tape = self.recording.tape, []
+        with self.plan.as_called():
+            end = self.plan.steps
+            for start in reversed(starts):
+                if self.plan.memory == "invert":
+                    self._undo(start, end)
+                else:
+                    self._rerun(start, end, tape)
+                end = start
+        self._check_mismatches()
+        return self._cotangents()
+
+    def _stored(self, n: int) -> State:
+        return tuple(self.bank[place].to(dtype) for place, dtype in self.recording.kept[n])
+
+    def _rerun(self, start: int, end: int, tape: list[tuple[State, StepTape]]) -> None:
+        """Reverse a segment from a tape of its steps; without one, its steps are run again from the stored state."""
+        if not tape:
+            state = self._stored(start)
+            for n in range(start, end):
+                calls = StepTape(self.evaluation, n)
+                tape.append((state, calls))
+                if n + 1 < end:
+                    state = self.plan.rules.of_step(n).step(calls.field, state, self.rows[n], self.shared)
+        while tape:
+            state, calls = tape.pop()
+            self._adjoint(calls, state)
+
+    def _undo(self, start: int, end: int) -> None:
+        """Reverse a segment by the inverse from the state at its end; inverse and adjoint share the block calls."""
+        new = self._stored(end)
+        stored = self._stored(start)
+        for n in reversed(range(start, end)):
+            calls = StepTape(self.evaluation, n)
+            state = stored
+            inverse = self.plan.rules.of_step(n).inverse
+            if inverse is not None and n in self.recording.inverted:
+                state = inverse(calls.field, new, self.rows[n], self.shared)
+                if n == start:
+                    self.mismatches.append((n, relative_mismatch(state, stored)))
+            self._adjoint(calls, state)
+            new = state
+
+    def _adjoint(self, calls: StepTape, state: State) -> None:
+        n = calls.step
+        linearize = partial(self._linearize, calls)
+        adjoint = self.plan.rules.of_step(n).adjoint
+        bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
+        whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
+        self.bar_state = (whole[0] + self.bar_trajectory[n], *whole[1:]) if self.plan.trajectory else whole
+        for column, bars, bar in zip(self.local, self.bar_local, bar_local, strict=False):
+            if bar is not None:
+                row = row_of_step(n, self.plan.steps, len(column))
+                bars[row] = bars[row] + bar if row in bars else bar
+        self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, bar_shared, strict=True)]
+
+    def _linearize(self, calls: StepTape, *points: Any) -> tuple[Tensor, Any]:
+        evaluated = calls.next(*points)
+        return evaluated.value.detach(), partial(self._pull_back, evaluated)
+
+    def _pull_back(self, evaluated: Evaluated, bar: Tensor) -> tuple[Tensor | None, ...]:
+        """Cotangents of the block's arguments; those of its parameters are added up here."""
+        value, points, parameters = evaluated
+        leaves = [point for point in points if isinstance(point, Tensor)]
+        wanted = [pair for pair in parameters if self.needs[self.offset + pair[0]]]
+        bars: Sequence[Tensor | None] = [None] * (len(leaves) + len(wanted))
+        if value.requires_grad:
+            targets = leaves + [parameter for _, parameter in wanted]
+            with self.plan.without_autocast():
+                bars = torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True)
+        for (index, _), bar_parameter in zip(wanted, bars[len(leaves) :], strict=True):
+            self.bar_parameters[index] = added(self.bar_parameters[index], bar_parameter)
+        by_leaf = {id(leaf): torch.zeros_like(leaf) if b is None else b for leaf, b in zip(leaves, bars, strict=False)}
+        return tuple(by_leaf.get(id(point)) for point in points)
+
+    def _check_mismatches(self) -> None:
+        if not self.mismatches:
+            return
+        errors = torch.stack([error for _, error in self.mismatches]).tolist()  # the one host read of the sweep
+        for (n, _), error in zip(self.mismatches, errors, strict=True):
+            if not error <= self.plan.tol:
+                raise InversionError(
+                    f"{self.plan.name}: the state before step {n}, rebuilt by the inverse, differs from the stored one "
+                    f"by {error:.2e} (relative); allowed: tol={self.plan.tol:g}. The blocks grow errors faster than "
+                    f"measured: use a smaller tol, or memory='checkpoint'"
+                )
+
+    def _cotangents(self) -> tuple[Tensor | None, ...]:
+        bars: list[Tensor | None] = [self.bar_state[0].to(self.x.dtype)]
+        for column, by_row in zip(self.local, self.bar_local, strict=True):
+            rows = [by_row[n] if n in by_row else torch.zeros_like(column[n]) for n in range(len(column))]
+            bars.append(torch.stack(rows) if by_row else None)
+        bars += [bar for bar, number in zip(self.bar_shared, self.plan.shared, strict=True) if number is None]
+        bars += self.bar_parameters
+        return tuple(bar if wanted else None for bar, wanted in zip(bars, self.needs, strict=True))
+
+
+def added(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    """Sum of two cotangents of which either may be missing."""
+    if total is None or term is None:
+        return term if total is None else total
+    return total + term
+
+
+def relative_mismatch(rebuilt: State, stored: State) -> Tensor:
+    """Largest norm-relative difference between the tensors of two states, as a 0-dim tensor."""
+    errors = []
+    for one, other in zip(rebuilt, stored, strict=True):
+        size = torch.linalg.vector_norm(other).clamp_min(torch.finfo(other.dtype).tiny)
+        errors.append((torch.linalg.vector_norm(one - other) / size).double())
+    return torch.stack(errors).amax()

@@ -1,0 +1,77 @@
+"""Norm-relative differences, the functional that gradients are taken of, and rows made from measurements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from codegen.verification.report import Row
+
+TINY = 1e-30
+Gradients = Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one check found: the number that is compared, how it is shown and how it was found."""
+
+    value: float
+    detail: str = ""
+
+
+def difference(found: Tensor | None, expected: Tensor | None) -> float:
+    """Norm of the difference over the norm of what is expected; a missing tensor equals only a missing one."""
+    if found is None or expected is None:
+        return 0.0 if found is expected else math.inf
+    if found.shape != expected.shape:
+        return math.inf
+    if not found.numel():
+        return 0.0
+    found, expected = found.detach().cpu(), expected.detach().cpu()
+    error = float(torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected).clamp_min(TINY))
+    return error if math.isfinite(error) else math.inf
+
+
+def worst_difference(found: Gradients, expected: Gradients, names: Sequence[str]) -> Measured:
+    """The largest norm-relative difference over several tensors, and which one it is."""
+    errors = [difference(a, b) for a, b in zip(found, expected, strict=True)]
+    worst = max(range(len(errors)), key=errors.__getitem__)
+    return Measured(errors[worst], f"largest at {names[worst]}, of {len(errors)} tensors")
+
+
+def functional(outputs: Sequence[Tensor]) -> Tensor:
+    """A random nonlinear functional of all outputs: sum of sin(w y + phase) with fixed random w and phase."""
+    generator = torch.Generator().manual_seed(7)
+    total = outputs[0].new_zeros(())
+    for output in outputs:
+        weight = uniform(output.shape, 0.5, 1.5, generator).to(output.device)
+        phase = uniform(output.shape, 0.0, 6.0, generator).to(output.device)
+        total = total + torch.sin(weight * output + phase).sum()
+    return total
+
+
+def uniform(shape: Sequence[int], low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Seeded uniform numbers in float64, on the CPU."""
+    return low + (high - low) * torch.rand(tuple(shape), generator=generator, dtype=torch.float64)
+
+
+def row(spec: str, check: str, tolerance: float, measure: Callable[[], Measured]) -> Row:
+    """A row that passes where the measured number is within the tolerance; a check that cannot run has failed."""
+    return judged(spec, check, "0", f"{tolerance:g}", measure, lambda value: value <= tolerance)
+
+
+def judged(
+    spec: str, check: str, expected: str, tolerance: str, measure: Callable[[], Measured], holds: Callable[[float], bool]
+) -> Row:
+    """A row from a measurement and a verdict on the number it gives."""
+    try:
+        found = measure()
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        return Row(spec, check, expected, "could not run", tolerance, False, f"{type(error).__name__}: {first}")
+    shown = f"{found.value:.2e}" if abs(found.value) < 0.01 or abs(found.value) > 1e4 else f"{found.value:.3f}"
+    return Row(spec, check, expected, "0" if found.value == 0 else shown, tolerance, holds(found.value), found.detail)

@@ -1,0 +1,99 @@
+"""The reference: a recurrence run sample by sample through the evaluator, and the exact solution of its ODE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sympy import Expr
+
+from derive.evaluator import Values, evaluate, value_of
+from derive.networks import Network
+from derive.operators import Numeric
+from derive.program import Program
+from derive.sampling import TanhNetwork
+from derive.symbols import Quantity
+from derive.systems import ODE, Recurrence
+
+Vector = Any  # a NumPy array of all unknowns
+EXTRAPOLATIONS = 10  # even sequences 2, 4, ..., 20: an error of order 20 in the big step
+BIG_STEPS = 8
+
+
+def run_recurrence(
+    recurrence: Recurrence,
+    start: Program | None,
+    initial: Sequence[Numeric],
+    given: Sequence[Values],
+    networks: Mapping[Network, TanhNetwork],
+) -> list[dict[Quantity, Numeric]]:
+    """All quantities of every step.
+
+    Args:
+        recurrence: the step; its first ones are made by `start` where it holds several past values.
+        start: see above.
+        initial: values of the state before the first step (of the newest part, where there is a start).
+        given: what each step reads besides the state.
+        networks: stand-ins for opaque networks.
+    """
+    state = dict(zip(recurrence.old, initial, strict=False))
+    steps = []
+    for n, values in enumerate(given):
+        program = recurrence.step if start is None or n > 0 else start
+        known = evaluate(program, {**values, **state}, networks)
+        after = recurrence.new if program is recurrence.step else program.outputs
+        state = {old: known[new] for old, new in zip(recurrence.old, after, strict=True)}
+        steps.append({**known, **state})
+    return steps
+
+
+def velocity(
+    ode: ODE, speed: Expr | float, values_at: Callable[[Any], Values], networks: Mapping[Network, TanhNetwork]
+) -> Callable[[Any, Vector], Vector]:
+    """The right-hand side `speed * f` of the equation that a scheme is consistent with, on vectors of all unknowns."""
+
+    def field(t: Any, y: Vector) -> Vector:
+        known = {**values_at(t), **split(ode.state, y, values_at(t))}
+        if ode.time is not None:
+            known[ode.time] = t
+        parts = [np.ravel(value_of(part, known, networks) + 0 * known[x]) for x, part in zip(ode.state, ode.velocity, strict=True)]
+        return speed * np.concatenate(parts)
+
+    return field
+
+
+def split(unknowns: Sequence[Quantity], y: Vector, values: Values) -> dict[Quantity, Numeric]:
+    """Unknowns from the vector of all of them: one vector, or several scalars."""
+    if len(unknowns) == 1:
+        return {unknowns[0]: y if unknowns[0].shape else y[0]}
+    return dict(zip(unknowns, y, strict=True))
+
+
+def solve(field: Callable[[Any, Vector], Vector], t0: Any, t1: Any, y: Vector) -> Vector:
+    """Solution of y' = field(t, y) at t1 by extrapolation of the midpoint rule, in the arithmetic of its arguments."""
+    big = (t1 - t0) / BIG_STEPS
+    for n in range(BIG_STEPS):
+        y = _extrapolated(field, t0 + n * big, big, y)
+    return y
+
+
+def _extrapolated(field: Callable[[Any, Vector], Vector], t: Any, big: Any, y: Vector) -> Vector:
+    table: list[Vector] = []
+    for row in range(EXTRAPOLATIONS):
+        entry = _midpoints(field, t, big, y, 2 * (row + 1))
+        fresh = [entry]
+        for column in range(row):
+            ratio = ((row + 1) ** 2) / ((row - column) ** 2 * (big / big))
+            fresh.append(fresh[column] + (fresh[column] - table[column]) / (ratio - 1))
+        table = fresh
+    return table[-1]
+
+
+def _midpoints(field: Callable[[Any, Vector], Vector], t: Any, big: Any, y: Vector, count: int) -> Vector:
+    """Gragg's smoothed midpoint rule: its error has even powers of the step only."""
+    h = big / count
+    before, now = y, y + h * field(t, y)
+    for place in range(1, count):
+        before, now = now, before + 2 * h * field(t + place * h, now)
+    return (before + now + h * field(t + big, now)) / 2

@@ -1,0 +1,42 @@
+"""derive: from an equation to a verified PyTorch module. The symbolic half: it imports neither torch nor templates.
+
+Public names are resolved on first use, so that `import derive` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "derive.symbols": "Quantity Role constant input_ parameter state step_size target time",
+    "derive.functions": "elu logsigmoid relu sigmoid softplus tanh",
+    "derive.operators": "concat dot fill linear_solve logsumexp matvec outer softmax total transpose",
+    "derive.networks": "Network",
+    "derive.program": "Assignment Builder Program",
+    "derive.systems": "ODE DeckClaim Loss Recurrence Spec Stack zeros",
+    "derive.schemes": "ButcherTableau LinearMultistep Start",
+    "derive.discretization": "at_step discretize",
+    "derive.reverse_sweep": "reverse_sweep",
+    "derive.linearization": "forward_sweep",
+    "derive.explain": "explain recurrences",
+    "derive.lagrangian": "quantities",
+    "derive.api": "adjoint analyse hamiltonian inverse modified_equation stability",
+    "derive.loading": "catalog_entries load",
+    "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",
+    "sympy": "Expr Rational Symbol cos exp log sin sqrt",
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'derive' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,34 @@
+"""The catalogue: one module per system, each with a `SPEC`; this tuple is the whole register.
+
+A new entry is a new file `derive/catalog/<id>.py` and one line here. What it is called and where it is from stands in
+its spec and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the register says about a system.
+
+    Attributes:
+        id: name of its module in this package, of its spec and of the emitted file.
+        family: how its class is constructed and called.
+        kind: "module" where code is emitted, "statement" where there is only a derivation.
+    """
+
+    id: str
+    family: str
+    kind: str = "module"
+
+
+REGISTER = (
+    Listing("resnet", "depth"),
+    Listing("lm_resnet", "depth"),
+    Listing("lstm_peephole", "recurrent"),
+    Listing("driven_oscillator", "explicit system"),
+    Listing("cubic_ode", "explicit system"),
+)
+CATALOG = tuple(listing.id for listing in REGISTER)

@@ -1,0 +1,61 @@
+"""Driven oscillator m s'' = -k s + A cos t, as a first-order system."""
+
+from derive import ODE, DeckClaim, Spec, at_step, constant, cos, parameter, sin, state, step_size, time
+
+s = state("s", (), meaning="displacement")
+v = state("v", (), meaning="velocity")
+t = time("t")
+m = parameter("m", meaning="mass")
+k = parameter("k", meaning="stiffness")
+A = parameter("A", meaning="amplitude of the drive")
+h = step_size("h")
+n = constant("n", meaning="number of the step")
+s_n, v_n = at_step(s, 0), at_step(v, 0)
+t_n = time("t", latex="t_n")
+
+SPEC = Spec(
+    id="driven_oscillator",
+    class_name="DrivenOscillator",
+    title="Driven harmonic oscillator",
+    source="Lecture October 16, 'Example'",
+    system=ODE(state=(s, v), velocity=(v, A / m * cos(t) - k / m * s), time=t),
+    scheme="forward_euler",
+    invariants={"energy": ((m * v**2 + k * s**2) / 2, {A: 0})},
+    defaults={"m": 1.0, "k": 1.0, "A": 1.0},
+    claims=(
+        DeckClaim(
+            id="E002-1",
+            deck="lecture October 16, line 77",
+            about="v_next",
+            says=v_n + h * (A / m * cos(n) - k / m * s_n),
+            where={t_n: n * h},
+            note="the number of the step is used as the time; cos(n) in place of cos(n h) does not converge",
+        ),
+        DeckClaim(
+            id="step of s",
+            deck="lecture October 16, line 77",
+            about="s_next",
+            says=s_n + h * v_n,
+            note="correct as printed",
+        ),
+        DeckClaim(
+            id="E002-5",
+            deck="lecture October 16, 'Example' (nothing is said of stability)",
+            about="growth",
+            says=0 * h,
+            note="forward Euler multiplies the undriven energy by 1 + h^2 k/m at every step size",
+        ),
+        DeckClaim(
+            id="local error of s",
+            deck="derived for the lecture's example",
+            about="local_error_s",
+            says=(A * cos(t) - k * s) / (2 * m),
+        ),
+        DeckClaim(
+            id="local error of v",
+            deck="derived for the lecture's example",
+            about="local_error_v",
+            says=-(k * v + A * sin(t)) / (2 * m),
+        ),
+    ),
+)

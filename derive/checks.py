@@ -1,0 +1,234 @@
+"""How relations are tested: each by a route other than the one that produced it, at 60 digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import mpmath
+import numpy as np
+from sympy import Add, Expr, Rational
+
+from derive.derivation import Outcome
+from derive.evaluator import evaluate, value_of
+from derive.networks import Network
+from derive.operators import Numeric
+from derive.program import Assignment, Program
+from derive.reverse_sweep import Adjoint
+from derive.sampling import Sampler
+from derive.symbols import Quantity
+
+DIGITS = 60
+NUDGE = "1e-20"
+IDENTITY_TOLERANCE = 1e-30
+SMALLEST_SIZE = mpmath.mpf("1e-6")
+PERTURBATION = Rational(1001, 1000)
+
+
+def perturb(expression: Expr) -> Expr:
+    """One coefficient of an expression changed by a thousandth: the first term of a sum, the whole of anything else."""
+    if isinstance(expression, Add):
+        first, *rest = expression.args
+        return Add(first * PERTURBATION, *rest)
+    return expression * PERTURBATION if expression != 0 else Rational(1, 1000)
+
+
+def relative_difference(left: Numeric, right: Numeric) -> float:
+    """Norm of the difference over the norm of both sides, which counts as 1e-6 at least (samples are of size 1)."""
+    a, b = (np.ravel(np.asarray(side, dtype=object)) for side in (left, right))
+    difference, size = (mpmath.sqrt(sum(abs(entry) ** 2 for entry in side)) for side in (a - b, [*a, *b]))
+    return float(difference / max(size, SMALLEST_SIZE))
+
+
+@dataclass(frozen=True)
+class StationarityCheck:
+    """A line of an adjoint program against central differences of the seeded outputs of the primal (error 1e-40).
+
+    Attributes:
+        primal, adjoint: the two programs.
+        line: the line under test; it stands in for the adjoint's own.
+        about: the primal quantity whose cotangent the line computes.
+    """
+
+    primal: Program
+    adjoint: Adjoint
+    line: Assignment
+    about: Quantity
+
+    def run(self) -> Outcome:
+        """Measure <bar_v, w> against the difference quotient along a random w."""
+        with mpmath.workdps(DIGITS):
+            sampler = _sampler(self.primal, self.adjoint.program)
+            values = sampler.values()
+            primal = evaluate(self.primal, values, sampler.networks)
+            known = {**values, **primal}
+            direction = sampler.value(self.about)
+            bars = evaluate(self._program(), known, sampler.networks)
+            found = np.sum(bars[self.line.target] * direction)
+            expected = self._difference_quotient(known, direction, sampler)
+            return Outcome(relative_difference(found, expected), IDENTITY_TOLERANCE, "central differences, 60 digits")
+
+    def _program(self) -> Program:
+        program = self.adjoint.program
+        lines = tuple(self.line if line.target == self.line.target else line for line in program.assignments)
+        return Program(program.inputs, lines, program.outputs)
+
+    def _difference_quotient(self, known: Mapping[Quantity, Numeric], direction: Numeric, sampler: Sampler) -> Numeric:
+        step = mpmath.mpf(NUDGE)
+
+        def functional(amount: Any) -> Any:
+            outputs = _evaluate_nudged(self.primal, known, self.about, amount * direction, sampler)
+            return sum(np.sum(known[seed] * outputs[q]) for q, seed in self.adjoint.seeds.items())
+
+        return (functional(step) - functional(-step)) / (2 * step)
+
+    def perturbed(self) -> StationarityCheck:
+        """With one coefficient of the line changed."""
+        return replace(self, line=replace(self.line, value=perturb(self.line.value)))
+
+
+def _evaluate_nudged(
+    program: Program, values: Mapping[Quantity, Numeric], about: Quantity, nudge: Numeric, sampler: Sampler
+) -> dict[Quantity, Numeric]:
+    """All quantities when `about` is pushed by `nudge` right after it is formed."""
+    given = {q: values[q] + nudge if q == about else values[q] for q in program.inputs}
+    if about in program.inputs:
+        return evaluate(program, given, sampler.networks)
+    place = program.targets.index(about)
+    head = evaluate(Program(program.inputs, program.assignments[: place + 1], ()), given, sampler.networks)
+    head[about] = head[about] + nudge
+    tail = Program((*program.inputs, *program.targets[: place + 1]), program.assignments[place + 1 :], ())
+    return evaluate(tail, head, sampler.networks)
+
+
+@dataclass(frozen=True)
+class IdentityCheck:
+    """Two sides at random points, the left one by a route of its own.
+
+    Attributes:
+        left: an expression, or a function of the sampled values and the sampler.
+        right: the expression the relation shows.
+        quantities: what is sampled.
+        networks: opaque networks that get a stand-in.
+        given: quantities that are computed from the sampled ones first.
+    """
+
+    left: Expr | Callable[[dict[Quantity, Numeric], Sampler], Numeric]
+    right: Expr
+    quantities: tuple[Quantity, ...]
+    networks: tuple[Network, ...] = ()
+    given: Program | None = None
+    tolerance: float = IDENTITY_TOLERANCE
+    points: int = 3
+
+    def run(self) -> Outcome:
+        """Largest relative difference over the points."""
+        with mpmath.workdps(DIGITS):
+            worst = max(self._at(seed) for seed in range(self.points))
+        return Outcome(worst, self.tolerance, f"{self.points} random points, {DIGITS} digits")
+
+    def _at(self, seed: int) -> float:
+        sampler = Sampler(self.quantities, self.networks, seed)
+        values: dict[Quantity, Numeric] = sampler.values()
+        if self.given is not None:
+            values = {**values, **evaluate(self.given, values, sampler.networks)}
+        right = value_of(self.right, values, sampler.networks)
+        left = (
+            value_of(self.left, values, sampler.networks)
+            if isinstance(self.left, Expr)
+            else self.left(values, sampler)
+        )
+        return relative_difference(left, right)
+
+    def perturbed(self) -> IdentityCheck:
+        """With one coefficient of the right side changed."""
+        return replace(self, right=perturb(self.right))
+
+
+@dataclass(frozen=True)
+class ProgramCheck:
+    """Two programs computed from one sample must give the same quantities.
+
+    Attributes:
+        left: computes `pairs`' left quantities from the sample; `right` the right ones, and may read what left computed.
+        pairs: what must be equal.
+    """
+
+    left: Program
+    right: Program
+    pairs: tuple[tuple[Quantity, Quantity], ...]
+    tolerance: float = IDENTITY_TOLERANCE
+
+    def run(self) -> Outcome:
+        """Largest relative difference over the pairs."""
+        with mpmath.workdps(DIGITS):
+            sampler = _sampler(self.left, self.right)
+            given = {q: v for q, v in sampler.values().items() if q not in self.left.targets}
+            first = {**given, **evaluate(self.left, given, sampler.networks)}
+            second = evaluate(self.right, first, sampler.networks)
+            worst = max(relative_difference(first[a], second[b]) for a, b in self.pairs)
+            return Outcome(worst, self.tolerance, f"round trip at a random point, {DIGITS} digits")
+
+    def perturbed(self) -> ProgramCheck:
+        """With one coefficient of the right program's last line changed."""
+        *lines, last = self.right.assignments
+        changed = (*lines, replace(last, value=perturb(last.value)))
+        return replace(self, right=Program(self.right.inputs, changed, self.right.outputs))
+
+
+@dataclass(frozen=True)
+class ResidualCheck:
+    """A claim that a truncated power series vanishes, coefficient by coefficient.
+
+    Attributes:
+        residual: coefficients -> norm of what should vanish, relative to what is in it.
+        coefficients: the expressions the relation shows.
+        detail: how it is measured.
+    """
+
+    residual: Callable[[tuple[Expr, ...]], float]
+    coefficients: tuple[Expr, ...]
+    detail: str = "truncated power series with a network of random weights, 60 digits"
+    tolerance: float = IDENTITY_TOLERANCE
+
+    def run(self) -> Outcome:
+        """Measure the residual."""
+        with mpmath.workdps(DIGITS):
+            return Outcome(self.residual(self.coefficients), self.tolerance, self.detail)
+
+    def perturbed(self) -> ResidualCheck:
+        """With one coefficient changed."""
+        first, *rest = self.coefficients
+        return replace(self, coefficients=(perturb(first), *rest))
+
+
+@dataclass(frozen=True)
+class SampledCheck:
+    """An inequality, sampled on both sides of its boundary and on it.
+
+    Attributes:
+        disagreements: number of samples at which the claimed region and the property differ.
+        region: the claimed region as data; perturbing moves its boundary.
+        move: how the boundary is moved.
+    """
+
+    disagreements: Callable[[Any], int]
+    region: Any
+    move: Callable[[Any], Any] = field(repr=False)
+
+    def run(self) -> Outcome:
+        """Count disagreements."""
+        return Outcome(float(self.disagreements(self.region)), 0.0, "sampled, boundary included")
+
+    def perturbed(self) -> SampledCheck:
+        """With the boundary moved."""
+        return replace(self, region=self.move(self.region))
+
+
+def _sampler(*programs: Program) -> Sampler:
+    computed = {q for program in programs for q in program.targets}
+    inputs: Iterable[Quantity] = (q for program in programs for q in program.inputs)
+    every = {*inputs, *computed}
+    networks = {n for program in programs for n in program.networks()}
+    return Sampler(every, networks)

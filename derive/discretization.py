@@ -1,0 +1,132 @@
+"""ODE x scheme -> recurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sympy import Expr, Integer
+
+from derive.errors import UnsupportedError
+from derive.program import Builder, Program, name_functions
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
+from derive.symbols import Quantity, Role, step_size
+from derive.systems import ODE, Recurrence
+
+STEP_SIZE = step_size()
+
+
+def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
+    """One step of `scheme` applied to `ode`.
+
+    The state before the step keeps the unknowns' names; after it they are named `<x>_next`, older ones `<x>_prev`,
+    `<x>_prev2`. Evaluations of the field are named `f`, or `f_1, f_2, ...` where there are several, with the unknown's
+    name where there are several of those.
+
+    Raises:
+        UnsupportedError: an implicit scheme.
+        SpecError: a multistep scheme without a start.
+    """
+    scheme = scheme_by_name(scheme)
+    if not scheme.explicit:
+        raise UnsupportedError(f"{scheme.title} is implicit; explicit schemes can be emitted")
+    if isinstance(scheme, ButcherTableau):
+        return _one_step(ode, scheme)
+    return _multistep(ode, scheme)
+
+
+def at_step(unknown: Quantity, lag: int) -> Quantity:
+    """The unknown at t_{n-lag}; lag -1 is the value after the step."""
+    names = {-1: f"{unknown.name}_next", 0: unknown.name, 1: f"{unknown.name}_prev"}
+    index = {-1: "n+1", 0: "n"}.get(lag, f"n-{lag}")
+    name = names.get(lag, f"{unknown.name}_prev{lag}")
+    role = Role.INTERMEDIATE if lag == -1 else Role.STATE
+    return Quantity(name, unknown.shape, role, f"{unknown.latex}_{{{index}}}", unknown.meaning)
+
+
+def time_at_step(ode: ODE) -> Quantity | None:
+    """The time t_n, where the field depends on it."""
+    return None if ode.time is None else Quantity(ode.time.name, (), Role.TIME, f"{ode.time.latex}_n", ode.time.meaning)
+
+
+def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
+    old = tuple(at_step(x, 0) for x in ode.state)
+    builder, new = _runge_kutta_lines(ode, tableau, Integer(1))
+    return Recurrence(name_functions(builder.build(new)), old, new)
+
+
+def _runge_kutta_lines(ode: ODE, tableau: ButcherTableau, speed: Expr) -> tuple[Builder, tuple[Quantity, ...]]:
+    builder = Builder()
+    old = [at_step(x, 0) for x in ode.state]
+    slopes: list[list[Quantity]] = []
+    for stage in range(tableau.stages):
+        points = [_stage_point(builder, x, tableau, stage, [s[i] for s in slopes]) for i, x in enumerate(old)]
+        suffix = f"_{stage + 1}" if tableau.stages > 1 else ""
+        slopes.append(_evaluate_field(builder, ode, points, tableau.c[stage], suffix))
+    new = []
+    for i, x in enumerate(ode.state):
+        increment = sum((w * slopes[j][i] for j, w in enumerate(tableau.b)), Integer(0))
+        after = at_step(x, -1)
+        new.append(
+            builder.let(after.name, old[i] + STEP_SIZE * speed * increment, latex=after.latex, reason=tableau.title)
+        )
+    return builder, tuple(new)
+
+
+def _stage_point(
+    builder: Builder, x: Quantity, tableau: ButcherTableau, stage: int, slopes: list[Quantity]
+) -> Quantity:
+    row = [(weight, slopes[j]) for j, weight in enumerate(tableau.A[stage][:stage]) if weight != 0]
+    if not row:
+        return x
+    value = x + STEP_SIZE * sum(weight * slope for weight, slope in row)
+    base = x.latex.partition("_")[0]
+    return builder.let(f"{x.name}_{stage + 1}", value, latex=f"{base}^{{({stage + 1})}}", reason="stage point")
+
+
+def _evaluate_field(
+    builder: Builder, ode: ODE, points: list[Quantity], node: Expr, suffix: str, lag_latex: str = ""
+) -> list[Quantity]:
+    table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True))
+    now = time_at_step(ode)
+    if ode.time is not None and now is not None:
+        table[ode.time] = now + node * STEP_SIZE
+    found = []
+    for x, velocity in zip(ode.state, ode.velocity, strict=True):
+        owner = f"_{x.name}" if len(ode.state) > 1 else ""
+        index = (suffix + owner).strip("_").replace("_", ",") + lag_latex
+        latex = f"f_{{{index}}}" if index else "f_n"
+        found.append(builder.let(f"f{suffix}{owner}", velocity.xreplace(table), latex=latex, reason="field"))
+    return found
+
+
+def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
+    builder = Builder()
+    slopes: dict[int, list[Quantity]] = {}
+    for lag, weight in enumerate(scheme.beta[1:]):
+        if weight != 0:
+            points = [at_step(x, lag) for x in ode.state]
+            suffix = "" if lag == 0 else f"_prev{lag if lag > 1 else ''}"
+            slopes[lag] = _evaluate_field(builder, ode, points, Integer(-lag), suffix)
+    new = []
+    for i, x in enumerate(ode.state):
+        past = sum((weight * at_step(x, lag) for lag, weight in enumerate(scheme.alpha)), Integer(0))
+        increment = sum((scheme.beta[lag + 1] * slope[i] for lag, slope in slopes.items()), Integer(0))
+        after = at_step(x, -1)
+        new.append(
+            builder.let(after.name, past + STEP_SIZE * increment, latex=after.latex, reason=scheme.title)
+        )
+    old = tuple(at_step(x, lag) for lag in range(scheme.steps) for x in ode.state)
+    shifted = (*new, *old[: -len(ode.state)])
+    return Recurrence(name_functions(builder.build(shifted)), old, shifted, starts=_starts(ode, scheme))
+
+
+def _starts(ode: ODE, scheme: LinearMultistep) -> Mapping[str, Program]:
+    """Programs x_0 -> (x_1, x_0), one per named start of a two-step scheme."""
+    if scheme.steps > 2:
+        raise UnsupportedError(f"{scheme.title} needs {scheme.steps - 1} starting steps; one can be emitted")
+    starts = {}
+    for name, start in scheme.start.items():
+        builder, new = _runge_kutta_lines(ode, start.scheme, scheme.speed if start.effective else Integer(1))
+        old = tuple(at_step(x, 0) for x in ode.state)
+        starts[name] = name_functions(builder.build((*new, *old)))
+    return starts

@@ -1,0 +1,71 @@
+"""Elementary differentials of a concrete field, and its flow as a power series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import factorial
+from typing import Any
+
+from sympy import Expr, Integer
+
+from derive.evaluator import value_of
+from derive.linearization import pushforward
+from derive.operators import Numeric
+from derive.power_series import flow
+from derive.sampling import Sampler
+from derive.symbols import Quantity, Role
+from derive.systems import ODE
+from derive.trees import Tree, density, symmetry, trees, vertices
+
+
+def elementary_differential(ode: ODE, tree: Tree) -> tuple[Expr, ...]:
+    """F(tau) of the field, one expression per unknown; a time argument counts as an unknown of velocity 1.
+
+    The branches are put in as placeholders, so that only the field is differentiated and never a direction.
+    """
+    branches = [elementary_differential(ode, branch) for branch in tree]
+    holders: dict[Quantity, Expr] = {}
+    values = ode.velocity
+    for place, (branch, direction) in enumerate(zip(tree, branches, strict=True)):
+        tangents: dict[Quantity, Expr] = {}
+        for unknown, part in zip(ode.state, direction, strict=True):
+            holder = Quantity(f"branch{place}_{unknown.name}", unknown.shape, Role.TANGENT)
+            holders[holder] = part
+            tangents[unknown] = holder
+        if ode.time is not None and not branch:
+            tangents[ode.time] = Integer(1)
+        values = tuple(pushforward(value, tangents) for value in values)
+    return tuple(value.xreplace(holders) for value in values)
+
+
+def derivative_along_flow(ode: ODE, order: int) -> tuple[Expr, ...]:
+    """x^(order) along solutions: the sum of order!/(gamma sigma) F(tau) over the trees with that many vertices."""
+    total = [Integer(0) for _ in ode.state]
+    for tree in trees(order):
+        weight = Integer(factorial(vertices(tree))) / (density(tree) * symmetry(tree))
+        total = [t + weight * part for t, part in zip(total, elementary_differential(ode, tree), strict=True)]
+    return tuple(total)
+
+
+def taylor(
+    ode: ODE,
+    velocity: tuple[Expr, ...],
+    values: Mapping[Quantity, Numeric],
+    sampler: Sampler,
+    order: int,
+) -> list[list[Any]]:
+    """Taylor coefficients of the solution of `state' = velocity` through the sampled state, per unknown."""
+
+    def field(clock: Any, point: list[Any]) -> list[Any]:
+        known = {**values, **dict(zip(ode.state, point, strict=True))}
+        if ode.time is not None:
+            known[ode.time] = clock
+        return [value_of(part, known, sampler.networks) for part in velocity]
+
+    start = [values[unknown] for unknown in ode.state]
+    clock = values[ode.time] if ode.time is not None else 0 * _entry(start[0])
+    return flow(field, clock, start, order)
+
+
+def _entry(value: Numeric) -> Any:
+    return value.ravel()[0] if hasattr(value, "ravel") else value

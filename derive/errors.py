@@ -1,0 +1,28 @@
+"""What the tool says when it cannot go on: what was read, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeriveError(Exception):
+    """Base of every error that is the input's and not the program's; the command line prints it and exits with 2."""
+
+
+class SpecError(DeriveError):
+    """A spec is inconsistent: undeclared symbols, shapes that do not fit, names that cannot become code."""
+
+
+class UnsupportedError(DeriveError):
+    """A well-formed request that the mechanism has no rule for."""
+
+
+class UnknownNameError(DeriveError):
+    """A name that is not in a table."""
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+        names = sorted(allowed)
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}: {hint}")

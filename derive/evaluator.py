@@ -1,0 +1,157 @@
+"""The reference evaluator of a program: one sample, NumPy float64 or complex, or mpmath at any precision.
+
+It shares nothing with code generation: every operator brings its own NumPy form, and functions are looked up here. The
+arrays hold floats, complex numbers (complex-step differentiation works) or mpmath numbers (30 digits and more).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Expr
+
+from derive import functions
+from derive.errors import UnsupportedError
+from derive.networks import Call, Network, Pullback
+from derive.operators import Numeric, Operator, exponential, logarithm, on_any_field
+from derive.program import Program
+from derive.symbols import Quantity
+
+Values = Mapping[Quantity, Numeric]
+
+
+class NetworkModel(Protocol):
+    """A numeric stand-in for an opaque network."""
+
+    def differential(
+        self, point: list[Numeric], directions: list[tuple[int, Numeric]], covector: Numeric | None, slot: int
+    ) -> Numeric:
+        """D^k f(p)[w..], or its gradient in argument `slot` contracted with `covector` where one is given."""
+
+
+def evaluate(
+    program: Program, values: Values, networks: Mapping[Network, NetworkModel] | None = None
+) -> dict[Quantity, Numeric]:
+    """All quantities of a program for given inputs.
+
+    Raises:
+        KeyError: an input has no value.
+        UnsupportedError: a function or an opaque network has no numeric form.
+    """
+    known: dict[Quantity, Numeric] = {quantity: values[quantity] for quantity in program.inputs}
+    for line in program.assignments:
+        value = value_of(line.value, known, networks)
+        known[line.target] = _spread(value, line.target, known)
+    return known
+
+
+def _spread(value: Numeric, target: Quantity, known: Values) -> Numeric:
+    """A scalar result of a quantity with components stands in each of them."""
+    if np.ndim(value) or not target.shape:
+        return value
+    like = next((v for q, v in known.items() if q.shape == target.shape), None)
+    return value if like is None else value + 0 * like
+
+
+def value_of(expression: Expr, values: Values, networks: Mapping[Network, NetworkModel] | None = None) -> Numeric:
+    """Value of one expression."""
+    if isinstance(expression, Quantity):
+        return values[expression]
+    if isinstance(expression, Call | Pullback):
+        return _network_value(expression, values, networks or {})
+    arguments = [value_of(part, values, networks) for part in expression.args]
+    if isinstance(expression, Operator):
+        return expression.numeric(*arguments)
+    if not expression.args:
+        return _number(expression, values)
+    rule = _RULES.get(expression.func)
+    if rule is None:
+        raise UnsupportedError(f"the reference evaluator has no rule for {expression.func.__name__}")
+    return rule(*arguments)
+
+
+def _network_value(node: Call | Pullback, values: Values, networks: Mapping[Network, NetworkModel]) -> Numeric:
+    if node.network not in networks:
+        raise UnsupportedError(f"network {node.network.name} has no numeric stand-in here")
+    point = [value_of(argument, values, networks) for argument in node.point]
+    directions = [(index, value_of(vector, values, networks)) for index, vector in node.directions]
+    if isinstance(node, Call):
+        return networks[node.network].differential(point, directions, None, 0)
+    covector = value_of(node.covector, values, networks)
+    return networks[node.network].differential(point, directions, covector, node.slot)
+
+
+def _number(expression: Expr, values: Values) -> Numeric:
+    """A number in the precision of the values: a float beside floats, an mpf beside mpfs, never a rounded rational."""
+    if not expression.is_number:
+        raise UnsupportedError(f"the reference evaluator has no value for {expression}")
+    exact = any(np.asarray(value).dtype == object for value in values.values())
+    return sympy.N(expression, mpmath.mp.dps + 5)._to_mpmath(mpmath.mp.prec) if exact else float(expression)
+
+
+def _power(base: Numeric, exponent: Numeric) -> Numeric:
+    whole = int(exponent) if exponent == int(exponent.real) else None
+    return base**whole if whole is not None else exponential(exponent * logarithm(base))
+
+
+def _piecewise(branch: Callable[[Numeric], Numeric]) -> Callable[[Numeric], Numeric]:
+    """A function chosen by the sign of the real part, entry by entry."""
+    generic = np.frompyfunc(branch, 1, 1)
+
+    def apply(value: Numeric) -> Numeric:
+        result = generic(value)
+        kind = np.asarray(value).dtype
+        return result.astype(kind) if isinstance(result, np.ndarray) and kind != object else result
+
+    return apply
+
+
+def _sigmoid(z: Numeric) -> Numeric:
+    return 1 / (1 + exponential(-z)) if z.real >= 0 else exponential(z) / (1 + exponential(z))
+
+
+def _softplus(z: Numeric) -> Numeric:
+    return (z if z.real > 0 else 0 * z) + logarithm(1 + exponential(-z if z.real > 0 else z))
+
+
+def _tanh(z: Numeric) -> Numeric:
+    decay = exponential(-2 * z if z.real >= 0 else 2 * z)
+    return (1 - decay) / (1 + decay) if z.real >= 0 else (decay - 1) / (1 + decay)
+
+
+def _sum(*terms: Numeric) -> Numeric:
+    result = terms[0]
+    for term in terms[1:]:
+        result = result + term
+    return result
+
+
+def _product(*factors: Numeric) -> Numeric:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = result * factor
+    return result
+
+
+_RULES: dict[Any, Callable[..., Numeric]] = {
+    sympy.Add: _sum,
+    sympy.Mul: _product,
+    sympy.Pow: _power,
+    sympy.exp: exponential,
+    sympy.log: logarithm,
+    sympy.sin: on_any_field("sin"),
+    sympy.cos: on_any_field("cos"),
+    sympy.Abs: _piecewise(lambda z: z if z.real >= 0 else -z),
+    sympy.sign: _piecewise(lambda z: (z.real > 0) - (z.real < 0) + 0 * z),
+    functions.sigmoid: _piecewise(_sigmoid),
+    functions.tanh: _piecewise(_tanh),
+    functions.relu: _piecewise(lambda z: z if z.real > 0 else 0 * z),
+    functions.step: _piecewise(lambda z: 1 + 0 * z if z.real > 0 else 0 * z),
+    functions.softplus: _piecewise(_softplus),
+    functions.logsigmoid: _piecewise(lambda z: -_softplus(-z)),
+    functions.elu: _piecewise(lambda z: z if z.real > 0 else exponential(z) - 1),
+}

@@ -1,0 +1,158 @@
+"""Spec -> derivation: which sections a system gets follows from what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sympy import Expr
+
+from derive.claims import judge
+from derive.derivation import ClaimVerdict, Derivation, Kind
+from derive.discretization import discretize
+from derive.lagrangian import StepNames, merged, write_adjoint, write_loss, write_program, write_step
+from derive.linear_step import write_invariants, write_linear_step
+from derive.momentum import write_momentum
+from derive.numbering import Author
+from derive.operators import show_shape
+from derive.phase_space import write_hamiltonian, write_phase_map
+from derive.program import Program
+from derive.reverse_sweep import Adjoint, reverse_sweep
+from derive.reversibility import write_inverse
+from derive.schemes import ButcherTableau, LinearMultistep, scheme_by_name
+from derive.scheme_sections import write_root_condition, write_starts, write_truncation
+from derive.symbols import Quantity, by_name
+from derive.systems import ODE, Recurrence, Spec
+from derive.truncation import truncation
+
+
+@dataclass
+class _Draft:
+    """A derivation being written."""
+
+    spec: Spec
+    author: Author = field(default_factory=Author)
+    results: dict[str, Expr] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    contexts: dict[str, Program] = field(default_factory=dict)
+
+
+def explain(spec: Spec) -> Derivation:
+    """Derive everything the tool knows to derive about a spec."""
+    draft = _Draft(spec)
+    for option, system in spec.variants.items():
+        names = StepNames(option)
+        if isinstance(system, ODE):
+            _explain_ode(draft, system, names)
+        else:
+            _explain_recurrence(draft, system, names)
+    if spec.loss is not None:
+        write_loss(draft.author, spec.loss)
+    for formula, source in spec.statements:
+        draft.author.relation("statement", Kind.STATEMENT, formula, reason="quoted", source=source)
+    draft.author.close("Statements")
+    return Derivation(
+        spec.id,
+        spec.title,
+        spec.source,
+        _symbol_table(spec),
+        tuple(draft.author.sections),
+        _claims(draft),
+        draft.facts,
+        draft.results,
+        draft.author.numbers,
+    )
+
+
+def recurrences(spec: Spec) -> Mapping[str, Recurrence]:
+    """Option -> one step of the spec's system, discretized where it is an ODE."""
+    return {
+        option: discretize(system, scheme_by_name(spec.scheme)) if isinstance(system, ODE) else system
+        for option, system in spec.variants.items()
+    }
+
+
+def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
+    author, spec = draft.author, draft.spec
+    scheme = scheme_by_name(spec.scheme)
+    recurrence = discretize(ode, scheme)
+    draft.results |= write_hamiltonian(author, ode)
+    if isinstance(scheme, ButcherTableau):
+        author.relation("Butcher tableau", Kind.DEFINITION, scheme.latex(), reason=scheme.title, text=scheme.title)
+        author.close("The scheme")
+    adjoint = _write_recurrence(draft, recurrence, names)
+    write_phase_map(author, recurrence, adjoint)
+    analysis = truncation(ode, scheme)
+    draft.results |= write_truncation(author, analysis)
+    starts = write_starts(author, analysis)
+    if isinstance(scheme, LinearMultistep):
+        stable = write_root_condition(author, scheme)
+        draft.facts |= {"zero-stable for": stable} if stable else {}
+        write_momentum(author, recurrence, scheme)
+    draft.results |= write_linear_step(author, recurrence)
+    draft.results |= write_invariants(author, ode, recurrence, spec.invariants)
+    inverse = write_inverse(author, recurrence, scheme, names)
+    draft.facts |= _facts(analysis.order, analysis.conditions, starts, draft.results)
+    draft.facts["scheme"] = scheme.title
+    draft.facts["inverse"] = "explicit" if inverse is not None else "by fixed point only"
+
+
+def _facts(
+    order: int, conditions: Mapping[Quantity, tuple[Expr, ...]], starts: Mapping[str, int], results: Mapping[str, Expr]
+) -> dict[str, str]:
+    higher = [f"{order + 1} at {symbol} = {value}" for symbol, found in conditions.items() for value in found]
+    facts = {"order": ", ".join([str(order), *higher])}
+    for name, reached in starts.items():
+        best = min(order + bool(higher), reached)
+        facts[f"order with start {name!r}"] = str(min(order, reached)) + (f", {best} at best" if best > order else "")
+    if "effective_field" in results:
+        facts["consistent with"] = f"u' = {results['effective_field']}"
+    return facts
+
+
+def _write_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -> Adjoint:
+    adjoint = write_step(draft.author, recurrence, names, names.prefix)
+    _remember(draft, recurrence, adjoint, names.prefix)
+    for name, start in recurrence.starts.items():
+        start_names = StepNames(".".join(part for part in (names.prefix, "start", name) if part))
+        start_adjoint = reverse_sweep(start)
+        write_program(draft.author, start, start_names, "step")
+        write_adjoint(draft.author, start, start_adjoint, start_names, "adjoint")
+        draft.author.close(f"The first step, start {name!r}", "x_1 from x_0, and its adjoint.")
+    return adjoint
+
+
+def _remember(draft: _Draft, recurrence: Recurrence, adjoint: Adjoint, option: str) -> None:
+    """Keep every derived line as a result that claims can speak of; later options do not replace earlier ones."""
+    lines = (*recurrence.step.assignments, *adjoint.program.assignments)
+    prefix = f"{option}." if option else ""
+    draft.results |= {f"{prefix}{line.target.name}": line.value for line in lines}
+    draft.contexts[option] = merged(recurrence.step, adjoint.program.assignments)
+
+
+def _explain_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -> None:
+    _write_recurrence(draft, recurrence, names)
+
+
+def _claims(draft: _Draft) -> tuple[ClaimVerdict, ...]:
+    verdicts = []
+    for claim in draft.spec.claims:
+        option = claim.option or next(iter(draft.spec.variants))
+        results = {**draft.results, **_of_option(draft.results, option)}
+        verdicts.append(judge(claim, results, draft.contexts.get(option)))
+    return tuple(verdicts)
+
+
+def _of_option(results: Mapping[str, Expr], option: str) -> dict[str, Expr]:
+    prefix = f"{option}."
+    return {name.removeprefix(prefix): value for name, value in results.items() if option and name.startswith(prefix)}
+
+
+def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
+    found: dict[str, Quantity] = {}
+    for recurrence in recurrences(spec).values():
+        for quantity in by_name({*recurrence.step.inputs, *recurrence.old, *recurrence.new, *recurrence.inputs}):
+            found.setdefault(quantity.name, quantity)
+    return tuple(
+        (q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items())
+    )

@@ -1,0 +1,46 @@
+"""Writing files whole: what stood there stays until the new text is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from derive.errors import DeriveError
+
+PERMISSIONS = 0o644
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file in one stroke: a temporary neighbour takes its place only when it is complete.
+
+    Raises:
+        DeriveError: the folder is missing, or nothing can be written there; an old file stays as it was.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DeriveError(f"cannot write {path}: the folder {folder} {what}; create it, or give another place with -o")
+    if path.is_dir():
+        raise DeriveError(f"cannot write {path}: it is a folder; give the name of a file")
+    try:
+        _replace(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise DeriveError(
+            f"cannot write {path}: {error.strerror or error}; make {folder} writable, or give another place with -o"
+        ) from None
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else PERMISSIONS)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

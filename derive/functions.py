@@ -1,0 +1,109 @@
+"""Elementwise functions, declared with derivative, LaTeX and a safe numeric form.
+
+SymPy never recovers sigmoid or softplus from exponentials, and the exponential forms overflow; so they are functions of
+their own, with derivatives written in themselves: what the reverse sweep then reuses is the value already computed.
+At kinks ONE convention holds everywhere: relu'(0) = 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+from sympy import Expr, Integer, exp
+
+
+class Elementwise(sympy.Function):
+    """An elementwise function of one argument."""
+
+    nargs = (1,)
+    is_real = True
+    latex_name = ""
+
+    def slope(self, z: Expr) -> Expr:
+        """The derivative at `z`, written in the function itself where that is possible."""
+        raise TypeError(f"{type(self).__name__} declares no slope")
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """SymPy's hook for differentiation."""
+        return self.slope(self.args[0])
+
+    def _latex(self, printer: Any, exponent: str | None = None) -> str:
+        body = printer._print(self.args[0])
+        head = self.latex_name if exponent is None else f"{self.latex_name}^{{{exponent}}}"
+        return rf"{head}\left({body}\right)"
+
+
+class sigmoid(Elementwise):
+    r"""The logistic function $\sigma(z) = 1/(1 + e^{-z})$."""
+
+    latex_name = r"\sigma"
+
+    def slope(self, z: Expr) -> Expr:
+        """sigma (1 - sigma)."""
+        return sigmoid(z) * (1 - sigmoid(z))
+
+
+class step(Elementwise):
+    r"""The indicator $[z > 0]$, zero at the kink; its slope is zero almost everywhere."""
+
+    latex_name = r"\mathbf 1_{>0}"
+
+    def slope(self, z: Expr) -> Expr:
+        """0 almost everywhere."""
+        return Integer(0)
+
+
+class relu(Elementwise):
+    r"""$\max(z, 0)$ with slope 0 at 0."""
+
+    latex_name = r"\operatorname{relu}"
+
+    def slope(self, z: Expr) -> Expr:
+        """The indicator of z > 0."""
+        return step(z)
+
+
+class softplus(Elementwise):
+    r"""$\log(1 + e^z)$."""
+
+    latex_name = r"\operatorname{softplus}"
+
+    def slope(self, z: Expr) -> Expr:
+        """sigma."""
+        return sigmoid(z)
+
+
+class logsigmoid(Elementwise):
+    r"""$\log\sigma(z)$."""
+
+    latex_name = r"\log\sigma"
+
+    def slope(self, z: Expr) -> Expr:
+        """1 - sigma, written without cancellation."""
+        return sigmoid(-z)
+
+
+class elu(Elementwise):
+    r"""$z$ for $z > 0$, $e^z - 1$ otherwise."""
+
+    latex_name = r"\operatorname{elu}"
+
+    def slope(self, z: Expr) -> Expr:
+        """1 for z > 0, elu + 1 otherwise."""
+        return step(z) + (1 - step(z)) * (elu(z) + 1)
+
+
+class tanh(Elementwise):
+    r"""The hyperbolic tangent, with its slope written as $1 - \tanh^2$ (SymPy's own would do, but expands `tanh(-z)`)."""
+
+    latex_name = r"\tanh"
+
+    def slope(self, z: Expr) -> Expr:
+        """1 - tanh^2."""
+        return 1 - tanh(z) ** 2
+
+
+ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, elu)
+# SymPy's own functions that have a form in every backend.
+SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign)

@@ -1,0 +1,121 @@
+r"""Lagrangian, stationarity, adjoint and gradients of one step: the sections every system with a step has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from derive.checks import StationarityCheck
+from derive.derivation import Kind
+from derive.latex import latex
+from derive.numbering import Author
+from derive.program import Assignment, Program
+from derive.reverse_sweep import Adjoint, reverse_sweep
+from derive.symbols import Quantity, Role
+from derive.systems import Loss, Recurrence
+
+
+@dataclass(frozen=True)
+class StepNames:
+    """How the relations of one program are named: `diagonal.step.c`, `start.plain.x_next`."""
+
+    prefix: str
+
+    def __call__(self, kind: str, quantity: Quantity) -> str:
+        """Name of the relation that computes a quantity."""
+        return ".".join(part for part in (self.prefix, kind, quantity.name) if part)
+
+
+def write_program(author: Author, program: Program, names: StepNames, kind: str) -> None:
+    """One definition per line of a program."""
+    for line in program.assignments:
+        author.assignment(line, names(kind, line.target))
+
+
+def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None:
+    """S = ell + sum of multipliers times (right-hand side - quantity)."""
+    seeds = " + ".join(
+        rf"\left\langle {seed.latex},\, {output.latex} \right\rangle" for output, seed in adjoint.seeds.items()
+    )
+    terms = [
+        rf"\left\langle {adjoint.cotangents[line.target].latex},\, {latex(line.value)} - {line.target.latex}\right\rangle"
+        for line in program.assignments
+        if line.target in adjoint.cotangents
+    ]
+    formula = " + ".join([rf"S = {seeds}", *terms])
+    text = "S = " + " + ".join(
+        [f"<{seed}, {output}>" for output, seed in adjoint.seeds.items()]
+        + [f"<{adjoint.cotangents[x.target]}, ({x.value}) - {x.target}>" for x in program.assignments if x.target in adjoint.cotangents]
+    )
+    author.relation(
+        "Lagrangian of one step",
+        Kind.DEFINITION,
+        formula,
+        text=text,
+        reason="each line of the step is a constraint, its cotangent the multiplier; "
+        "the seeds are what later steps and the loss send back",
+    )
+
+
+def write_adjoint(
+    author: Author, program: Program, adjoint: Adjoint, names: StepNames, kind: str, roles: Iterable[Role] | None = None
+) -> None:
+    """One identity per line of the adjoint, checked against central differences of the primal program."""
+    about = {bar: quantity for quantity, bar in adjoint.cotangents.items()}
+    wanted = None if roles is None else set(roles)
+    for line in adjoint.program.assignments:
+        primal = about[line.target]
+        if wanted is None or primal.role in wanted:
+            check = StationarityCheck(program, adjoint, line, primal)
+            author.assignment(line, names(kind, line.target), check)
+
+
+GRADIENTS = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.TIME, Role.STEP_SIZE)
+OTHERS = tuple(role for role in Role if role not in GRADIENTS)
+
+
+def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: str = "") -> Adjoint:
+    """Sections: the step, its Lagrangian and adjoint, and the gradients of everything learnable."""
+    adjoint = reverse_sweep(recurrence.step)
+    suffix = f" ({title})" if title else ""
+    write_program(author, recurrence.step, names, "step")
+    author.close(f"The step{suffix}", "One step as a program: every quantity is named once, nothing is unrolled.")
+    write_lagrangian(author, recurrence.step, adjoint)
+    write_adjoint(author, recurrence.step, adjoint, names, "adjoint", OTHERS)
+    author.close(
+        f"The discrete adjoint{suffix}",
+        "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",
+    )
+    write_adjoint(author, recurrence.step, adjoint, names, "adjoint", GRADIENTS)
+    author.close(
+        f"Gradients{suffix}",
+        "What one step contributes; a shared quantity sums over steps, and every one over the batch.",
+    )
+    return adjoint
+
+
+def write_loss(author: Author, loss: Loss) -> None:
+    """The loss and its cotangent on the output."""
+    program = loss.program()
+    adjoint = reverse_sweep(program, (loss.output,))
+    names = StepNames("")
+    write_program(author, program, names, "loss")
+    for line in adjoint.program.assignments:
+        about = next(q for q, bar in adjoint.cotangents.items() if bar == line.target)
+        author.assignment(line, names("loss", line.target), StationarityCheck(program, adjoint, line, about))
+    author.close(f"The loss: {loss.title}", "Its cotangent starts the reverse sweep; the sum over the batch is the reference.")
+
+
+def merged(primal: Program, lines: Sequence[Assignment]) -> Program:
+    """The primal followed by further lines that read it."""
+    used = {q for line in lines for q in line.value.atoms(Quantity)}
+    known = {*primal.inputs, *primal.targets, *(line.target for line in lines)}
+    extra = tuple(sorted(used - known, key=lambda q: q.name))
+    return Program((*primal.inputs, *extra), (*primal.assignments, *lines), tuple(line.target for line in lines))
+
+
+def quantities(recurrence: Recurrence) -> dict[str, Quantity]:
+    """Every quantity of a step and of its adjoint by name: what deck claims are written in."""
+    adjoint = reverse_sweep(recurrence.step).program
+    found = (*recurrence.step.inputs, *recurrence.step.targets, *adjoint.inputs, *adjoint.targets)
+    return {quantity.name: quantity for quantity in found}

@@ -1,0 +1,80 @@
+r"""LaTeX of expressions: elementwise products of vectors are written $\odot$, scalars stand in front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Expr, Integer, Mul, fraction
+from sympy.printing.latex import LatexPrinter
+
+from derive.errors import SpecError
+from derive.operators import factor_latex, shape_of
+
+
+class FormulaPrinter(LatexPrinter):
+    """SymPy's LaTeX printer with a generic component's product shown for what it is."""
+
+    def _print_Mul(self, expr: Expr) -> str:
+        numerator, denominator = fraction(expr)
+        factors = _without_double_sign(list(Mul.make_args(numerator)))
+        negative = factors[0].is_Number and factors[0].is_negative
+        if negative:
+            factors[0] = -factors[0]
+        factors = [factor for factor in factors if factor != 1] or [Integer(1)]
+        body = self._product(factors)
+        if denominator != 1:
+            body = rf"\frac{{{_unbracketed(self, factors, body)}}}{{{self._print(denominator)}}}"
+        return f"- {body}" if negative else body
+
+    def _product(self, factors: list[Expr]) -> str:
+        ordered = sorted(factors, key=_complexity)
+        scalars = [factor_latex(self, factor) for factor in ordered if not _has_components(factor)]
+        vectors = [factor_latex(self, factor) for factor in ordered if _has_components(factor)]
+        return r" \, ".join([*scalars, r" \odot ".join(vectors)] if vectors else scalars)
+
+    def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:
+        return sorted(expr.args, key=lambda term: bool(term.could_extract_minus_sign()))
+
+    def _print_Float(self, expr: Any) -> str:
+        return repr(float(expr))
+
+
+def latex(expression: Expr) -> str:
+    """LaTeX of an expression over quantities, functions and operators."""
+    return FormulaPrinter({"order": "none", "fold_short_frac": False}).doprint(expression)
+
+
+def aligned(lines: list[str]) -> str:
+    """Several formulas under each other, aligned at `&`."""
+    return lines[0].replace("&", "") if len(lines) == 1 else r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
+
+
+def _without_double_sign(factors: list[Expr]) -> list[Expr]:
+    """-(k - 1) becomes (1 - k)."""
+    sums = [place for place, factor in enumerate(factors) if factor.is_Add and factor.could_extract_minus_sign()]
+    if not factors[0].is_Number or not factors[0].is_negative:
+        return factors
+    sums = sums or [place for place, factor in enumerate(factors) if factor.is_Add and _mixed_signs(factor)]
+    if sums:
+        factors[sums[0]] = -factors[sums[0]]
+        factors[0] = -factors[0]
+    return factors
+
+
+def _mixed_signs(factor: Expr) -> bool:
+    return len({bool(term.could_extract_minus_sign()) for term in factor.args}) == 2
+
+
+def _unbracketed(printer: FormulaPrinter, factors: list[Expr], body: str) -> str:
+    return printer._print(factors[0]) if len(factors) == 1 else body
+
+
+def _has_components(factor: Expr) -> bool:
+    try:
+        return shape_of(factor) != ()
+    except SpecError:
+        return False
+
+
+def _complexity(factor: Expr) -> tuple[int, str]:
+    return (0 if factor.is_Number else 1 if factor.is_Symbol else 2, str(factor))

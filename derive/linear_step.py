@@ -1,0 +1,185 @@
+"""Sections on systems that are linear in scalar unknowns: the step as a matrix, its eigenvalues, what it does to energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import mpmath
+import sympy
+from sympy import Expr, Matrix
+
+from derive.checks import IdentityCheck
+from derive.derivation import Kind
+from derive.evaluator import evaluate, value_of
+from derive.latex import latex
+from derive.linearization import pushforward
+from derive.numbering import Author
+from derive.operators import Numeric
+from derive.sampling import Sampler
+from derive.symbols import Quantity
+from derive.systems import ODE, Recurrence
+
+
+Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
+
+
+def step_matrix(recurrence: Recurrence) -> Matrix | None:
+    """d new / d old where the state is made of scalars and the step is affine in them; None elsewhere."""
+    if any(q.shape for q in recurrence.old) or recurrence.step.networks():
+        return None
+    flat = [_inlined(recurrence, q) for q in recurrence.new]
+    matrix = Matrix([[sympy.diff(value, q) for q in recurrence.old] for value in flat])
+    return None if matrix.free_symbols & set(recurrence.old) else matrix
+
+
+def _inlined(recurrence: Recurrence, quantity: Quantity) -> Expr:
+    """The step's value of a new state as one expression in the old one (scalar linear systems only: these are small)."""
+    table: dict[Expr, Expr] = {}
+    for line in recurrence.step.assignments:
+        table[line.target] = line.value.xreplace(table)
+    return sympy.expand(table.get(quantity, quantity))
+
+
+def write_linear_step(author: Author, recurrence: Recurrence) -> dict[str, Expr]:
+    """Section on the step matrix, its determinant and eigenvalues; empty where the system is not linear."""
+    matrix = step_matrix(recurrence)
+    if matrix is None or len(recurrence.old) > 3:
+        return {}
+    names = ", ".join(q.latex for q in recurrence.old)
+    author.relation(
+        "the step as a matrix",
+        Kind.DEFINITION,
+        rf"W = \frac{{\partial({', '.join(q.latex for q in recurrence.new)})}}{{\partial({names})}} = {_matrix_latex(matrix)}",
+        text=f"W = {matrix.tolist()}",
+        reason="the step is affine in the state: it is a linear recurrent net driven by what remains",
+        name="step_matrix",
+    )
+    determinant = sympy.factor(matrix.det())
+    symbols = tuple(sorted({q for q in matrix.atoms(Quantity)}, key=lambda q: q.name))
+    author.relation(
+        "determinant",
+        Kind.IDENTITY,
+        rf"\det W = {latex(sympy.expand(determinant))}",
+        text=f"det W = {sympy.expand(determinant)}",
+        reason="the factor by which one step changes volumes",
+        name="determinant",
+        check=IdentityCheck(_numeric_determinant(matrix), sympy.expand(determinant), symbols),
+    )
+    results: dict[str, Expr] = {"determinant": sympy.expand(determinant)}
+    results |= _write_eigenvalues(author, matrix, symbols)
+    author.close("The step as a linear map")
+    return results
+
+
+def _write_eigenvalues(author: Author, matrix: Matrix, symbols: tuple[Quantity, ...]) -> dict[str, Expr]:
+    trace = sympy.expand(matrix.trace())
+    discriminant = sympy.factor(trace**2 - 4 * matrix.det()) if matrix.rows == 2 else None
+    if discriminant is None:
+        return {}
+    author.relation(
+        "eigenvalues",
+        Kind.IDENTITY,
+        rf"\lambda_\pm = {latex(trace / 2)} \pm \tfrac12 \sqrt{{{latex(discriminant)}}}",
+        text=f"lambda = {trace / 2} +- sqrt({discriminant})/2",
+        reason="trace and determinant; complex where the radicand is negative, and then |lambda|^2 = det W",
+        name="eigenvalues",
+        check=IdentityCheck(_numeric_discriminant(matrix), discriminant, symbols),
+    )
+    excess = sympy.factor(matrix.det() - 1)
+    author.relation(
+        "growth per step where the eigenvalues are complex",
+        Kind.IDENTITY,
+        rf"|\lambda|^2 - 1 = {latex(excess)}",
+        text=f"|lambda|^2 - 1 = {excess}",
+        reason="positive means growth at every step size, however small",
+        name="growth",
+        check=IdentityCheck(lambda values, sampler: _numeric_determinant(matrix)(values, sampler) - 1, excess, symbols),
+    )
+    return {"growth": excess}
+
+
+def _entries(matrix: Matrix, values: Mapping[Quantity, Numeric]) -> list[list[Numeric]]:
+    return [[value_of(sympy.sympify(entry), values) for entry in row] for row in matrix.tolist()]
+
+
+def _numeric_determinant(matrix: Matrix) -> Route:
+    def route(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        return mpmath.det(mpmath.matrix(_entries(matrix, values)))
+
+    return route
+
+
+def _numeric_discriminant(matrix: Matrix) -> Route:
+    def route(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        first, second = mpmath.eig(mpmath.matrix(_entries(matrix, values)), left=False, right=False)
+        return (first - second) ** 2
+
+    return route
+
+
+def _matrix_latex(matrix: Matrix) -> str:
+    rows = r" \\ ".join(" & ".join(latex(entry) for entry in row) for row in matrix.tolist())
+    return rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}"
+
+
+def write_invariants(author: Author, ode: ODE, recurrence: Recurrence, invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]]) -> dict[str, Expr]:
+    """Section on quantities the ODE conserves (under conditions on its parameters) and their factor per step."""
+    results: dict[str, Expr] = {}
+    for name, (value, where) in invariants.items():
+        rate = pushforward(value, dict(zip(ode.state, ode.velocity, strict=True)))
+        rate = sympy.expand(rate.xreplace(dict(where)))
+        condition = ", ".join(f"{q.latex} = {latex(v)}" for q, v in where.items())
+        old = value.xreplace(dict(zip(ode.state, recurrence.old, strict=True)))
+        new = old.xreplace({q: _inlined(recurrence, n) for q, n in zip(recurrence.old, recurrence.new, strict=True)})
+        ratio = sympy.factor(sympy.cancel(new.xreplace(dict(where)) / old))
+        results |= {f"{name}_rate": rate, f"{name}_ratio": sympy.expand(ratio)}
+        symbols = tuple(sorted({*recurrence.step.inputs}, key=lambda q: q.name))
+        author.relation(
+            f"{name} along solutions ({condition or 'always'})",
+            Kind.IDENTITY,
+            rf"E = {latex(value)},\qquad \dot E = {latex(rate)}",
+            text=f"E = {value}, dE/dt = {rate}",
+            reason="derivative along the field",
+            name=f"{name}_rate",
+            check=IdentityCheck(_difference_rate(ode, value, where), rate, _all_symbols(ode, value)),
+        )
+        author.relation(
+            f"{name} after one step ({condition or 'always'})",
+            Kind.IDENTITY,
+            rf"\frac{{E_{{n+1}}}}{{E_n}} = {latex(sympy.expand(ratio))}",
+            text=f"E_next/E = {sympy.expand(ratio)}",
+            reason="the step put into E",
+            name=f"{name}_ratio",
+            check=IdentityCheck(_stepped_ratio(recurrence, old, where), sympy.expand(ratio), symbols),
+        )
+        author.close(f"Conserved quantity: {name}", "What the ODE keeps, and what one step does to it.")
+    return results
+
+
+def _all_symbols(ode: ODE, value: Expr) -> tuple[Quantity, ...]:
+    return tuple(sorted({*ode.quantities, *ode.state, *value.atoms(Quantity)}, key=lambda q: q.name))
+
+
+def _difference_rate(ode: ODE, value: Expr, where: Mapping[Quantity, Expr]) -> Route:
+    def route(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        given = {**values, **{q: value_of(sympy.sympify(v), values) for q, v in where.items()}}
+        step = mpmath.mpf("1e-20")
+        moved = [
+            {**given, **{x: given[x] + sign * step * value_of(v, given) for x, v in zip(ode.state, ode.velocity, strict=True)}}
+            for sign in (1, -1)
+        ]
+        return (value_of(value, moved[0]) - value_of(value, moved[1])) / (2 * step)
+
+    return route
+
+
+def _stepped_ratio(recurrence: Recurrence, energy: Expr, where: Mapping[Quantity, Expr]) -> Route:
+    def route(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        given = {**values, **{q: value_of(sympy.sympify(v), values) for q, v in where.items()}}
+        after = evaluate(recurrence.step, given)
+        moved = {**given, **{q: after[n] for q, n in zip(recurrence.old, recurrence.new, strict=True)}}
+        return value_of(energy, moved) / value_of(energy, given)
+
+    return route
+
+

@@ -1,0 +1,66 @@
+r"""The forward sweep over a program: its linearization, a linear form in the perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sympy import Expr, Integer
+
+from derive.operators import fill, shape_of
+from derive.program import Assignment, Program
+from derive.reverse_sweep import elementwise_partials
+from derive.symbols import Quantity, Role, by_name
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """The linearization of a program.
+
+    Attributes:
+        program: reads the primal program's quantities and the tangents of its inputs, computes the tangents of all outputs.
+        tangents: quantity of the primal -> its tangent.
+    """
+
+    program: Program
+    tangents: Mapping[Quantity, Quantity]
+
+
+def forward_sweep(program: Program, wrt: Iterable[Quantity]) -> Linearization:
+    """Linearization of `program` in the quantities `wrt`; tangents are named `dot_<quantity>`."""
+    tangents = {q: tangent_of(q) for q in wrt}
+    known = {line.value: line.target for line in program.assignments}
+    lines = []
+    for line in program.assignments:
+        value = pushforward(line.value, tangents, known)
+        if value == 0:
+            continue
+        tangents[line.target] = tangent_of(line.target)
+        lines.append(Assignment(tangents[line.target], value, f"linearization of {line.target.name}"))
+    used = {q for line in lines for q in line.value.atoms(Quantity)}
+    outputs = tuple(tangents[q] for q in program.outputs if q in tangents)
+    inputs = (used | set(outputs)) - {line.target for line in lines}
+    return Linearization(Program(tuple(by_name(inputs)), tuple(lines), outputs), tangents)
+
+
+def tangent_of(quantity: Quantity) -> Quantity:
+    """The tangent of a quantity: `dot_x`."""
+    role = Role.TANGENT if quantity.role.batched else quantity.role
+    return quantity.renamed(f"dot_{quantity.name}", rf"\delta {quantity.latex}", role, f"tangent of {quantity.name}")
+
+
+def pushforward(value: Expr, tangents: Mapping[Quantity, Expr], known: Mapping[Expr, Expr] | None = None) -> Expr:
+    """Directional derivative of an expression along the given tangents of its quantities."""
+    result: Expr = Integer(0)
+    for leaf, partial in elementwise_partials(value):
+        if isinstance(leaf, Quantity):
+            inner = tangents.get(leaf, Integer(0))
+        else:
+            inner = leaf.pushforward(lambda argument: _spread(pushforward(argument, tangents, known), argument))
+        result += partial.xreplace(known or {}) * inner
+    return result
+
+
+def _spread(value: Expr, like: Expr) -> Expr:
+    """A tangent that lost its shape (the tangent of `x + c` in a scalar c) gets it back."""
+    return fill(value, like) if value != 0 and shape_of(value) != shape_of(like) else value

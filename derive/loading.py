@@ -1,0 +1,215 @@
+"""Specs and schemes by name or from a user's file: both get everything that a built-in one gets."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TypeVar, cast
+
+from derive.catalog import CATALOG, REGISTER, Listing
+from derive.errors import DeriveError, SpecError, UnknownNameError
+from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Scheme
+from derive.systems import Spec
+
+Wanted = TypeVar("Wanted")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the catalogue."""
+
+    id: str
+    class_name: str
+    kind: str
+    family: str
+    title: str
+    source: str
+
+
+def catalog_entries() -> tuple[Entry, ...]:
+    """All systems of the catalogue, in the register's order."""
+    return tuple(_entry(listing) for listing in REGISTER)
+
+
+def load(reference: str | os.PathLike[str]) -> Spec:
+    """A spec by its catalogue id, or from a file: `path/to/spec.py`, or `path/to/spec.py:NAME` where it holds several.
+
+    Raises:
+        UnknownNameError: no system of the catalogue has that id.
+        DeriveError: the file is missing, raises, or holds no spec (or several, and none is named).
+    """
+    text = os.fspath(reference)
+    if text in CATALOG:
+        return _catalog_spec(text)
+    if not names_a_file(text):
+        raise _unknown_id(text)
+    return _from_file(text, (Spec,), "spec", "SPEC = Spec(...)")
+
+
+def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
+    """A scheme by its id (returned as it is, once known to exist), or an object from a file, as `load`.
+
+    Raises:
+        UnknownNameError: no shipped scheme has that id.
+        DeriveError: the file is missing, raises, or holds no scheme (or several, and none is named).
+    """
+    text = os.fspath(reference)
+    if names_a_file(text):
+        kinds: tuple[type[Scheme], ...] = (ButcherTableau, LinearMultistep)
+        return _from_file(text, kinds, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
+    if text not in SCHEMES:
+        raise UnknownNameError("scheme", text, SCHEMES)
+    return text
+
+
+def names_a_file(reference: str) -> bool:
+    """Whether a reference is a file, `path/to/spec.py[:NAME]`, and not an id."""
+    path, _ = _split(reference)
+    return path.endswith(".py") or os.sep in path or "/" in path
+
+
+def check_target(reference: str, path: Path) -> None:
+    """Refuse to emit a module over the very file that its spec stands in.
+
+    Raises:
+        DeriveError: they are the same file.
+    """
+    source, _ = _split(reference)
+    if names_a_file(reference) and path.resolve() == Path(source).resolve():
+        raise DeriveError(
+            f"the emitted file would take the place of its own spec {path}: change the spec's id, "
+            "or give another folder with -o"
+        )
+
+
+def _entry(listing: Listing) -> Entry:
+    spec = _catalog_spec(listing.id)
+    return Entry(spec.id, spec.class_name, listing.kind, listing.family, spec.title, spec.source)
+
+
+def _catalog_spec(name: str) -> Spec:
+    return cast(Spec, importlib.import_module(f"derive.catalog.{name}").SPEC)
+
+
+def _unknown_id(name: str) -> DeriveError:
+    if Path(f"{name}.py").is_file():
+        return DeriveError(f"unknown id {name!r}; there is a file of that name: write {name}.py")
+    return UnknownNameError("id", name, CATALOG)
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Path and NAME of `path/to/spec.py:NAME`."""
+    path, colon, name = reference.rpartition(":")
+    return (path, name) if colon and path.endswith(".py") else (reference, "")
+
+
+def _from_file(reference: str, kinds: tuple[type[Wanted], ...], kind: str, example: str) -> Wanted:
+    location, name = _split(reference)
+    path = Path(location)
+    found = _objects(_run(path), kinds)
+    if name:
+        if name not in found:
+            raise _no_such_name(path, kind, name, found)
+        return found[name]
+    public = {label: value for label, value in found.items() if not label.startswith("_")}
+    distinct = {id(value): label for label, value in reversed(public.items())}
+    if len(distinct) == 1:
+        return next(iter(public.values()))
+    if not distinct:
+        raise DeriveError(f"{path} defines no {kind}; write {example} at its top level")
+    labels = sorted(distinct.values())
+    choice = f"name one, as in {path}:{labels[0]} (of {', '.join(labels)})"
+    raise DeriveError(f"{path} defines {len(labels)} {kind}s: {choice}")
+
+
+def _objects(module: ModuleType, kinds: tuple[type[Wanted], ...]) -> dict[str, Wanted]:
+    return {label: value for label, value in vars(module).items() if isinstance(value, kinds)}
+
+
+def _no_such_name(path: Path, kind: str, name: str, found: dict[str, Wanted]) -> DeriveError:
+    if not found:
+        return DeriveError(f"{path} defines no {kind}, so none is called {name!r}")
+    return UnknownNameError(f"{kind} in {path}", name, found)
+
+
+def _run(path: Path) -> ModuleType:
+    """Execute a user's file as a module of a private name.
+
+    Raises:
+        DeriveError: it cannot be read, or raises; the message names the line of the file.
+    """
+    code = _compile(path)
+    full = path.resolve()
+    module = ModuleType(f"_derive_file_{hashlib.sha256(str(full).encode()).hexdigest()[:12]}")
+    module.__file__ = str(full)
+    sys.modules[module.__name__] = module
+    try:
+        with _importable(str(full.parent)):
+            exec(code, module.__dict__)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module.__name__]
+        raise _failed(path, error) from None
+    return module
+
+
+def _compile(path: Path) -> CodeType:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except IsADirectoryError:
+        raise DeriveError(f"{path} is a folder; give the file, as in {path / 'spec.py'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeriveError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return compile(text, str(path), "exec")
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise SpecError(f"{path}{line}: {error.msg}{_quoted(error.text or '')}") from None
+    except ValueError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """A user's file may import its neighbours, as a script may."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _failed(path: Path, error: BaseException) -> SpecError:
+    """What a user's file raised, at the line of that file where it did."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line, text = (frames[-1].lineno, frames[-1].line or "") if frames else (None, "")
+    where = f"{path}, line {line}" if line else str(path)
+    if isinstance(error, SystemExit):
+        what = "the file ends the program; a spec only defines names"
+    elif isinstance(error, DeriveError):
+        what = str(error)
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return SpecError(f"{where}: {what}{_quoted(text)}")
+
+
+def _quoted(line: str) -> str:
+    return f"\n    {line.strip()}" if line.strip() else ""
+
+
+def _missing(path: Path) -> DeriveError:
+    neighbours = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+    close = get_close_matches(path.name, neighbours, n=2)
+    hint = f"; did you mean {' or '.join(str(path.with_name(name)) for name in close)}?" if close else ""
+    return DeriveError(f"there is no file {path}{hint or '; `derive new PATH` makes a spec to start from'}")

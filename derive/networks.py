@@ -1,0 +1,200 @@
+r"""Opaque differentiable networks, known only by their value and their differentials.
+
+$\langle u, D^k f(p)[w_1,\dots,w_k]\rangle$ is symmetric in the directions, so two nodes are closed under both sweeps to
+every order: `Call` (the vector, no covector) and `Pullback` (its gradient in one argument, contracted with a covector).
+The parameters are simply the last argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import sympy
+from sympy import Expr, Integer, Tuple
+
+from derive.operators import Operator, factor_latex, shape_of
+from derive.symbols import Quantity, Role, Shape, check_name
+
+
+class Network(sympy.Symbol):
+    """An opaque map `f(t, x; theta)` or `f(x; theta)`.
+
+    Attributes:
+        per_layer: every step has a network of its own (blocks of a net in depth); otherwise one field serves all.
+        takes_time: the first argument is the time.
+        latex: its letter, with the layer index where there is one.
+    """
+
+    __slots__ = ("latex", "per_layer", "takes_time")
+
+    per_layer: bool
+    takes_time: bool
+    latex: str
+
+    def __new__(cls, name: str, *, per_layer: bool = False, takes_time: bool = False, latex: str = "") -> Network:
+        check_name(name)
+        symbol = cast(Network, sympy.Symbol.__xnew__(cls, name, real=True))
+        symbol.per_layer, symbol.takes_time, symbol.latex = per_layer, takes_time, latex or name
+        return symbol
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.name,), {"per_layer": self.per_layer, "takes_time": self.takes_time, "latex": self.latex}
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (self.name, self.per_layer, self.takes_time)
+
+    def _latex(self, printer: Any) -> str:
+        return self.latex
+
+    @property
+    def theta(self) -> Quantity:
+        """All parameters of the network as one vector; its length is the network's own affair."""
+        role = Role.LAYER_PARAMETER if self.per_layer else Role.PARAMETER
+        latex = r"\theta_n" if self.per_layer else r"\theta"
+        return Quantity(f"theta_{self.name}", (f"theta_{self.name}",), role, latex, f"parameters of {self.name}")
+
+    def __call__(self, *arguments: Expr) -> Call:
+        """The value at `(t, x)`, or at `(x)` where the network takes no time."""
+        wanted = 2 if self.takes_time else 1
+        if len(arguments) != wanted:
+            names = "(t, x)" if self.takes_time else "(x)"
+            raise TypeError(f"network {self.name} is called as {self.name}{names}; {len(arguments)} arguments given")
+        return Call(self, Tuple(*arguments, self.theta), Tuple())
+
+
+class _Differential(Operator):
+    """Common parts of `Call` and `Pullback`: the network, the point, and the directions as pairs (argument, vector)."""
+
+    nargs = None
+
+    @property
+    def network(self) -> Network:
+        """The network that is evaluated."""
+        return cast(Network, self.args[0])
+
+    @property
+    def point(self) -> tuple[Expr, ...]:
+        """Arguments, parameters last."""
+        return tuple(self.args[1])
+
+    @property
+    def directions(self) -> tuple[tuple[int, Expr], ...]:
+        """(argument index, direction) pairs, in a fixed order since the differential is symmetric."""
+        return tuple((int(index), vector) for index, vector in self.args[2])
+
+    def _sympystr(self, printer: Any) -> str:
+        arguments = ", ".join(printer._print(argument) for argument in self.point[:-1])
+        name = {0: "", 1: "D", 2: "DD"}.get(len(self.directions), f"D{len(self.directions)}") + self.network.name
+        along = "".join(f"[{printer._print(vector)}]" for _, vector in self.directions)
+        return f"{name}({arguments}; {printer._print(self.point[-1])}){along}"
+
+    def _gradients(self, covector: Expr) -> list[tuple[Expr, Expr]]:
+        """Cotangents of the point and of the directions of <covector, D^k f(p)[w..]>."""
+        pairs = [
+            (argument, Pullback(self.network, self.args[1], self.args[2], covector, Integer(index)))
+            for index, argument in enumerate(self.point)
+        ]
+        for place, (index, vector) in enumerate(self.directions):
+            others = _directions(pair for spot, pair in enumerate(self.directions) if spot != place)
+            pairs.append((vector, Pullback(self.network, self.args[1], others, covector, Integer(index))))
+        return pairs
+
+
+def _directions(pairs: Any) -> Tuple:
+    """Directions as a SymPy tuple in canonical order."""
+    return Tuple(*(Tuple(Integer(i), w) for i, w in sorted(pairs, key=lambda p: (int(p[0]), sympy.default_sort_key(p[1])))))
+
+
+class Call(_Differential):
+    r"""$D^k f(p)[w_1,\dots,w_k]$; with no directions the value of the network."""
+
+    def shape(self) -> Shape:
+        return shape_of(self.point[-2])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return self._gradients(u)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        return sum(self._terms(tangent), Integer(0))
+
+    def _terms(self, tangent: Callable[[Expr], Expr]) -> list[Expr]:
+        terms = [
+            Call(self.network, self.args[1], _directions([*self.directions, (index, tangent(argument))]))
+            for index, argument in enumerate(self.point)
+            if tangent(argument) != 0
+        ]
+        for place, (index, vector) in enumerate(self.directions):
+            if tangent(vector) != 0:
+                replaced = [*self.directions[:place], (index, tangent(vector)), *self.directions[place + 1 :]]
+                terms.append(Call(self.network, self.args[1], _directions(replaced)))
+        return terms
+
+    def _latex(self, printer: Any) -> str:
+        body = f"{self.network.latex}{_arguments(printer, self.point)}"
+        return _applied(printer, self, body)
+
+
+class Pullback(_Differential):
+    r"""$\partial_{p_j}\langle u, D^k f(p)[w_1,\dots,w_k]\rangle$: with no directions the VJP $(\partial_j f)^\top u$."""
+
+    @property
+    def covector(self) -> Expr:
+        """What the differential is contracted with."""
+        return self.args[3]
+
+    @property
+    def slot(self) -> int:
+        """Index of the argument the gradient is taken in."""
+        return int(self.args[4])
+
+    def shape(self) -> Shape:
+        return shape_of(self.point[self.slot])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        extended = _directions([*self.directions, (self.slot, u)])
+        whole = Call(self.network, self.args[1], extended)
+        return [*whole._gradients(self.covector)[: len(self.point)], *self._direction_gradients(u), (self.covector, whole)]
+
+    def _direction_gradients(self, u: Expr) -> list[tuple[Expr, Expr]]:
+        pairs = []
+        for place, (index, vector) in enumerate(self.directions):
+            others = [pair for spot, pair in enumerate(self.directions) if spot != place]
+            node = Pullback(
+                self.network, self.args[1], _directions([*others, (self.slot, u)]), self.covector, Integer(index)
+            )
+            pairs.append((vector, node))
+        return pairs
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        value = Call(self.network, self.args[1], self.args[2])
+        terms = [
+            Pullback(self.network, self.args[1], part.args[2], self.covector, Integer(self.slot))
+            for part in value._terms(tangent)
+        ]
+        if tangent(self.covector) != 0:
+            inner = tangent(self.covector)
+            terms.append(Pullback(self.network, self.args[1], self.args[2], inner, Integer(self.slot)))
+        return sum(terms, Integer(0))
+
+    def _sympystr(self, printer: Any) -> str:
+        value = super()._sympystr(printer)
+        return f"grad[{printer._print(self.point[self.slot])}]<{printer._print(self.covector)}, {value}>"
+
+    def _latex(self, printer: Any) -> str:
+        name = "xt"[len(self.point) - 2 - self.slot] if self.slot < len(self.point) - 1 else r"\theta"
+        body = _applied(printer, self, f"{self.network.latex}{_arguments(printer, self.point)}")
+        return rf"\left(\partial_{{{name}}} {body}\right)^{{\top}} {factor_latex(printer, self.covector)}"
+
+
+def _arguments(printer: Any, point: tuple[Expr, ...]) -> str:
+    values = ",\\, ".join(printer._print(argument) for argument in point[:-1])
+    return rf"\left({values};\, {printer._print(point[-1])}\right)"
+
+
+def _applied(printer: Any, node: _Differential, body: str) -> str:
+    if not node.directions:
+        return body
+    order = len(node.directions)
+    inner = ",\\, ".join(printer._print(vector) for _, vector in node.directions)
+    return rf"D^{{{order}}}{body}\left[{inner}\right]"

@@ -1,0 +1,69 @@
+"""Writes relations one after the other and numbers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sympy import Expr
+
+from derive.derivation import Check, Kind, Relation, Section
+from derive.latex import latex
+from derive.program import Assignment
+
+
+@dataclass
+class Author:
+    """Collects the sections of a derivation; every relation gets the next number.
+
+    Attributes:
+        sections: the closed ones.
+        numbers: name of a relation -> its number.
+    """
+
+    sections: list[Section] = field(default_factory=list)
+    _open: list[Relation] = field(default_factory=list)
+    numbers: dict[str, str] = field(default_factory=dict)
+    _written: dict[tuple[Expr, Expr], str] = field(default_factory=dict)
+
+    def relation(
+        self,
+        title: str,
+        kind: Kind,
+        formula: str,
+        *,
+        reason: str,
+        text: str = "",
+        name: str = "",
+        check: Check | None = None,
+        source: str = "",
+    ) -> Relation:
+        """Append one relation."""
+        number = str(sum(len(section.relations) for section in self.sections) + len(self._open) + 1)
+        self.numbers[name] = number
+        relation = Relation(number, title, kind, formula, text or formula, reason, name, source, check)
+        self._open.append(relation)
+        return relation
+
+    def equation(
+        self, left: Expr, right: Expr, title: str, kind: Kind, reason: str, name: str = "", check: Check | None = None
+    ) -> Relation:
+        """Append `left = right`."""
+        formula = f"{latex(left)} = {latex(right)}"
+        return self.relation(title, kind, formula, reason=reason, text=f"{left} = {right}", name=name, check=check)
+
+    def assignment(self, line: Assignment, name: str, check: Check | None = None) -> None:
+        """Append a line of a program; one that stands already (in another variant) only gets the name as well."""
+        number = self._written.get((line.target, line.value))
+        if number is not None:
+            self.numbers[name] = number
+            return
+        kind = Kind.DEFINITION if check is None else Kind.IDENTITY
+        title = line.target.meaning or line.target.name
+        relation = self.equation(line.target, line.value, title, kind, line.reason, name, check)
+        self._written[line.target, line.value] = relation.number
+
+    def close(self, title: str, lead: str = "") -> None:
+        """End a section; an empty one is dropped."""
+        if self._open:
+            self.sections.append(Section(title, tuple(self._open), lead))
+        self._open = []

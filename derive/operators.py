@@ -1,0 +1,479 @@
+"""The closed list of operators: everything that mixes components of a vector.
+
+Each operator is a SymPy node with a shape rule, a pushforward (JVP), a pullback (VJP), LaTeX and a NumPy form; the list
+is closed under both sweeps, so that a sweep's result is a program of the same kind and can be swept again. The torch
+form of each is a row of the printer's table. A new operator is one class here and one row there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Expr, Integer
+
+from derive.errors import SpecError
+from derive.symbols import Quantity, Shape
+
+Numeric = Any  # a float, complex, mpf, or array of those
+
+
+class Operator(sympy.Function):
+    """A node that is not elementwise. Arguments are elementwise expressions of the stated shapes."""
+
+    is_real = True
+
+    def shape(self) -> Shape:
+        """Feature shape of the value.
+
+        Raises:
+            SpecError: the arguments' shapes do not fit.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no shape rule")
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        """Pairs (argument, contribution to its cotangent) for the cotangent `u` of the value."""
+        raise NotImplementedError(f"{type(self).__name__} declares no pullback")
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        """Tangent of the value, given the map argument -> tangent of the argument."""
+        raise NotImplementedError(f"{type(self).__name__} declares no pushforward")
+
+    @staticmethod
+    def numeric(*values: Numeric) -> Numeric:
+        """Value on NumPy arrays without batch axes (float, complex or mpmath entries)."""
+        raise NotImplementedError("declared by each operator")
+
+    def _refuse(self, wanted: str) -> SpecError:
+        given = ", ".join(f"{arg} of shape {show_shape(shape_of(arg))}" for arg in self.args)
+        return SpecError(f"{type(self).__name__}({given}): {wanted}")
+
+
+def show_shape(shape: Shape) -> str:
+    """`(H, I)`, as shapes are written in messages and docstrings."""
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def shape_of(expression: Expr) -> Shape:
+    """Feature shape of an elementwise expression over quantities and operators.
+
+    Raises:
+        SpecError: two parts of different, non-scalar shapes meet in one elementwise operation.
+    """
+    if isinstance(expression, Quantity):
+        return expression.shape
+    if isinstance(expression, Operator):
+        return expression.shape()
+    shapes = [(shape_of(part), part) for part in expression.args]
+    result: Shape = ()
+    owner: Expr | None = None
+    for shape, part in shapes:
+        if not shape or shape == result:
+            continue
+        if result:
+            raise SpecError(
+                f"elementwise operation on different shapes: {owner} is {show_shape(result)}, "
+                f"{part} is {show_shape(shape)}; products of matrices and vectors are written matvec(W, v)"
+            )
+        result, owner = shape, part
+    return result
+
+
+class matvec(Operator):
+    """Matrix times vector, `W v`."""
+
+    nargs = (2,)
+
+    def shape(self) -> Shape:
+        matrix, vector = (shape_of(arg) for arg in self.args)
+        if len(matrix) != 2 or len(vector) != 1 or matrix[1] != vector[0]:
+            raise self._refuse("a matrix (m, n) and a vector (n,) are needed")
+        return matrix[:1]
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        matrix, vector = self.args
+        return (matrix, outer(u, vector)), (vector, matvec(transpose(matrix), u))
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        matrix, vector = self.args
+        return _matvec(tangent(matrix), vector) + _matvec(matrix, tangent(vector))
+
+    @staticmethod
+    def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
+        return (matrix * vector[None, :]).sum(axis=1)
+
+    def _latex(self, printer: Any) -> str:
+        return f"{factor_latex(printer, self.args[0])} {factor_latex(printer, self.args[1])}"
+
+
+def _matvec(matrix: Expr, vector: Expr) -> Expr:
+    return Integer(0) if matrix == 0 or vector == 0 else matvec(matrix, vector)
+
+
+class transpose(Operator):
+    """Matrix transpose."""
+
+    nargs = (1,)
+
+    @classmethod
+    def eval(cls, matrix: Expr) -> Expr | None:
+        return matrix.args[0] if isinstance(matrix, transpose) else None
+
+    def shape(self) -> Shape:
+        shape = shape_of(self.args[0])
+        if len(shape) != 2:
+            raise self._refuse("a matrix (m, n) is needed")
+        return shape[::-1]
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], transpose(u)),)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        inner = tangent(self.args[0])
+        return Integer(0) if inner == 0 else transpose(inner)
+
+    @staticmethod
+    def numeric(matrix: Numeric) -> Numeric:
+        return matrix.T
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{factor_latex(printer, self.args[0])}^{{\top}}"
+
+
+class outer(Operator):
+    r"""Outer product, $u v^\top$."""
+
+    nargs = (2,)
+
+    def shape(self) -> Shape:
+        left, right = (shape_of(arg) for arg in self.args)
+        if len(left) != 1 or len(right) != 1:
+            raise self._refuse("two vectors are needed")
+        return left + right
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        left, right = self.args
+        return (left, matvec(u, right)), (right, matvec(transpose(u), left))
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        left, right = self.args
+        parts = ((tangent(left), right), (left, tangent(right)))
+        return sum((outer(a, b) for a, b in parts if a != 0 and b != 0), Integer(0))
+
+    @staticmethod
+    def numeric(left: Numeric, right: Numeric) -> Numeric:
+        return left[:, None] * right[None, :]
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{factor_latex(printer, self.args[0])}\,{factor_latex(printer, self.args[1])}^{{\top}}"
+
+
+class total(Operator):
+    r"""Sum over all components, $\mathbf 1^\top v$."""
+
+    nargs = (1,)
+
+    @classmethod
+    def eval(cls, value: Expr) -> Expr | None:
+        return Integer(0) if value == 0 else None
+
+    def shape(self) -> Shape:
+        return ()
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], fill(u, self.args[0])),)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        return total(tangent(self.args[0]))
+
+    @staticmethod
+    def numeric(value: Numeric) -> Numeric:
+        return np.asarray(value).sum()
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\mathbf 1^{{\top}}{factor_latex(printer, self.args[0])}"
+
+
+class dot(Operator):
+    r"""Inner product, $u \cdot v$: of vectors, or of any two quantities of one shape."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, left: Expr, right: Expr) -> Expr | None:
+        return Integer(0) if left == 0 or right == 0 else None
+
+    def shape(self) -> Shape:
+        left, right = (shape_of(arg) for arg in self.args)
+        if left != right:
+            raise self._refuse("two quantities of one shape are needed")
+        return ()
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        left, right = self.args
+        return (left, u * right), (right, u * left)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        left, right = self.args
+        return dot(tangent(left), right) + dot(left, tangent(right))
+
+    @staticmethod
+    def numeric(left: Numeric, right: Numeric) -> Numeric:
+        return np.asarray(left * right).sum()
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{factor_latex(printer, self.args[0])} \cdot {factor_latex(printer, self.args[1])}"
+
+
+class fill(Operator):
+    """The scalar first argument in every component of the shape of the second."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, value: Expr, like: Expr) -> Expr | None:
+        return value if not shape_of(like) else None
+
+    def shape(self) -> Shape:
+        if shape_of(self.args[0]):
+            raise self._refuse("the first argument must be a scalar")
+        return shape_of(self.args[1])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], total(u)),)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        inner = tangent(self.args[0])
+        return Integer(0) if inner == 0 else fill(inner, self.args[1])
+
+    @staticmethod
+    def numeric(value: Numeric, like: Numeric) -> Numeric:
+        return value + 0 * like
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{factor_latex(printer, self.args[0])}\,\mathbf 1"
+
+
+class softmax(Operator):
+    r"""$e^{z} / \mathbf 1^\top e^{z}$, shifted by its largest component wherever it is computed."""
+
+    nargs = (1,)
+
+    def shape(self) -> Shape:
+        return shape_of(self.args[0])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], self * (u - dot(self, u))),)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        inner = tangent(self.args[0])
+        return Integer(0) if inner == 0 else self * (inner - dot(self, inner))
+
+    @staticmethod
+    def numeric(value: Numeric) -> Numeric:
+        weights = exponential(value - _largest(value))
+        return weights / weights.sum()
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{softmax}}\left({printer._print(self.args[0])}\right)"
+
+
+class logsumexp(Operator):
+    r"""$\log \mathbf 1^\top e^{z}$; its gradient is the softmax."""
+
+    nargs = (1,)
+
+    def shape(self) -> Shape:
+        return ()
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], u * softmax(self.args[0])),)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        return dot(softmax(self.args[0]), tangent(self.args[0]))
+
+    @staticmethod
+    def numeric(value: Numeric) -> Numeric:
+        top = _largest(value)
+        return top + logarithm(exponential(value - top).sum())
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{logsumexp}}\left({printer._print(self.args[0])}\right)"
+
+
+class concat(Operator):
+    """Two vectors one after the other."""
+
+    nargs = (2,)
+
+    def shape(self) -> Shape:
+        left, right = (shape_of(arg) for arg in self.args)
+        if len(left) != 1 or len(right) != 1:
+            raise self._refuse("two vectors are needed")
+        return (join(left[0], right[0]),)
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        left, right = self.args
+        return (left, head(u, left, right)), (right, tail(u, left, right))
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        left, right = self.args
+        a, b = tangent(left), tangent(right)
+        if a == 0 and b == 0:
+            return Integer(0)
+        return concat(a if a != 0 else fill(Integer(0), left), b if b != 0 else fill(Integer(0), right))
+
+    @staticmethod
+    def numeric(left: Numeric, right: Numeric) -> Numeric:
+        return np.concatenate([left, right])
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\left[{printer._print(self.args[0])};\,{printer._print(self.args[1])}\right]"
+
+
+def join(left: Any, right: Any) -> Any:
+    """The size of two axes laid one after the other."""
+    return left + right if isinstance(left, int) and isinstance(right, int) else f"{left}+{right}"
+
+
+class _Part(Operator):
+    """One of the two parts of a concatenation; the second and third argument give the parts' shapes."""
+
+    nargs = (3,)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        inner = tangent(self.args[0])
+        return Integer(0) if inner == 0 else type(self)(inner, *self.args[1:])
+
+
+class head(_Part):
+    """The first part of a vector made by `concat`."""
+
+    def shape(self) -> Shape:
+        return shape_of(self.args[1])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], concat(u, fill(Integer(0), self.args[2]))),)
+
+    @staticmethod
+    def numeric(value: Numeric, left: Numeric, right: Numeric) -> Numeric:
+        return value[: len(left)]
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{head}}\left({printer._print(self.args[0])}\right)"
+
+
+class tail(_Part):
+    """The second part of a vector made by `concat`."""
+
+    def shape(self) -> Shape:
+        return shape_of(self.args[2])
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ((self.args[0], concat(fill(Integer(0), self.args[1]), u)),)
+
+    @staticmethod
+    def numeric(value: Numeric, left: Numeric, right: Numeric) -> Numeric:
+        return value[len(left) :]
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{tail}}\left({printer._print(self.args[0])}\right)"
+
+
+class linear_solve(Operator):
+    """Solution `y` of `A y = v`; `A` may be a matrix expression."""
+
+    nargs = (2,)
+
+    def shape(self) -> Shape:
+        matrix, vector = (shape_of(arg) for arg in self.args)
+        if len(matrix) != 2 or matrix[0] != matrix[1] or vector != matrix[:1]:
+            raise self._refuse("a square matrix (n, n) and a vector (n,) are needed")
+        return vector
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        matrix, vector = self.args
+        adjoint = linear_solve(transpose(matrix), u)
+        return (matrix, -outer(adjoint, self)), (vector, adjoint)
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        matrix, vector = self.args
+        right = tangent(vector) - _matvec(tangent(matrix), self)
+        return Integer(0) if right == 0 else linear_solve(matrix, right)
+
+    @staticmethod
+    def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
+        return _gauss(np.array(matrix), np.array(vector))
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{factor_latex(printer, self.args[0])}^{{-1}} {factor_latex(printer, self.args[1])}"
+
+
+class identity_like(Operator):
+    """The identity matrix of the shape of its argument."""
+
+    nargs = (1,)
+
+    def shape(self) -> Shape:
+        shape = shape_of(self.args[0])
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise self._refuse("a square matrix is needed")
+        return shape
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        return ()
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        return Integer(0)
+
+    @staticmethod
+    def numeric(like: Numeric) -> Numeric:
+        return np.eye(len(like)) + 0 * like
+
+    def _latex(self, printer: Any) -> str:
+        return "I"
+
+
+def _gauss(matrix: Numeric, vector: Numeric) -> Numeric:
+    """Elimination with partial pivoting on any field (NumPy's own solver knows neither mpmath nor objects)."""
+    size = len(vector)
+    for column in range(size):
+        pivot = column + int(np.argmax([abs(entry) for entry in matrix[column:, column]]))
+        matrix[[column, pivot]], vector[[column, pivot]] = matrix[[pivot, column]], vector[[pivot, column]]
+        for row in range(column + 1, size):
+            factor = matrix[row, column] / matrix[column, column]
+            matrix[row] = matrix[row] - factor * matrix[column]
+            vector[row] = vector[row] - factor * vector[column]
+    for row in reversed(range(size)):
+        vector[row] = (vector[row] - (matrix[row, row + 1 :] * vector[row + 1 :]).sum()) / matrix[row, row]
+    return vector
+
+
+def _largest(values: Numeric) -> Numeric:
+    """The component of largest real part: the shift must not break complex steps."""
+    return max(np.asarray(values).ravel().tolist(), key=lambda entry: entry.real)
+
+
+def on_any_field(function: str) -> Callable[[Numeric], Numeric]:
+    """One function of floats and complex numbers (NumPy), of mpmath numbers, and of whatever has `elementary`."""
+    known = getattr(mpmath, function)
+    generic = np.frompyfunc(lambda z: z.elementary(function) if hasattr(z, "elementary") else known(z), 1, 1)
+
+    def apply(value: Numeric) -> Numeric:
+        return generic(value) if np.asarray(value).dtype == object else getattr(np, function)(value)
+
+    return apply
+
+
+exponential = on_any_field("exp")
+logarithm = on_any_field("log")
+
+
+def factor_latex(printer: Any, expression: Expr) -> str:
+    """LaTeX of a factor: bracketed unless it is a single letter or a function."""
+    text = printer._print(expression)
+    needs = expression.is_Add or (expression.is_Mul and not expression.is_Symbol) or isinstance(expression, matvec)
+    return rf"\left({text}\right)" if needs else text

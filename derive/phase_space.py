@@ -1,0 +1,232 @@
+r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} \cdot z_{n+1}(z_n)$, and its symplectic map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sympy import Expr, Integer
+
+from derive.checks import IdentityCheck, StationarityCheck
+from derive.derivation import Kind
+from derive.evaluator import evaluate
+from derive.latex import aligned, latex
+from derive.linearization import Linearization, forward_sweep
+from derive.numbering import Author
+from derive.operators import Numeric, dot, shape_of
+from derive.program import Program
+from derive.reverse_sweep import Adjoint, reverse_sweep
+from derive.sampling import Sampler
+from derive.symbols import Quantity, Role
+from derive.systems import ODE, Recurrence
+
+
+@dataclass(frozen=True)
+class Hamiltonian:
+    """Continuous Hamiltonian form of an ODE.
+
+    Attributes:
+        energy: H as an expression in state and costate.
+        costates: unknown -> its costate.
+        adjoint: the reverse sweep over the field; the costate's velocity is minus its cotangent.
+        field: the field as a program.
+    """
+
+    energy: Expr
+    costates: dict[Quantity, Quantity]
+    adjoint: Adjoint
+    field: Program
+
+    def costate_velocity(self, unknown: Quantity) -> Expr:
+        """da/dt = -dH/dx for one unknown."""
+        bar = self.adjoint.cotangents.get(unknown)
+        return Integer(0) if bar is None else -self.adjoint.program.value(bar).xreplace(self._costate_names())
+
+    def _costate_names(self) -> dict[Quantity, Quantity]:
+        return {seed: self.costates[x] for seed, x in zip(self.adjoint.seeds.values(), self.costates, strict=True)}
+
+
+def hamiltonian(ode: ODE) -> Hamiltonian:
+    """H = a . F(x), x' = dH/da, a' = -dH/dx."""
+    program = ode.field_program()
+    adjoint = reverse_sweep(program, tuple(q for q in program.inputs if q.role is not Role.CONSTANT))
+    costates = {
+        x: Quantity("a" if len(ode.state) == 1 else f"a_{x.name}", x.shape, Role.COTANGENT, _costate_latex(ode, x))
+        for x in ode.state
+    }
+    energy = sum((dot(costates[x], v) if x.shape else costates[x] * v for x, v in zip(ode.state, ode.velocity, strict=True)), Integer(0))
+    return Hamiltonian(energy, costates, adjoint, program)
+
+
+def _costate_latex(ode: ODE, unknown: Quantity) -> str:
+    return "a" if len(ode.state) == 1 else f"a_{{{unknown.latex}}}"
+
+
+def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
+    """Section on the continuous system; returns the costate velocities as results for claims."""
+    form = hamiltonian(ode)
+    for unknown, velocity in zip(ode.state, ode.velocity, strict=True):
+        author.relation(
+            f"the ODE for {unknown.name}",
+            Kind.DEFINITION,
+            rf"\dot {unknown.latex} = {latex(velocity)}",
+            text=f"d{unknown}/dt = {velocity}",
+            reason="given",
+            name=f"ode.{unknown.name}",
+        )
+    names = ", ".join(f"a_{x.name}" if len(ode.state) > 1 else "a" for x in ode.state)
+    author.relation(
+        "Hamiltonian",
+        Kind.DEFINITION,
+        f"H = {latex(form.energy)}",
+        text=f"H = {form.energy}",
+        reason=f"costate {names}; the Lagrangian is linear in the velocity, so this is the first-order form",
+        name="hamiltonian",
+    )
+    results: dict[str, Expr] = {}
+    for unknown, costate in form.costates.items():
+        velocity = form.costate_velocity(unknown)
+        results[f"costate_velocity_{unknown.name}"] = velocity
+        bar = form.adjoint.cotangents.get(unknown)
+        check = None
+        if bar is not None:
+            line = next(line for line in form.adjoint.program.assignments if line.target == bar)
+            check = StationarityCheck(form.field, form.adjoint, line, unknown)
+        author.relation(
+            f"adjoint equation of {unknown.name}",
+            Kind.IDENTITY if check else Kind.DEFINITION,
+            rf"\dot {costate.latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {latex(velocity)}",
+            text=f"d{costate}/dt = {velocity}",
+            reason="Hamilton's equation; the reverse sweep over the field",
+            name=f"costate.{unknown.name}",
+            check=check,
+        )
+    rate = "0" if ode.time is None else r"\partial_t H"
+    author.relation(
+        "conservation of H",
+        Kind.STATEMENT,
+        rf"\frac{{dH}}{{dt}} = {rate}",
+        reason="parameters constant in time; exact in continuous time only: the discrete H_n drifts by O(h)",
+        source="Hamilton's equations",
+    )
+    author.close("Hamiltonian form of the ODE", "The adjoint equation is the costate half of Hamilton's equations.")
+    return results
+
+
+def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """Section on the discrete Hamiltonian, the conserved pairing and the symplectic phase map."""
+    step = recurrence.step
+    fresh = [q for q in recurrence.new if q not in recurrence.old]
+    lines = " + ".join(rf"{adjoint.cotangents[q].latex} \cdot {q.latex}" for q in fresh)
+    arguments = ", ".join(q.latex for q in recurrence.old)
+    author.relation(
+        "discrete Hamiltonian",
+        Kind.DEFINITION,
+        rf"H_n\left({arguments};\, {', '.join(adjoint.cotangents[q].latex for q in fresh)}\right) = {lines}",
+        text="H_n = " + " + ".join(f"{adjoint.cotangents[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
+        reason=r"multiplier of the step times the step's right-hand side: lambda_(n+1) . F(x_n, x_(n-1))",
+        name="discrete_hamiltonian",
+    )
+    author.relation(
+        "discrete Hamilton equations",
+        Kind.STATEMENT,
+        aligned(_hamilton_lines(recurrence, adjoint)),
+        reason="the step is the derivative in the multiplier; the adjoint of each past value, summed over the steps that "
+        "read it, the derivative in the state (checked line by line above)",
+        source="stationarity of the Lagrangian",
+    )
+    tangent = forward_sweep(step, recurrence.old)
+    pairing_before = sum((_pair(tangent.tangents[q], adjoint.cotangents[q]) for q in recurrence.old), Integer(0))
+    pairing_after = sum(
+        (_pair(tangent.tangents[q], adjoint.seeds[q]) for q in recurrence.new), Integer(0)
+    )
+    author.relation(
+        "conserved pairing",
+        Kind.IDENTITY,
+        rf"{latex(pairing_after)} = {latex(pairing_before)}",
+        text=f"{pairing_after} = {pairing_before}",
+        reason="cotangents and tangents transform contragrediently: forward sweep against reverse sweep",
+        name="pairing",
+        check=_pairing_check(recurrence, adjoint, tangent, pairing_before, pairing_after),
+    )
+    _write_symplecticity(author, recurrence, adjoint)
+    author.close(
+        "Hamiltonian form of the step",
+        "Forward step and backpropagation together are one symplectic map of (state, costate).",
+    )
+
+
+def _pair(left: Expr, right: Expr) -> Expr:
+    return dot(left, right) if shape_of(right) else left * right
+
+
+def _hamilton_lines(recurrence: Recurrence, adjoint: Adjoint) -> list[str]:
+    fresh = [q for q in recurrence.new if q not in recurrence.old]
+    lines = [rf"{q.latex} &= \partial H_n / \partial {adjoint.cotangents[q].latex}" for q in fresh]
+    for unknown in recurrence.old[: len(fresh)]:
+        later = [rf"\partial H_{{n+{lag}}} / \partial {unknown.latex}" for lag in range(1, recurrence.lags)]
+        right = " + ".join([rf"\partial H_n / \partial {unknown.latex}", *later])
+        lines.append(rf"\lambda_n = \partial L / \partial {unknown.latex} &= {right}")
+    return lines
+
+
+def _pairing_check(
+    recurrence: Recurrence, adjoint: Adjoint, tangent: Linearization, before: Expr, after: Expr
+) -> IdentityCheck:
+    def after_step(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        from_tangents = evaluate(tangent.program, values, sampler.networks)
+        known = {**values, **from_tangents}
+        return sum(np.sum(known[tangent.tangents[q]] * known[adjoint.seeds[q]]) for q in recurrence.new)
+
+    whole = _sequence(recurrence.step, adjoint.program, tangent.program)
+    return IdentityCheck(after_step, before, whole.inputs, recurrence.step.networks(), whole)
+
+
+def _sequence(*programs: Program) -> Program:
+    lines = tuple(line for program in programs for line in program.assignments)
+    assigned = {line.target for line in lines}
+    inputs = dict.fromkeys(q for program in programs for q in program.inputs if q not in assigned)
+    ordered = tuple(sorted(inputs, key=lambda q: q.name))
+    return Program(ordered, lines, tuple(line.target for line in lines))
+
+
+def _write_symplecticity(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """omega before = omega after, for two independent variations of (state, multiplier)."""
+    variations = [_variation(recurrence, adjoint, mark) for mark in ("1", "2")]
+    (first, lines_first), (second, lines_second) = variations
+    before = _form([(first[q], second[adjoint.cotangents[q]], second[q], first[adjoint.cotangents[q]]) for q in recurrence.old])
+    whole = _sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
+
+    def by_values(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        return sum(
+            np.sum(values[first[q]] * values[second[adjoint.seeds[q]]] - values[second[q]] * values[first[adjoint.seeds[q]]])
+            for q in recurrence.new
+        )
+
+    author.relation(
+        "symplectic phase map",
+        Kind.IDENTITY,
+        r"\delta_1 z_{n+1} \cdot \delta_2 \lambda_{n+1} - \delta_2 z_{n+1} \cdot \delta_1 \lambda_{n+1}"
+        r" = \delta_1 z_n \cdot \delta_2 \lambda_n - \delta_2 z_n \cdot \delta_1 \lambda_n,"
+        rf"\quad z_n = \left({', '.join(q.latex for q in recurrence.old)}\right)",
+        text="omega(delta_1, delta_2) is the same before and after the step, on z = state, lambda = cotangent",
+        reason="(z_n, lambda_n) -> (z_(n+1), lambda_(n+1)) has the generating function H_n; two linearized sweeps",
+        name="symplectic",
+        check=IdentityCheck(by_values, before, whole.inputs, recurrence.step.networks(), whole),
+    )
+
+
+def _variation(
+    recurrence: Recurrence, adjoint: Adjoint, mark: str
+) -> tuple[dict[Quantity, Quantity], tuple[Program, Program]]:
+    """Linearization of step and adjoint along one variation of (old state, seeds), under names of its own."""
+    step = forward_sweep(recurrence.step, recurrence.old)
+    along = (*recurrence.old, *(q for q in adjoint.program.inputs if q in recurrence.step.targets), *adjoint.seeds.values())
+    back = forward_sweep(adjoint.program, tuple(dict.fromkeys(along)))
+    tangents = {**step.tangents, **back.tangents}
+    names = {t: t.renamed(f"v{mark}_{t.name}", rf"\delta_{mark} {t.latex}") for t in tangents.values()}
+    return {q: names[t] for q, t in tangents.items()}, (step.program.renamed(names), back.program.renamed(names))
+
+
+def _form(parts: list[tuple[Quantity, Quantity, Quantity, Quantity]]) -> Expr:
+    return sum((_pair(a, b) - _pair(c, d) for a, b, c, d in parts), Integer(0))

@@ -1,0 +1,191 @@
+"""Truncated power series in one variable, with coefficients in any field (mpmath numbers, or series again).
+
+They pass through the reference evaluator like numbers, which turns any program into its Taylor expansion; a series whose
+coefficients are series is an expansion in two variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+import numpy as np
+
+Coefficient = Any
+
+
+class Series:
+    """`sum_j c_j v^j + O(v^(N+1))` with N + 1 = len(coefficients), in the named variable v."""
+
+    __slots__ = ("coefficients", "variable")
+
+    def __init__(self, coefficients: Sequence[Coefficient], variable: str = "t") -> None:
+        self.coefficients = list(coefficients)
+        self.variable = variable
+
+    @property
+    def real(self) -> Any:
+        """Real part of the constant term, by which branches are chosen."""
+        return self.coefficients[0].real
+
+    def _like(self, coefficients: Sequence[Coefficient]) -> Series:
+        return Series(coefficients, self.variable)
+
+    def _lift(self, other: Any) -> Series:
+        if isinstance(other, Series) and other.variable == self.variable:
+            return other
+        zero = 0 * self.coefficients[0]
+        return self._like([zero + other, *[zero] * (len(self.coefficients) - 1)])
+
+    def _pair(self, other: Any) -> tuple[Series, Series]:
+        """Both operands as series in one variable: a series in t treats one in h as a number, not the other way round."""
+        if isinstance(other, Series) and other.variable == "t" != self.variable:
+            return other._lift(self), other
+        return self, self._lift(other)
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        left, right = self._pair(other)
+        return left._like([a + b for a, b in zip(left.coefficients, right.coefficients, strict=True)])
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Series:
+        return self._like([-a for a in self.coefficients])
+
+    def __sub__(self, other: Any) -> Any:
+        return NotImplemented if isinstance(other, np.ndarray) else self + (-other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return (-self) + other
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        one, two = self._pair(other)
+        left, right = one.coefficients, two.coefficients
+        zero = 0 * left[0]
+        return one._like([sum((left[i] * right[j - i] for i in range(j + 1)), zero) for j in range(len(left))])
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        one, two = self._pair(other)
+        left, right = one.coefficients, two.coefficients
+        quotient: list[Coefficient] = []
+        for j, value in enumerate(left):
+            rest = value - sum((quotient[i] * right[j - i] for i in range(j)), 0 * value)
+            quotient.append(rest / right[0])
+        return one._like(quotient)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._lift(other) / self
+
+    def __pow__(self, exponent: int) -> Series:
+        result = self._lift(1)
+        for _ in range(abs(exponent)):
+            result = result * self
+        return result if exponent >= 0 else 1 / result
+
+    def elementary(self, function: str) -> Series:
+        """The series of exp, log, sin or cos of this series."""
+        return {"exp": self._exp, "log": self._log, "sin": self._sin, "cos": self._cos}[function]()
+
+    def _exp(self) -> Series:
+        """y' = u' y, coefficient by coefficient."""
+        return self._integrate(_apply("exp", self.coefficients[0]), lambda y, slope: y * slope)
+
+    def _log(self) -> Series:
+        """y' = u' / u."""
+        head = _apply("log", self.coefficients[0])
+        slopes = self._like(self._slopes()) / self
+        return self._like([head, *(slopes.coefficients[j] / (j + 1) for j in range(len(self.coefficients) - 1))])
+
+    def _sin(self) -> Series:
+        """Imaginary part of exp(iu), by the pair of recursions."""
+        return self._sine_and_cosine()[0]
+
+    def _cos(self) -> Series:
+        """Real part of exp(iu), by the pair of recursions."""
+        return self._sine_and_cosine()[1]
+
+    def _slopes(self) -> list[Coefficient]:
+        zero = 0 * self.coefficients[0]
+        return [(j + 1) * c for j, c in enumerate(self.coefficients[1:])] + [zero]
+
+    def _integrate(self, start: Coefficient, rule: Callable[[Series, Series], Series]) -> Series:
+        """Solve y' = rule(y, u') with y_0 = start; each pass fixes one more coefficient."""
+        slope = self._like(self._slopes())
+        result = self._lift(start)
+        for j in range(len(self.coefficients) - 1):
+            result.coefficients[j + 1] = rule(result, slope).coefficients[j] / (j + 1)
+        return result
+
+    def _sine_and_cosine(self) -> tuple[Series, Series]:
+        slope = self._like(self._slopes())
+        sine = self._lift(_apply("sin", self.coefficients[0]))
+        cosine = self._lift(_apply("cos", self.coefficients[0]))
+        for j in range(len(self.coefficients) - 1):
+            up, down = (cosine * slope).coefficients[j], (sine * slope).coefficients[j]
+            sine.coefficients[j + 1], cosine.coefficients[j + 1] = up / (j + 1), -down / (j + 1)
+        return sine, cosine
+
+
+def _apply(function: str, value: Coefficient) -> Coefficient:
+    return value.elementary(function) if isinstance(value, Series) else getattr(mpmath, function)(value)
+
+
+Field = Callable[[Any, list[Any]], list[Any]]
+
+
+def flow(field: Field, time: Any, start: list[Any], order: int) -> list[list[Any]]:
+    """Taylor coefficients in t of the solution of x' = field(t, x) from x(time) = start.
+
+    Args:
+        field: velocity of each unknown (NumPy object arrays) at series arguments.
+        time: initial time.
+        start: initial values, one NumPy object array per unknown.
+        order: last power of t.
+
+    Returns:
+        For every unknown the list of its coefficient arrays, lowest power first.
+    """
+    coefficients = [[value] for value in start]
+    for j in range(order):
+        clock = Series([time, 1 + 0 * time, *[0 * time] * j][: j + 1])
+        point = [_stack(column) for column in coefficients]
+        for column, velocity in zip(coefficients, field(clock, point), strict=True):
+            column.append(_entrywise(lambda v, j=j: _coefficient(v, j) / (j + 1), velocity, column[0]))
+    return coefficients
+
+
+def _stack(column: list[Any]) -> Any:
+    """Coefficient arrays -> array of series."""
+    shape = np.shape(column[0])
+    flat = [Series(list(entries)) for entries in zip(*(np.ravel(array) for array in column), strict=True)]
+    return array_of(flat).reshape(shape) if shape else flat[0]
+
+
+def _entrywise(function: Callable[[Any], Any], value: Any, like: Any) -> Any:
+    shape = np.shape(like)
+    if not shape:
+        return function(value)
+    entries = list(np.ravel(value)) if np.shape(value) else [value] * int(np.prod(shape))
+    return array_of([function(entry) for entry in entries]).reshape(shape)
+
+
+def _coefficient(value: Any, j: int) -> Any:
+    if isinstance(value, Series):
+        return value.coefficients[j]
+    return value if j == 0 else 0 * value
+
+
+def array_of(entries: Sequence[Any]) -> Any:
+    """A one-dimensional object array of the entries (NumPy would look inside them)."""
+    array = np.empty(len(entries), dtype=object)
+    array[:] = entries
+    return array

@@ -1,0 +1,210 @@
+"""Programs: ordered lists of named assignments in single-assignment form.
+
+The program, not the expression, is what is differentiated: nothing is ever flattened or unrolled, so every derived line
+keeps the name of the quantity it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sympy import Expr, Symbol, sympify
+
+from derive.errors import SpecError
+from derive.functions import ELEMENTWISE
+from derive.networks import Call, Network
+from derive.operators import show_shape, shape_of
+from derive.symbols import Quantity, Role, Shape, by_name
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """`target = value`, with the reason it holds."""
+
+    target: Quantity
+    value: Expr
+    reason: str = "definition"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A straight-line program over quantities.
+
+    Attributes:
+        inputs: quantities that are given.
+        assignments: in order; each name is assigned once and used only after that.
+        outputs: quantities that are returned.
+
+    Raises:
+        SpecError: a symbol is used before it is assigned or never declared, a name is assigned twice, or shapes differ.
+    """
+
+    inputs: tuple[Quantity, ...]
+    assignments: tuple[Assignment, ...]
+    outputs: tuple[Quantity, ...]
+
+    def __post_init__(self) -> None:
+        known: dict[str, Quantity] = {}
+        for quantity in self.inputs:
+            _declare(known, quantity, "declared twice among the inputs")
+        for line in self.assignments:
+            _check_symbols(line, known)
+            _check_shape(line)
+            _declare(known, line.target, "assigned twice; every name is assigned once")
+        for quantity in self.outputs:
+            if known.get(quantity.name) != quantity:
+                raise SpecError(f"output {quantity.name} is neither an input nor assigned")
+
+    @property
+    def targets(self) -> tuple[Quantity, ...]:
+        """All assigned quantities, in order."""
+        return tuple(line.target for line in self.assignments)
+
+    def value(self, quantity: Quantity) -> Expr:
+        """The right-hand side that defines `quantity` (itself when it is an input)."""
+        return next((line.value for line in self.assignments if line.target == quantity), quantity)
+
+    def needed_for(self, outputs: Iterable[Quantity]) -> Program:
+        """The part of the program, and of its inputs, that the given outputs depend on."""
+        outputs = tuple(outputs)
+        needed = set(outputs)
+        kept = []
+        for line in reversed(self.assignments):
+            if line.target in needed:
+                kept.append(line)
+                needed |= symbols_of(line.value)
+        inputs = tuple(quantity for quantity in self.inputs if quantity in needed)
+        return Program(inputs, tuple(reversed(kept)), outputs)
+
+    def renamed(self, names: Mapping[Quantity, Quantity]) -> Program:
+        """The same program under other names."""
+        table = dict(names)
+        lines = tuple(
+            replace(line, target=table.get(line.target, line.target), value=line.value.xreplace(table))
+            for line in self.assignments
+        )
+        return Program(
+            tuple(table.get(q, q) for q in self.inputs), lines, tuple(table.get(q, q) for q in self.outputs)
+        )
+
+    def networks(self) -> tuple[Network, ...]:
+        """Opaque networks that occur, by name."""
+        found = {atom for line in self.assignments for atom in line.value.atoms(Network)}
+        return tuple(sorted(found, key=lambda network: network.name))
+
+
+@dataclass
+class Builder:
+    """Writes a program line by line: `a = program.let("a", matvec(W, h) + b)` returns the new quantity."""
+
+    lines: list[Assignment] = field(default_factory=list)
+
+    def let(self, name: str, value: Expr, *, latex: str = "", meaning: str = "", reason: str = "definition") -> Quantity:
+        """Append an assignment and return its quantity, of the shape and batch axes of its value."""
+        value = sympify(value)
+        target = Quantity(name, shape_of(value), intermediate_role(value), latex, meaning)
+        self.lines.append(Assignment(target, value, reason))
+        return target
+
+    def build(self, outputs: Iterable[Quantity]) -> Program:
+        """The program; whatever is used and not assigned becomes an input, in order of name."""
+        assigned = {line.target for line in self.lines}
+        outputs = tuple(outputs)
+        used: set[Quantity] = set(outputs)
+        for line in self.lines:
+            used |= symbols_of(line.value)
+        return Program(tuple(by_name(used - assigned)), tuple(self.lines), outputs)
+
+
+def intermediate_role(value: Expr) -> Role:
+    """Values computed from parameters alone have no batch axes and count as constants of the step."""
+    batched = any(quantity.role.batched for quantity in symbols_of(value))
+    return Role.INTERMEDIATE if batched else Role.PARAMETER
+
+
+def symbols_of(value: Expr) -> set[Quantity]:
+    """Quantities in an expression. A set: sort by name before iterating."""
+    return value.atoms(Quantity)
+
+
+def undeclared(value: Expr) -> list[str]:
+    """Names of plain SymPy symbols in an expression, which nobody gave a shape or a role."""
+    plain = {atom.name for atom in value.atoms(Symbol) if not isinstance(atom, Quantity | Network)}
+    return sorted(plain)
+
+
+def name_functions(program: Program) -> Program:
+    """Give every elementwise function and every network call a name of its own, so that no sweep computes it twice.
+
+    `h = o*tanh(c)` becomes `tanh_c = tanh(c); h = o*tanh_c`. A node that is a whole right-hand side already has a name; a
+    function of an unnamed argument is left as it is.
+    """
+    named: dict[Expr, Expr] = {}
+    taken = {quantity.name for quantity in (*program.inputs, *program.targets)}
+    lines: list[Assignment] = []
+    for line in program.assignments:
+        for node in _unnamed(line.value):
+            name, latex = _name_of(node, line.target)
+            if node == line.value or node in named or name in taken:
+                continue
+            named[node] = Quantity(name, shape_of(node), intermediate_role(node), latex)
+            lines.append(Assignment(named[node], node))
+        value = line.value if isinstance(line.value, (*ELEMENTWISE, Call)) else line.value.xreplace(named)
+        if isinstance(value, (*ELEMENTWISE, Call)):
+            named[value] = line.target
+        lines.append(replace(line, value=value))
+    return Program(program.inputs, tuple(lines), program.outputs)
+
+
+def _unnamed(value: Expr) -> list[Expr]:
+    functions = [node for node in value.atoms(*ELEMENTWISE) if isinstance(node.args[0], Quantity)]
+    return sorted([*functions, *value.atoms(Call)], key=str)
+
+
+def _name_of(node: Expr, target: Quantity) -> tuple[str, str]:
+    if isinstance(node, Call):
+        return f"{node.network.name}_in_{target.name}", rf"{node.network.latex}"
+    return f"{type(node).__name__}_{node.args[0]}", node._latex(_NamePrinter())
+
+
+class _NamePrinter:
+    """Just enough of a LaTeX printer to write a function of one name."""
+
+    def _print(self, quantity: Quantity) -> str:
+        return quantity.latex
+
+
+def _declare(known: dict[str, Quantity], quantity: Quantity, complaint: str) -> None:
+    if quantity.name in known:
+        raise SpecError(f"{quantity.name} is {complaint}")
+    known[quantity.name] = quantity
+
+
+def _check_symbols(line: Assignment, known: Mapping[str, Quantity]) -> None:
+    plain = undeclared(line.value)
+    if plain:
+        raise SpecError(
+            f"{line.target.name} uses {', '.join(plain)}, which nobody declared; "
+            "declare it with state, input_, parameter, constant, time or step_size"
+        )
+    for quantity in by_name(symbols_of(line.value)):
+        if quantity.name not in known:
+            raise SpecError(f"{line.target.name} uses {quantity.name} before it is assigned")
+        if known[quantity.name] != quantity:
+            other = known[quantity.name]
+            raise SpecError(
+                f"{line.target.name} uses {quantity.name} as {quantity.role.value} {show_shape(quantity.shape)}, "
+                f"declared as {other.role.value} {show_shape(other.shape)}"
+            )
+
+
+def _check_shape(line: Assignment) -> None:
+    try:
+        shape: Shape = shape_of(line.value)
+    except SpecError as error:
+        raise SpecError(f"{line.target.name}: {error}") from None
+    if shape != line.target.shape and shape != ():
+        raise SpecError(
+            f"{line.target.name} has shape {show_shape(line.target.shape)}, its value {show_shape(shape)}"
+        )

@@ -1,0 +1,167 @@
+"""Section on the inverse of a step, and how far it can be trusted in floating point."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Expr, Integer, Symbol
+
+from derive.checks import IdentityCheck, ProgramCheck, SampledCheck
+from derive.derivation import Kind
+from derive.evaluator import evaluate
+from derive.inversion import Inverse, invert
+from derive.lagrangian import StepNames
+from derive.latex import latex
+from derive.linearization import forward_sweep
+from derive.numbering import Author
+from derive.operators import Numeric
+from derive.program import Program
+from derive.sampling import SMALLEST, Sampler
+from derive.schemes import LinearMultistep
+from derive.symbols import Quantity
+from derive.systems import Recurrence
+
+FLOATS = {"float32": (2.0**-24, 1e-3), "float64": (2.0**-53, 1e-6)}
+
+
+def write_inverse(author: Author, recurrence: Recurrence, scheme: object, names: StepNames) -> Inverse | None:
+    """Section on the inverse; a statement where the step has none that needs no new solve."""
+    inverse = invert(recurrence)
+    if inverse is None:
+        author.relation(
+            "no explicit inverse",
+            Kind.STATEMENT,
+            r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+            reason="the oldest state is also an argument of what is evaluated; where h Lip(f) < 1 a fixed point finds it",
+            source="inverse function theorem",
+        )
+        author.close("Inverse")
+        return None
+    for line in inverse.program.assignments:
+        oldest = line.target in inverse.program.outputs
+        if oldest:
+            author.assignment(line, names("inverse", line.target), _round_trip(recurrence, inverse))
+    _write_determinant(author, recurrence, scheme)
+    _write_trust(author, scheme)
+    author.close(
+        "Inverse",
+        "The step solved for its oldest state: nothing is evaluated that the forward step does not evaluate, "
+        "so the backward pass can rebuild the states it needs.",
+    )
+    return inverse
+
+
+def _round_trip(recurrence: Recurrence, inverse: Inverse) -> ProgramCheck:
+    """Step forward, then solve back: the oldest state must return (its rebuilt copy has a name of its own)."""
+    rebuilt = {q: q.renamed(f"rebuilt_{q.name}") for q in inverse.program.outputs}
+    fresh = {line.target: line.target.renamed(f"again_{line.target.name}") for line in inverse.program.assignments}
+    program = inverse.program.renamed({**fresh, **rebuilt})
+    old = {q.name: q for q in recurrence.old}
+    pairs = tuple((old[q.name], rebuilt[q]) for q in inverse.program.outputs)
+    return ProgramCheck(recurrence.step, program, pairs)
+
+
+def _write_determinant(author: Author, recurrence: Recurrence, scheme: object) -> None:
+    if not isinstance(scheme, LinearMultistep) or len(recurrence.old) != scheme.steps:
+        return
+    shape = recurrence.old[0].shape
+    last = scheme.alpha[-1]
+    base = -last if scheme.steps % 2 == 0 else last
+    author.relation(
+        "determinant of the step on (x_n, x_(n-1))",
+        Kind.IDENTITY,
+        rf"\det \frac{{\partial z_{{n+1}}}}{{\partial z_n}} = \left({latex(base)}\right)^{{{shape[0] if shape else 1}}}",
+        text=f"det(dz_next/dz) = ({base})^{shape[0] if shape else 1}",
+        reason="companion form: only the weight of the oldest state is left of the block determinant",
+        name="step_determinant",
+        check=IdentityCheck(
+            partial(_numeric_determinant, recurrence),
+            base ** (SMALLEST if shape else 1),
+            recurrence.step.inputs,
+            recurrence.step.networks(),
+        ),
+    )
+
+
+def _numeric_determinant(recurrence: Recurrence, values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+    return mpmath.det(numeric_jacobian(recurrence, values, sampler))
+
+
+def numeric_jacobian(recurrence: Recurrence, values: dict[Quantity, Numeric], sampler: Sampler) -> mpmath.matrix:
+    """d new / d old at sampled values, column by column through the forward sweep."""
+    tangent = forward_sweep(recurrence.step, recurrence.old)
+    known = {**values, **evaluate(recurrence.step, values, sampler.networks)}
+    columns = []
+    for place, q in enumerate(recurrence.old):
+        for entry in range(np.size(values[q])):
+            seed = {tangent.tangents[other]: 0 * values[other] for other in recurrence.old}
+            unit = 0 * values[q]
+            if np.ndim(unit):
+                unit[entry] = unit[entry] + 1
+            else:
+                unit = unit + 1
+            seed[tangent.tangents[recurrence.old[place]]] = unit
+            found = evaluate(tangent.program, {**known, **seed}, sampler.networks)
+            column = [found.get(tangent.tangents[n], seed.get(tangent.tangents[n])) for n in recurrence.new]
+            columns.append(np.concatenate([np.ravel(part) for part in column]))
+    return mpmath.matrix([[column[row] for column in columns] for row in range(len(columns))])
+
+
+def inverse_amplification(scheme: LinearMultistep) -> list[Expr]:
+    """Roots zeta(z) of the characteristic polynomial: one inverse step amplifies an error by 1/min |zeta|."""
+    zeta, z = Symbol("zeta"), Symbol("z")
+    return sympy.solve(scheme.characteristic(zeta, z), zeta)
+
+
+def _write_trust(author: Author, scheme: object) -> None:
+    if not isinstance(scheme, LinearMultistep):
+        return
+    zeta = Symbol("zeta")
+    roots = [r for r in sympy.roots(scheme.characteristic(zeta), zeta, multiple=True) if r != 1]
+    free = sorted({s for r in roots for s in r.free_symbols}, key=str)
+    if len(roots) != 1 or len(free) != 1:
+        return
+    growth = 1 / sympy.Abs(roots[0])
+    name = latex(free[0])
+    lengths = "; ".join(
+        f"{kind} ({tolerance:g}): " + ", ".join(f"k={k}: {_trusted_layers(eps, tolerance, k)}" for k in (0.9, 0.5, 0.1))
+        for kind, (eps, tolerance) in FLOATS.items()
+    )
+    author.relation(
+        "how far the inverse can be trusted",
+        Kind.INEQUALITY,
+        rf"\varepsilon \prod_n \frac1{{|{name}|}} \le \mathrm{{tol}} \iff "
+        rf"N \le \frac{{\log(\mathrm{{tol}}/\varepsilon)}}{{\log(1/|{name}|)}}",
+        text=f"rounding grows by {growth} per layer; layers until tol: {lengths}",
+        reason=f"the parasitic root {roots[0]} of the step is 1/({roots[0]}) of its inverse. Layers until the tolerance "
+        f"is used up: {lengths}",
+        name="inverse_trust",
+        check=SampledCheck(partial(_trust_disagreements, scheme, free[0]), Integer(1), lambda scale: scale * 2),
+    )
+
+
+def _trusted_layers(epsilon: float, tolerance: float, weight: float) -> int:
+    return int(math.log(tolerance / epsilon) / math.log(1 / abs(weight)))
+
+
+def _trust_disagreements(scheme: LinearMultistep, symbol: Symbol, scale: Expr) -> int:
+    """Values of the weight at which an error of the inverse recursion on x' = 0 does not grow by scale / |k| per step."""
+    wrong = 0
+    for weight in (sympy.Rational(9, 10), sympy.Rational(1, 2), sympy.Rational(-3, 10)):
+        alpha = [a.subs(symbol, weight) for a in scheme.alpha]
+        errors = [Integer(1), Integer(0)]
+        for _ in range(6):
+            errors.append((errors[-2] - alpha[0] * errors[-1]) / alpha[1])
+        first, second = (abs(errors[place + 1] - errors[place]) for place in (5, 6))
+        wrong += second / first != scale / abs(weight)
+    return wrong
+
+
+def inverse_program(recurrence: Recurrence) -> Program | None:
+    """The inverse as a program, or None."""
+    inverse = invert(recurrence)
+    return None if inverse is None else inverse.program

@@ -1,0 +1,152 @@
+"""Random points at which relations are checked, and a stand-in for opaque networks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from derive.evaluator import NetworkModel, evaluate
+from derive.functions import tanh
+from derive.linearization import forward_sweep, tangent_of
+from derive.networks import Network
+from derive.operators import Numeric, matvec
+from derive.power_series import array_of
+from derive.program import Assignment, Program
+from derive.reverse_sweep import reverse_sweep
+from derive.symbols import Dimension, Quantity, Role, Shape, by_name, parameter, state, time
+
+HIDDEN = 3
+SMALLEST = 3  # odd, so that the sign of a determinant shows
+
+
+class Sampler:
+    """Seeded random values of quantities, as arrays of mpmath numbers in [-1, 1] (steps and constants in (0, 1]).
+
+    Named dimensions get small distinct sizes, so that a transposed matrix cannot pass for the right one.
+    """
+
+    def __init__(self, quantities: Iterable[Quantity], networks: Iterable[Network] = (), seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.quantities = by_name(set(quantities))
+        self.networks: dict[Network, TanhNetwork] = {}
+        self.sizes = self._sizes(networks)
+
+    def _sizes(self, networks: Iterable[Network]) -> dict[Dimension, int]:
+        named = sorted({size for q in self.quantities for size in q.shape if isinstance(size, str)})
+        plain = [name for name in named if "+" not in name and not name.startswith("theta_")]
+        sizes: dict[Dimension, int] = {name: SMALLEST + place for place, name in enumerate(plain)}
+        for network in sorted(networks, key=lambda n: n.name):
+            width = sizes.get("d", SMALLEST)
+            self.networks[network] = TanhNetwork(width, network.takes_time)
+            sizes[network.theta.shape[0]] = self.networks[network].parameter_count
+        for name in named:
+            if "+" in name:
+                sizes[name] = sum(sizes[part] for part in name.split("+"))
+        return sizes
+
+    def number(self, quantity: Quantity) -> Any:
+        """One random number with 15 random digits: exactly representable at any precision."""
+        low = 0.2 if quantity.role in (Role.STEP_SIZE, Role.CONSTANT) else -1.0
+        return mpmath.mpf(self.random.randint(int(low * 10**15), 10**15)) / 10**15
+
+    def value(self, quantity: Quantity) -> Numeric:
+        """A random value of a quantity's shape."""
+        shape = self.shape(quantity.shape)
+        entries = [self.number(quantity) for _ in range(int(np.prod(shape, dtype=int)))]
+        return array_of(entries).reshape(shape) if shape else entries[0]
+
+    def shape(self, shape: Shape) -> tuple[int, ...]:
+        """Numeric sizes of a symbolic shape."""
+        return tuple(size if isinstance(size, int) else self.sizes[size] for size in shape)
+
+    def values(self) -> dict[Quantity, Numeric]:
+        """Random values of all quantities, in order of name."""
+        return {quantity: self.value(quantity) for quantity in self.quantities}
+
+
+class TanhNetwork:
+    """V tanh(W x + b + c t): stands in for an opaque network, with every differential by the sweeps over its program.
+
+    The parameter vector is the concatenation of W (m, d), b (m), V (d, m) and, with time, c (m).
+    """
+
+    def __init__(self, size: int, takes_time: bool, hidden: int = HIDDEN) -> None:
+        self.takes_time = takes_time
+        shapes = {"W": (hidden, size), "b": (hidden,), "V": (size, hidden)}
+        self.shapes = {**shapes, "c": (hidden,)} if takes_time else shapes
+        self.parameter_count = sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def differential(
+        self, point: list[Numeric], directions: list[tuple[int, Numeric]], covector: Numeric | None, slot: int
+    ) -> Numeric:
+        """See `derive.evaluator.NetworkModel`."""
+        pattern = tuple(index for index, _ in directions)
+        program, groups = _differential_program(self.takes_time, pattern, covector is not None, slot)
+        values: dict[Quantity, Numeric] = {}
+        for quantities, value in zip(groups, [*point, *(w for _, w in directions), covector], strict=False):
+            values.update(self._assign(quantities, value))
+        known = evaluate(program, values)
+        return self._collect([known[q] for q in program.outputs])
+
+    def _assign(self, quantities: tuple[Quantity, ...], value: Numeric) -> dict[Quantity, Numeric]:
+        if len(quantities) == 1:
+            return {quantities[0]: value}
+        assigned, start = {}, 0
+        for quantity, shape in zip(quantities, self.shapes.values(), strict=True):
+            count = int(np.prod(shape))
+            assigned[quantity] = value[start : start + count].reshape(shape)
+            start += count
+        return assigned
+
+    @staticmethod
+    def _collect(parts: list[Numeric]) -> Numeric:
+        return parts[0] if len(parts) == 1 else np.concatenate([np.ravel(part) for part in parts])
+
+
+def _tanh_program(takes_time: bool) -> tuple[Program, list[tuple[Quantity, ...]]]:
+    """The stand-in as a program, and its arguments in the order of a network's point: (t,) x theta."""
+    t, x = time(), state("x", "d")
+    weights = [parameter("W", ("m", "d")), parameter("b", "m"), parameter("V", ("d", "m"))]
+    bias = weights[1]
+    if takes_time:
+        weights.append(parameter("c", "m"))
+        bias = bias + t * weights[-1]
+    hidden, out = state("z", "m"), state("y", "d")
+    lines = (Assignment(hidden, tanh(matvec(weights[0], x) + bias)), Assignment(out, matvec(weights[2], hidden)))
+    arguments = [(t,), (x,), tuple(weights)] if takes_time else [(x,), tuple(weights)]
+    inputs = tuple(q for group in arguments for q in group)
+    return Program(inputs, lines, (out,)), arguments
+
+
+@cache
+def _differential_program(
+    takes_time: bool, pattern: tuple[int, ...], contracted: bool, slot: int
+) -> tuple[Program, list[tuple[Quantity, ...]]]:
+    """A program for D^k f(p)[w..] or its contracted gradient, and the groups of quantities its arguments fill."""
+    program, groups = _tanh_program(takes_time)
+    arguments = list(groups)
+    for place, index in enumerate(pattern):
+        tangents = forward_sweep(program, arguments[index])
+        fresh = {tangent_of(q): q.renamed(f"w{place}_{q.name}") for q in arguments[index]}
+        taken = {t: t.renamed(f"w{place}_{t.name}") for t in tangents.program.targets}
+        linear = tangents.program.renamed({**fresh, **taken})
+        inputs = tuple(dict.fromkeys([*program.inputs, *fresh.values()]))
+        program = Program(inputs, (*program.assignments, *linear.assignments), linear.outputs)
+        groups = [*groups, tuple(fresh.values())]
+    if not contracted:
+        return program, groups
+    adjoint = reverse_sweep(program, arguments[slot])
+    seed = next(iter(adjoint.seeds.values()))
+    outputs = tuple(adjoint.cotangents[q] for q in arguments[slot])
+    whole = Program((*program.inputs, seed), (*program.assignments, *adjoint.program.assignments), outputs)
+    return whole, [*groups, (seed,)]
+
+
+def models(networks: Mapping[Network, TanhNetwork]) -> Mapping[Network, NetworkModel]:
+    """The stand-ins as the evaluator takes them."""
+    return networks

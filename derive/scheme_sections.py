@@ -1,0 +1,294 @@
+"""Sections on a scheme: order, local error, modified equation, starts, root condition."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import mpmath
+import numpy as np
+import sympy
+from sympy import Abs, Expr, Integer, Interval, Poly, S, Symbol
+
+from derive import trees
+from derive.checks import ResidualCheck, SampledCheck
+from derive.derivation import Kind
+from derive.discretization import STEP_SIZE
+from derive.latex import latex
+from derive.numbering import Author
+from derive.schemes import ButcherTableau, LinearMultistep
+from derive.symbols import Quantity, Role
+from derive.systems import ODE
+from derive.truncation import (
+    Truncation,
+    local_error_residual,
+    modified_equation_weights,
+    modified_field_residual,
+    start_error_residual,
+)
+
+
+def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
+    """Section on order, local error and modified equation; returns named results for claims."""
+    p, ode = analysis.order, analysis.ode
+    formula = _error_formula(analysis)
+    author.relation(
+        f"local truncation error (exact minus numeric after one step); order {p}",
+        Kind.ASYMPTOTIC,
+        rf"\tau_n = {formula} + O(h^{{{p + 2}}})",
+        reason="Taylor expansion of the step along a solution of the equation it is consistent with",
+        name="local_error",
+        check=ResidualCheck(partial(local_error_residual, analysis), analysis.coefficients),
+    )
+    results: dict[str, Expr] = {"order": Integer(p)}
+    if isinstance(analysis.scheme, LinearMultistep):
+        results |= _write_multistep(author, analysis, analysis.scheme)
+    _write_modified_field(author, analysis)
+    if not ode.networks:
+        for unknown, part in zip(ode.state, analysis.local_error(analysis.coefficients), strict=True):
+            results[f"local_error_{unknown.name}"] = part
+    author.close(
+        "Order, local error and modified equation",
+        "What the scheme really solves: the equation whose exact flow interpolates the numerical solution.",
+    )
+    return results
+
+
+def _error_formula(analysis: Truncation) -> str:
+    p = analysis.order
+    if isinstance(analysis.scheme, LinearMultistep):
+        return rf"{latex(analysis.coefficients[0])}\, h^{{{p + 1}}} u^{{({p + 1})}}"
+    if not analysis.ode.networks:
+        parts = [latex(sympy.factor_terms(part)) for part in analysis.local_error(analysis.coefficients)]
+        body = parts[0] if len(parts) == 1 else r"\begin{pmatrix}" + r" \\ ".join(parts) + r"\end{pmatrix}"
+        return rf"h^{{{p + 1}}} \left({body}\right)" if len(parts) == 1 else rf"h^{{{p + 1}}} {body}"
+    terms = [rf"{latex(c)}\, {trees.differential_latex(tree)}" for c, tree in analysis.terms if tree is not None]
+    return rf"h^{{{p + 1}}} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
+
+
+def _write_multistep(author: Author, analysis: Truncation, scheme: LinearMultistep) -> dict[str, Expr]:
+    field = Symbol("f")
+    author.relation(
+        "the equation the scheme is consistent with",
+        Kind.IDENTITY,
+        rf"\dot u = \frac{{\sigma(1)}}{{\rho'(1)}} f = {latex(analysis.speed * field)}",
+        reason="sigma(1)/rho'(1) of the scheme; it is f itself only where that is 1",
+        name="effective_field",
+        check=ResidualCheck(partial(_speed_residual, scheme), (analysis.speed,), "derivative of rho by differences"),
+    )
+    weights = modified_equation_weights(scheme, analysis.order + 2)
+    left = " + ".join(
+        rf"{_bracket(w)}\,{_power_of_h(q)}\, u^{{({q})}}" for q, w in enumerate(weights, start=1)
+    )
+    author.relation(
+        "modified equation",
+        Kind.ASYMPTOTIC,
+        rf"{left} + \dots = f(u)",
+        reason="the step divided by h, expanded at t_n",
+        name="modified_equation",
+        check=ResidualCheck(partial(_weights_residual, scheme), tuple(weights), "the scheme on exp(t), expanded in h"),
+    )
+    results = {"effective_field": analysis.speed * field, "order": Integer(analysis.order)}
+    results["modified_equation"] = _operator(weights[:2])
+    for symbol, found in analysis.conditions.items():
+        author.relation(
+            f"order {analysis.order + 1} at {', '.join(f'{symbol} = {value}' for value in found) or 'no value'}",
+            Kind.IDENTITY,
+            rf"{latex(analysis.coefficients[0])} = 0 \iff {symbol.latex} \in \left\{{{', '.join(latex(v) for v in found)}\right\}}",
+            reason="the leading error constant vanishes",
+            name=f"order_condition_{symbol.name}",
+            check=ResidualCheck(partial(_roots_residual, analysis, symbol), found, "error constant at its roots"),
+        )
+    return results
+
+
+def modified_equation_symbol(q: int) -> Quantity:
+    """The q-th derivative of the interpolating solution, as claims write it: u_1, u_2."""
+    return Quantity(f"u_{q}", (), Role.CONSTANT, rf"u^{{({q})}}")
+
+
+def _operator(weights: list[Expr]) -> Expr:
+    return sum((w * STEP_SIZE ** (q - 1) * modified_equation_symbol(q) for q, w in enumerate(weights, start=1)), Integer(0))
+
+
+def _bracket(weight: Expr) -> str:
+    return rf"\left({latex(weight)}\right)" if weight.is_Add else latex(weight)
+
+
+def _power_of_h(q: int) -> str:
+    return "" if q == 1 else "h" if q == 2 else f"h^{{{q - 1}}}"
+
+
+def _at_random(scheme: LinearMultistep, expressions: tuple[Expr, ...], seed: int) -> tuple[dict[Symbol, Expr], tuple[Expr, ...]]:
+    """Random rational values of a scheme's symbols, and the expressions there."""
+    free = sorted({s for e in (*scheme.alpha, *scheme.beta) for s in e.free_symbols}, key=str)
+    values = {s: sympy.Rational(3 + 2 * place + seed, 10) for place, s in enumerate(free)}
+    return values, tuple(sympify_number(e.subs(values)) for e in expressions)
+
+
+def sympify_number(value: Expr) -> Expr:
+    """An exact number as a 60-digit one."""
+    return sympy.N(value, 60)
+
+
+def _weights_residual(scheme: LinearMultistep, weights: tuple[Expr, ...]) -> float:
+    """(e^h - sum alpha_j e^(-jh))/h against the weights, by divided differences in h at 60 digits."""
+    values, numbers = _at_random(scheme, weights, 1)
+    alpha = [mpmath.mpf(sympy.Rational(a.subs(values)).p) / sympy.Rational(a.subs(values)).q for a in scheme.alpha]
+
+    def step(h: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.exp(h) - sum(a * mpmath.exp(-j * h) for j, a in enumerate(alpha))
+
+    exact = mpmath.taylor(step, 0, len(weights))[1:]
+    found = [mpmath.mpf(str(number)) for number in numbers]
+    return float(max(abs(a - b) for a, b in zip(exact, found, strict=True)))
+
+
+def _speed_residual(scheme: LinearMultistep, speed: tuple[Expr, ...]) -> float:
+    values, (number,) = _at_random(scheme, speed, 2)
+    step = sympy.Rational(1, 10**25)
+    rho = [scheme.characteristic(1 + sign * step).subs(values) for sign in (1, -1)]
+    slope = (rho[0] - rho[1]) / (2 * step)
+    sigma = (scheme.characteristic(Integer(1)) - scheme.characteristic(Integer(1), 1)).subs(values)
+    return float(abs(sympify_number(sigma / slope) - number))
+
+
+def _roots_residual(analysis: Truncation, symbol: Quantity, roots: tuple[Expr, ...]) -> float:
+    return float(max((abs(analysis.coefficients[0].subs(symbol, root)) for root in roots), default=1.0))
+
+
+def _write_modified_field(author: Author, analysis: Truncation) -> None:
+    p = analysis.order
+    if isinstance(analysis.scheme, ButcherTableau):
+        terms = [rf"{latex(-c)}\, {trees.differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None]
+        right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
+    else:
+        scale = sympy.factor(-analysis.coefficients[0] * analysis.speed / sum(analysis.scheme.beta))
+        terms = [
+            rf"{latex(scale * _tree_weight(tree))}\, {trees.differential_latex(tree, 'F')}" for tree in trees.trees(p + 1)
+        ]
+        right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms)}\right)"
+    speed = "f" if analysis.speed == 1 else latex(analysis.speed * Symbol("f"))
+    author.relation(
+        "modified equation, first order in time",
+        Kind.ASYMPTOTIC,
+        rf"\dot u = {right} + O(h^{{{p + 1}}}), \qquad F = {speed}",
+        reason="the local error turned round: one step along this flow leaves a residual O(h^{})".format(p + 2),
+        name="modified_field",
+        check=ResidualCheck(partial(modified_field_residual, analysis), analysis.coefficients),
+    )
+
+
+def _tree_weight(tree: trees.Tree) -> Expr:
+    count = trees.vertices(tree)
+    return Integer(int(sympy.factorial(count))) / (trees.density(tree) * trees.symmetry(tree))
+
+
+def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
+    """Error of each start of a multistep scheme, and the order of scheme and start together."""
+    scheme = analysis.scheme
+    orders: dict[str, int] = {}
+    if not isinstance(scheme, LinearMultistep):
+        return orders
+    for name, start in scheme.start.items():
+        speed = scheme.speed if start.effective else Integer(1)
+        gap = sympy.factor(scheme.speed - speed)
+        own = trees.order(start.scheme)
+        orders[name] = 1 if gap != 0 else own + 1
+        formula = rf"{latex(gap)}\, h f(x_0)" if gap != 0 else "0"
+        author.relation(
+            f"error of the start {name!r}: global order min(p, {orders[name]})",
+            Kind.ASYMPTOTIC,
+            rf"u(t_0 + h) - x_1 = {formula} + O(h^2)",
+            reason="one wrong starting value of size h^q keeps the whole solution at order q: it excites the parasitic root",
+            name=f"start_error.{name}",
+            check=ResidualCheck(partial(start_error_residual, analysis, name), (gap,)),
+        )
+    author.close("The start", "A two-step scheme needs a first step; its error bounds the order of everything that follows.")
+    return orders
+
+
+def write_root_condition(author: Author, scheme: LinearMultistep) -> str:
+    """Zero stability by the root condition, for at most one symbol; returns the condition as text."""
+    zeta = Symbol("zeta")
+    rho = sympy.factor(scheme.characteristic(zeta))
+    free = sorted(rho.free_symbols - {zeta}, key=str)
+    if len(free) > 1:
+        return ""
+    author.relation(
+        "characteristic polynomial",
+        Kind.DEFINITION,
+        rf"\rho(\zeta) = {latex(rho)}",
+        reason="the scheme on x' = 0",
+        name="characteristic",
+    )
+    if not free:
+        author.close("Zero stability")
+        return ""
+    parameter = free[0]
+    region = _stable_region(rho, zeta, parameter)
+    author.relation(
+        f"root condition: zero-stable for {interval_text(region, parameter)}",
+        Kind.INEQUALITY,
+        rf"\left|\zeta\right| \le 1,\ \text{{simple on the circle}} \iff {latex(parameter)} \in {sympy.latex(region)}",
+        reason="roots of rho; a double root on the circle grows linearly",
+        name="root_condition",
+        check=SampledCheck(partial(_root_disagreements, rho, zeta, parameter), region, _move_boundary),
+    )
+    author.close("Zero stability", "Errors made once must not grow when h goes to 0.")
+    return interval_text(region, parameter)
+
+
+def stable_interval(scheme: LinearMultistep) -> sympy.Set:
+    """Values of a scheme's one symbol at which it is zero-stable; all or no reals where it has none."""
+    zeta = Symbol("zeta")
+    rho = scheme.characteristic(zeta)
+    free = sorted(rho.free_symbols - {zeta}, key=str)
+    if free:
+        return _stable_region(rho, zeta, free[0])
+    coefficients = [complex(c) for c in Poly(rho, zeta).all_coeffs()]
+    return S.Reals if _satisfies_root_condition(np.roots(coefficients)) else S.EmptySet
+
+
+def interval_text(region: sympy.Set, parameter: Symbol) -> str:
+    """`-1 < k <= 1`."""
+    if not isinstance(region, Interval):
+        return f"{parameter} in {region}"
+    left, right = ("<" if is_open else "<=" for is_open in (region.left_open, region.right_open))
+    return f"{region.start} {left} {parameter} {right} {region.end}"
+
+
+def _stable_region(rho: Expr, zeta: Symbol, parameter: Symbol) -> sympy.Set:
+    roots = list(sympy.roots(Poly(rho, zeta), multiple=True))
+    region: sympy.Set = S.Reals
+    real = Symbol("real", real=True)
+    for root in roots:
+        condition = Abs(root.subs(parameter, real)) <= 1
+        if condition != sympy.true:
+            region &= sympy.solve_univariate_inequality(condition, real, relational=False)
+    for place, root in enumerate(roots):
+        for other in roots[place + 1 :]:
+            double = sympy.solveset((root - other).subs(parameter, real), real, S.Reals)
+            region -= sympy.FiniteSet(*(value for value in double if Abs(root.subs(parameter, value)) == 1))
+    return region
+
+
+def _root_disagreements(rho: Expr, zeta: Symbol, parameter: Symbol, region: sympy.Set) -> int:
+    """Samples (on, beside and between the boundaries) where the numeric roots and the region differ."""
+    edges = sorted({float(edge) for edge in region.boundary}) or [0.0]
+    samples = {sympy.Rational(str(round(edge + shift, 6))) for edge in edges for shift in (-0.01, 0, 0.01)}
+    samples |= {sympy.Rational(place, 4) for place in range(-9, 10)}
+    wrong = 0
+    for value in sorted(samples):
+        coefficients = [complex(c) for c in Poly(rho.subs(parameter, value), zeta).all_coeffs()]
+        wrong += bool(region.contains(value)) != _satisfies_root_condition(np.roots(coefficients))
+    return wrong
+
+
+def _satisfies_root_condition(roots: np.ndarray, slack: float = 1e-6) -> bool:
+    on_circle = [root for root in roots if abs(abs(root) - 1) <= slack]
+    close = any(abs(a - b) <= 1e-4 for place, a in enumerate(on_circle) for b in on_circle[place + 1 :])
+    return bool(max(abs(roots)) <= 1 + slack) and not close
+
+
+def _move_boundary(region: sympy.Set) -> sympy.Set:
+    return Interval(region.inf + sympy.Rational(1, 50), region.sup + sympy.Rational(1, 50), region.left_open, region.right_open)

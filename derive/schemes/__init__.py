@@ -1,0 +1,33 @@
+"""Discretizations as data."""
+
+from __future__ import annotations
+
+from derive.errors import UnknownNameError
+from derive.schemes.multistep import LEAPFROG, LinearMultistep, Start
+from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4, ButcherTableau
+
+Scheme = ButcherTableau | LinearMultistep
+
+SCHEMES: dict[str, Scheme] = {
+    "forward_euler": FORWARD_EULER,
+    "midpoint": MIDPOINT,
+    "heun": HEUN,
+    "rk4": RK4,
+    "leapfrog": LEAPFROG,
+}
+
+
+def scheme_by_name(name: str | Scheme) -> Scheme:
+    """A shipped scheme by its id; a scheme object is returned as it is.
+
+    Raises:
+        UnknownNameError: no scheme has that id.
+    """
+    if not isinstance(name, str):
+        return name
+    if name not in SCHEMES:
+        raise UnknownNameError("scheme", name, SCHEMES)
+    return SCHEMES[name]
+
+
+__all__ = ["SCHEMES", "ButcherTableau", "LinearMultistep", "Scheme", "Start", "scheme_by_name"]

@@ -1,0 +1,92 @@
+r"""Explicit linear multistep schemes $x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge -1} \beta_j f_{n-j}$."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sympy import Expr, Rational, factor, factorial, sympify
+
+from derive.errors import SpecError
+from derive.schemes.runge_kutta import FORWARD_EULER, ButcherTableau
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the first steps of a multistep scheme are made.
+
+    Attributes:
+        scheme: the one-step scheme.
+        effective: step along the field that the multistep scheme is consistent with, where that is not f itself.
+    """
+
+    scheme: ButcherTableau = FORWARD_EULER
+    effective: bool = False
+
+
+@dataclass(frozen=True)
+class LinearMultistep:
+    """A linear multistep scheme.
+
+    Attributes:
+        alpha: weights of x_n, x_{n-1}, ...
+        beta: weights of f_{n+1}, f_n, f_{n-1}, ...: one more than alpha.
+        start: name -> how the first steps are made; the first is the default.
+        title: its usual name.
+
+    Raises:
+        SpecError: sizes that do not fit, or weights alpha that do not sum to 1.
+    """
+
+    alpha: Sequence[Any]
+    beta: Sequence[Any]
+    start: Mapping[str, Start] = field(default_factory=dict)
+    title: str = "linear multistep"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", tuple(sympify(entry) for entry in self.alpha))
+        object.__setattr__(self, "beta", tuple(sympify(entry) for entry in self.beta))
+        if len(self.beta) != len(self.alpha) + 1:
+            raise SpecError(
+                f"{self.title}: {len(self.alpha)} alphas need {len(self.alpha) + 1} betas "
+                f"(beta_{{-1}} first), {len(self.beta)} given"
+            )
+        if sympify(sum(self.alpha) - 1).expand() != 0:
+            raise SpecError(f"{self.title}: alpha sums to {sum(self.alpha)}, not 1: constants would not be kept")
+
+    @property
+    def explicit(self) -> bool:
+        """Whether f_{n+1} does not enter."""
+        return self.beta[0] == 0
+
+    @property
+    def steps(self) -> int:
+        """Number of past values."""
+        return len(self.alpha)
+
+    def characteristic(self, zeta: Expr, z: Expr | int = 0) -> Expr:
+        """rho(zeta) - z sigma(zeta), the characteristic polynomial on x' = lambda x with z = h lambda."""
+        top = self.steps
+        left = zeta**top - sum(weight * zeta ** (top - 1 - j) for j, weight in enumerate(self.alpha))
+        right = sum(weight * zeta ** (top - j) for j, weight in enumerate(self.beta))
+        return sympify(left - z * right)
+
+    @property
+    def speed(self) -> Expr:
+        """sigma(1)/rho'(1): the scheme is consistent with x' = speed * f."""
+        lag_sum = sum(weight * (self.steps - 1 - j) for j, weight in enumerate(self.alpha))
+        return factor(sum(self.beta) / (self.steps - lag_sum))
+
+    def error_constant(self, q: int) -> Expr:
+        """C_q: the coefficient of h^q u^(q) in the local residual along a solution of u' = speed * f."""
+        past = sum(weight * Rational(-j) ** q for j, weight in enumerate(self.alpha))
+        if q == 0:
+            return factor(1 - past)
+        slopes = sum(
+            weight * (Rational(1 - j) ** (q - 1) if q > 1 else 1) for j, weight in enumerate(self.beta)
+        )
+        return factor((1 - past) / factorial(q) - slopes / (self.speed * factorial(q - 1)))
+
+
+LEAPFROG = LinearMultistep(alpha=(0, 1), beta=(0, 2, 0), start={"euler": Start()}, title="leapfrog")

@@ -1,0 +1,275 @@
+"""What a spec is made of: systems, losses, sources and what the lecture decks claim about them.
+
+A spec is data. A catalogue entry and a user's own file are of the same kind, and nothing in the mechanism knows an
+entry by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sympy import Expr, Integer
+
+from derive.errors import SpecError
+from derive.networks import Network
+from derive.operators import Operator, fill, show_shape, shape_of
+from derive.program import Assignment, Program, name_functions, symbols_of, undeclared
+from derive.symbols import Quantity, Role, by_name, check_name
+
+
+@dataclass(frozen=True)
+class ODE:
+    """An ordinary differential equation `d/dt state = velocity`.
+
+    Attributes:
+        state: the unknowns.
+        velocity: right-hand side of each unknown, in the same order.
+        time: the independent variable, where the field depends on it.
+        initial: state -> what it starts from, where that is not the module's input itself.
+
+    Raises:
+        SpecError: undeclared symbols, or a velocity whose shape is not its unknown's.
+    """
+
+    state: tuple[Quantity, ...]
+    velocity: tuple[Expr, ...]
+    time: Quantity | None = None
+    initial: Mapping[Quantity, Expr] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.state) != len(self.velocity):
+            raise SpecError(f"{len(self.state)} unknowns but {len(self.velocity)} right-hand sides")
+        for unknown, velocity in zip(self.state, self.velocity, strict=True):
+            plain = undeclared(velocity)
+            if plain:
+                raise SpecError(
+                    f"the right-hand side of {unknown.name} uses {', '.join(plain)}, which nobody declared; "
+                    "declare it with state, parameter, constant or time"
+                )
+            shape = shape_of(velocity)
+            if shape not in (unknown.shape, ()):
+                raise SpecError(
+                    f"{unknown.name} has shape {show_shape(unknown.shape)}, its right-hand side {show_shape(shape)}"
+                )
+        self._check_times_and_states()
+
+    def _check_times_and_states(self) -> None:
+        for quantity in by_name(self.quantities):
+            if quantity.role is Role.TIME and quantity != self.time:
+                raise SpecError(f"the field depends on the time {quantity.name}: declare it as ODE(..., time={quantity.name})")
+            if quantity.role is Role.STATE and quantity not in self.state:
+                raise SpecError(f"{quantity.name} is a state that has no right-hand side")
+
+    @property
+    def quantities(self) -> set[Quantity]:
+        """Everything the right-hand sides mention."""
+        return {quantity for velocity in self.velocity for quantity in symbols_of(velocity)}
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Opaque networks in the right-hand sides, by name."""
+        found = {network for velocity in self.velocity for network in velocity.atoms(Network)}
+        return tuple(sorted(found, key=lambda network: network.name))
+
+    def field_program(self) -> Program:
+        """The right-hand side as a program: `F_x = velocity of x` for each unknown x."""
+        lines = [
+            Assignment(velocity_of(x), velocity, f"velocity of {x.name}")
+            for x, velocity in zip(self.state, self.velocity, strict=True)
+        ]
+        inputs = by_name({*self.quantities, *self.state})
+        return name_functions(Program(tuple(inputs), tuple(lines), tuple(line.target for line in lines)))
+
+
+def velocity_of(unknown: Quantity) -> Quantity:
+    """The quantity that names the right-hand side of an unknown."""
+    return unknown.renamed(f"F_{unknown.name}", rf"F_{{{unknown.latex}}}", Role.INTERMEDIATE, f"velocity of {unknown.name}")
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One step of a loop.
+
+    Attributes:
+        step: program that reads `old`, `inputs` and parameters, and computes `new`.
+        old: the state before the step; for a multistep scheme newest first.
+        new: the state after it, in the same order; a shifted multistep state may be an old one.
+        inputs: what is read afresh at every step.
+        output: what the step gives out.
+        starts: for a state of several past values, how they are made from the first: name -> program.
+
+    Raises:
+        SpecError: the two states do not fit, or a state of several past values has no start.
+    """
+
+    step: Program
+    old: tuple[Quantity, ...]
+    new: tuple[Quantity, ...]
+    inputs: tuple[Quantity, ...] = ()
+    output: Quantity | None = None
+    starts: Mapping[str, Program] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.old) != len(self.new):
+            raise SpecError(f"the state has {len(self.old)} parts before the step and {len(self.new)} after it")
+        for before, after in zip(self.old, self.new, strict=True):
+            if before.shape != after.shape:
+                raise SpecError(
+                    f"{before.name} has shape {show_shape(before.shape)}, after the step {show_shape(after.shape)}"
+                )
+        if self.lags > 1 and not self.starts:
+            raise SpecError(
+                f"a {self.lags}-step scheme needs a start for its first {self.lags - 1} step(s): "
+                "give LinearMultistep(..., start=...)"
+            )
+
+    @property
+    def lags(self) -> int:
+        """How many past values of each unknown the state holds."""
+        return 1 + sum(1 for quantity in self.new if quantity in self.old)
+
+    @property
+    def parameters(self) -> tuple[Quantity, ...]:
+        """Learnable quantities of the step, by name."""
+        return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tensor of the emitted module that holds several parameters as consecutive row blocks.
+
+    Attributes:
+        name: attribute of the module; recurrent modules append `_l{layer}`.
+        rows: parameters in order, each of shape (H, ...) or (H,).
+        parts: names of tensors that are added up to it (torch's two biases), where there are several.
+        initial: "uniform" as torch.nn's recurrent cells, or "zeros".
+        separate: stack along a new first axis instead of joining rows.
+    """
+
+    name: str
+    rows: tuple[Quantity, ...]
+    parts: tuple[str, ...] = ()
+    initial: str = "uniform"
+    separate: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of one output (or logit) vector against a target, and where it comes from.
+
+    Attributes:
+        output: the vector that is judged; `target` what it is compared with.
+        value: the scalar loss as an expression in both.
+        readout: the output as an expression in the state, for a learnable read-out; None for the identity.
+        title: its name.
+        classes: whether targets may be class indices, which stand for one-hot vectors.
+    """
+
+    output: Quantity
+    target: Quantity
+    value: Expr
+    readout: Expr | None = None
+    title: str = ""
+    classes: bool = False
+
+    def __post_init__(self) -> None:
+        if shape_of(self.value) != ():
+            raise SpecError(f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}")
+        stray = [q.name for q in by_name(symbols_of(self.value)) if q not in (self.output, self.target)]
+        if stray or undeclared(self.value):
+            raise SpecError(f"the loss uses {', '.join(stray + undeclared(self.value))}; only output and target are allowed")
+
+    def program(self) -> Program:
+        """`value = ...` as a program in output and target."""
+        target = Quantity("value", (), Role.INTERMEDIATE, r"\ell", "loss of one sample")
+        return name_functions(Program((self.output, self.target), (Assignment(target, self.value),), (target,)))
+
+
+@dataclass(frozen=True)
+class DeckClaim:
+    """What a lecture deck says, in the spec's symbols, for comparison with what is derived.
+
+    Attributes:
+        id: its number in the list of errata, or a name.
+        deck: where: deck and line.
+        about: name of the derived result it speaks of.
+        says: the deck's expression.
+        where: substitutions that hold in the deck's setting (t = n h).
+        option: the variant of the spec that it speaks of, where there are several.
+        note: what is wrong with it, or what it leaves out.
+    """
+
+    id: str
+    deck: str
+    about: str
+    says: Expr
+    where: Mapping[Quantity, Expr] = field(default_factory=dict)
+    option: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything the tool needs to derive, emit and verify one system.
+
+    Attributes:
+        id: name of the emitted file; `class_name` of its main class.
+        title, source: for the derivation's head.
+        system: an ODE, a recurrence, or a table option -> recurrence for a class with variants.
+        scheme: the discretization of an ODE.
+        option: name of the constructor's argument that chooses among variants.
+        stacks: how parameters are laid out in tensors; every parameter alone unless given.
+        loss: what `loss(output, target)` computes.
+        claims: what the decks say.
+        statements: facts that are quoted from a source and not checked.
+        invariants: name -> (quantity conserved by the ODE, values of parameters for which it is).
+        defaults: constructor defaults of parameters and constants, by name.
+    """
+
+    id: str
+    class_name: str
+    title: str
+    system: ODE | Recurrence | Mapping[str, Recurrence]
+    source: str = ""
+    scheme: Any = None
+    option: str = ""
+    stacks: tuple[Stack, ...] = ()
+    loss: Loss | None = None
+    claims: tuple[DeckClaim, ...] = ()
+    statements: tuple[tuple[str, str], ...] = ()
+    invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]] = field(default_factory=dict)
+    defaults: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.id)
+        check_name(self.class_name)
+        if isinstance(self.system, ODE) and self.scheme is None:
+            raise SpecError(f"{self.id}: an ODE needs a scheme, for example scheme='forward_euler'")
+
+    @property
+    def variants(self) -> Mapping[str, Recurrence | ODE]:
+        """Option value -> system; a single nameless one where the spec has no option."""
+        return self.system if isinstance(self.system, Mapping) else {"": self.system}
+
+
+def with_scheme(spec: Spec, scheme: Any) -> Spec:
+    """The spec with another discretization.
+
+    Raises:
+        SpecError: the system is no ODE and has no discretization to exchange.
+    """
+    if not isinstance(spec.system, ODE):
+        raise SpecError(f"{spec.id} is a recurrence: it has no scheme to exchange")
+    return replace(spec, scheme=scheme)
+
+
+def zeros(like: Quantity) -> Expr:
+    """A vector of zeros of a quantity's shape, for augmented states."""
+    return fill(Integer(0), like)
+
+
+def has_operator(value: Expr, inside: Quantity) -> bool:
+    """Whether a quantity occurs inside an operator of an expression."""
+    return any(inside in node.atoms(Quantity) for node in value.atoms(Operator))
