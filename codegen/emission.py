@@ -12,7 +12,7 @@ from codegen.loss import loss_functions
 from codegen.render import render
 from codegen.step_module import SUPPORT, StepModuleWriter
 from derive.derivation import Derivation
-from derive.explain import explain, recurrences
+from derive.explanation import explain, recurrences
 from derive.files import write_whole
 from derive.program import Program
 from derive.reverse_sweep import reverse_sweep
@@ -65,7 +65,9 @@ def _step_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "methods": module.methods,
         "class_doc": module.class_doc,
     }
-    return render("step_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, SUPPORT, STEP_IMPORTS)})
+    return render(
+        "step_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, SUPPORT, STEP_IMPORTS)}
+    )
 
 
 def common_view(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sympy
-from codegen import emit
 
+from codegen import emit
 from derive.errors import DeriveError
 from derive.systems import Spec
+
+HEADER_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,11 @@ def compare(spec: Spec, directory: Path) -> Comparison:
         return Comparison(path, _difference(path, "", emit(spec)), "there is no such file; `derive generate` writes it")
     except (OSError, UnicodeDecodeError) as error:
         raise DeriveError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    return Comparison(path, _difference(path, old, emit(spec)), _version_note(old))
+    scheme = _other_scheme(old)
+    if scheme == "FILE":
+        note = "the file was emitted with a scheme of the user's own; it is compared with the spec's scheme"
+        return Comparison(path, _difference(path, old, emit(spec)), note)
+    return Comparison(path, _difference(path, old, emit(spec, scheme)), _version_note(old))
 
 
 def _difference(path: Path, old: str, new: str) -> str:
@@ -63,9 +69,19 @@ def _difference(path: Path, old: str, new: str) -> str:
     return "\n".join(lines) or ("" if old == new else "the ends of the lines differ")
 
 
+def _other_scheme(text: str) -> str | None:
+    """The scheme in the regenerate command of a file's header, where it is not the spec's own."""
+    found = re.search(r"^# regenerate: .* --scheme (\S+)$", _head(text), re.MULTILINE)
+    return found[1] if found else None
+
+
+def _head(text: str) -> str:
+    return "\n".join(text.splitlines()[:HEADER_LINES])
+
+
 def _version_note(text: str) -> str:
     """A word on sympy's version where the file's is another: other versions may order terms otherwise."""
-    found = re.search(r"\bsympy (\d+(?:\.\w+)+)", "\n".join(text.splitlines()[:30]), re.IGNORECASE)
+    found = re.search(r"\bsympy (\d+(?:\.\w+)+)", _head(text), re.IGNORECASE)
     if found is None or found[1] == sympy.__version__:
         return ""
     here = sympy.__version__

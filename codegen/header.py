@@ -11,9 +11,9 @@ import sympy
 
 import derive
 from derive.derivation import Derivation
+from derive.operators import show_shape
 from derive.program import Program
 from derive.symbols import Quantity, by_name
-from derive.operators import show_shape
 from derive.systems import Spec
 
 WIDTH = 116

@@ -44,6 +44,8 @@ OPERATORS: Mapping[type, str] = {
     operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
 }
 
+INFIX = (operators.outer, operators.fill)
+
 SUM, PRODUCT, POWER, ATOM = range(4)
 
 
@@ -118,7 +120,13 @@ class TorchPrinter:
         if exponent.is_negative:
             inner = base if exponent == -1 else Pow(base, -exponent, evaluate=False)
             return f"1 / {self._wrapped(inner, POWER)}", PRODUCT
-        power = str(exponent) if exponent.is_Integer else repr(float(exponent)) if exponent.is_number else self._wrapped(exponent, ATOM)
+        power = (
+            str(exponent)
+            if exponent.is_Integer
+            else repr(float(exponent))
+            if exponent.is_number
+            else self._wrapped(exponent, ATOM)
+        )
         return f"{self._wrapped(base, ATOM)}**{power}", POWER
 
     def _function(self, node: Expr) -> tuple[str, int]:
@@ -132,7 +140,7 @@ class TorchPrinter:
             )
         tightness = SUM if form.endswith("({})") else ATOM
         arguments = [self._wrapped(argument, tightness) for argument in node.args]
-        return form.format(*arguments), ATOM if form.endswith(")") and not form.startswith("(") else SUM
+        return form.format(*arguments), SUM if node.func in INFIX else ATOM
 
     def _matvec(self, node: Expr) -> str:
         matrix, vector = node.args
@@ -150,5 +158,3 @@ class TorchPrinter:
 def _scalars_first(factor: Expr) -> tuple[int, str]:
     shape = operators.shape_of(factor)
     return (0 if factor.is_Number else 1 if shape == () else 2, str(factor))
-
-

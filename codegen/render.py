@@ -65,6 +65,8 @@ def formatted(text: str) -> str:
             [*command, "--target-version", "py311", "-"], input=text, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise DeriveError(f"the emitted text is not valid Python; this is a defect of the tool: {done.stderr.strip()}")
+            raise DeriveError(
+                f"the emitted text is not valid Python; this is a defect of the tool: {done.stderr.strip()}"
+            )
         text = done.stdout
     return text

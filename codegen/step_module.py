@@ -79,7 +79,13 @@ class StepModuleWriter:
     def write(self) -> StepModule:
         """All parts."""
         functions = [*self._step_functions(), *self._start_functions(), *self._inverse_functions()]
-        methods = [self._constructor(), *self._embedding(), *self._blocks(), self._step_parameters(), *self._step_count()]
+        methods = [
+            self._constructor(),
+            *self._embedding(),
+            *self._blocks(),
+            self._step_parameters(),
+            *self._step_count(),
+        ]
         return StepModule(tuple(functions), self._rules(), tuple(methods), self._class_doc())
 
     def _writer(self, prefix: str = "") -> RuleWriter:
@@ -130,12 +136,16 @@ class StepModuleWriter:
         """(positional, keyword-only) constructor arguments."""
         positional = []
         if self.network is not None and self.network.per_layer:
-            positional.append(_Argument("blocks", "Iterable[nn.Module]", "", "one network per step, each (..., d) -> (..., d)"))
+            positional.append(
+                _Argument("blocks", "Iterable[nn.Module]", "", "one network per step, each (..., d) -> (..., d)")
+            )
         elif self.network is not None:
             call = "field(t, x)" if self.network.takes_time else "field(x)"
             positional.append(_Argument("field", "Callable[..., Tensor]", "", f"the field, called {call}"))
         keywords = [self._parameter_argument(q) for q in (*self.layer_parameters, *self.parameters, *self.constants)]
-        keywords += [_Argument(str(size), "int", "", f"size {size} of the augmentation") for size in self._augmented_sizes()]
+        keywords += [
+            _Argument(str(size), "int", "", f"size {size} of the augmentation") for size in self._augmented_sizes()
+        ]
         keywords.sort(key=lambda argument: bool(argument.default))
         if self.layered:
             keywords.append(_Argument("step_size", "float | Tensor", "1.0", "h"))
@@ -152,7 +162,9 @@ class StepModuleWriter:
         options = []
         if self.recurrence.starts:
             names = list(self.recurrence.starts)
-            options.append(_Argument("start", "str", repr(names[0]), f"how x_1 is made: {' or '.join(map(repr, names))}"))
+            options.append(
+                _Argument("start", "str", repr(names[0]), f"how x_1 is made: {' or '.join(map(repr, names))}")
+            )
         modes = "store, recompute, checkpoint" + (" or invert" if self.inverse else "")
         options.append(_Argument("memory", "str", "'store'", f"what the backward pass keeps: {modes}"))
         if self.inverse is not None:
@@ -172,7 +184,9 @@ class StepModuleWriter:
             kind = "float | Sequence[float] | Tensor" if self.network is not None else "Tensor"
             rows = "one row per step" if self.network is not None else "the leading axis counts the steps"
             return _Argument(quantity.name, kind, text, f"{meaning}, {shape} per step; {rows}")
-        return _Argument(quantity.name, "float | Tensor" if not quantity.shape else "Tensor", text, f"{meaning}, {shape}")
+        return _Argument(
+            quantity.name, "float | Tensor" if not quantity.shape else "Tensor", text, f"{meaning}, {shape}"
+        )
 
     def _augmented_sizes(self) -> list[Dimension]:
         held = {node.args[1] for value in self.ode.initial.values() for node in value.atoms(fill)}
@@ -181,7 +195,11 @@ class StepModuleWriter:
     def _constructor(self) -> Function:
         positional, keywords = self._arguments()
         parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
-        rules = f"_RULES[choose({self.spec.class_name!r}, 'start', start, list(_RULES))]" if self.recurrence.starts else "_RULES"
+        rules = (
+            f"_RULES[choose({self.spec.class_name!r}, 'start', start, list(_RULES))]"
+            if self.recurrence.starts
+            else "_RULES"
+        )
         tol = ", tol=tol" if self.inverse is not None else ""
         body = [f"super().__init__({rules}, memory=memory, gradient=gradient{tol})"]
         names = [a.name for a in positional]
@@ -214,7 +232,9 @@ class StepModuleWriter:
                 axis = place - len(quantity.shape)
                 where = f"self.{quantity.name}.shape[{axis}]"
                 if known.get(size) not in (None, where):
-                    lines.append(f"check_size({self.spec.class_name!r}, {quantity.name!r}, self.{quantity.name}, {axis}, {known[size]})")
+                    lines.append(
+                        f"check_size({self.spec.class_name!r}, {quantity.name!r}, self.{quantity.name}, {axis}, {known[size]})"
+                    )
         return lines
 
     def _known_sizes(self) -> dict[Dimension, str]:
@@ -234,7 +254,9 @@ class StepModuleWriter:
         lines += [f"{q.name} = x.new_zeros(*x.shape[:-1], self.{q.shape[0]})" for q in held]
         zeros: dict[Operator, Quantity] = {node: node.args[1] for node in value.atoms(fill)}
         lines.append(f"return {TorchPrinter()(value.xreplace(zeros))}")
-        embed = Function("embed", "self, x: Tensor", "Tensor", "The initial state that belongs to an input.", tuple(lines))
+        embed = Function(
+            "embed", "self, x: Tensor", "Tensor", "The initial state that belongs to an input.", tuple(lines)
+        )
         solve = Function(
             "solve",
             "self, x: Tensor, trajectory: bool",
@@ -295,7 +317,10 @@ class StepModuleWriter:
         names = ", ".join(q.name for q in self.recurrence.old[: self.layout.components])
         shape = "(..., d)" if self.layout.components == 1 else f"(..., {self.layout.components}) = ({names})"
         parts = [f"{self.spec.title}: {'; '.join(lines)}.", ""]
-        parts += [f"    `forward(x)`: x_0 {shape} -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).", "", "    Args:"]
+        parts += [
+            f"    `forward(x)`: x_0 {shape} -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).",
+            "",
+            "    Args:",
+        ]
         parts += [f"        {a.name}: {a.doc}." for a in (*positional, *keywords)]
         return "\n".join(parts)
-

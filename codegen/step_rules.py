@@ -61,7 +61,9 @@ def layout_of(recurrence: Recurrence) -> Layout:
             f"the unknowns {', '.join(q.name for q in recurrence.old)} share one tensor, which is possible for scalars only; "
             "write the system with one vector unknown"
         )
-    return Layout(tuple(by_name(local)), tuple(by_name(shared)), components, recurrence.lags if recurrence.starts else 1)
+    return Layout(
+        tuple(by_name(local)), tuple(by_name(shared)), components, recurrence.lags if recurrence.starts else 1
+    )
 
 
 def _is_network_parameter(recurrence: Recurrence, quantity: Quantity) -> bool:
@@ -118,7 +120,11 @@ class RuleWriter:
         body += self._unpack_bars(adjoint, new)
         body += lines.write()
         returned = ", ".join(
-            [self._packed_bars(adjoint, old), self._tuple(adjoint, self.layout.local), self._tuple(adjoint, self.layout.shared)]
+            [
+                self._packed_bars(adjoint, old),
+                self._tuple(adjoint, self.layout.local),
+                self._tuple(adjoint, self.layout.shared),
+            ]
         )
         body.append(f"return {returned}")
         parameters = f"linearize: Linearize, {STATE_ARGUMENTS}, bar_new: State"
@@ -141,7 +147,11 @@ class RuleWriter:
         used = set(used)
         names = [q.name if q in used else f"_{q.name}" for q in quantities]
         if self.layout.components == 1:
-            return [f"{', '.join(names)} = {name}" if len(names) > 1 else f"({names[0]},) = {name}"] if used & set(quantities) else []
+            return (
+                [f"{', '.join(names)} = {name}" if len(names) > 1 else f"({names[0]},) = {name}"]
+                if used & set(quantities)
+                else []
+            )
         width = self.layout.components
         return [
             f"{', '.join(names[place : place + width])} = {name}[{place // width}].unbind(-1)"

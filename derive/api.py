@@ -9,12 +9,12 @@ from sympy import Expr, Symbol
 
 from derive import phase_space
 from derive.errors import UnsupportedError
-from derive.explain import recurrences
+from derive.explanation import recurrences
 from derive.inversion import Inverse, invert
 from derive.loading import load
 from derive.reverse_sweep import Adjoint, reverse_sweep
-from derive.schemes import LinearMultistep, Scheme, scheme_by_name
 from derive.scheme_sections import stable_interval
+from derive.schemes import LinearMultistep, Scheme, scheme_by_name
 from derive.systems import ODE, Recurrence, Spec
 from derive.truncation import Truncation, modified_equation_weights, truncation
 
@@ -87,4 +87,3 @@ def _ode(spec: Spec) -> ODE:
     if not isinstance(spec.system, ODE):
         raise UnsupportedError(f"{spec.id} is a recurrence, not an ODE")
     return spec.system
-

@@ -135,9 +135,7 @@ class IdentityCheck:
             values = {**values, **evaluate(self.given, values, sampler.networks)}
         right = value_of(self.right, values, sampler.networks)
         left = (
-            value_of(self.left, values, sampler.networks)
-            if isinstance(self.left, Expr)
-            else self.left(values, sampler)
+            value_of(self.left, values, sampler.networks) if isinstance(self.left, Expr) else self.left(values, sampler)
         )
         return relative_difference(left, right)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import mpmath
-from sympy import Expr
+from sympy import Expr, sympify
 
 from derive.checks import DIGITS, relative_difference
 from derive.derivation import ClaimVerdict
 from derive.errors import UnknownNameError
 from derive.evaluator import evaluate, value_of
+from derive.latex import latex
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import Program, symbols_of
@@ -37,7 +38,17 @@ def judge(claim: DeckClaim, results: Results, context: Program | None) -> ClaimV
     derived = results[claim.about]
     says = claim.says.xreplace(dict(claim.where))
     difference = _difference(says, derived.xreplace(dict(claim.where)), context)
-    return ClaimVerdict(claim.id, claim.deck, claim.about, str(claim.says), str(derived), difference, claim.note)
+    return ClaimVerdict(
+        claim.id,
+        claim.deck,
+        claim.about,
+        str(claim.says),
+        str(derived),
+        difference,
+        claim.note,
+        latex(sympify(claim.says)),
+        latex(sympify(derived)),
+    )
 
 
 def _difference(says: Expr, derived: Expr, context: Program | None) -> float:

@@ -88,6 +88,8 @@ class ClaimVerdict:
     derived: str
     difference: float
     note: str = ""
+    says_latex: str = ""
+    derived_latex: str = ""
     tolerance: float = 1e-25
 
     @property

@@ -40,12 +40,12 @@ def at_step(unknown: Quantity, lag: int) -> Quantity:
     index = {-1: "n+1", 0: "n"}.get(lag, f"n-{lag}")
     name = names.get(lag, f"{unknown.name}_prev{lag}")
     role = Role.INTERMEDIATE if lag == -1 else Role.STATE
-    return Quantity(name, unknown.shape, role, f"{unknown.latex}_{{{index}}}", unknown.meaning)
+    return Quantity(name, unknown.shape, role, with_index(unknown.latex, index), unknown.meaning)
 
 
 def time_at_step(ode: ODE) -> Quantity | None:
     """The time t_n, where the field depends on it."""
-    return None if ode.time is None else Quantity(ode.time.name, (), Role.TIME, f"{ode.time.latex}_n", ode.time.meaning)
+    return None if ode.time is None else Quantity(ode.time.name, (), Role.TIME, with_index(ode.time.latex, "n"), ode.time.meaning)
 
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
@@ -112,9 +112,7 @@ def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
         past = sum((weight * at_step(x, lag) for lag, weight in enumerate(scheme.alpha)), Integer(0))
         increment = sum((scheme.beta[lag + 1] * slope[i] for lag, slope in slopes.items()), Integer(0))
         after = at_step(x, -1)
-        new.append(
-            builder.let(after.name, past + STEP_SIZE * increment, latex=after.latex, reason=scheme.title)
-        )
+        new.append(builder.let(after.name, past + STEP_SIZE * increment, latex=after.latex, reason=scheme.title))
     old = tuple(at_step(x, lag) for lag in range(scheme.steps) for x in ode.state)
     shifted = (*new, *old[: -len(ode.state)])
     return Recurrence(name_functions(builder.build(shifted)), old, shifted, starts=_starts(ode, scheme))

@@ -17,7 +17,9 @@ from sympy import Expr
 from derive import functions
 from derive.errors import UnsupportedError
 from derive.networks import Call, Network, Pullback
-from derive.operators import Numeric, Operator, exponential, logarithm, on_any_field
+from derive.numeric import Numeric, exponential, logarithm, on_any_field
+from derive.operator_base import Operator
+from derive.power_series import Series
 from derive.program import Program
 from derive.symbols import Quantity
 
@@ -94,8 +96,15 @@ def _number(expression: Expr, values: Values) -> Numeric:
 
 
 def _power(base: Numeric, exponent: Numeric) -> Numeric:
-    whole = int(exponent) if exponent == int(exponent.real) else None
+    whole = _whole(exponent)
     return base**whole if whole is not None else exponential(exponent * logarithm(base))
+
+
+def _whole(exponent: Numeric) -> int | None:
+    """The exponent as an integer, where it is one number and whole: such a power needs no logarithm."""
+    if np.ndim(exponent) or isinstance(exponent, Series):
+        return None
+    return int(exponent.real) if exponent == int(exponent.real) else None
 
 
 def _piecewise(branch: Callable[[Numeric], Numeric]) -> Callable[[Numeric], Numeric]:

@@ -28,9 +28,9 @@ class Elementwise(sympy.Function):
         """SymPy's hook for differentiation."""
         return self.slope(self.args[0])
 
-    def _latex(self, printer: Any, exponent: str | None = None) -> str:
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
         body = printer._print(self.args[0])
-        head = self.latex_name if exponent is None else f"{self.latex_name}^{{{exponent}}}"
+        head = self.latex_name if exp is None else f"{self.latex_name}^{{{exp}}}"
         return rf"{head}\left({body}\right)"
 
 

@@ -45,7 +45,11 @@ def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None
     formula = " + ".join([rf"S = {seeds}", *terms])
     text = "S = " + " + ".join(
         [f"<{seed}, {output}>" for output, seed in adjoint.seeds.items()]
-        + [f"<{adjoint.cotangents[x.target]}, ({x.value}) - {x.target}>" for x in program.assignments if x.target in adjoint.cotangents]
+        + [
+            f"<{adjoint.cotangents[x.target]}, ({x.value}) - {x.target}>"
+            for x in program.assignments
+            if x.target in adjoint.cotangents
+        ]
     )
     author.relation(
         "Lagrangian of one step",
@@ -103,7 +107,9 @@ def write_loss(author: Author, loss: Loss) -> None:
     for line in adjoint.program.assignments:
         about = next(q for q, bar in adjoint.cotangents.items() if bar == line.target)
         author.assignment(line, names("loss", line.target), StationarityCheck(program, adjoint, line, about))
-    author.close(f"The loss: {loss.title}", "Its cotangent starts the reverse sweep; the sum over the batch is the reference.")
+    author.close(
+        f"The loss: {loss.title}", "Its cotangent starts the reverse sweep; the sum over the batch is the reference."
+    )
 
 
 def merged(primal: Program, lines: Sequence[Assignment]) -> Program:

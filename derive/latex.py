@@ -8,11 +8,19 @@ from sympy import Expr, Integer, Mul, fraction
 from sympy.printing.latex import LatexPrinter
 
 from derive.errors import SpecError
-from derive.operators import factor_latex, shape_of
+from derive.operators import Operator, factor_latex, shape_of
 
 
 class FormulaPrinter(LatexPrinter):
     """SymPy's LaTeX printer with a generic component's product shown for what it is."""
+
+    continuous = False
+
+    def _print(self, expr: Any, **kwargs: Any) -> str:
+        """Operators print no exponent: a power of one is bracketed."""
+        power = kwargs.pop("exp", None) if isinstance(expr, Operator) else None
+        text = super()._print(expr, **kwargs)
+        return text if power is None else rf"\left({text}\right)^{{{power}}}"
 
     def _print_Mul(self, expr: Expr) -> str:
         numerator, denominator = fraction(expr)
@@ -39,9 +47,11 @@ class FormulaPrinter(LatexPrinter):
         return repr(float(expr))
 
 
-def latex(expression: Expr) -> str:
-    """LaTeX of an expression over quantities, functions and operators."""
-    return FormulaPrinter({"order": "none", "fold_short_frac": False}).doprint(expression)
+def latex(expression: Expr, *, continuous: bool = False) -> str:
+    """LaTeX of an expression over quantities, functions and operators; layers have no index in continuous time."""
+    printer = FormulaPrinter({"order": "none", "fold_short_frac": False})
+    printer.continuous = continuous
+    return str(printer.doprint(expression))
 
 
 def aligned(lines: list[str]) -> str:

@@ -19,7 +19,6 @@ from derive.sampling import Sampler
 from derive.symbols import Quantity
 from derive.systems import ODE, Recurrence
 
-
 Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
 
 
@@ -122,7 +121,9 @@ def _matrix_latex(matrix: Matrix) -> str:
     return rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}"
 
 
-def write_invariants(author: Author, ode: ODE, recurrence: Recurrence, invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]]) -> dict[str, Expr]:
+def write_invariants(
+    author: Author, ode: ODE, recurrence: Recurrence, invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]]
+) -> dict[str, Expr]:
     """Section on quantities the ODE conserves (under conditions on its parameters) and their factor per step."""
     results: dict[str, Expr] = {}
     for name, (value, where) in invariants.items():
@@ -165,7 +166,12 @@ def _difference_rate(ode: ODE, value: Expr, where: Mapping[Quantity, Expr]) -> R
         given = {**values, **{q: value_of(sympy.sympify(v), values) for q, v in where.items()}}
         step = mpmath.mpf("1e-20")
         moved = [
-            {**given, **{x: given[x] + sign * step * value_of(v, given) for x, v in zip(ode.state, ode.velocity, strict=True)}}
+            {
+                **given,
+                **{
+                    x: given[x] + sign * step * value_of(v, given) for x, v in zip(ode.state, ode.velocity, strict=True)
+                },
+            }
             for sign in (1, -1)
         ]
         return (value_of(value, moved[0]) - value_of(value, moved[1])) / (2 * step)
@@ -181,5 +187,3 @@ def _stepped_ratio(recurrence: Recurrence, energy: Expr, where: Mapping[Quantity
         return value_of(energy, moved) / value_of(energy, given)
 
     return route
-
-

@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 
 from derive.operators import fill, shape_of
 from derive.program import Assignment, Program
-from derive.reverse_sweep import elementwise_partials
+from derive.reverse_sweep import elementwise_partials, free_prefix
 from derive.symbols import Quantity, Role, by_name
 
 
@@ -26,16 +26,21 @@ class Linearization:
     tangents: Mapping[Quantity, Quantity]
 
 
-def forward_sweep(program: Program, wrt: Iterable[Quantity]) -> Linearization:
-    """Linearization of `program` in the quantities `wrt`; tangents are named `dot_<quantity>`."""
-    tangents = {q: tangent_of(q) for q in wrt}
+def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -> Linearization:
+    """Linearization of `program` in the quantities `wrt`.
+
+    Tangents are named `dot_<quantity>`, and `dot2_<quantity>` where names of the program begin so already (a sweep over a
+    sweep), unless a prefix is given.
+    """
+    prefix = prefix or free_prefix("dot", program)
+    tangents = {q: _tangent(prefix, q) for q in wrt}
     known = {line.value: line.target for line in program.assignments}
     lines = []
     for line in program.assignments:
         value = pushforward(line.value, tangents, known)
         if value == 0:
             continue
-        tangents[line.target] = tangent_of(line.target)
+        tangents[line.target] = _tangent(prefix, line.target)
         lines.append(Assignment(tangents[line.target], value, f"linearization of {line.target.name}"))
     used = {q for line in lines for q in line.value.atoms(Quantity)}
     outputs = tuple(tangents[q] for q in program.outputs if q in tangents)
@@ -43,10 +48,9 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity]) -> Linearization:
     return Linearization(Program(tuple(by_name(inputs)), tuple(lines), outputs), tangents)
 
 
-def tangent_of(quantity: Quantity) -> Quantity:
-    """The tangent of a quantity: `dot_x`."""
+def _tangent(prefix: str, quantity: Quantity) -> Quantity:
     role = Role.TANGENT if quantity.role.batched else quantity.role
-    return quantity.renamed(f"dot_{quantity.name}", rf"\delta {quantity.latex}", role, f"tangent of {quantity.name}")
+    return quantity.renamed(f"{prefix}_{quantity.name}", rf"\delta {quantity.latex}", role, f"tangent of {quantity.name}")
 
 
 def pushforward(value: Expr, tangents: Mapping[Quantity, Expr], known: Mapping[Expr, Expr] | None = None) -> Expr:

@@ -36,7 +36,9 @@ def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultist
     )
     step = recurrence.step
     inputs = tuple(sorted({*step.inputs, *recurrence.old}, key=lambda q: q.name))
-    right = Program(inputs, (*(line for line in step.assignments if line.target != recurrence.new[0]), *lines), (after,))
+    right = Program(
+        inputs, (*(line for line in step.assignments if line.target != recurrence.new[0]), *lines), (after,)
+    )
     left = Program(inputs, step.assignments, step.outputs)
     author.relation(
         f"heavy-ball form: momentum {momentum}",
@@ -80,7 +82,9 @@ def _write_limit(author: Author, scheme: LinearMultistep) -> None:
         reason="the modified equation on the time scale s = n delta",
         name="heavy_ball_limit",
         check=ResidualCheck(
-            partial(_limit_residual, scheme, parameter, path), tuple(limits), "the step on exp(s) and s exp(s), delta = 1e-40"
+            partial(_limit_residual, scheme, parameter, path),
+            tuple(limits),
+            "the step on exp(s) and s exp(s), delta = 1e-40",
         ),
     )
 

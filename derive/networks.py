@@ -23,7 +23,7 @@ class Network(sympy.Symbol):
     Attributes:
         per_layer: every step has a network of its own (blocks of a net in depth); otherwise one field serves all.
         takes_time: the first argument is the time.
-        latex: its letter, with the layer index where there is one.
+        latex: its letter.
     """
 
     __slots__ = ("latex", "per_layer", "takes_time")
@@ -44,8 +44,13 @@ class Network(sympy.Symbol):
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.name, self.per_layer, self.takes_time)
 
+    def letter(self, printer: Any) -> str:
+        """Its letter in a formula: with the index of the layer, except in continuous time."""
+        indexed = self.per_layer and not getattr(printer, "continuous", False)
+        return f"{self.latex}_n" if indexed else self.latex
+
     def _latex(self, printer: Any) -> str:
-        return self.latex
+        return self.letter(printer)
 
     @property
     def theta(self) -> Quantity:
@@ -103,7 +108,9 @@ class _Differential(Operator):
 
 def _directions(pairs: Any) -> Tuple:
     """Directions as a SymPy tuple in canonical order."""
-    return Tuple(*(Tuple(Integer(i), w) for i, w in sorted(pairs, key=lambda p: (int(p[0]), sympy.default_sort_key(p[1])))))
+    return Tuple(
+        *(Tuple(Integer(i), w) for i, w in sorted(pairs, key=lambda p: (int(p[0]), sympy.default_sort_key(p[1]))))
+    )
 
 
 class Call(_Differential):
@@ -131,7 +138,7 @@ class Call(_Differential):
         return terms
 
     def _latex(self, printer: Any) -> str:
-        body = f"{self.network.latex}{_arguments(printer, self.point)}"
+        body = f"{self.network.letter(printer)}{_arguments(printer, self.point)}"
         return _applied(printer, self, body)
 
 
@@ -154,7 +161,11 @@ class Pullback(_Differential):
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
         extended = _directions([*self.directions, (self.slot, u)])
         whole = Call(self.network, self.args[1], extended)
-        return [*whole._gradients(self.covector)[: len(self.point)], *self._direction_gradients(u), (self.covector, whole)]
+        return [
+            *whole._gradients(self.covector)[: len(self.point)],
+            *self._direction_gradients(u),
+            (self.covector, whole),
+        ]
 
     def _direction_gradients(self, u: Expr) -> list[tuple[Expr, Expr]]:
         pairs = []
@@ -183,13 +194,14 @@ class Pullback(_Differential):
 
     def _latex(self, printer: Any) -> str:
         name = "xt"[len(self.point) - 2 - self.slot] if self.slot < len(self.point) - 1 else r"\theta"
-        body = _applied(printer, self, f"{self.network.latex}{_arguments(printer, self.point)}")
+        body = _applied(printer, self, f"{self.network.letter(printer)}{_arguments(printer, self.point)}")
         return rf"\left(\partial_{{{name}}} {body}\right)^{{\top}} {factor_latex(printer, self.covector)}"
 
 
 def _arguments(printer: Any, point: tuple[Expr, ...]) -> str:
     values = ",\\, ".join(printer._print(argument) for argument in point[:-1])
-    return rf"\left({values};\, {printer._print(point[-1])}\right)"
+    theta = r"\theta" if getattr(printer, "continuous", False) else printer._print(point[-1])
+    return rf"\left({values};\, {theta}\right)"
 
 
 def _applied(printer: Any, node: _Differential, body: str) -> str:

@@ -10,82 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mpmath
 import numpy as np
-import sympy
 from sympy import Expr, Integer
 
-from derive.errors import SpecError
-from derive.symbols import Quantity, Shape
-
-Numeric = Any  # a float, complex, mpf, or array of those
-
-
-class Operator(sympy.Function):
-    """A node that is not elementwise. Arguments are elementwise expressions of the stated shapes."""
-
-    is_real = True
-
-    def shape(self) -> Shape:
-        """Feature shape of the value.
-
-        Raises:
-            SpecError: the arguments' shapes do not fit.
-        """
-        raise NotImplementedError(f"{type(self).__name__} declares no shape rule")
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        """Pairs (argument, contribution to its cotangent) for the cotangent `u` of the value."""
-        raise NotImplementedError(f"{type(self).__name__} declares no pullback")
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        """Tangent of the value, given the map argument -> tangent of the argument."""
-        raise NotImplementedError(f"{type(self).__name__} declares no pushforward")
-
-    @staticmethod
-    def numeric(*values: Numeric) -> Numeric:
-        """Value on NumPy arrays without batch axes (float, complex or mpmath entries)."""
-        raise NotImplementedError("declared by each operator")
-
-    def _refuse(self, wanted: str) -> SpecError:
-        given = ", ".join(f"{arg} of shape {show_shape(shape_of(arg))}" for arg in self.args)
-        return SpecError(f"{type(self).__name__}({given}): {wanted}")
-
-
-def show_shape(shape: Shape) -> str:
-    """`(H, I)`, as shapes are written in messages and docstrings."""
-    return f"({', '.join(str(size) for size in shape)})"
-
-
-def shape_of(expression: Expr) -> Shape:
-    """Feature shape of an elementwise expression over quantities and operators.
-
-    Raises:
-        SpecError: two parts of different, non-scalar shapes meet in one elementwise operation.
-    """
-    if isinstance(expression, Quantity):
-        return expression.shape
-    if isinstance(expression, Operator):
-        return expression.shape()
-    shapes = [(shape_of(part), part) for part in expression.args]
-    result: Shape = ()
-    owner: Expr | None = None
-    for shape, part in shapes:
-        if not shape or shape == result:
-            continue
-        if result:
-            raise SpecError(
-                f"elementwise operation on different shapes: {owner} is {show_shape(result)}, "
-                f"{part} is {show_shape(shape)}; products of matrices and vectors are written matvec(W, v)"
-            )
-        result, owner = shape, part
-    return result
+from derive.numeric import Numeric, exponential, largest, logarithm, solve_linear
+from derive.operator_base import Operator, factor_latex, shape_of, show_shape
+from derive.symbols import Shape
 
 
 class matvec(Operator):
     """Matrix times vector, `W v`."""
 
     nargs = (2,)
+    bracketed = True
 
     def shape(self) -> Shape:
         matrix, vector = (shape_of(arg) for arg in self.args)
@@ -274,7 +211,7 @@ class softmax(Operator):
 
     @staticmethod
     def numeric(value: Numeric) -> Numeric:
-        weights = exponential(value - _largest(value))
+        weights = exponential(value - largest(value))
         return weights / weights.sum()
 
     def _latex(self, printer: Any) -> str:
@@ -297,7 +234,7 @@ class logsumexp(Operator):
 
     @staticmethod
     def numeric(value: Numeric) -> Numeric:
-        top = _largest(value)
+        top = largest(value)
         return top + logarithm(exponential(value - top).sum())
 
     def _latex(self, printer: Any) -> str:
@@ -406,7 +343,7 @@ class linear_solve(Operator):
 
     @staticmethod
     def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
-        return _gauss(np.array(matrix), np.array(vector))
+        return solve_linear(np.array(matrix), np.array(vector))
 
     def _latex(self, printer: Any) -> str:
         return rf"{factor_latex(printer, self.args[0])}^{{-1}} {factor_latex(printer, self.args[1])}"
@@ -437,43 +374,24 @@ class identity_like(Operator):
         return "I"
 
 
-def _gauss(matrix: Numeric, vector: Numeric) -> Numeric:
-    """Elimination with partial pivoting on any field (NumPy's own solver knows neither mpmath nor objects)."""
-    size = len(vector)
-    for column in range(size):
-        pivot = column + int(np.argmax([abs(entry) for entry in matrix[column:, column]]))
-        matrix[[column, pivot]], vector[[column, pivot]] = matrix[[pivot, column]], vector[[pivot, column]]
-        for row in range(column + 1, size):
-            factor = matrix[row, column] / matrix[column, column]
-            matrix[row] = matrix[row] - factor * matrix[column]
-            vector[row] = vector[row] - factor * vector[column]
-    for row in reversed(range(size)):
-        vector[row] = (vector[row] - (matrix[row, row + 1 :] * vector[row + 1 :]).sum()) / matrix[row, row]
-    return vector
-
-
-def _largest(values: Numeric) -> Numeric:
-    """The component of largest real part: the shift must not break complex steps."""
-    return max(np.asarray(values).ravel().tolist(), key=lambda entry: entry.real)
-
-
-def on_any_field(function: str) -> Callable[[Numeric], Numeric]:
-    """One function of floats and complex numbers (NumPy), of mpmath numbers, and of whatever has `elementary`."""
-    known = getattr(mpmath, function)
-    generic = np.frompyfunc(lambda z: z.elementary(function) if hasattr(z, "elementary") else known(z), 1, 1)
-
-    def apply(value: Numeric) -> Numeric:
-        return generic(value) if np.asarray(value).dtype == object else getattr(np, function)(value)
-
-    return apply
-
-
-exponential = on_any_field("exp")
-logarithm = on_any_field("log")
-
-
-def factor_latex(printer: Any, expression: Expr) -> str:
-    """LaTeX of a factor: bracketed unless it is a single letter or a function."""
-    text = printer._print(expression)
-    needs = expression.is_Add or (expression.is_Mul and not expression.is_Symbol) or isinstance(expression, matvec)
-    return rf"\left({text}\right)" if needs else text
+__all__ = [
+    "Numeric",
+    "Operator",
+    "concat",
+    "dot",
+    "factor_latex",
+    "fill",
+    "head",
+    "identity_like",
+    "join",
+    "linear_solve",
+    "logsumexp",
+    "matvec",
+    "outer",
+    "shape_of",
+    "show_shape",
+    "softmax",
+    "tail",
+    "total",
+    "transpose",
+]

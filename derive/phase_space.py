@@ -15,7 +15,7 @@ from derive.linearization import Linearization, forward_sweep
 from derive.numbering import Author
 from derive.operators import Numeric, dot, shape_of
 from derive.program import Program
-from derive.reverse_sweep import Adjoint, reverse_sweep
+from derive.reverse_sweep import Adjoint, free_prefix, reverse_sweep
 from derive.sampling import Sampler
 from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
@@ -54,7 +54,10 @@ def hamiltonian(ode: ODE) -> Hamiltonian:
         x: Quantity("a" if len(ode.state) == 1 else f"a_{x.name}", x.shape, Role.COTANGENT, _costate_latex(ode, x))
         for x in ode.state
     }
-    energy = sum((dot(costates[x], v) if x.shape else costates[x] * v for x, v in zip(ode.state, ode.velocity, strict=True)), Integer(0))
+    energy = sum(
+        (dot(costates[x], v) if x.shape else costates[x] * v for x, v in zip(ode.state, ode.velocity, strict=True)),
+        Integer(0),
+    )
     return Hamiltonian(energy, costates, adjoint, program)
 
 
@@ -69,7 +72,7 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
         author.relation(
             f"the ODE for {unknown.name}",
             Kind.DEFINITION,
-            rf"\dot {unknown.latex} = {latex(velocity)}",
+            rf"\dot {unknown.latex} = {latex(velocity, continuous=True)}",
             text=f"d{unknown}/dt = {velocity}",
             reason="given",
             name=f"ode.{unknown.name}",
@@ -78,7 +81,7 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
     author.relation(
         "Hamiltonian",
         Kind.DEFINITION,
-        f"H = {latex(form.energy)}",
+        f"H = {latex(form.energy, continuous=True)}",
         text=f"H = {form.energy}",
         reason=f"costate {names}; the Lagrangian is linear in the velocity, so this is the first-order form",
         name="hamiltonian",
@@ -95,7 +98,7 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
         author.relation(
             f"adjoint equation of {unknown.name}",
             Kind.IDENTITY if check else Kind.DEFINITION,
-            rf"\dot {costate.latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {latex(velocity)}",
+            rf"\dot {costate.latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {latex(velocity, continuous=True)}",
             text=f"d{costate}/dt = {velocity}",
             reason="Hamilton's equation; the reverse sweep over the field",
             name=f"costate.{unknown.name}",
@@ -123,7 +126,8 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
         "discrete Hamiltonian",
         Kind.DEFINITION,
         rf"H_n\left({arguments};\, {', '.join(adjoint.cotangents[q].latex for q in fresh)}\right) = {lines}",
-        text="H_n = " + " + ".join(f"{adjoint.cotangents[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
+        text="H_n = "
+        + " + ".join(f"{adjoint.cotangents[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
         reason=r"multiplier of the step times the step's right-hand side: lambda_(n+1) . F(x_n, x_(n-1))",
         name="discrete_hamiltonian",
     )
@@ -137,9 +141,7 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
     )
     tangent = forward_sweep(step, recurrence.old)
     pairing_before = sum((_pair(tangent.tangents[q], adjoint.cotangents[q]) for q in recurrence.old), Integer(0))
-    pairing_after = sum(
-        (_pair(tangent.tangents[q], adjoint.seeds[q]) for q in recurrence.new), Integer(0)
-    )
+    pairing_after = sum((_pair(tangent.tangents[q], adjoint.seeds[q]) for q in recurrence.new), Integer(0))
     author.relation(
         "conserved pairing",
         Kind.IDENTITY,
@@ -194,12 +196,17 @@ def _write_symplecticity(author: Author, recurrence: Recurrence, adjoint: Adjoin
     """omega before = omega after, for two independent variations of (state, multiplier)."""
     variations = [_variation(recurrence, adjoint, mark) for mark in ("1", "2")]
     (first, lines_first), (second, lines_second) = variations
-    before = _form([(first[q], second[adjoint.cotangents[q]], second[q], first[adjoint.cotangents[q]]) for q in recurrence.old])
+    before = _form(
+        [(first[q], second[adjoint.cotangents[q]], second[q], first[adjoint.cotangents[q]]) for q in recurrence.old]
+    )
     whole = _sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
 
     def by_values(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
         return sum(
-            np.sum(values[first[q]] * values[second[adjoint.seeds[q]]] - values[second[q]] * values[first[adjoint.seeds[q]]])
+            np.sum(
+                values[first[q]] * values[second[adjoint.seeds[q]]]
+                - values[second[q]] * values[first[adjoint.seeds[q]]]
+            )
             for q in recurrence.new
         )
 
@@ -220,9 +227,14 @@ def _variation(
     recurrence: Recurrence, adjoint: Adjoint, mark: str
 ) -> tuple[dict[Quantity, Quantity], tuple[Program, Program]]:
     """Linearization of step and adjoint along one variation of (old state, seeds), under names of its own."""
-    step = forward_sweep(recurrence.step, recurrence.old)
-    along = (*recurrence.old, *(q for q in adjoint.program.inputs if q in recurrence.step.targets), *adjoint.seeds.values())
-    back = forward_sweep(adjoint.program, tuple(dict.fromkeys(along)))
+    prefix = free_prefix("dot", recurrence.step)
+    step = forward_sweep(recurrence.step, recurrence.old, prefix)
+    along = (
+        *recurrence.old,
+        *(q for q in adjoint.program.inputs if q in recurrence.step.targets),
+        *adjoint.seeds.values(),
+    )
+    back = forward_sweep(adjoint.program, tuple(dict.fromkeys(along)), prefix)
     tangents = {**step.tangents, **back.tangents}
     names = {t: t.renamed(f"v{mark}_{t.name}", rf"\delta_{mark} {t.latex}") for t in tangents.values()}
     return {q: names[t] for q, t in tangents.items()}, (step.program.renamed(names), back.program.renamed(names))

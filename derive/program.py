@@ -6,7 +6,8 @@ keeps the name of the quantity it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Symbol, sympify
@@ -14,7 +15,7 @@ from sympy import Expr, Symbol, sympify
 from derive.errors import SpecError
 from derive.functions import ELEMENTWISE
 from derive.networks import Call, Network
-from derive.operators import show_shape, shape_of
+from derive.operators import shape_of, show_shape
 from derive.symbols import Quantity, Role, Shape, by_name
 
 
@@ -84,9 +85,7 @@ class Program:
             replace(line, target=table.get(line.target, line.target), value=line.value.xreplace(table))
             for line in self.assignments
         )
-        return Program(
-            tuple(table.get(q, q) for q in self.inputs), lines, tuple(table.get(q, q) for q in self.outputs)
-        )
+        return Program(tuple(table.get(q, q) for q in self.inputs), lines, tuple(table.get(q, q) for q in self.outputs))
 
     def networks(self) -> tuple[Network, ...]:
         """Opaque networks that occur, by name."""
@@ -100,7 +99,9 @@ class Builder:
 
     lines: list[Assignment] = field(default_factory=list)
 
-    def let(self, name: str, value: Expr, *, latex: str = "", meaning: str = "", reason: str = "definition") -> Quantity:
+    def let(
+        self, name: str, value: Expr, *, latex: str = "", meaning: str = "", reason: str = "definition"
+    ) -> Quantity:
         """Append an assignment and return its quantity, of the shape and batch axes of its value."""
         value = sympify(value)
         target = Quantity(name, shape_of(value), intermediate_role(value), latex, meaning)
@@ -138,12 +139,12 @@ def name_functions(program: Program) -> Program:
     """Give every elementwise function and every network call a name of its own, so that no sweep computes it twice.
 
     `h = o*tanh(c)` becomes `tanh_c = tanh(c); h = o*tanh_c`. A node that is a whole right-hand side already has a name; a
-    function of an unnamed argument is left as it is.
+    function of a compound argument gets a name for that too: `f = tanh(W x + b)` becomes `a_f = W x + b; f = tanh(a_f)`.
     """
     named: dict[Expr, Expr] = {}
     taken = {quantity.name for quantity in (*program.inputs, *program.targets)}
     lines: list[Assignment] = []
-    for line in program.assignments:
+    for line in _named_arguments(program.assignments, taken):
         for node in _unnamed(line.value):
             name, latex = _name_of(node, line.target)
             if node == line.value or node in named or name in taken:
@@ -155,6 +156,35 @@ def name_functions(program: Program) -> Program:
             named[value] = line.target
         lines.append(replace(line, value=value))
     return Program(program.inputs, tuple(lines), program.outputs)
+
+
+def _named_arguments(lines: Iterable[Assignment], taken: set[str]) -> Iterator[Assignment]:
+    """Lines in which every elementwise function is applied to a name."""
+    for line in lines:
+        value = line.value
+        while True:
+            compound = [n for n in value.atoms(*ELEMENTWISE) if not isinstance(n.args[0], Quantity) and _is_flat(n.args[0])]
+            if not compound:
+                break
+            node = min(compound, key=str)
+            name = next(n for n in _argument_names(line.target) if n not in taken)
+            taken.add(name)
+            latex = rf"a_{{{line.target.latex}}}"
+            argument = Quantity(name, shape_of(node.args[0]), intermediate_role(node.args[0]), latex, f"argument in {line.target.name}")
+            yield Assignment(argument, node.args[0], f"argument of {type(node).__name__}")
+            value = value.xreplace({node: node.func(argument)})
+        yield replace(line, value=value)
+
+
+def _is_flat(value: Expr) -> bool:
+    """No function of a compound argument inside: those are named first."""
+    return all(isinstance(node.args[0], Quantity) for node in value.atoms(*ELEMENTWISE))
+
+
+def _argument_names(target: Quantity) -> Iterator[str]:
+    yield f"a_{target.name}"
+    for count in itertools.count(2):
+        yield f"a{count}_{target.name}"
 
 
 def _unnamed(value: Expr) -> list[Expr]:
@@ -205,6 +235,4 @@ def _check_shape(line: Assignment) -> None:
     except SpecError as error:
         raise SpecError(f"{line.target.name}: {error}") from None
     if shape != line.target.shape and shape != ():
-        raise SpecError(
-            f"{line.target.name} has shape {show_shape(line.target.shape)}, its value {show_shape(shape)}"
-        )
+        raise SpecError(f"{line.target.name} has shape {show_shape(line.target.shape)}, its value {show_shape(shape)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sympy import Dummy, Expr, Integer, Mul, diff
+from sympy import DiracDelta, Dummy, Expr, Integer, Mul, diff
 
 from derive.operators import Operator, dot, fill, shape_of, total
 from derive.program import Assignment, Program
@@ -37,7 +37,7 @@ def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Ad
     Every cotangent is named `bar_<quantity>`; where an output is also used inside the program, what comes from outside is
     named `bar_<quantity>_out` and added. A sweep over a sweep writes `bar2_`.
     """
-    prefix = _free_prefix(program)
+    prefix = free_prefix("bar", program)
     wrt = tuple(q for q in program.inputs if q.role is not Role.CONSTANT) if wrt is None else tuple(wrt)
     relevant = _depending_on(program, wrt)
     used = {q for line in program.assignments for q in line.value.atoms(Quantity)}
@@ -71,16 +71,14 @@ def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Ad
     return Adjoint(adjoint, seeds, {q: bars[q] for q in bars})
 
 
-def _free_prefix(program: Program) -> str:
+def free_prefix(word: str, program: Program) -> str:
+    """The word, or word2, word3, ...: the first that no name of the program begins with (a sweep over a sweep)."""
     names = [quantity.name for quantity in (*program.inputs, *program.targets)]
-    order = 1
-    while any(name.startswith(f"{_prefix(order)}_") for name in names):
+    prefix, order = word, 1
+    while any(name.startswith(f"{prefix}_") for name in names):
         order += 1
-    return _prefix(order)
-
-
-def _prefix(order: int) -> str:
-    return "bar" if order == 1 else f"bar{order}"
+        prefix = f"{word}{order}"
+    return prefix
 
 
 def _cotangent(prefix: str, quantity: Quantity, suffix: str = "") -> Quantity:
@@ -94,7 +92,7 @@ def _cotangent(prefix: str, quantity: Quantity, suffix: str = "") -> Quantity:
 def cotangent_latex(latex: str) -> str:
     r"""A bar over the letter, indices outside it: `x_n` becomes `\bar{x}_n`."""
     base, mark, index = latex.partition("_")
-    if "^" in base or "{" in base:
+    if "^" in base or "{" in base or (" " in base and not base.startswith(r"\tilde")):
         return rf"\overline{{{latex}}}"
     return rf"\bar{{{base}}}{mark}{index}"
 
@@ -129,7 +127,12 @@ def elementwise_partials(value: Expr) -> Iterator[tuple[Expr, Expr]]:
     back = {dummy: leaf for leaf, dummy in dummies.items()}
     flat = value.xreplace(dummies)
     for leaf, dummy in dummies.items():
-        yield leaf, diff(flat, dummy).xreplace(back)
+        yield leaf, _almost_everywhere(diff(flat, dummy)).xreplace(back)
+
+
+def _almost_everywhere(slope: Expr) -> Expr:
+    """SymPy's slope of `sign` is a Dirac delta; here every slope is the one beside the kink, as that of `step` is."""
+    return slope.replace(DiracDelta, lambda *_: Integer(0)) if slope.has(DiracDelta) else slope
 
 
 def _contributions(

@@ -114,7 +114,7 @@ def numeric_jacobian(recurrence: Recurrence, values: dict[Quantity, Numeric], sa
 def inverse_amplification(scheme: LinearMultistep) -> list[Expr]:
     """Roots zeta(z) of the characteristic polynomial: one inverse step amplifies an error by 1/min |zeta|."""
     zeta, z = Symbol("zeta"), Symbol("z")
-    return sympy.solve(scheme.characteristic(zeta, z), zeta)
+    return list(sympy.roots(sympy.Poly(scheme.characteristic(zeta, z), zeta), multiple=True))
 
 
 def _write_trust(author: Author, scheme: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from derive.evaluator import NetworkModel, evaluate
 from derive.functions import tanh
-from derive.linearization import forward_sweep, tangent_of
+from derive.linearization import forward_sweep
 from derive.networks import Network
 from derive.operators import Numeric, matvec
 from derive.power_series import array_of
@@ -132,7 +132,7 @@ def _differential_program(
     arguments = list(groups)
     for place, index in enumerate(pattern):
         tangents = forward_sweep(program, arguments[index])
-        fresh = {tangent_of(q): q.renamed(f"w{place}_{q.name}") for q in arguments[index]}
+        fresh = {tangents.tangents[q]: q.renamed(f"w{place}_{q.name}") for q in arguments[index]}
         taken = {t: t.renamed(f"w{place}_{t.name}") for t in tangents.program.targets}
         linear = tangents.program.renamed({**fresh, **taken})
         inputs = tuple(dict.fromkeys([*program.inputs, *fresh.values()]))

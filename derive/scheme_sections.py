@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import sympy
 from sympy import Abs, Expr, Integer, Interval, Poly, S, Symbol
+from sympy.solvers.inequalities import solve_poly_inequality
 
 from derive import trees
 from derive.checks import ResidualCheck, SampledCheck
@@ -17,7 +18,6 @@ from derive.latex import latex
 from derive.numbering import Author
 from derive.schemes import ButcherTableau, LinearMultistep
 from derive.symbols import Quantity, Role
-from derive.systems import ODE
 from derive.truncation import (
     Truncation,
     local_error_residual,
@@ -57,7 +57,7 @@ def _error_formula(analysis: Truncation) -> str:
     p = analysis.order
     if isinstance(analysis.scheme, LinearMultistep):
         return rf"{latex(analysis.coefficients[0])}\, h^{{{p + 1}}} u^{{({p + 1})}}"
-    if not analysis.ode.networks:
+    if not any(unknown.shape for unknown in analysis.ode.state):
         parts = [latex(sympy.factor_terms(part)) for part in analysis.local_error(analysis.coefficients)]
         body = parts[0] if len(parts) == 1 else r"\begin{pmatrix}" + r" \\ ".join(parts) + r"\end{pmatrix}"
         return rf"h^{{{p + 1}}} \left({body}\right)" if len(parts) == 1 else rf"h^{{{p + 1}}} {body}"
@@ -76,9 +76,7 @@ def _write_multistep(author: Author, analysis: Truncation, scheme: LinearMultist
         check=ResidualCheck(partial(_speed_residual, scheme), (analysis.speed,), "derivative of rho by differences"),
     )
     weights = modified_equation_weights(scheme, analysis.order + 2)
-    left = " + ".join(
-        rf"{_bracket(w)}\,{_power_of_h(q)}\, u^{{({q})}}" for q, w in enumerate(weights, start=1)
-    )
+    left = " + ".join(rf"{_bracket(w)}\,{_power_of_h(q)}\, u^{{({q})}}" for q, w in enumerate(weights, start=1))
     author.relation(
         "modified equation",
         Kind.ASYMPTOTIC,
@@ -107,7 +105,9 @@ def modified_equation_symbol(q: int) -> Quantity:
 
 
 def _operator(weights: list[Expr]) -> Expr:
-    return sum((w * STEP_SIZE ** (q - 1) * modified_equation_symbol(q) for q, w in enumerate(weights, start=1)), Integer(0))
+    return sum(
+        (w * STEP_SIZE ** (q - 1) * modified_equation_symbol(q) for q, w in enumerate(weights, start=1)), Integer(0)
+    )
 
 
 def _bracket(weight: Expr) -> str:
@@ -118,7 +118,9 @@ def _power_of_h(q: int) -> str:
     return "" if q == 1 else "h" if q == 2 else f"h^{{{q - 1}}}"
 
 
-def _at_random(scheme: LinearMultistep, expressions: tuple[Expr, ...], seed: int) -> tuple[dict[Symbol, Expr], tuple[Expr, ...]]:
+def _at_random(
+    scheme: LinearMultistep, expressions: tuple[Expr, ...], seed: int
+) -> tuple[dict[Symbol, Expr], tuple[Expr, ...]]:
     """Random rational values of a scheme's symbols, and the expressions there."""
     free = sorted({s for e in (*scheme.alpha, *scheme.beta) for s in e.free_symbols}, key=str)
     values = {s: sympy.Rational(3 + 2 * place + seed, 10) for place, s in enumerate(free)}
@@ -159,12 +161,15 @@ def _roots_residual(analysis: Truncation, symbol: Quantity, roots: tuple[Expr, .
 def _write_modified_field(author: Author, analysis: Truncation) -> None:
     p = analysis.order
     if isinstance(analysis.scheme, ButcherTableau):
-        terms = [rf"{latex(-c)}\, {trees.differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None]
+        terms = [
+            rf"{latex(-c)}\, {trees.differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None
+        ]
         right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
     else:
         scale = sympy.factor(-analysis.coefficients[0] * analysis.speed / sum(analysis.scheme.beta))
         terms = [
-            rf"{latex(scale * _tree_weight(tree))}\, {trees.differential_latex(tree, 'F')}" for tree in trees.trees(p + 1)
+            rf"{latex(scale * _tree_weight(tree))}\, {trees.differential_latex(tree, 'F')}"
+            for tree in trees.trees(p + 1)
         ]
         right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms)}\right)"
     speed = "f" if analysis.speed == 1 else latex(analysis.speed * Symbol("f"))
@@ -172,7 +177,7 @@ def _write_modified_field(author: Author, analysis: Truncation) -> None:
         "modified equation, first order in time",
         Kind.ASYMPTOTIC,
         rf"\dot u = {right} + O(h^{{{p + 1}}}), \qquad F = {speed}",
-        reason="the local error turned round: one step along this flow leaves a residual O(h^{})".format(p + 2),
+        reason=f"the local error turned round: one step along this flow leaves a residual O(h^{p + 2})",
         name="modified_field",
         check=ResidualCheck(partial(modified_field_residual, analysis), analysis.coefficients),
     )
@@ -203,7 +208,9 @@ def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
             name=f"start_error.{name}",
             check=ResidualCheck(partial(start_error_residual, analysis, name), (gap,)),
         )
-    author.close("The start", "A two-step scheme needs a first step; its error bounds the order of everything that follows.")
+    author.close(
+        "The start", "A two-step scheme needs a first step; its error bounds the order of everything that follows."
+    )
     return orders
 
 
@@ -260,16 +267,23 @@ def interval_text(region: sympy.Set, parameter: Symbol) -> str:
 def _stable_region(rho: Expr, zeta: Symbol, parameter: Symbol) -> sympy.Set:
     roots = list(sympy.roots(Poly(rho, zeta), multiple=True))
     region: sympy.Set = S.Reals
-    real = Symbol("real", real=True)
     for root in roots:
-        condition = Abs(root.subs(parameter, real)) <= 1
-        if condition != sympy.true:
-            region &= sympy.solve_univariate_inequality(condition, real, relational=False)
+        region &= _inside_circle(root, parameter)
     for place, root in enumerate(roots):
         for other in roots[place + 1 :]:
-            double = sympy.solveset((root - other).subs(parameter, real), real, S.Reals)
+            double = sympy.roots(Poly(root - other, parameter)) if root.is_polynomial(parameter) else {}
             region -= sympy.FiniteSet(*(value for value in double if Abs(root.subs(parameter, value)) == 1))
     return region
+
+
+def _inside_circle(root: Expr, parameter: Symbol) -> sympy.Set:
+    """Values at which |root| <= 1: a polynomial inequality where the root is a real polynomial of the symbol."""
+    if not root.free_symbols:
+        return S.Reals if Abs(root) <= 1 else S.EmptySet
+    if root.is_polynomial(parameter):
+        return sympy.Union(*solve_poly_inequality(Poly(root**2 - 1, parameter), "<="))
+    real = Symbol("real", real=True)
+    return sympy.solve_univariate_inequality(Abs(root.subs(parameter, real)) <= 1, real, relational=False)
 
 
 def _root_disagreements(rho: Expr, zeta: Symbol, parameter: Symbol, region: sympy.Set) -> int:
@@ -291,4 +305,6 @@ def _satisfies_root_condition(roots: np.ndarray, slack: float = 1e-6) -> bool:
 
 
 def _move_boundary(region: sympy.Set) -> sympy.Set:
-    return Interval(region.inf + sympy.Rational(1, 50), region.sup + sympy.Rational(1, 50), region.left_open, region.right_open)
+    return Interval(
+        region.inf + sympy.Rational(1, 50), region.sup + sympy.Rational(1, 50), region.left_open, region.right_open
+    )

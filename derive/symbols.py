@@ -26,6 +26,7 @@ LONGEST_NAME = 40
 GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
 )
+GREEK_CAPITALS = frozenset("Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split())  # the others are Latin letters
 
 
 class Role(Enum):
@@ -98,7 +99,7 @@ def check_name(name: str) -> None:
     Raises:
         SpecError: not an identifier, a keyword, a name the emitted file uses itself, or too long.
     """
-    if not isinstance(name, str) or not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier() or not name.strip("_"):
         raise SpecError(f"{name!r} is not a Python identifier; names become code: use letters, digits and _")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise SpecError(f"{name!r} is a Python keyword; rename it, for example to {name + '_'!r}")
@@ -111,18 +112,24 @@ def check_name(name: str) -> None:
 def default_latex(name: str) -> str:
     """LaTeX of a name: Greek letters spelt out become symbols, what follows the first `_` becomes the index."""
     head, *rest = [part for part in name.split("_") if part]
-    base = _letter(head)
-    if not rest:
-        return base
-    return f"{base}_{{{','.join(_letter(part) for part in rest)}}}"
+    return with_index(_letter(head), *(_letter(part) for part in rest))
+
+
+def with_index(latex: str, *indices: str) -> str:
+    """LaTeX of a letter with further indices: `x_{1}` at n is `x_{1,n}`, since a second subscript would not compile."""
+    base, mark, index = latex.partition("_")
+    if "{" in base and mark:  # an underscore inside a group is no index of the whole
+        return f"{{{latex}}}_{{{','.join(indices)}}}" if indices else latex
+    old = [index.removeprefix("{").removesuffix("}")] if mark else []
+    return f"{base}_{{{','.join([*old, *indices])}}}" if old or indices else latex
 
 
 def _letter(word: str) -> str:
     match = re.fullmatch(r"([A-Za-z]+)(\d*)", word)
     if match is None:
-        return rf"\mathrm{{{word}}}"
+        return word if word.isdecimal() else rf"\mathrm{{{word}}}"
     letters, digits = match.groups()
-    if letters.lower() in GREEK:
+    if letters in GREEK or letters in GREEK_CAPITALS:
         letters = f"\\{letters}"
     elif len(letters) > 1:
         letters = rf"\mathrm{{{letters}}}"

@@ -14,7 +14,7 @@ from sympy import Expr, Integer
 
 from derive.errors import SpecError
 from derive.networks import Network
-from derive.operators import Operator, fill, show_shape, shape_of
+from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, name_functions, symbols_of, undeclared
 from derive.symbols import Quantity, Role, by_name, check_name
 
@@ -58,7 +58,9 @@ class ODE:
     def _check_times_and_states(self) -> None:
         for quantity in by_name(self.quantities):
             if quantity.role is Role.TIME and quantity != self.time:
-                raise SpecError(f"the field depends on the time {quantity.name}: declare it as ODE(..., time={quantity.name})")
+                raise SpecError(
+                    f"the field depends on the time {quantity.name}: declare it as ODE(..., time={quantity.name})"
+                )
             if quantity.role is Role.STATE and quantity not in self.state:
                 raise SpecError(f"{quantity.name} is a state that has no right-hand side")
 
@@ -85,7 +87,9 @@ class ODE:
 
 def velocity_of(unknown: Quantity) -> Quantity:
     """The quantity that names the right-hand side of an unknown."""
-    return unknown.renamed(f"F_{unknown.name}", rf"F_{{{unknown.latex}}}", Role.INTERMEDIATE, f"velocity of {unknown.name}")
+    return unknown.renamed(
+        f"F_{unknown.name}", rf"F_{{{unknown.latex}}}", Role.INTERMEDIATE, f"velocity of {unknown.name}"
+    )
 
 
 @dataclass(frozen=True)
@@ -176,10 +180,14 @@ class Loss:
 
     def __post_init__(self) -> None:
         if shape_of(self.value) != ():
-            raise SpecError(f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}")
+            raise SpecError(
+                f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}"
+            )
         stray = [q.name for q in by_name(symbols_of(self.value)) if q not in (self.output, self.target)]
         if stray or undeclared(self.value):
-            raise SpecError(f"the loss uses {', '.join(stray + undeclared(self.value))}; only output and target are allowed")
+            raise SpecError(
+                f"the loss uses {', '.join(stray + undeclared(self.value))}; only output and target are allowed"
+            )
 
     def program(self) -> Program:
         """`value = ...` as a program in output and target."""

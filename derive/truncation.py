@@ -77,8 +77,7 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         p += 1
     constant = scheme.error_constant(p + 1)
     conditions = {
-        symbol: tuple(sorted(solveset(constant, symbol, S.Reals), key=str))
-        for symbol in by_name(constant.free_symbols)
+        symbol: tuple(sorted(solveset(constant, symbol, S.Reals), key=str)) for symbol in by_name(constant.free_symbols)
     }
     return Truncation(scheme, ode, p, scheme.speed, ((constant, None),), conditions)
 
@@ -148,7 +147,9 @@ def start_error_residual(analysis: Truncation, name: str, gaps: tuple[Expr, ...]
         error = _powers(column, 1)(1) - found[at_step(unknown, -1)]
         claimed = value_of(gaps[0] * velocity_part, values, sampler.networks)
         size = _size(column[1])
-        worst = max(worst, float(_size(_coefficients(error, 1) - claimed) / size), float(_size(_coefficients(error, 0))))
+        worst = max(
+            worst, float(_size(_coefficients(error, 1) - claimed) / size), float(_size(_coefficients(error, 0)))
+        )
     return worst
 
 

@@ -184,6 +184,11 @@ def test_generate_with_another_scheme(user_spec):
     for choice in ("rk4", "euler.py", "euler.py:EULER"):
         assert run("generate", "mine.py", "--scheme", choice).exit_code == 0
         assert user_spec.with_name("decay.py").read_text(encoding="utf-8") != heun
+    result = run("check", "mine.py")
+    assert result.exit_code == 1
+    assert "a scheme of the user's own" in result.output
+    run("generate", "mine.py", "--scheme", "rk4")
+    assert run("check", "mine.py").exit_code == 0
 
 
 def test_generate_never_overwrites_the_spec(user_spec):

@@ -16,6 +16,12 @@ BLOCK_STEPS = 8
 """Least number of steps in a block: with fewer, the products over all steps of a block become inefficient."""
 
 
+Values = tuple[Tensor, ...]
+
+Sums = tuple[Tensor | None, ...]
+"""Gradients to be written, None for those not needed."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """The derived functions of one recurrent cell over one layer and direction; T steps, B sequences, time first.
@@ -26,12 +32,12 @@ class Cell:
         straight-line code for autograd, x is (T, B, I).
     forward(x, *states, *operands) -> (*paths, *activations)
         the same in place, with what the adjoint sweep needs besides the paths; activations have time first.
-    recompute(x, *paths one step earlier, *paths, *operands) -> activations
-        the activations of all steps at once.
-    backward(x, *paths one step earlier, *paths, *operands, *activations, workspace, bar_output, *bar_states, *sums)
-        the adjoint sweep: from the cotangents of the output (T, B, H) and of the final states (B, H) to those of the
-        initial states, which it returns. `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the
-        gradients of x and the operands, None where not needed: that of x is written, the others are added to.
+    recompute(x, before, paths, operands) -> activations
+        the activations of all steps at once from the paths; `before` are the paths one step earlier.
+    backward(x, before, paths, operands, activations, workspace, bars, sums) -> cotangents of the initial states
+        the adjoint sweep from `bars`, the cotangents of the output (T, B, H) and of the final states (B, H).
+        `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
+        where not needed: that of x is written, the others are added to.
 
     The output of the cell is the path of its first state. The first operand stacks the rows of the gates. `operands`
     names the parameters whose sum each operand is.
@@ -39,10 +45,10 @@ class Cell:
 
     states: tuple[str, ...]
     operands: tuple[tuple[str, ...], ...]
-    plain: Callable[..., tuple[Tensor, ...]]
-    forward: Callable[..., tuple[Tensor, ...]]
-    recompute: Callable[..., tuple[Tensor, ...]]
-    backward: Callable[..., tuple[Tensor, ...]]
+    plain: Callable[..., Values]
+    forward: Callable[..., Values]
+    recompute: Callable[[Tensor, Values, Values, Values], Values]
+    backward: Callable[[Tensor, Values, Values, Values, Values, Tensor, Values, Sums], Values]
 
     @property
     def inputs(self) -> int:
@@ -51,13 +57,13 @@ class Cell:
 
 
 def sigmoid_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    """Out = scale * value * (1 - value): `scale` times the derivative of the sigmoid where it has this value."""
+    """Write scale * value * (1 - value), `scale` times the slope of the sigmoid where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.sigmoid_backward.grad_input(scale, value, grad_input=out)
     return slope
 
 
 def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    """Out = scale * (1 - value ** 2): `scale` times the derivative of tanh where it has this value."""
+    """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
 
@@ -116,19 +122,20 @@ def adjoint_sweep(
     paths, kept = saved[:count], saved[count:]
     bar_output, bar_states = bars[0], bars[1:]
     bar_x = x.new_empty(x.shape) if needs[0] else None
-    sums = [
+    sums = tuple(
         operand.new_zeros(operand.shape) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
-    ]
+    )
     cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store)
     workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
     for block in reversed(cuts):
-        before = (earlier(path, state, block) for path, state in zip(paths, states, strict=True))
-        here = (*before, *(path[block] for path in paths))
-        values = tuple(value[block] for value in kept) if store else cell.recompute(x[block], *here, *operands)
+        before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+        here = tuple(path[block] for path in paths)
+        values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
         room = workspace[: block.stop - block.start]
-        bars_here = (bar_output[block], *bar_states, None if bar_x is None else bar_x[block])
-        bar_states = cell.backward(x[block], *here, *operands, *values, room, *bars_here, *sums)
+        given = (bar_output[block], *bar_states)
+        asked = (None if bar_x is None else bar_x[block], *sums)
+        bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
     return [bar_x, *bar_states, *sums]
 
 
@@ -152,17 +159,19 @@ class Recurrence(torch.autograd.Function):
         saved = output[1 + len(ctx.cell.states) :]
         ctx.kept = len(saved)
         ctx.mark_non_differentiable(*saved)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs[2:], output[0], *saved)
         ctx.save_for_forward(*inputs[2:])
 
     @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         cell: Cell = ctx.cell
         needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
         tensors = ctx.saved_tensors
         inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
-        bars = bars[: 1 + len(cell.states)]
-        found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *bars, *saved))
+        values = (saved[0], *inputs[1 : 1 + len(cell.states)])
+        given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
+        found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
         return (None, None, *(next(found) if need else None for need in needs))
 
     @staticmethod

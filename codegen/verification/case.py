@@ -71,7 +71,7 @@ def pure(case: Case, memory: str, gradient: str) -> tuple[Callable[..., tuple[Te
 
     def function(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(case.constructor, tensors[:first], strict=True))
-        module = Outputs(case.build(given, memory, gradient), case.call)
+        module = Outputs(case.build(given, memory, gradient), case.call) if given else sample
         parameters = dict(zip(names, tensors[second:], strict=True))
         outputs: tuple[Tensor, ...] = torch.func.functional_call(module, parameters, tensors[first:second])
         return outputs

@@ -12,15 +12,23 @@ from torch import Tensor
 from codegen.verification.report import Row
 
 TINY = 1e-30
+LEAST_SHOWN = 0.01  # smaller numbers are written with an exponent
 Gradients = Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one check found: the number that is compared, how it is shown and how it was found."""
+    """What one check found.
+
+    Attributes:
+        value: the number that is compared.
+        detail: how it was found.
+        shown: how it is shown, where that is not the number.
+    """
 
     value: float
     detail: str = ""
+    shown: str = ""
 
 
 def difference(found: Tensor | None, expected: Tensor | None) -> float:
@@ -65,7 +73,12 @@ def row(spec: str, check: str, tolerance: float, measure: Callable[[], Measured]
 
 
 def judged(
-    spec: str, check: str, expected: str, tolerance: str, measure: Callable[[], Measured], holds: Callable[[float], bool]
+    spec: str,
+    check: str,
+    expected: str,
+    tolerance: str,
+    measure: Callable[[], Measured],
+    holds: Callable[[float], bool],
 ) -> Row:
     """A row from a measurement and a verdict on the number it gives."""
     try:
@@ -73,5 +86,11 @@ def judged(
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         return Row(spec, check, expected, "could not run", tolerance, False, f"{type(error).__name__}: {first}")
-    shown = f"{found.value:.2e}" if abs(found.value) < 0.01 or abs(found.value) > 1e4 else f"{found.value:.3f}"
-    return Row(spec, check, expected, "0" if found.value == 0 else shown, tolerance, holds(found.value), found.detail)
+    shown = found.shown or _number(found.value)
+    return Row(spec, check, expected, shown, tolerance, holds(found.value), found.detail)
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.3f}" if abs(value) >= LEAST_SHOWN else f"{value:.2e}"

@@ -18,7 +18,7 @@ from derive.scheme_sections import modified_equation_symbol as derivative
 
 x = state("x", "d", meaning="features")
 k = parameter("k", per_layer=True, latex="k_n", meaning="weight of the older state")
-f = Network("f", per_layer=True, latex="f_n")
+f = Network("f", per_layer=True)
 h = step_size("h")
 x_n, x_prev = at_step(x, 0), at_step(x, 1)
 field = Symbol("f")

@@ -69,11 +69,7 @@ into_candidate = matvec(T(W_h["g"]), bar_c * q["i"] * candidate_slope)
 
 def past_cell(bar: Expr) -> Expr:
     """What C_{t-1} receives from step t when the cell's cotangent is `bar`."""
-    return (
-        q["f"] * bar
-        + matvec(T(W_c["f"]), bar * C * slope["f"])
-        + matvec(T(W_c["i"]), bar * q["g"] * slope["i"])
-    )
+    return q["f"] * bar + matvec(T(W_c["f"]), bar * C * slope["f"]) + matvec(T(W_c["i"]), bar * q["g"] * slope["i"])
 
 
 def past_hidden(bar: Expr) -> Expr:

@@ -4,7 +4,7 @@ from derive import ODE, DeckClaim, Network, Spec, at_step, state
 from derive.losses import SOFTMAX_CROSS_ENTROPY
 
 x = state("x", "d", meaning="features")
-f = Network("f", per_layer=True, latex="f_n")
+f = Network("f", per_layer=True)
 x_n = at_step(x, 0)
 
 SPEC = Spec(

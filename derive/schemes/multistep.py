@@ -83,9 +83,7 @@ class LinearMultistep:
         past = sum(weight * Rational(-j) ** q for j, weight in enumerate(self.alpha))
         if q == 0:
             return factor(1 - past)
-        slopes = sum(
-            weight * (Rational(1 - j) ** (q - 1) if q > 1 else 1) for j, weight in enumerate(self.beta)
-        )
+        slopes = sum(weight * (Rational(1 - j) ** (q - 1) if q > 1 else 1) for j, weight in enumerate(self.beta))
         return factor((1 - past) / factorial(q) - slopes / (self.speed * factorial(q - 1)))
 
 

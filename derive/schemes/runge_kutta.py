@@ -34,10 +34,14 @@ class ButcherTableau:
         object.__setattr__(self, "c", tuple(sympify(entry) for entry in self.c))
         stages = len(self.b)
         if len(self.c) != stages or len(self.A) != stages or any(len(row) != stages for row in self.A):
-            raise SpecError(f"{self.title}: b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries")
+            raise SpecError(
+                f"{self.title}: b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries"
+            )
         for index, row in enumerate(self.A):
             if expand(sum(row) - self.c[index]) != 0:
-                raise SpecError(f"{self.title}: row {index + 1} of A sums to {sum(row)}, c_{index + 1} is {self.c[index]}")
+                raise SpecError(
+                    f"{self.title}: row {index + 1} of A sums to {sum(row)}, c_{index + 1} is {self.c[index]}"
+                )
         if expand(sum(self.b) - 1) != 0:
             raise SpecError(f"{self.title}: b sums to {sum(self.b)}, not 1")
 

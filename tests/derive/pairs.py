@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,10 @@ from derive.networks import Network
 from derive.program import Builder, Program
 from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity
+
+with warnings.catch_warnings():  # torch compiles the rules of its forward mode at first use, by a deprecated function
+    warnings.simplefilter("ignore", DeprecationWarning)
+    torch.func.jvp(torch.sigmoid, (torch.ones(1),), (torch.ones(1),))
 
 Tensors = dict[str, torch.Tensor]
 TorchFunction = Callable[[Tensors], Tensors]
@@ -66,7 +71,9 @@ class Pair:
         def moved(values: Tensors) -> Tensors:
             primal = {q.name: values[q.name] for q in program.inputs}
             along = {name: values[tangent] for name, tangent in tangents.items()}
-            _, found = torch.func.jvp(lambda x: {name: function(x)[name] for name in (*dots, *lost)}, (primal,), (along,))
+            _, found = torch.func.jvp(
+                lambda x: {name: function(x)[name] for name in (*dots, *lost)}, (primal,), (along,)
+            )
             return {new: found[name] for name, new in {**dots, **lost}.items()}
 
         return Pair(both, moved, self.sizes, self.networks, tuple(lost.values()))
@@ -102,7 +109,7 @@ def random_values(inputs: tuple[Quantity, ...], sizes: Mapping[str, int], seed: 
 
 
 def pair_of(expression, function: Callable[..., torch.Tensor], **more) -> Pair:
-    """A one-line program `y = expression` beside a torch function whose arguments bear the quantities' names."""
+    """A one-line program `result = expression` beside a torch function whose arguments bear the quantities' names."""
     builder = Builder()
-    y = builder.let("y", expression)
-    return Pair(builder.build((y,)), lambda values: {"y": function(**values)}, **more)
+    result = builder.let("result", expression)
+    return Pair(builder.build((result,)), lambda values: {"result": function(**values)}, **more)

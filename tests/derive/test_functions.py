@@ -9,6 +9,7 @@ from sympy import Symbol
 from derive.evaluator import value_of
 from derive.functions import ELEMENTWISE, elu, logsigmoid, relu, sigmoid, softplus, step, tanh
 from derive.latex import latex
+from derive.reverse_sweep import elementwise_partials
 from derive.symbols import state
 
 x = state("x", ())
@@ -40,7 +41,8 @@ def test_value_and_slope(function, point):
         z = mpmath.mpf(point)
         truth = TRUTH[function]
         assert abs(at(function(x), z) - truth(z)) < mpmath.mpf("1e-37")
-        assert abs(at(sympy.diff(function(x), x), z) - mpmath.diff(truth, z)) < mpmath.mpf("1e-16")
+        ((_, slope),) = elementwise_partials(function(x))
+        assert abs(at(slope, z) - mpmath.diff(truth, z)) < mpmath.mpf("1e-16")
 
 
 def test_every_declared_function_is_covered():

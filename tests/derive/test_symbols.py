@@ -5,7 +5,18 @@ import pickle
 import pytest
 
 from derive.errors import SpecError
-from derive.symbols import LONGEST_NAME, Quantity, Role, constant, default_latex, input_, parameter, state, step_size, time
+from derive.symbols import (
+    LONGEST_NAME,
+    Quantity,
+    Role,
+    constant,
+    default_latex,
+    input_,
+    parameter,
+    state,
+    step_size,
+    time,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,13 @@ def test_a_quantity_is_real_and_keeps_what_it_was_given():
 
 @pytest.mark.parametrize(
     "quantity",
-    [state("x", latex="x_t", meaning="here"), parameter("W", ("m", 3), per_layer=True), constant("c"), time(), step_size()],
+    [
+        state("x", latex="x_t", meaning="here"),
+        parameter("W", ("m", 3), per_layer=True),
+        constant("c"),
+        time(),
+        step_size(),
+    ],
 )
 def test_pickling_keeps_everything(quantity):
     back = pickle.loads(pickle.dumps(quantity))
@@ -88,7 +105,14 @@ def test_renamed_keeps_the_shape():
 
 @pytest.mark.parametrize(
     ("name", "latex"),
-    [("x", "x"), ("gamma", r"\gamma"), ("W_xi", r"W_{\xi}"), ("tau_m", r"\tau_{m}"), ("x1", "x_{1}"), ("mass", r"\mathrm{mass}")],
+    [
+        ("x", "x"),
+        ("gamma", r"\gamma"),
+        ("W_xi", r"W_{\xi}"),
+        ("tau_m", r"\tau_{m}"),
+        ("x1", "x_{1}"),
+        ("mass", r"\mathrm{mass}"),
+    ],
 )
 def test_default_latex(name, latex):
     assert default_latex(name) == latex

@@ -21,14 +21,11 @@ gates are stacked as i, f, g, o, the peepholes as i, f, o.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from codegen.runtime.recurrent import Recurrent, one_of
-from codegen.runtime.recurrent_function import Cell, sigmoid_slope, tanh_slope
+from codegen.runtime.recurrent_function import Cell, Sums, Values, sigmoid_slope, tanh_slope
 
 
 def _plain_diagonal(
@@ -94,19 +91,10 @@ def _forward_diagonal(
     return h_path, c_path, a_path
 
 
-def _recompute_diagonal(
-    x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_ch: Tensor,
-) -> tuple[Tensor, ...]:
+def _recompute_diagonal(x: Tensor, before: Values, paths: Values, operands: Values) -> Values:
     """peephole="diagonal": the gates (T, B, 4 H) of all steps at once from the paths (T, B, H)."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, c_prev), (_, c), (weight_ih, weight_hh, bias, weight_ch) = before, paths, operands
     a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())
     a.addmm_(h_prev.flatten(0, 1), weight_hh.t())  # (1) (2) (3) (8)
     stack = a.view(steps, batch, 4, size)
@@ -118,27 +106,19 @@ def _recompute_diagonal(
 
 def _backward_diagonal(
     x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_ch: Tensor,
-    a_path: Tensor,
+    before: Values,
+    paths: Values,
+    operands: Values,
+    activations: Values,
     bar_a: Tensor,
-    bar_output: Tensor,
-    bar_h: Tensor,
-    bar_c: Tensor,
-    bar_x: Tensor | None,
-    bar_weight_ih: Tensor | None,
-    bar_weight_hh: Tensor | None,
-    bar_bias: Tensor | None,
-    bar_weight_ch: Tensor | None,
-) -> tuple[Tensor, ...]:
+    bars: Values,
+    sums: Sums,
+) -> Values:
     """peephole="diagonal", adjoint sweep. Cotangents are linear in the pivots bar_h and bar_c: coefficients first."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, c_prev), (_, c), (weight_ih, weight_hh, _, weight_ch), (a_path,) = before, paths, operands, activations
+    bar_output, bar_h, bar_c = bars
+    bar_x, bar_weight_ih, bar_weight_hh, bar_bias, bar_weight_ch = sums
     i, f, g, o = a_path.view(steps, batch, 4, size).unbind(2)
     tanh_c = torch.tanh(c)  # (10)
     bar_stack = bar_a.view(steps, batch, 4, size)
@@ -248,19 +228,10 @@ def _forward_full(
     return h_path, c_path, a_path
 
 
-def _recompute_full(
-    x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_ch: Tensor,
-) -> tuple[Tensor, ...]:
+def _recompute_full(x: Tensor, before: Values, paths: Values, operands: Values) -> Values:
     """peephole="full": the gates (T, B, 4 H) of all steps at once from the paths (T, B, H)."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, c_prev), (_, c), (weight_ih, weight_hh, bias, weight_ch) = before, paths, operands
     a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())
     a.addmm_(h_prev.flatten(0, 1), weight_hh.t())  # (1) (2) (3) (8)
     a[:, : 2 * size].addmm_(c_prev.flatten(0, 1), weight_ch[0:2].flatten(0, 1).t())  # (1) (2)
@@ -272,27 +243,19 @@ def _recompute_full(
 
 def _backward_full(
     x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_ch: Tensor,
-    a_path: Tensor,
+    before: Values,
+    paths: Values,
+    operands: Values,
+    activations: Values,
     bar_a: Tensor,
-    bar_output: Tensor,
-    bar_h: Tensor,
-    bar_c: Tensor,
-    bar_x: Tensor | None,
-    bar_weight_ih: Tensor | None,
-    bar_weight_hh: Tensor | None,
-    bar_bias: Tensor | None,
-    bar_weight_ch: Tensor | None,
-) -> tuple[Tensor, ...]:
+    bars: Values,
+    sums: Sums,
+) -> Values:
     """peephole="full", adjoint sweep. Cotangents are linear in the pivots bar_h and bar_c: coefficients first."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, c_prev), (_, c), (weight_ih, weight_hh, _, weight_ch), (a_path,) = before, paths, operands, activations
+    bar_output, bar_h, bar_c = bars
+    bar_x, bar_weight_ih, bar_weight_hh, bar_bias, bar_weight_ch = sums
     i, f, g, o = a_path.view(steps, batch, 4, size).unbind(2)
     tanh_c = torch.tanh(c)  # (10)
     bar_stack = bar_a.view(steps, batch, 4, size)
@@ -394,18 +357,10 @@ def _forward_none(
     return h_path, c_path, a_path
 
 
-def _recompute_none(
-    x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-) -> tuple[Tensor, ...]:
+def _recompute_none(x: Tensor, before: Values, paths: Values, operands: Values) -> Values:
     """peephole="none": the gates (T, B, 4 H) of all steps at once from the paths (T, B, H)."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, _), (weight_ih, weight_hh, bias) = before, operands
     a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())
     a.addmm_(h_prev.flatten(0, 1), weight_hh.t())  # (1) (2) (3) (8)
     a[:, : 2 * size].sigmoid_()  # (4) (5)
@@ -416,25 +371,19 @@ def _recompute_none(
 
 def _backward_none(
     x: Tensor,
-    h_prev: Tensor,
-    c_prev: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    a_path: Tensor,
+    before: Values,
+    paths: Values,
+    operands: Values,
+    activations: Values,
     bar_a: Tensor,
-    bar_output: Tensor,
-    bar_h: Tensor,
-    bar_c: Tensor,
-    bar_x: Tensor | None,
-    bar_weight_ih: Tensor | None,
-    bar_weight_hh: Tensor | None,
-    bar_bias: Tensor | None,
-) -> tuple[Tensor, ...]:
+    bars: Values,
+    sums: Sums,
+) -> Values:
     """peephole="none", adjoint sweep. Cotangents are linear in the pivots bar_h and bar_c: coefficients first."""
-    steps, batch, size = x.shape[0], x.shape[1], h_prev.shape[2]
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[2]
+    (h_prev, c_prev), (_, c), (weight_ih, weight_hh, _), (a_path,) = before, paths, operands, activations
+    bar_output, bar_h, bar_c = bars
+    bar_x, bar_weight_ih, bar_weight_hh, bar_bias = sums
     i, f, g, o = a_path.view(steps, batch, 4, size).unbind(2)
     tanh_c = torch.tanh(c)  # (10)
     bar_stack = bar_a.view(steps, batch, 4, size)
@@ -475,16 +424,33 @@ def _backward_none(
     return bar_h, bar_c_next
 
 
-def _cell(peephole: bool, *functions: Callable[..., tuple[Any, ...]]) -> Cell:
-    """A cell of the four functions of one variant."""
-    operands = (("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh"))
-    return Cell(("h", "c"), (*operands, ("weight_ch",)) if peephole else operands, *functions)
-
+_GATES = (("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh"))
 
 _CELLS = {
-    "diagonal": _cell(True, _plain_diagonal, _forward_diagonal, _recompute_diagonal, _backward_diagonal),
-    "full": _cell(True, _plain_full, _forward_full, _recompute_full, _backward_full),
-    "none": _cell(False, _plain_none, _forward_none, _recompute_none, _backward_none),
+    "diagonal": Cell(
+        states=("h", "c"),
+        operands=(*_GATES, ("weight_ch",)),
+        plain=_plain_diagonal,
+        forward=_forward_diagonal,
+        recompute=_recompute_diagonal,
+        backward=_backward_diagonal,
+    ),
+    "full": Cell(
+        states=("h", "c"),
+        operands=(*_GATES, ("weight_ch",)),
+        plain=_plain_full,
+        forward=_forward_full,
+        recompute=_recompute_full,
+        backward=_backward_full,
+    ),
+    "none": Cell(
+        states=("h", "c"),
+        operands=_GATES,
+        plain=_plain_none,
+        forward=_forward_none,
+        recompute=_recompute_none,
+        backward=_backward_none,
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from codegen.runtime.steps import InversionError
 from codegen.runtime.sweep import block_lipschitz
 from tests.runtime.lm_resnet_by_hand import LMResNet, amplification, tanh_blocks
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 TOL = {torch.float32: 1e-3, torch.float64: 1e-6}
 
 

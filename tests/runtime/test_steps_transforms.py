@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests.runtime.lm_resnet_by_hand import LMResNet, tanh_blocks
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 MEMORY = ["store", "recompute", "checkpoint", "invert"]
 JIT = "ignore:.torch.jit.script. is deprecated:DeprecationWarning"  # torch's own use, in its forward mode
 pytestmark = pytest.mark.filterwarnings(JIT)
@@ -73,6 +73,10 @@ def penalty(net: Net) -> Any:
     return torch.autograd.grad(first.square().sum(), list(net.parameters()), allow_unused=True)
 
 
+def loss_gradient(net: Net) -> Callable[[Tensor], Tensor]:
+    return grad(lambda x: net(x).sin().sum())
+
+
 def push(function: Callable[[Tensor], Tensor]) -> Any:
     return jvp(function, (X,), (T,))
 
@@ -84,7 +88,7 @@ def forward_over_a_pullback(net: Net) -> Any:
 
 
 TRANSFORMS: dict[str, Callable[[Net], Any]] = {
-    "grad x": lambda net: grad(lambda x: net(x).sin().sum())(X),
+    "grad x": lambda net: loss_gradient(net)(X),
     "grad parameters": lambda net: grad(loss_of(net))(named(net), X),
     "vmap": lambda net: vmap(net)(X),
     "vmap inner axis": lambda net: vmap(lambda x: net(x[None])[0], in_dims=0)(X),
@@ -96,13 +100,13 @@ TRANSFORMS: dict[str, Callable[[Net], Any]] = {
     "jacrev parameters": lambda net: jacrev(output_of(net))(named(net), X),
     "jacfwd": lambda net: jacfwd(net)(X),
     "jacfwd parameters": lambda net: jacfwd(output_of(net))(named(net), X),
-    "jvp": lambda net: push(net),
-    "jvp(grad)": lambda net: push(grad(lambda x: net(x).sin().sum())),
+    "jvp": push,
+    "jvp(grad)": lambda net: push(loss_gradient(net)),
     "hessian": lambda net: hessian(lambda x: net(x).sin().sum())(X),
     "jacrev(jacrev)": lambda net: jacrev(jacrev(lambda x: net(x).sin().sum()))(X),
     "jacfwd(jacfwd)": lambda net: jacfwd(jacfwd(lambda x: net(x).sin().sum()))(X),
     "jacrev(jacfwd)": lambda net: jacrev(jacfwd(lambda x: net(x).sin().sum()))(X),
-    "jacfwd(jacfwd(grad))": lambda net: jacfwd(jacfwd(grad(lambda x: net(x).sin().sum())))(X),
+    "jacfwd(jacfwd(grad))": lambda net: jacfwd(jacfwd(loss_gradient(net)))(X),
     "forward over a pullback": forward_over_a_pullback,
     "forward mode": forward_mode,
     "forward mode of k": forward_mode_of_parameter,

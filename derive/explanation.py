@@ -19,8 +19,8 @@ from derive.phase_space import write_hamiltonian, write_phase_map
 from derive.program import Program
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
-from derive.schemes import ButcherTableau, LinearMultistep, scheme_by_name
 from derive.scheme_sections import write_root_condition, write_starts, write_truncation
+from derive.schemes import ButcherTableau, LinearMultistep, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Recurrence, Spec
 from derive.truncation import truncation
@@ -153,6 +153,4 @@ def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     for recurrence in recurrences(spec).values():
         for quantity in by_name({*recurrence.step.inputs, *recurrence.old, *recurrence.new, *recurrence.inputs}):
             found.setdefault(quantity.name, quantity)
-    return tuple(
-        (q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items())
-    )
+    return tuple((q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items()))

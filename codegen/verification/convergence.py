@@ -1,0 +1,187 @@
+"""Observed order of a module against the exact solution of the equation that its scheme is consistent with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import product
+from typing import Any
+
+import mpmath
+import numpy as np
+import torch
+from sympy import Expr, Rational
+from torch import Tensor, nn
+
+from codegen.verification.measures import Measured, judged, uniform
+from codegen.verification.reference import solve, velocity
+from codegen.verification.report import Row
+from codegen.verification.step_setting import Numbers, Setting, flat, numeric, per_layer
+from derive.discretization import discretize
+from derive.networks import Network
+from derive.numbering import Author
+from derive.operators import Numeric
+from derive.power_series import array_of
+from derive.scheme_sections import write_starts
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme
+from derive.symbols import Quantity
+from derive.systems import ODE
+from derive.truncation import truncation
+
+WITHIN = 0.1
+DOUBLE_SHOWS = 5  # float64 shows orders up to this one; above it 50 digits are needed
+DIGITS = 50
+STEPS = {1: (128, 256), 2: (64, 128)}
+STEPS_OF_HIGHER_ORDERS = (16, 32)
+TYPICAL = Rational(1, 2)  # of a scheme's own symbols: inside the usual root conditions, special for no scheme
+INTERVAL = (0.3, 1.3)
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The order derived for one start and for values of the scheme's own symbols.
+
+    Attributes:
+        start: its name; empty for a one-step scheme.
+        symbols: the values.
+        order: of the error at a fixed time.
+        speed: s of the equation u' = s f that the scheme is consistent with.
+    """
+
+    start: str
+    symbols: Mapping[Quantity, Expr]
+    order: int
+    speed: Expr
+
+    @property
+    def label(self) -> str:
+        """As in `start='plain', k=1`."""
+        parts = [f"start={self.start!r}"] if self.start else []
+        return ", ".join([*parts, *(f"{symbol}={value}" for symbol, value in self.symbols.items())])
+
+
+def order_rows(spec: str, kind: Callable[..., nn.Module], ode: ODE, scheme: Scheme) -> Iterator[Row]:
+    """One row for each start and each special value of the scheme's symbols."""
+    problems: dict[tuple[Expr, ...], _Problem] = {}
+    for expected in expectations(ode, scheme):
+        check = "observed order" + (f" [{expected.label}]" if expected.label else "")
+        key = (*expected.symbols.values(), expected.speed)
+        problem = problems.setdefault(key, _Problem(ode, scheme, expected.symbols, expected.speed))
+        measure = partial(_observed, kind, problem, expected)
+        yield judged(spec, check, str(expected.order), f"{WITHIN:g}", measure, partial(_is_near, expected.order))
+
+
+def _is_near(order: int, observed: float) -> bool:
+    return abs(observed - order) <= WITHIN
+
+
+def expectations(ode: ODE, scheme: Scheme) -> list[Expectation]:
+    """Derived orders: of the scheme at a typical value and at special values of its symbols, bounded by its start."""
+    found = truncation(ode, scheme)
+    if isinstance(scheme, ButcherTableau):
+        return [Expectation("", {}, found.order, found.speed)]
+    symbols = sorted({s for w in (*scheme.alpha, *scheme.beta) for s in w.free_symbols}, key=str)
+    choices = [[TYPICAL, *found.conditions.get(symbol, ())] for symbol in symbols]
+    cases = []
+    for values in product(*choices):
+        table = dict(zip(symbols, values, strict=True))
+        alpha, beta = ([w.subs(table) for w in weights] for weights in (scheme.alpha, scheme.beta))
+        analysis = truncation(ode, replace(scheme, alpha=alpha, beta=beta))
+        for start, reached in (write_starts(Author(), analysis) or {"": analysis.order}).items():
+            cases.append(Expectation(start, table, min(analysis.order, reached), analysis.speed))
+    return cases
+
+
+def _observed(kind: Callable[..., nn.Module], problem: _Problem, expected: Expectation) -> Measured:
+    """Slope of the error at a fixed time between two numbers of steps."""
+    few, many = STEPS.get(expected.order, STEPS_OF_HIGHER_ORDERS)
+    if expected.order > DOUBLE_SHOWS:
+        with mpmath.workdps(DIGITS):
+            errors = [problem.evaluator_error(expected.start, steps) for steps in (few, many)]
+    else:
+        errors = [problem.module_error(kind, expected.start, steps) for steps in (few, many)]
+    detail = f"errors {errors[0]:.2e} and {errors[1]:.2e} with {few} and {many} steps of u' = ({expected.speed}) f"
+    return Measured(math.log2(errors[0] / errors[1]), detail)
+
+
+class _Problem:
+    """A nonlinear, time-dependent initial value problem, the same for every number of steps.
+
+    A network of its own in every layer is made time-dependent through its bias, where the scheme evaluates it at the
+    steps' own times only.
+    """
+
+    def __init__(self, ode: ODE, scheme: Scheme, symbols: Mapping[Quantity, Expr], speed: Expr) -> None:
+        self.ode, self.speed = ode, speed
+        self.recurrence = discretize(ode, scheme)
+        first = Numbers().setting(ode, self.recurrence, max(2, self.recurrence.lags), "", INTERVAL)
+        special = {q: torch.tensor(float(v), dtype=torch.float64) for q, v in symbols.items()}
+        self.once = {q: special.get(q, value[0] if per_layer(q) else value) for q, value in first.values.items()}
+        self.first = replace(first, t0=0.0, t1=INTERVAL[1] - INTERVAL[0]) if first.layered else first
+        self.drifts = _at_step_times_only(scheme)
+        self.x = uniform((SAMPLES, *first.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(19))
+
+    def setting(self, start: str, steps: int) -> Setting:
+        """The problem in so many steps."""
+        rows = steps - (self.recurrence.lags - 1 if self.first.networks else 0)
+        values = {q: value.expand(rows, *value.shape) if per_layer(q) else value for q, value in self.once.items()}
+        times = [self.first.t0 + n * (self.first.t1 - self.first.t0) / steps for n in range(steps)]
+        thetas = {n: torch.stack([self.theta(n, t) for t in (times if n.per_layer else [0.0])]) for n in self.first.networks}
+        return replace(self.first, start=start, steps=steps, values=values, thetas=thetas)
+
+    def theta(self, network: Network, t: Any) -> Tensor:
+        """Parameters of a network at time t."""
+        theta = self.first.thetas[network][0].clone()
+        if network.per_layer and self.drifts:
+            shapes = self.first.networks[network].shapes
+            place = math.prod(shapes["W"])
+            theta[place : place + math.prod(shapes["b"])] += float(t) * torch.linspace(0.5, 1.5, *shapes["b"])
+        return theta
+
+    def exact(self, x: Tensor, lift: Callable[[Any], Any]) -> Numeric:
+        """Solution at the last time for one sample."""
+
+        def values_at(t: Any) -> dict[Quantity, Numeric]:
+            thetas = {network.theta: lift(numeric(self.theta(network, t))) for network in self.first.networks}
+            return {**{q: lift(numeric(value)) for q, value in self.once.items()}, **thetas}
+
+        speed = lift(np.float64(self.speed))
+        field = velocity(self.ode, speed, values_at, self.first.networks)
+        start = np.concatenate([np.ravel(part) for part in self.first.initial(lift(x.numpy()))])
+        return solve(field, lift(np.float64(self.first.t0)), lift(np.float64(self.first.t1)), start)
+
+    @cached_property
+    def solution(self) -> Numeric:
+        """The exact solutions of all samples in float64."""
+        return np.stack([self.exact(x, lambda value: value) for x in self.x])
+
+    def module_error(self, kind: Callable[..., nn.Module], start: str, steps: int) -> float:
+        """Norm of the module's error at the last time, over all samples."""
+        module = self.setting(start, steps).build(kind, {}, "store", "derived")
+        with torch.no_grad():
+            found = module(self.x).numpy().reshape(SAMPLES, -1)
+        return float(np.linalg.norm(found - self.solution))
+
+    def evaluator_error(self, start: str, steps: int) -> float:
+        """The same for the recurrence itself at 50 digits (the module equals it to rounding by another check)."""
+        errors = []
+        for x in self.x:
+            found = np.ravel(flat(self.setting(start, steps).run(x.numpy(), _to_mpmath)[-1]))
+            errors += [abs(a - b) for a, b in zip(found, self.exact(x, _to_mpmath), strict=True)]
+        return float(max(errors))
+
+
+def _to_mpmath(value: Any) -> Any:
+    if not np.ndim(value):
+        return mpmath.mpf(float(value))
+    return array_of([mpmath.mpf(float(entry)) for entry in np.ravel(value)]).reshape(np.shape(value))
+
+
+def _at_step_times_only(scheme: Scheme) -> bool:
+    """Whether the field is evaluated at t_n alone in the step from t_n to t_(n+1)."""
+    if isinstance(scheme, LinearMultistep):
+        return all(weight == 0 for weight in scheme.beta[2:])
+    return all(node == 0 for node in scheme.c)

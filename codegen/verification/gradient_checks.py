@@ -1,0 +1,178 @@
+"""Checks of values and derivatives of one case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from codegen.verification.case import Case, Found, pure
+from codegen.verification.measures import Measured, difference, functional, judged, row, uniform, worst_difference
+from codegen.verification.report import Row
+
+EXACT = 1e-12
+SLOPE = 1.9
+HALVINGS = 4
+FIRST_NUDGE = 2e-3
+DIFFERENCES = {"eps": 1e-6, "rtol": 1e-6, "atol": 1e-8}
+
+
+def gradient_rows(spec: str, case: Case, device: str) -> Iterator[Row]:
+    """Value, derived against autograd, Taylor remainder, differences and the dot test."""
+    yield row(spec, case.titled("value against the reference evaluator"), EXACT, partial(_value, case, device))
+    for memory in case.memory:
+        check = case.titled(f"derived gradient against autograd, memory={memory!r}")
+        yield row(spec, check, EXACT, partial(derived_against_autograd, case, memory, device))
+    yield judged(
+        spec, case.titled("Taylor remainder, rate"), "2", f">= {SLOPE}", partial(_taylor, case), lambda rate: rate >= SLOPE
+    )
+    yield _differences_row(spec, case.titled("gradcheck, first derivatives"), partial(_gradcheck, case))
+    yield row(spec, case.titled("dot test <Jv, w> = <v, J^T w>"), EXACT, partial(_dot_test, case))
+
+
+def second_order_row(spec: str, case: Case) -> Row:
+    """Second derivatives by differences of first ones."""
+    return _differences_row(spec, case.titled("gradgradcheck, second derivatives"), partial(_gradgradcheck, case))
+
+
+def _differences_row(spec: str, check: str, measure: Callable[[], Measured]) -> Row:
+    """torch's own comparison with central differences: it raises where one entry differs."""
+    tolerance = ", ".join(f"{name} {DIFFERENCES[name]:g}" for name in ("rtol", "atol"))
+    return judged(spec, check, "agrees", tolerance, measure, lambda _: True)
+
+
+def device_rows(spec: str, case: Case, device: str, tolerance: float) -> Iterator[Row]:
+    """Outputs and derived gradients on a device against those on the CPU."""
+    for memory in case.memory:
+        check = case.titled(f"{device} against cpu, memory={memory!r}")
+        yield row(spec, check, tolerance, partial(_against_cpu, case, memory, device))
+
+
+def inversion_row(spec: str, case: Case, tolerance: float) -> Row:
+    """Gradients over many steps with states rebuilt by the inverse against those with states run again."""
+
+    def measure() -> Measured:
+        found, expected = (gradients(case, mode, "derived") for mode in ("invert", "recompute"))
+        return worst_difference(found.gradients, expected.gradients, found.names)
+
+    return row(spec, case.titled("inverse round trip: gradients, invert against recompute"), tolerance, measure)
+
+
+def kink_row(spec: str, case: Case) -> Row:
+    """Derived against autograd exactly at kinks, where both must follow one convention."""
+
+    def measure() -> Measured:
+        return derived_against_autograd(case, case.memory[0], "cpu", at_zero=True)
+
+    return row(spec, case.titled("at kinks: derived gradient against autograd"), EXACT, measure)
+
+
+def gradients(case: Case, memory: str, gradient: str, device: str = "cpu", at_zero: bool = False) -> Found:
+    """Outputs and gradients of the functional by the module's own parameters, the usual way it is called."""
+
+    def leaf(value: Tensor) -> Tensor:
+        return value.to(device, copy=True).requires_grad_()
+
+    constructor = {name: leaf(value) for name, value in case.constructor.items()}
+    inputs = {name: leaf(0 * value if at_zero else value) for name, value in case.inputs.items()}
+    module = case.build(constructor, memory, gradient).to(device)
+    if at_zero:
+        _flatten(module)
+    outputs = case.call(module, list(inputs.values()))
+    leaves = [*constructor.values(), *inputs.values(), *module.parameters()]
+    names = (*constructor, *inputs, *(name for name, _ in module.named_parameters()))
+    found = torch.autograd.grad(functional(outputs), leaves, allow_unused=True)
+    return Found(tuple(output.detach() for output in outputs), names, found)
+
+
+def _flatten(module: torch.nn.Module) -> None:
+    """Vectors of parameters to zero: arguments of elementwise functions then lie at zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() < 2:
+                parameter.zero_()
+
+
+def derived_against_autograd(case: Case, memory: str, device: str, at_zero: bool = False) -> Measured:
+    """Outputs and gradients of the derived form against those of autograd through the same steps."""
+    derived, plain = (gradients(case, memory, kind, device, at_zero) for kind in ("derived", "autograd"))
+    return _compare(derived, plain)
+
+
+def _against_cpu(case: Case, memory: str, device: str) -> Measured:
+    return _compare(gradients(case, memory, "derived", device), gradients(case, memory, "derived"))
+
+
+def _compare(found: Found, expected: Found) -> Measured:
+    names = (*(f"output {place}" for place in range(len(found.outputs))), *found.names)
+    return worst_difference(
+        (*found.outputs, *found.gradients), (*expected.outputs, *expected.gradients), names
+    )
+
+
+def _value(case: Case, device: str) -> Measured:
+    found = gradients(case, case.memory[0], "derived", device).outputs
+    names = [f"output {place}" for place in range(len(found))]
+    return worst_difference(found, case.reference(), names)
+
+
+def _directions(tensors: Sequence[Tensor], seed: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(uniform(tensor.shape, -1.0, 1.0, generator) for tensor in tensors)
+
+
+def _scalar(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Tensor]:
+    return lambda *tensors: functional(function(*tensors))
+
+
+def _taylor(case: Case) -> Measured:
+    """Smallest rate at which J(m + eps v) - J(m) - eps <grad J, v> falls when eps is halved."""
+    function, tensors = pure(case, case.memory[0], "derived")
+    scalar, directions = _scalar(function), _directions(tensors, 11)
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    at_point = scalar(*leaves)
+    slopes = torch.autograd.grad(at_point, leaves, materialize_grads=True)
+    value = float(at_point.detach())
+    slope = sum(float((g * v).sum()) for g, v in zip(slopes, directions, strict=True))
+    remainders = []
+    for halving in range(HALVINGS + 1):
+        eps = FIRST_NUDGE / 2**halving
+        moved = float(scalar(*(t + eps * v for t, v in zip(tensors, directions, strict=True))))
+        remainders.append(abs(moved - value - eps * slope))
+    rates = [math.log2(big / small) for big, small in zip(remainders, remainders[1:], strict=False)]
+    return Measured(min(rates), f"{HALVINGS} halvings from {FIRST_NUDGE:g} along a random direction")
+
+
+def _gradcheck(case: Case) -> Measured:
+    function, tensors = pure(case, case.memory[0], "derived")
+    leaves = tuple(tensor.requires_grad_() for tensor in tensors)
+    torch.autograd.gradcheck(_scalar(function), leaves, check_undefined_grad=False, **DIFFERENCES)
+    return Measured(0.0, _counted(leaves), "agrees")
+
+
+def _gradgradcheck(case: Case) -> Measured:
+    function, tensors = pure(case, case.memory[0], "derived")
+    leaves = tuple(tensor.requires_grad_() for tensor in tensors)
+    torch.autograd.gradgradcheck(_scalar(function), leaves, check_undefined_grad=False, **DIFFERENCES)
+    return Measured(0.0, _counted(leaves), "agrees")
+
+
+def _counted(leaves: Sequence[Tensor]) -> str:
+    numbers = sum(leaf.numel() for leaf in leaves)
+    return f"{numbers} numbers in {len(leaves)} tensors, central differences with eps={DIFFERENCES['eps']:g}"
+
+
+def _dot_test(case: Case) -> Measured:
+    """Forward mode against the derived reverse sweep, on all outputs."""
+    function, tensors = pure(case, case.memory[0], "derived")
+    directions = _directions(tensors, 13)
+    outputs, pushed = torch.func.jvp(function, tensors, directions)
+    covectors = _directions(outputs, 17)
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    pulled = torch.autograd.grad(function(*leaves), leaves, covectors, materialize_grads=True)
+    left = sum((a * b).sum() for a, b in zip(pushed, covectors, strict=True))
+    right = sum((a * b).sum() for a, b in zip(directions, pulled, strict=True))
+    return Measured(difference(torch.as_tensor(left), torch.as_tensor(right)), "forward mode against the derived sweep")

@@ -1,0 +1,117 @@
+"""Cases of recurrent modules: one for each option of the spec, one layer and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codegen.verification.case import Case
+from codegen.verification.measures import uniform
+from codegen.verification.reference import run_recurrence
+from codegen.verification.step_setting import numeric
+from derive.errors import DeriveError
+from derive.symbols import Dimension, Quantity, Shape, by_name
+from derive.systems import Recurrence, Spec, Stack
+
+STEPS = 4
+BATCH = 3
+SMALLEST_SIZE = 2
+LAYER = "_l0"
+
+
+def recurrent_cases(
+    kind: Callable[..., nn.Module], spec: Spec, recurrences: Mapping[str, Recurrence], steps: int = STEPS, batch: int = BATCH
+) -> list[Case]:
+    """One case for each option, the first being the default."""
+    return [_case(kind, _Cell(spec, option, cell), steps, batch) for option, cell in recurrences.items()]
+
+
+def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
+    generator = torch.Generator().manual_seed(23)
+    (x,) = cell.recurrence.inputs
+    inputs = {x.name: uniform((steps, batch, *cell.shape(x.shape)), -1.0, 1.0, generator)}
+    for q in cell.recurrence.old:
+        inputs[q.name] = uniform((1, batch, *cell.shape(q.shape)), -1.0, 1.0, generator)
+    return Case(
+        label=f"{cell.spec.option}={cell.option!r}" if cell.option else "",
+        build=lambda tensors, memory, gradient: cell.build(kind, memory, gradient),
+        constructor={},
+        inputs=inputs,
+        call=_call,
+        reference=lambda: cell.reference(cell.build(kind, "store", "autograd"), list(inputs.values())),
+        memory=("store", "chunk"),
+    )
+
+
+def _call(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Output of every step and the final state."""
+    x, *states = inputs
+    output, final = module(x, tuple(states) if len(states) > 1 else states[0])
+    return (output, *((final,) if isinstance(final, Tensor) else final))
+
+
+class _Cell:
+    """One variant of a recurrent system with sizes for its dimensions."""
+
+    def __init__(self, spec: Spec, option: str, recurrence: Recurrence) -> None:
+        self.spec, self.option, self.recurrence = spec, option, recurrence
+        quantities = by_name({*recurrence.step.inputs, *recurrence.old})
+        named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
+        self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
+
+    def shape(self, shape: Shape) -> tuple[int, ...]:
+        """Numeric sizes of a symbolic shape."""
+        return tuple(size if isinstance(size, int) else self.sizes[size] for size in shape)
+
+    def build(self, kind: Callable[..., nn.Module], memory: str, gradient: str) -> nn.Module:
+        """The module in float64 with seeded random parameters, those included that start at zero."""
+        (x,), (h, *_) = self.recurrence.inputs, self.recurrence.old
+        option = {self.spec.option: self.option} if self.option else {}
+        module = kind(*self.shape(x.shape), *self.shape(h.shape), memory=memory, gradient=gradient, **option).double()
+        generator = torch.Generator().manual_seed(29)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(uniform(parameter.shape, -0.8, 0.8, generator))
+        return module
+
+    def reference(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs and final states, sample by sample through the evaluator."""
+        values = {q: numeric(value) for q, value in self.parameters(module).items()}
+        x, *states = inputs
+        outputs, finals = [], []
+        for sample in range(x.shape[1]):
+            given = [{**values, self.recurrence.inputs[0]: numeric(row)} for row in x[:, sample]]
+            path = run_recurrence(self.recurrence, None, [numeric(s[0, sample]) for s in states], given, {})
+            outputs.append(np.stack([known[self.output] for known in path]))
+            finals.append([path[-1][q] for q in self.recurrence.old])
+        return [
+            torch.from_numpy(np.stack(outputs, 1)),
+            *(torch.from_numpy(np.stack(parts)[None]) for parts in zip(*finals, strict=True)),
+        ]
+
+    @property
+    def output(self) -> Quantity:
+        """What a step gives out."""
+        return self.recurrence.new[0] if self.recurrence.output is None else self.recurrence.output
+
+    def parameters(self, module: nn.Module) -> dict[Quantity, Tensor]:
+        """The spec's parameters, cut out of the module's tensors."""
+        found: dict[Quantity, Tensor] = {}
+        wanted = self.recurrence.parameters
+        for stack in self.spec.stacks:
+            if set(stack.rows) <= set(wanted):
+                found |= self._rows(module, stack)
+        alone = [q for q in wanted if q not in found]
+        return found | {q: module.get_parameter(q.name + LAYER).detach() for q in alone}
+
+    def _rows(self, module: nn.Module, stack: Stack) -> dict[Quantity, Tensor]:
+        parts = [module.get_parameter(name + LAYER).detach() for name in stack.parts or (stack.name,)]
+        whole = torch.stack(parts).sum(0)
+        sizes = [1 if stack.separate else self.shape(q.shape)[0] for q in stack.rows]
+        if sum(sizes) != len(whole):
+            raise DeriveError(f"{stack.name} has {len(whole)} rows; its parts have {sum(sizes)}")
+        cut = whole.split(sizes)
+        return {q: part[0] if stack.separate else part for q, part in zip(stack.rows, cut, strict=True)}

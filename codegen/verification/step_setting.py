@@ -1,0 +1,213 @@
+"""Numbers for one run of a module that is a loop over steps, and what the reference makes of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codegen.verification.measures import uniform
+from codegen.verification.reference import run_recurrence, split
+from codegen.verification.stand_in import stand_in
+from derive.errors import DeriveError
+from derive.evaluator import value_of
+from derive.networks import Network
+from derive.operators import Numeric
+from derive.program import symbols_of
+from derive.sampling import TanhNetwork
+from derive.symbols import Dimension, Quantity, Role, by_name
+from derive.systems import ODE, Recurrence
+
+SMALLEST_SIZE = 2
+Lift = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run: numbers of everything but the input.
+
+    Attributes:
+        ode, recurrence: the system and one step of it.
+        steps: how many; `t0`, `t1` the times of the first and the last.
+        start: name of the start, where the recurrence has several past values.
+        values: parameters and constants; one of each layer has a leading axis with its rows.
+        thetas: network -> its parameter vectors, (rows, parameters): one row for a field that serves all steps.
+        networks: the stand-ins.
+        sizes: of the named dimensions.
+    """
+
+    ode: ODE
+    recurrence: Recurrence
+    steps: int
+    start: str
+    values: Mapping[Quantity, Tensor]
+    thetas: Mapping[Network, Tensor]
+    networks: Mapping[Network, TanhNetwork]
+    sizes: Mapping[Dimension, int]
+    t0: float = 0.0
+    t1: float = 1.0
+
+    @property
+    def layered(self) -> bool:
+        """Whether the steps are layers, each with values of its own; otherwise they divide a time interval."""
+        return any(network.per_layer for network in self.networks) or any(per_layer(q) for q in self.values)
+
+    @property
+    def step_size(self) -> float:
+        """Length of a step."""
+        return (self.t1 - self.t0) / self.steps
+
+    def build(
+        self, kind: Callable[..., nn.Module], tensors: Mapping[str, Tensor], memory: str, gradient: str
+    ) -> nn.Module:
+        """The module of class `kind` in float64 with exactly these numbers; `tensors` replace constructor arguments."""
+        positional = [self._blocks(network) for network in self.networks]
+        wanted = {"steps": self.steps, "start": self.start, "t0": self.t0, "t1": self.t1, "step_size": self.step_size}
+        wanted |= {str(name): size for name, size in self.sizes.items()}
+        wanted |= {q.name: _argument(q, value) for q, value in self.values.items()}
+        known = inspect.signature(kind).parameters
+        keywords = {name: value for name, value in {**wanted, **tensors}.items() if name in known}
+        module = kind(*positional, **keywords, memory=memory, gradient=gradient)
+        if any(parameter.dtype != torch.float64 for parameter in module.parameters()):
+            module = module.double()
+        with torch.no_grad():
+            for q, value in self.values.items():
+                if q.role is not Role.CONSTANT:
+                    _set(module, q.name, value)
+        return module
+
+    def _blocks(self, network: Network) -> Any:
+        blocks = [stand_in(self.networks[network].shapes, theta) for theta in self.thetas[network]]
+        return blocks if network.per_layer else blocks[0]
+
+    def run(self, x: Numeric, lift: Lift = lambda value: value) -> list[list[Numeric]]:
+        """States of one sample, the initial one first: lists of the unknowns' values.
+
+        Args:
+            x: the input of the module, for one sample.
+            lift: takes the numbers into another arithmetic.
+        """
+        initial = self.initial(lift(np.asarray(x)))
+        start = self.recurrence.starts[self.start] if self.recurrence.starts else None
+        given = [self.given(n, lift) for n in range(self.steps)]
+        visited = run_recurrence(self.recurrence, start, initial, given, self.networks)
+        newest = self.recurrence.old[: len(self.ode.state)]
+        return [list(initial), *([known[q] for q in newest] for known in visited)]
+
+    def initial(self, x: Numeric) -> list[Numeric]:
+        """What the unknowns start from, given the module's input for one sample."""
+        if not self.ode.initial:
+            return list(split(self.ode.state, x if self.ode.state[0].shape or x.ndim else x[None]).values())
+        held = {q: x for value in self.ode.initial.values() for q in symbols_of(value) if q.role is Role.INPUT}
+        zero = {q: np.zeros(self.shape(q)) for v in self.ode.initial.values() for q in symbols_of(v) if q not in held}
+        return [value_of(self.ode.initial[unknown], {**held, **zero}) for unknown in self.ode.state]
+
+    def given(self, n: int, lift: Lift) -> dict[Quantity, Numeric]:
+        """What step n reads besides the state."""
+        programs = [self.recurrence.step, *self.recurrence.starts.values()]
+        h, t0 = lift(np.float64(self.step_size)), lift(np.float64(self.t0))
+        known = {q: h for p in programs for q in p.inputs if q.role is Role.STEP_SIZE}
+        known |= {q: t0 + n * h for p in programs for q in p.inputs if q.role is Role.TIME}
+        for q, value in self.values.items():
+            row = value[_row(n, self.steps, len(value))] if per_layer(q) else value
+            known[q] = lift(numeric(row))
+        for network, theta in self.thetas.items():
+            known[network.theta] = lift(numeric(theta[n if network.per_layer else 0]))
+        return known
+
+    def shape(self, quantity: Quantity) -> tuple[int, ...]:
+        """Numeric shape of a quantity."""
+        return tuple(size if isinstance(size, int) else self.sizes[size] for size in quantity.shape)
+
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the module's input for one sample."""
+        held = [q for value in self.ode.initial.values() for q in by_name(symbols_of(value)) if q.role is Role.INPUT]
+        if held:
+            return self.shape(held[0])
+        return self.shape(self.ode.state[0]) if len(self.ode.state) == 1 else (len(self.ode.state),)
+
+
+@dataclass
+class Numbers:
+    """Seeded numbers for the quantities of a system; scalars are positive, so that none divides by nearly zero."""
+
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(3))
+
+    def setting(
+        self, ode: ODE, recurrence: Recurrence, steps: int, start: str, interval: tuple[float, float], hidden: int = 2
+    ) -> Setting:
+        """A run of so many steps with random numbers for everything."""
+        programs = [recurrence.step, *recurrence.starts.values()]
+        quantities = by_name({q for p in programs for q in (*p.inputs, *p.targets)} | _initial_quantities(ode))
+        named = sorted({s for q in quantities for s in q.shape if isinstance(s, str)})
+        plain = [s for s in named if "+" not in s and not s.startswith("theta_")]
+        sizes: dict[Dimension, int] = {s: SMALLEST_SIZE + place for place, s in enumerate(plain)}
+        sizes |= {s: sum(sizes[part] for part in s.split("+")) for s in named if "+" in s}
+        networks = {n: TanhNetwork(_width(n, ode, sizes), n.takes_time, hidden) for n in recurrence.step.networks()}
+        layered_rows = steps - (recurrence.lags - 1 if networks else 0)
+        inputs = by_name({q for p in programs for q in p.inputs})
+        values = {q: self._value(q, sizes, layered_rows) for q in inputs if _is_free(q, networks)}
+        thetas = {n: self._theta(model, steps if n.per_layer else 1) for n, model in networks.items()}
+        return Setting(ode, recurrence, steps, start, values, thetas, networks, sizes, *interval)
+
+    def _value(self, quantity: Quantity, sizes: Mapping[Dimension, int], rows: int) -> Tensor:
+        shape = [size if isinstance(size, int) else sizes[size] for size in quantity.shape]
+        low, high = (-0.8, 0.8) if shape else (0.5, 0.9)
+        return uniform([rows, *shape] if per_layer(quantity) else shape, low, high, self.generator)
+
+    def _theta(self, network: TanhNetwork, rows: int) -> Tensor:
+        return uniform((rows, network.parameter_count), -0.9, 0.9, self.generator)
+
+
+def per_layer(quantity: Quantity) -> bool:
+    """Whether it has a value for each step."""
+    return quantity.role is Role.LAYER_PARAMETER
+
+
+def _is_free(quantity: Quantity, networks: Mapping[Network, TanhNetwork]) -> bool:
+    kinds = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
+    return quantity.role in kinds and all(quantity != network.theta for network in networks)
+
+
+def _initial_quantities(ode: ODE) -> set[Quantity]:
+    return {q for value in ode.initial.values() for q in symbols_of(value)}
+
+
+def _width(network: Network, ode: ODE, sizes: Mapping[Dimension, int]) -> int:
+    """Size of the vectors that a network maps to vectors of the same size."""
+    for unknown, right in zip(ode.state, ode.velocity, strict=True):
+        if network in right.atoms(Network):
+            (size,) = unknown.shape
+            return size if isinstance(size, int) else sizes[size]
+    raise DeriveError(f"the network {network.name} is in no right-hand side")
+
+
+def _row(n: int, steps: int, rows: int) -> int:
+    """Rows belong to the last steps; the first steps of a multistep scheme read the first row."""
+    return max(0, n - steps + rows)
+
+
+def _argument(quantity: Quantity, value: Tensor) -> Any:
+    return float(value) if quantity.role is Role.CONSTANT else value
+
+
+def numeric(value: Tensor) -> Numeric:
+    """A tensor as the evaluator takes it."""
+    return value.numpy() if value.dim() else np.float64(value.item())
+
+
+def _set(module: nn.Module, name: str, value: Tensor) -> None:
+    parameter = module.get_parameter(name)
+    if parameter.shape != value.shape:
+        raise DeriveError(f"parameter {name} has shape {tuple(parameter.shape)}, the spec's {tuple(value.shape)}")
+    parameter.copy_(value)
+
+
+def flat(unknowns: Sequence[Numeric]) -> Numeric:
+    """The unknowns of one state as the module packs them: one vector, or scalars side by side."""
+    return unknowns[0] if len(unknowns) == 1 else np.stack(unknowns)

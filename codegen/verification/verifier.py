@@ -1,0 +1,85 @@
+"""`verify`: which checks a spec gets follows from what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import ModuleType
+
+import torch
+from sympy import Abs, sign
+from torch import nn
+
+from codegen.emission import emit
+from codegen.verification.case import Case
+from codegen.verification.convergence import order_rows
+from codegen.verification.gradient_checks import device_rows, gradient_rows, inversion_row, kink_row, second_order_row
+from codegen.verification.loaded import load_text
+from codegen.verification.loss_checks import loss_rows
+from codegen.verification.recurrent_cases import recurrent_cases
+from codegen.verification.relations import claim_rows, relation_rows
+from codegen.verification.report import Row
+from codegen.verification.step_cases import long_cases, small_cases, step_cases
+from derive import functions
+from derive.errors import DeriveError
+from derive.explanation import explain, recurrences
+from derive.schemes import scheme_by_name
+from derive.systems import ODE, Spec
+
+DEVICES = ("cpu", "cuda")
+DEVICE_TOLERANCE = 1e-10
+REBUILT = 1e-5  # ten times the error that rebuilt states may have in float64
+KINKED = (functions.relu, functions.step, functions.elu, Abs, sign)
+
+
+def verify(spec: Spec, device: str = "cpu") -> list[Row]:
+    """All checks of a spec: its relations, what the decks claim, and the module that is emitted for it.
+
+    Raises:
+        DeriveError: an unknown device, or one that is not there; or nothing can be emitted for the spec.
+    """
+    _check_device(device)
+    module = load_text(emit(spec))
+    derivation = explain(spec)
+    return [*relation_rows(derivation), *claim_rows(derivation), *module_rows(spec, module, device)]
+
+
+def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator[Row]:
+    """The checks of a module that was emitted for a spec."""
+    kind = module.Module
+    usual, small, long = cases_of(spec, kind)
+    for case in usual:
+        yield from gradient_rows(spec.id, case, device)
+        if case.kinks:
+            yield kink_row(spec.id, case)
+        if device != "cpu":
+            yield from device_rows(spec.id, case, device, DEVICE_TOLERANCE)
+    for case in small:
+        yield second_order_row(spec.id, case)
+    for case in long:
+        if "invert" in case.memory:
+            yield inversion_row(spec.id, case, REBUILT)
+    if isinstance(spec.system, ODE):
+        yield from order_rows(spec.id, kind, spec.system, scheme_by_name(spec.scheme))
+    if spec.loss is not None:
+        yield from loss_rows(spec.id, spec.loss, module)
+
+
+def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
+    """The usual cases of a module, the same with little data, and the same over many steps."""
+    steps = recurrences(spec)
+    if isinstance(spec.system, ODE):
+        (recurrence,) = steps.values()
+        groups = (step_cases, small_cases, long_cases)
+        usual, small, long = (make(kind, spec.system, recurrence) for make in groups)
+    else:
+        usual, small, long = recurrent_cases(kind, spec, steps), recurrent_cases(kind, spec, steps, 2, 1), []
+    kinks = any(line.value.has(*KINKED) for step in steps.values() for line in step.step.assignments)
+    return [replace(case, kinks=kinks) for case in usual], small, long
+
+
+def _check_device(device: str) -> None:
+    if device not in DEVICES:
+        raise DeriveError(f"unknown device {device!r}; allowed: {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeriveError("device 'cuda' is asked for, but torch finds no CUDA device here; use device 'cpu'")

@@ -1,0 +1,82 @@
+"""What every operator is: a node with a shape, a pullback and a pushforward; and the shapes of expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy
+from sympy import Expr
+
+from derive.errors import SpecError
+from derive.numeric import Numeric
+from derive.symbols import Quantity, Shape
+
+
+class Operator(sympy.Function):
+    """A node that is not elementwise. Arguments are elementwise expressions of the stated shapes."""
+
+    is_real = True
+    bracketed = False  # as a factor in a formula
+
+    def shape(self) -> Shape:
+        """Feature shape of the value.
+
+        Raises:
+            SpecError: the arguments' shapes do not fit.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no shape rule")
+
+    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
+        """Pairs (argument, contribution to its cotangent) for the cotangent `u` of the value."""
+        raise NotImplementedError(f"{type(self).__name__} declares no pullback")
+
+    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
+        """Tangent of the value, given the map argument -> tangent of the argument."""
+        raise NotImplementedError(f"{type(self).__name__} declares no pushforward")
+
+    @staticmethod
+    def numeric(*values: Numeric) -> Numeric:
+        """Value on NumPy arrays without batch axes (float, complex or mpmath entries)."""
+        raise NotImplementedError("declared by each operator")
+
+    def _refuse(self, wanted: str) -> SpecError:
+        given = ", ".join(f"{arg} of shape {show_shape(shape_of(arg))}" for arg in self.args)
+        return SpecError(f"{type(self).__name__}({given}): {wanted}")
+
+
+def show_shape(shape: Shape) -> str:
+    """`(H, I)`, as shapes are written in messages and docstrings."""
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def shape_of(expression: Expr) -> Shape:
+    """Feature shape of an elementwise expression over quantities and operators.
+
+    Raises:
+        SpecError: two parts of different, non-scalar shapes meet in one elementwise operation.
+    """
+    if isinstance(expression, Quantity):
+        return expression.shape
+    if isinstance(expression, Operator):
+        return expression.shape()
+    shapes = [(shape_of(part), part) for part in expression.args]
+    result: Shape = ()
+    owner: Expr | None = None
+    for shape, part in shapes:
+        if not shape or shape == result:
+            continue
+        if result:
+            raise SpecError(
+                f"elementwise operation on different shapes: {owner} is {show_shape(result)}, "
+                f"{part} is {show_shape(shape)}; products of matrices and vectors are written matvec(W, v)"
+            )
+        result, owner = shape, part
+    return result
+
+
+def factor_latex(printer: Any, expression: Expr) -> str:
+    """LaTeX of a factor: bracketed unless it is a single letter or a function."""
+    text = printer._print(expression)
+    needs = expression.is_Add or (expression.is_Mul and not expression.is_Symbol) or getattr(expression, "bracketed", False)
+    return rf"\left({text}\right)" if needs else text
