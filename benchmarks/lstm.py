@@ -1,6 +1,6 @@
 """Training step of the derived peephole LSTM against the best loops that one can write by hand.
 
-    python benchmarks/lstm.py [--rounds 7] [--threads 2] [--size 64]
+    python -m benchmarks.lstm [--rounds 7] [--threads 2] [--size 64]
 
 A step is forward and backward with all gradients, that of the input included, in float32. All variants run in one
 process, interleaved; a ratio is the derived median over the better of the two hand-written loops' medians.

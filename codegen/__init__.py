@@ -1,4 +1,7 @@
-"""codegen: programs -> PyTorch text, and the proof that the text is right. Resolved lazily: generating never imports torch."""
+"""codegen: programs -> PyTorch text, and the proof that the text is right.
+
+Names are resolved on first use: generating never imports torch.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class TorchPrinter:
     """Prints one expression.
 
     Args:
-        networks: how a network call is written, given the node and its printed arguments; none where calls may not occur.
+        networks: how a network call is written, given the node and its printed arguments; None where none may occur.
     """
 
     def __init__(self, networks: Callable[[Call | Pullback, list[str]], str] | None = None) -> None:
@@ -73,17 +73,10 @@ class TorchPrinter:
             return node.name, ATOM
         if isinstance(node, Call | Pullback):
             return self._network(node), ATOM
-        if node.is_Number or (node.is_number and not node.args):
+        if node.is_number:
             return self._number(node)
-        if node.is_number and not node.is_Rational:
-            return self._number(sympy.Float(node, 30))
-        if isinstance(node, sympy.Add):
-            return self._sum(node), SUM
-        if isinstance(node, Mul):
-            return self._product(node)
-        if isinstance(node, Pow):
-            return self._power(node)
-        return self._function(node)
+        rules = {sympy.Add: self._sum, Mul: self._product, Pow: self._power}
+        return rules.get(node.func, self._function)(node)
 
     def _wrapped(self, node: Expr, tightness: int) -> str:
         text, found = self._print(node)
@@ -97,13 +90,13 @@ class TorchPrinter:
         text = repr(float(node))
         return text, SUM if text.startswith("-") else ATOM
 
-    def _sum(self, node: Expr) -> str:
+    def _sum(self, node: Expr) -> tuple[str, int]:
         terms = sorted(node.args, key=lambda term: bool(term.could_extract_minus_sign()))
         text = self._wrapped(terms[0], SUM)
         for term in terms[1:]:
             negative = term.could_extract_minus_sign()
             text += f" - {self._wrapped(-term, PRODUCT)}" if negative else f" + {self._wrapped(term, PRODUCT)}"
-        return text
+        return text, SUM
 
     def _product(self, node: Expr) -> tuple[str, int]:
         if node.could_extract_minus_sign():

@@ -232,9 +232,8 @@ class StepModuleWriter:
                 axis = place - len(quantity.shape)
                 where = f"self.{quantity.name}.shape[{axis}]"
                 if known.get(size) not in (None, where):
-                    lines.append(
-                        f"check_size({self.spec.class_name!r}, {quantity.name!r}, self.{quantity.name}, {axis}, {known[size]})"
-                    )
+                    owner, name = repr(self.spec.class_name), quantity.name
+                    lines.append(f"check_size({owner}, {name!r}, self.{name}, {axis}, {known[size]})")
         return lines
 
     def _known_sizes(self) -> dict[Dimension, str]:

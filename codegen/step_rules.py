@@ -58,7 +58,8 @@ def layout_of(recurrence: Recurrence) -> Layout:
     components = len(recurrence.old) // recurrence.lags if recurrence.starts else len(recurrence.old)
     if components > 1 and any(q.shape for q in recurrence.old):
         raise UnsupportedError(
-            f"the unknowns {', '.join(q.name for q in recurrence.old)} share one tensor, which is possible for scalars only; "
+            f"the unknowns {', '.join(q.name for q in recurrence.old)} share one tensor, "
+            "which is possible for scalars only; "
             "write the system with one vector unknown"
         )
     return Layout(
@@ -83,7 +84,7 @@ class RuleWriter:
         self.numbers = numbers
 
     def step(self, name: str, program: Program, old: Sequence[Quantity], new: Sequence[Quantity]) -> Function:
-        """step(field, state, local, shared) -> new state."""
+        """The rule `step(field, state, local, shared) -> new state`."""
         printer = TorchPrinter(lambda node, arguments: f"field({', '.join(arguments)})")
         needed = program.needed_for(new)
         body = [*self._unpack_state("state", old, needed.inputs), *self._unpack(needed.inputs)]
@@ -92,7 +93,7 @@ class RuleWriter:
         return Function(name, f"field: Field, {STATE_ARGUMENTS}", "State", "One step: the new state.", tuple(body))
 
     def inverse(self, inverse: Inverse, recurrence: Recurrence) -> Function:
-        """inverse(field, new_state, local, shared) -> state."""
+        """The rule `inverse(field, new_state, local, shared) -> state`."""
         printer = TorchPrinter(lambda node, arguments: f"field({', '.join(arguments)})")
         program = inverse.program
         body = [*self._unpack_state("state", recurrence.new, program.inputs), *self._unpack(program.inputs)]
@@ -109,7 +110,7 @@ class RuleWriter:
         )
 
     def adjoint(self, name: str, program: Program, old: Sequence[Quantity], new: Sequence[Quantity]) -> Function:
-        """adjoint(linearize, state, local, shared, bar_new) -> cotangents of state, local and shared quantities."""
+        """The rule `adjoint(linearize, state, local, shared, bar_new)` -> cotangents of all three."""
         wanted = [*old, *self.layout.local, *self.layout.shared]
         adjoint = reverse_sweep(program, [q for q in wanted if q in program.inputs and q.role is not Role.CONSTANT])
         bars = [adjoint.cotangents[q] for q in wanted if q in adjoint.cotangents]
@@ -193,7 +194,7 @@ def tuple_display(items: Sequence[str]) -> str:
 
 
 class _AdjointLines:
-    """The body of an adjoint: primal lines that it reads, network calls with their pullbacks, then the reverse sweep."""
+    """The body of an adjoint: primal lines that it reads, network calls with pullbacks, then the reverse sweep."""
 
     def __init__(self, writer: RuleWriter, program: Program, adjoint: Adjoint, swept: Program) -> None:
         self.writer = writer
@@ -321,7 +322,7 @@ class _OuterPrinter(TorchPrinter):
 
 
 def amplification(roots: Sequence[Expr], layout: Layout) -> tuple[str, ...]:
-    """Body of amplification(local, shared, lipschitz): 1/|smallest root| over |z| = h Lip on the axes."""
+    """Body of the rule `amplification(local, shared, lipschitz)`: 1/|smallest root| for |z| = h Lip on the axes."""
     zeta_z = Symbol("z")
     printer = _ComplexPrinter()
     texts = [printer(sympy.together(root)) for root in roots]

@@ -149,7 +149,8 @@ class ProgramCheck:
     """Two programs computed from one sample must give the same quantities.
 
     Attributes:
-        left: computes `pairs`' left quantities from the sample; `right` the right ones, and may read what left computed.
+        left: computes the first of each of the `pairs` from the sample.
+        right: computes the second of each, and may read what `left` computed.
         pairs: what must be equal.
     """
 

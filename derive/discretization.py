@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 from derive.errors import UnsupportedError
 from derive.program import Builder, Program, name_functions
 from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
-from derive.symbols import Quantity, Role, step_size
+from derive.symbols import Quantity, Role, step_size, with_index
 from derive.systems import ODE, Recurrence
 
 STEP_SIZE = step_size()
@@ -45,7 +45,11 @@ def at_step(unknown: Quantity, lag: int) -> Quantity:
 
 def time_at_step(ode: ODE) -> Quantity | None:
     """The time t_n, where the field depends on it."""
-    return None if ode.time is None else Quantity(ode.time.name, (), Role.TIME, with_index(ode.time.latex, "n"), ode.time.meaning)
+    return (
+        None
+        if ode.time is None
+        else Quantity(ode.time.name, (), Role.TIME, with_index(ode.time.latex, "n"), ode.time.meaning)
+    )
 
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
@@ -79,7 +83,7 @@ def _stage_point(
     if not row:
         return x
     value = x + STEP_SIZE * sum(weight * slope for weight, slope in row)
-    base = x.latex.partition("_")[0]
+    base = x.latex.removesuffix("_{n}") if x.latex.endswith("_{n}") else x.latex.removesuffix(",n}") + "}"
     return builder.let(f"{x.name}_{stage + 1}", value, latex=f"{base}^{{({stage + 1})}}", reason="stage point")
 
 

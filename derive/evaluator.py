@@ -114,9 +114,14 @@ def _piecewise(branch: Callable[[Numeric], Numeric]) -> Callable[[Numeric], Nume
     def apply(value: Numeric) -> Numeric:
         result = generic(value)
         kind = np.asarray(value).dtype
-        return result.astype(kind) if isinstance(result, np.ndarray) and kind != object else result
+        return result.astype(kind) if isinstance(result, np.ndarray) and not kind.hasobject else result
 
     return apply
+
+
+# Small arguments keep their digits: 1 + exp(-40) is 1 in float64.
+exponential_minus_one = on_any_field("expm1")
+log_of_one_plus = on_any_field("log1p")
 
 
 def _sigmoid(z: Numeric) -> Numeric:
@@ -124,12 +129,12 @@ def _sigmoid(z: Numeric) -> Numeric:
 
 
 def _softplus(z: Numeric) -> Numeric:
-    return (z if z.real > 0 else 0 * z) + logarithm(1 + exponential(-z if z.real > 0 else z))
+    return (z if z.real > 0 else 0 * z) + log_of_one_plus(exponential(-z if z.real > 0 else z))
 
 
 def _tanh(z: Numeric) -> Numeric:
-    decay = exponential(-2 * z if z.real >= 0 else 2 * z)
-    return (1 - decay) / (1 + decay) if z.real >= 0 else (decay - 1) / (1 + decay)
+    decay = exponential_minus_one(-2 * z if z.real >= 0 else 2 * z)
+    return -decay / (2 + decay) if z.real >= 0 else decay / (2 + decay)
 
 
 def _sum(*terms: Numeric) -> Numeric:
@@ -162,5 +167,5 @@ _RULES: dict[Any, Callable[..., Numeric]] = {
     functions.step: _piecewise(lambda z: 1 + 0 * z if z.real > 0 else 0 * z),
     functions.softplus: _piecewise(_softplus),
     functions.logsigmoid: _piecewise(lambda z: -_softplus(-z)),
-    functions.elu: _piecewise(lambda z: z if z.real > 0 else exponential(z) - 1),
+    functions.elu: _piecewise(lambda z: z if z.real > 0 else exponential_minus_one(z)),
 }

@@ -95,7 +95,7 @@ class elu(Elementwise):
 
 
 class tanh(Elementwise):
-    r"""The hyperbolic tangent, with its slope written as $1 - \tanh^2$ (SymPy's own would do, but expands `tanh(-z)`)."""
+    r"""The hyperbolic tangent; SymPy's own rewrites `tanh(-z)`, which hides the value already computed."""
 
     latex_name = r"\tanh"
 

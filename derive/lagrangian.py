@@ -38,7 +38,8 @@ def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None
         rf"\left\langle {seed.latex},\, {output.latex} \right\rangle" for output, seed in adjoint.seeds.items()
     )
     terms = [
-        rf"\left\langle {adjoint.cotangents[line.target].latex},\, {latex(line.value)} - {line.target.latex}\right\rangle"
+        rf"\left\langle {adjoint.cotangents[line.target].latex},\, "
+        rf"{latex(line.value)} - {line.target.latex}\right\rangle"
         for line in program.assignments
         if line.target in adjoint.cotangents
     ]
@@ -74,6 +75,26 @@ def write_adjoint(
             author.assignment(line, names(kind, line.target), check)
 
 
+def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """What a step receives from the one after it: the cotangent that one computed for the same state."""
+    for before, after in zip(recurrence.old, recurrence.new, strict=True):
+        if f"chain.{after.name}" in author.numbers:
+            continue
+        seed, later = adjoint.seeds[after], adjoint.cotangents.get(before)
+        judged = after == recurrence.output or (recurrence.output is None and after not in recurrence.old)
+        parts = [rf"\left. {later.latex} \right|_{{\text{{next step}}}}"] if later is not None else []
+        parts += [rf"\partial \ell / \partial {after.latex}"] if judged else []
+        text = [f"{later} of the next step"] * (later is not None) + [f"d loss / d {after}"] * judged
+        author.relation(
+            f"what the next step sends back for {after.name}",
+            Kind.DEFINITION,
+            f"{seed.latex} = {' + '.join(parts) or '0'}",
+            text=f"{seed} = {' + '.join(text) or '0'}",
+            reason="one step's old state is the new state of the step before; the last step receives the loss alone",
+            name=f"chain.{after.name}",
+        )
+
+
 GRADIENTS = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.TIME, Role.STEP_SIZE)
 OTHERS = tuple(role for role in Role if role not in GRADIENTS)
 
@@ -86,6 +107,7 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     author.close(f"The step{suffix}", "One step as a program: every quantity is named once, nothing is unrolled.")
     write_lagrangian(author, recurrence.step, adjoint)
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", OTHERS)
+    write_chain(author, recurrence, adjoint)
     author.close(
         f"The discrete adjoint{suffix}",
         "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",

@@ -1,4 +1,4 @@
-"""Sections on systems that are linear in scalar unknowns: the step as a matrix, its eigenvalues, what it does to energy."""
+"""Sections on systems linear in scalar unknowns: the step as a matrix, its eigenvalues, what it does to energy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
-from derive.symbols import Quantity
+from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Recurrence
 
 Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
@@ -32,7 +32,7 @@ def step_matrix(recurrence: Recurrence) -> Matrix | None:
 
 
 def _inlined(recurrence: Recurrence, quantity: Quantity) -> Expr:
-    """The step's value of a new state as one expression in the old one (scalar linear systems only: these are small)."""
+    """The step's value of a new state as one expression in the old one (of scalar systems: these are small)."""
     table: dict[Expr, Expr] = {}
     for line in recurrence.step.assignments:
         table[line.target] = line.value.xreplace(table)
@@ -44,17 +44,17 @@ def write_linear_step(author: Author, recurrence: Recurrence) -> dict[str, Expr]
     matrix = step_matrix(recurrence)
     if matrix is None or len(recurrence.old) > 3:
         return {}
-    names = ", ".join(q.latex for q in recurrence.old)
+    names, after = (", ".join(q.latex for q in state) for state in (recurrence.old, recurrence.new))
     author.relation(
         "the step as a matrix",
         Kind.DEFINITION,
-        rf"W = \frac{{\partial({', '.join(q.latex for q in recurrence.new)})}}{{\partial({names})}} = {_matrix_latex(matrix)}",
+        rf"W = \frac{{\partial({after})}}{{\partial({names})}} = {_matrix_latex(matrix)}",
         text=f"W = {matrix.tolist()}",
         reason="the step is affine in the state: it is a linear recurrent net driven by what remains",
         name="step_matrix",
     )
     determinant = sympy.factor(matrix.det())
-    symbols = tuple(sorted({q for q in matrix.atoms(Quantity)}, key=lambda q: q.name))
+    symbols = tuple(by_name(matrix.atoms(Quantity)))
     author.relation(
         "determinant",
         Kind.IDENTITY,

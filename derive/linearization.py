@@ -18,7 +18,7 @@ class Linearization:
     """The linearization of a program.
 
     Attributes:
-        program: reads the primal program's quantities and the tangents of its inputs, computes the tangents of all outputs.
+        program: reads the primal's quantities and the tangents of its inputs, computes the tangents of all outputs.
         tangents: quantity of the primal -> its tangent.
     """
 
@@ -50,7 +50,9 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
 
 def _tangent(prefix: str, quantity: Quantity) -> Quantity:
     role = Role.TANGENT if quantity.role.batched else quantity.role
-    return quantity.renamed(f"{prefix}_{quantity.name}", rf"\delta {quantity.latex}", role, f"tangent of {quantity.name}")
+    return quantity.renamed(
+        f"{prefix}_{quantity.name}", rf"\delta {quantity.latex}", role, f"tangent of {quantity.name}"
+    )
 
 
 def pushforward(value: Expr, tangents: Mapping[Quantity, Expr], known: Mapping[Expr, Expr] | None = None) -> Expr:

@@ -43,7 +43,8 @@ def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultist
     author.relation(
         f"heavy-ball form: momentum {momentum}",
         Kind.IDENTITY,
-        rf"v_n = {latex(lines[1].value)}, \qquad x_{{n+1}} = x_n + h\, v_n, \qquad v_{{n-1}} = \frac{{x_n - x_{{n-1}}}}{{h}}",
+        rf"v_n = {latex(lines[1].value)}, \qquad x_{{n+1}} = x_n + h\, v_n, "
+        r"\qquad v_{n-1} = \frac{x_n - x_{n-1}}{h}",
         text=f"v = {lines[1].value}, x_next = x + h*v",
         reason="the alphas sum to 1, so only the difference of the two past values enters",
         name="heavy_ball",
@@ -100,7 +101,7 @@ def _limit_weights(weights: list[Expr], parameter: Symbol, path: Expr, delta: Sy
 
 
 def _limit_residual(scheme: LinearMultistep, parameter: Symbol, path: Expr, limits: tuple[Expr, ...]) -> float:
-    """[u(s + d) - sum alpha_j u(s - jd)]/d^2 on u = exp(cs) against the limit operator, at d = 1e-40 and two rates c."""
+    """[u(s + d) - sum alpha_j u(s - jd)]/d^2 on u = exp(cs) against the limit operator, at d = 1e-40 and two c."""
     gamma, delta = Symbol("gamma"), Symbol("delta")
     small = sympy.Rational(1, 10**40)
     worst = 0.0

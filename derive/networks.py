@@ -44,13 +44,8 @@ class Network(sympy.Symbol):
     def _hashable_content(self) -> tuple[Any, ...]:
         return (self.name, self.per_layer, self.takes_time)
 
-    def letter(self, printer: Any) -> str:
-        """Its letter in a formula: with the index of the layer, except in continuous time."""
-        indexed = self.per_layer and not getattr(printer, "continuous", False)
-        return f"{self.latex}_n" if indexed else self.latex
-
     def _latex(self, printer: Any) -> str:
-        return self.letter(printer)
+        return self.latex
 
     @property
     def theta(self) -> Quantity:
@@ -138,12 +133,12 @@ class Call(_Differential):
         return terms
 
     def _latex(self, printer: Any) -> str:
-        body = f"{self.network.letter(printer)}{_arguments(printer, self.point)}"
+        body = f"{self.network.latex}{_arguments(printer, self.point)}"
         return _applied(printer, self, body)
 
 
 class Pullback(_Differential):
-    r"""$\partial_{p_j}\langle u, D^k f(p)[w_1,\dots,w_k]\rangle$: with no directions the VJP $(\partial_j f)^\top u$."""
+    r"""$\partial_{p_j}\langle u, D^k f(p)[w_1,\dots,w_k]\rangle$; without directions $(\partial_j f)^\top u$."""
 
     @property
     def covector(self) -> Expr:
@@ -194,7 +189,7 @@ class Pullback(_Differential):
 
     def _latex(self, printer: Any) -> str:
         name = "xt"[len(self.point) - 2 - self.slot] if self.slot < len(self.point) - 1 else r"\theta"
-        body = _applied(printer, self, f"{self.network.letter(printer)}{_arguments(printer, self.point)}")
+        body = _applied(printer, self, f"{self.network.latex}{_arguments(printer, self.point)}")
         return rf"\left(\partial_{{{name}}} {body}\right)^{{\top}} {factor_latex(printer, self.covector)}"
 
 

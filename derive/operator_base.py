@@ -78,5 +78,5 @@ def shape_of(expression: Expr) -> Shape:
 def factor_latex(printer: Any, expression: Expr) -> str:
     """LaTeX of a factor: bracketed unless it is a single letter or a function."""
     text = printer._print(expression)
-    needs = expression.is_Add or (expression.is_Mul and not expression.is_Symbol) or getattr(expression, "bracketed", False)
-    return rf"\left({text}\right)" if needs else text
+    bracketed = expression.is_Add or expression.is_Mul or getattr(expression, "bracketed", False)
+    return rf"\left({text}\right)" if bracketed else text

@@ -1,4 +1,4 @@
-r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} \cdot z_{n+1}(z_n)$, and its symplectic map."""
+r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} \cdot z_{n+1}(z_n)$, symplectic map."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
         author.relation(
             f"adjoint equation of {unknown.name}",
             Kind.IDENTITY if check else Kind.DEFINITION,
-            rf"\dot {costate.latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {latex(velocity, continuous=True)}",
+            rf"\dot {costate.latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}}"
+            rf" = {latex(velocity, continuous=True)}",
             text=f"d{costate}/dt = {velocity}",
             reason="Hamilton's equation; the reverse sweep over the field",
             name=f"costate.{unknown.name}",
@@ -135,8 +136,8 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
         "discrete Hamilton equations",
         Kind.STATEMENT,
         aligned(_hamilton_lines(recurrence, adjoint)),
-        reason="the step is the derivative in the multiplier; the adjoint of each past value, summed over the steps that "
-        "read it, the derivative in the state (checked line by line above)",
+        reason="the step is the derivative in the multiplier; the adjoint of each past value, summed over the steps "
+        "that read it, the derivative in the state (checked line by line above)",
         source="stationarity of the Lagrangian",
     )
     tangent = forward_sweep(step, recurrence.old)

@@ -1,12 +1,13 @@
 """Truncated power series in one variable, with coefficients in any field (mpmath numbers, or series again).
 
-They pass through the reference evaluator like numbers, which turns any program into its Taylor expansion; a series whose
-coefficients are series is an expansion in two variables.
+They pass through the reference evaluator like numbers, which turns any program into its Taylor expansion; a series
+whose coefficients are series is an expansion in two variables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -39,7 +40,7 @@ class Series:
         return self._like([zero + other, *[zero] * (len(self.coefficients) - 1)])
 
     def _pair(self, other: Any) -> tuple[Series, Series]:
-        """Both operands as series in one variable: a series in t treats one in h as a number, not the other way round."""
+        """Both operands as series in one variable: a series in t treats one in h as a number, never the reverse."""
         if isinstance(other, Series) and other.variable == "t" != self.variable:
             return other._lift(self), other
         return self, self._lift(other)
@@ -92,8 +93,9 @@ class Series:
         return result if exponent >= 0 else 1 / result
 
     def elementary(self, function: str) -> Series:
-        """The series of exp, log, sin or cos of this series."""
-        return {"exp": self._exp, "log": self._log, "sin": self._sin, "cos": self._cos}[function]()
+        """The series of exp, log, sin, cos, expm1 or log1p of this series."""
+        rules = {"exp": self._exp, "log": self._log, "sin": self._sin, "cos": self._cos}
+        return {**rules, "expm1": self._expm1, "log1p": self._log1p}[function]()
 
     def _exp(self) -> Series:
         """y' = u' y, coefficient by coefficient."""
@@ -104,6 +106,15 @@ class Series:
         head = _apply("log", self.coefficients[0])
         slopes = self._like(self._slopes()) / self
         return self._like([head, *(slopes.coefficients[j] / (j + 1) for j in range(len(self.coefficients) - 1))])
+
+    def _expm1(self) -> Series:
+        """y' = u' (y + 1)."""
+        return self._integrate(_apply("expm1", self.coefficients[0]), lambda y, slope: (y + 1) * slope)
+
+    def _log1p(self) -> Series:
+        """The logarithm of 1 + u, with a constant term that keeps its digits."""
+        head = _apply("log1p", self.coefficients[0])
+        return self._like([head, *(1 + self)._log().coefficients[1:]])
 
     def _sin(self) -> Series:
         """Imaginary part of exp(iu), by the pair of recursions."""
@@ -159,7 +170,7 @@ def flow(field: Field, time: Any, start: list[Any], order: int) -> list[list[Any
         clock = Series([time, 1 + 0 * time, *[0 * time] * j][: j + 1])
         point = [_stack(column) for column in coefficients]
         for column, velocity in zip(coefficients, field(clock, point), strict=True):
-            column.append(_entrywise(lambda v, j=j: _coefficient(v, j) / (j + 1), velocity, column[0]))
+            column.append(_entrywise(partial(_next_coefficient, j=j), velocity, column[0]))
     return coefficients
 
 
@@ -176,6 +187,11 @@ def _entrywise(function: Callable[[Any], Any], value: Any, like: Any) -> Any:
         return function(value)
     entries = list(np.ravel(value)) if np.shape(value) else [value] * int(np.prod(shape))
     return array_of([function(entry) for entry in entries]).reshape(shape)
+
+
+def _next_coefficient(velocity: Any, j: int) -> Any:
+    """Coefficient j + 1 of a solution from the j-th of its velocity."""
+    return _coefficient(velocity, j) / (j + 1)
 
 
 def _coefficient(value: Any, j: int) -> Any:

@@ -138,8 +138,8 @@ def undeclared(value: Expr) -> list[str]:
 def name_functions(program: Program) -> Program:
     """Give every elementwise function and every network call a name of its own, so that no sweep computes it twice.
 
-    `h = o*tanh(c)` becomes `tanh_c = tanh(c); h = o*tanh_c`. A node that is a whole right-hand side already has a name; a
-    function of a compound argument gets a name for that too: `f = tanh(W x + b)` becomes `a_f = W x + b; f = tanh(a_f)`.
+    `h = o*tanh(c)` becomes `tanh_c = tanh(c); h = o*tanh_c`. A node that is a whole right-hand side already has a
+    name. A compound argument gets a name as well: `f = tanh(W x + b)` becomes `a_f = W x + b; f = tanh(a_f)`.
     """
     named: dict[Expr, Expr] = {}
     taken = {quantity.name for quantity in (*program.inputs, *program.targets)}
@@ -163,22 +163,25 @@ def _named_arguments(lines: Iterable[Assignment], taken: set[str]) -> Iterator[A
     for line in lines:
         value = line.value
         while True:
-            compound = [n for n in value.atoms(*ELEMENTWISE) if not isinstance(n.args[0], Quantity) and _is_flat(n.args[0])]
+            compound = [node for node in value.atoms(*ELEMENTWISE) if _has_flat_compound_argument(node)]
             if not compound:
                 break
             node = min(compound, key=str)
+            inner = node.args[0]
             name = next(n for n in _argument_names(line.target) if n not in taken)
             taken.add(name)
             latex = rf"a_{{{line.target.latex}}}"
-            argument = Quantity(name, shape_of(node.args[0]), intermediate_role(node.args[0]), latex, f"argument in {line.target.name}")
-            yield Assignment(argument, node.args[0], f"argument of {type(node).__name__}")
+            meaning = f"argument in {line.target.name}"
+            argument = Quantity(name, shape_of(inner), intermediate_role(inner), latex, meaning)
+            yield Assignment(argument, inner, f"argument of {type(node).__name__}")
             value = value.xreplace({node: node.func(argument)})
         yield replace(line, value=value)
 
 
-def _is_flat(value: Expr) -> bool:
-    """No function of a compound argument inside: those are named first."""
-    return all(isinstance(node.args[0], Quantity) for node in value.atoms(*ELEMENTWISE))
+def _has_flat_compound_argument(node: Expr) -> bool:
+    """An argument that is no name, with no function of a compound argument inside: those are named first."""
+    inner = node.args[0]
+    return not isinstance(inner, Quantity) and all(isinstance(n.args[0], Quantity) for n in inner.atoms(*ELEMENTWISE))
 
 
 def _argument_names(target: Quantity) -> Iterator[str]:
@@ -234,5 +237,5 @@ def _check_shape(line: Assignment) -> None:
         shape: Shape = shape_of(line.value)
     except SpecError as error:
         raise SpecError(f"{line.target.name}: {error}") from None
-    if shape != line.target.shape and shape != ():
+    if shape not in (line.target.shape, ()):
         raise SpecError(f"{line.target.name} has shape {show_shape(line.target.shape)}, its value {show_shape(shape)}")

@@ -1,7 +1,7 @@
 r"""The reverse sweep over a program: its discrete adjoint, which is backpropagation.
 
-Stationarity of the Lagrangian $S = \ell + \sum_k \bar v_k (\mathrm{rhs}_k - v_k)$ in each $v_k$ gives one assignment per
-quantity; the result is a program of the same kind and can be swept again.
+Stationarity of the Lagrangian $S = \ell + \sum_k \bar v_k (\mathrm{rhs}_k - v_k)$ in each $v_k$ gives one assignment
+per quantity; the result is a program of the same kind and can be swept again.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Adjoint:
 def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Adjoint:
     """Adjoint of `program` in the quantities `wrt` (all inputs but constants unless given).
 
-    Every cotangent is named `bar_<quantity>`; where an output is also used inside the program, what comes from outside is
-    named `bar_<quantity>_out` and added. A sweep over a sweep writes `bar2_`.
+    Every cotangent is named `bar_<quantity>`; where an output is also used inside the program, what comes from outside
+    is named `bar_<quantity>_out` and added. A sweep over a sweep writes `bar2_`.
     """
     prefix = free_prefix("bar", program)
     wrt = tuple(q for q in program.inputs if q.role is not Role.CONSTANT) if wrt is None else tuple(wrt)
@@ -152,7 +152,7 @@ def _contributions(
 
 
 def reduce_to_shape(slope: Expr, bar: Expr, shape: Shape, like: Expr) -> Expr:
-    """`slope * bar`, summed over the components that a scalar was spread over, or spread over those a scalar has not."""
+    """`slope * bar`, summed over the components a scalar was spread over, or spread over those it has not."""
     product = slope * bar
     found = shape_of(product)
     if product == 0 or found == shape:

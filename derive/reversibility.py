@@ -36,7 +36,7 @@ def write_inverse(author: Author, recurrence: Recurrence, scheme: object, names:
             "no explicit inverse",
             Kind.STATEMENT,
             r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
-            reason="the oldest state is also an argument of what is evaluated; where h Lip(f) < 1 a fixed point finds it",
+            reason="the oldest state is an argument of what is evaluated; where h Lip(f) < 1 a fixed point finds it",
             source="inverse function theorem",
         )
         author.close("Inverse")
@@ -69,13 +69,14 @@ def _write_determinant(author: Author, recurrence: Recurrence, scheme: object) -
     if not isinstance(scheme, LinearMultistep) or len(recurrence.old) != scheme.steps:
         return
     shape = recurrence.old[0].shape
+    size = shape[0] if shape else 1
     last = scheme.alpha[-1]
     base = -last if scheme.steps % 2 == 0 else last
     author.relation(
         "determinant of the step on (x_n, x_(n-1))",
         Kind.IDENTITY,
-        rf"\det \frac{{\partial z_{{n+1}}}}{{\partial z_n}} = \left({latex(base)}\right)^{{{shape[0] if shape else 1}}}",
-        text=f"det(dz_next/dz) = ({base})^{shape[0] if shape else 1}",
+        rf"\det \frac{{\partial z_{{n+1}}}}{{\partial z_n}} = \left({latex(base)}\right)^{{{size}}}",
+        text=f"det(dz_next/dz) = ({base})^{size}",
         reason="companion form: only the weight of the oldest state is left of the block determinant",
         name="step_determinant",
         check=IdentityCheck(
@@ -106,7 +107,8 @@ def numeric_jacobian(recurrence: Recurrence, values: dict[Quantity, Numeric], sa
                 unit = unit + 1
             seed[tangent.tangents[recurrence.old[place]]] = unit
             found = evaluate(tangent.program, {**known, **seed}, sampler.networks)
-            column = [found.get(tangent.tangents[n], seed.get(tangent.tangents[n])) for n in recurrence.new]
+            every = {**seed, **found}
+            column = [every[tangent.tangents[n]] for n in recurrence.new]
             columns.append(np.concatenate([np.ravel(part) for part in column]))
     return mpmath.matrix([[column[row] for column in columns] for row in range(len(columns))])
 
@@ -137,8 +139,8 @@ def _write_trust(author: Author, scheme: object) -> None:
         rf"\varepsilon \prod_n \frac1{{|{name}|}} \le \mathrm{{tol}} \iff "
         rf"N \le \frac{{\log(\mathrm{{tol}}/\varepsilon)}}{{\log(1/|{name}|)}}",
         text=f"rounding grows by {growth} per layer; layers until tol: {lengths}",
-        reason=f"the parasitic root {roots[0]} of the step is 1/({roots[0]}) of its inverse. Layers until the tolerance "
-        f"is used up: {lengths}",
+        reason=f"the parasitic root {roots[0]} of the step is 1/({roots[0]}) of its inverse. "
+        f"Layers until the tolerance is used up: {lengths}",
         name="inverse_trust",
         check=SampledCheck(partial(_trust_disagreements, scheme, free[0]), Integer(1), lambda scale: scale * 2),
     )
@@ -149,7 +151,7 @@ def _trusted_layers(epsilon: float, tolerance: float, weight: float) -> int:
 
 
 def _trust_disagreements(scheme: LinearMultistep, symbol: Symbol, scale: Expr) -> int:
-    """Values of the weight at which an error of the inverse recursion on x' = 0 does not grow by scale / |k| per step."""
+    """Weights at which an error of the inverse recursion on x' = 0 does not grow by scale / |k| per step."""
     wrong = 0
     for weight in (sympy.Rational(9, 10), sympy.Rational(1, 2), sympy.Rational(-3, 10)):
         alpha = [a.subs(symbol, weight) for a in scheme.alpha]

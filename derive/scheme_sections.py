@@ -88,10 +88,11 @@ def _write_multistep(author: Author, analysis: Truncation, scheme: LinearMultist
     results = {"effective_field": analysis.speed * field, "order": Integer(analysis.order)}
     results["modified_equation"] = _operator(weights[:2])
     for symbol, found in analysis.conditions.items():
+        values = ", ".join(latex(value) for value in found)
         author.relation(
             f"order {analysis.order + 1} at {', '.join(f'{symbol} = {value}' for value in found) or 'no value'}",
             Kind.IDENTITY,
-            rf"{latex(analysis.coefficients[0])} = 0 \iff {symbol.latex} \in \left\{{{', '.join(latex(v) for v in found)}\right\}}",
+            rf"{latex(analysis.coefficients[0])} = 0 \iff {symbol.latex} \in \left\{{{values}\right\}}",
             reason="the leading error constant vanishes",
             name=f"order_condition_{symbol.name}",
             check=ResidualCheck(partial(_roots_residual, analysis, symbol), found, "error constant at its roots"),
@@ -204,7 +205,7 @@ def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
             f"error of the start {name!r}: global order min(p, {orders[name]})",
             Kind.ASYMPTOTIC,
             rf"u(t_0 + h) - x_1 = {formula} + O(h^2)",
-            reason="one wrong starting value of size h^q keeps the whole solution at order q: it excites the parasitic root",
+            reason="one starting value wrong by h^q keeps the whole solution at order q: it excites the parasitic root",
             name=f"start_error.{name}",
             check=ResidualCheck(partial(start_error_residual, analysis, name), (gap,)),
         )

@@ -1,7 +1,7 @@
 r"""Rooted trees: the order conditions of Runge-Kutta schemes and the elementary differentials of a field.
 
-A tree is the sorted tuple of its branches; the single vertex is `()`. With $\Phi(\tau)$ the elementary weight, $\gamma$ the
-density and $\sigma$ the symmetry, the local truncation error is $\sum_\tau \frac{h^{|\tau|}}{\sigma(\tau)}
+A tree is the sorted tuple of its branches; the single vertex is `()`. With $\Phi(\tau)$ the elementary weight,
+$\gamma$ the density and $\sigma$ the symmetry, the local truncation error is $\sum_\tau \frac{h^{|\tau|}}{\sigma(\tau)}
 \left(\frac1{\gamma(\tau)} - \Phi(\tau)\right) F(\tau)$ (Hairer, Norsett, Wanner, Solving ODEs I, II.2).
 """
 

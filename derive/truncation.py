@@ -157,7 +157,7 @@ _POWER = Quantity("power_of_h", (), STEP_SIZE.role)
 
 
 def modified_correction(analysis: Truncation, coefficients: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """f_(p+1) of the modified equation u' = s f + h^p f_(p+1) + ...: the local error with its sign turned, per rho'(1)."""
+    """f_(p+1) of the modified equation u' = s f + h^p f_(p+1) + ...: minus the local error, per rho'(1)."""
     slope = Integer(1)
     if isinstance(analysis.scheme, LinearMultistep):
         slope = sum(analysis.scheme.beta) / analysis.speed

@@ -13,15 +13,16 @@ The step:
 The discrete adjoint:
     (9) bar_f = bar_x_next*h
     (10) bar_x = -3*bar_f*gamma*x**2 + bar_x_next + matvec(transpose(w), bar_f)
+    (11) bar_x_next = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (11) bar_b = bar_f
-    (12) bar_gamma = -dot(bar_f, x**3)
-    (13) bar_h = dot(bar_x_next, f)
-    (14) bar_w = outer(bar_f, x)
+    (12) bar_b = bar_f
+    (13) bar_gamma = -dot(bar_f, x**3)
+    (14) bar_h = dot(bar_x_next, f)
+    (15) bar_w = outer(bar_f, x)
 
 Inverse:
-    (21) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (22) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
 
 Symbols:
     b (d) parameter: bias
@@ -75,15 +76,16 @@ DERIVATION: dict[str, object] = {
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "10": r"\bar{x}_{n} = \bar{x}_{n+1} + w^{\top} \bar{f}_n - 3 \, \gamma \, \bar{f}_n \odot x_{n}^{2}",
-        "11": r"\bar{b} = \bar{f}_n",
-        "12": r"\bar{\gamma} = - \bar{f}_n \cdot x_{n}^{3}",
-        "13": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
-        "14": r"\bar{w} = \bar{f}_n\,x_{n}^{\top}",
-        "21": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "11": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
+        "12": r"\bar{b} = \bar{f}_n",
+        "13": r"\bar{\gamma} = - \bar{f}_n \cdot x_{n}^{3}",
+        "14": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
+        "15": r"\bar{w} = \bar{f}_n\,x_{n}^{\top}",
+        "22": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
-# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---------------------------
+# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
@@ -109,10 +111,10 @@ def _step_adjoint(
     f = b + x @ w.mT - gamma * x**3  # (6)
     bar_f = h * bar_x_next  # (9)
     bar_x = bar_x_next + bar_f @ w - 3 * gamma * bar_f * x**2  # (10)
-    bar_b = sum_to(bar_f, b)  # (11)
-    bar_gamma = sum_to(-bar_f * x**3, gamma)  # (12)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
-    bar_w = batch_outer(bar_f, x)  # (14)
+    bar_b = sum_to(bar_f, b)  # (12)
+    bar_gamma = sum_to(-bar_f * x**3, gamma)  # (13)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (14)
+    bar_w = batch_outer(bar_f, x)  # (15)
     return (bar_x,), (), (bar_b, bar_gamma, bar_h, bar_w)
 
 

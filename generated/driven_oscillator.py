@@ -17,22 +17,24 @@ The discrete adjoint:
     (14) bar_f_s = bar_s_next*h
     (15) bar_s = -bar_f_v*k/m + bar_s_next
     (16) bar_v = bar_f_s + bar_v_next
+    (17) bar_s_next = bar_s of the next step + d loss / d s_next
+    (18) bar_v_next = bar_v of the next step + d loss / d v_next
 
 Gradients:
-    (17) bar_A = bar_f_v*cos(t)/m
-    (18) bar_h = bar_s_next*f_s + bar_v_next*f_v
-    (19) bar_k = -bar_f_v*s/m
-    (20) bar_m = bar_f_v*(-A*cos(t)/m**2 + k*s/m**2)
-    (21) bar_t = -A*bar_f_v*sin(t)/m
+    (19) bar_A = bar_f_v*cos(t)/m
+    (20) bar_h = bar_s_next*f_s + bar_v_next*f_v
+    (21) bar_k = -bar_f_v*s/m
+    (22) bar_m = bar_f_v*(-A*cos(t)/m**2 + k*s/m**2)
+    (23) bar_t = -A*bar_f_v*sin(t)/m
 
 The step as a linear map:
-    (28) W = [[1, h], [-h*k/m, 1]]
-    (29) det W = h**2*k/m + 1
-    (30) lambda = 1 +- sqrt(-4*h**2*k/m)/2
-    (31) |lambda|^2 - 1 = h**2*k/m
+    (30) W = [[1, h], [-h*k/m, 1]]
+    (31) det W = h**2*k/m + 1
+    (32) lambda = 1 +- sqrt(-4*h**2*k/m)/2
+    (33) |lambda|^2 - 1 = h**2*k/m
 
 Inverse:
-    (34) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (36) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
 
 Symbols:
     A () parameter: amplitude of the drive
@@ -82,13 +84,13 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "8": r"f_{s} = v_{n}",
-        "9": r"f_{v} = \frac{A \, \cos{\left(t_n \right)}}{m} - \frac{k \, s_{n}}{m}",
+        "9": r"f_{v} = \frac{A \, \cos{\left(t_{n} \right)}}{m} - \frac{k \, s_{n}}{m}",
         "10": r"s_{n+1} = f_{s} \, h + s_{n}",
         "11": r"v_{n+1} = f_{v} \, h + v_{n}",
         "12": (
             r"S = \left\langle \bar{s}_{n+1},\, s_{n+1} \right\rangle + \left\langle \bar{v}_{n+1},\, v_{n+1} "
             r"\right\rangle + \left\langle \bar{f}_{s},\, v_{n} - f_{s}\right\rangle + \left\langle \bar{f}_{v},\, "
-            r"\frac{A \, \cos{\left(t_n \right)}}{m} - \frac{k \, s_{n}}{m} - f_{v}\right\rangle + \left\langle "
+            r"\frac{A \, \cos{\left(t_{n} \right)}}{m} - \frac{k \, s_{n}}{m} - f_{v}\right\rangle + \left\langle "
             r"\bar{s}_{n+1},\, f_{s} \, h + s_{n} - s_{n+1}\right\rangle + \left\langle \bar{v}_{n+1},\, f_{v} \, h "
             r"+ v_{n} - v_{n+1}\right\rangle"
         ),
@@ -96,26 +98,28 @@ DERIVATION: dict[str, object] = {
         "14": r"\bar{f}_{s} = \bar{s}_{n+1} \, h",
         "15": r"\bar{s}_{n} = \bar{s}_{n+1} - \frac{\bar{f}_{v} \, k}{m}",
         "16": r"\bar{v}_{n} = \bar{f}_{s} + \bar{v}_{n+1}",
-        "17": r"\bar{A} = \frac{\bar{f}_{v} \, \cos{\left(t_n \right)}}{m}",
-        "18": r"\bar{h} = \bar{s}_{n+1} \, f_{s} + \bar{v}_{n+1} \, f_{v}",
-        "19": r"\bar{k} = - \frac{\bar{f}_{v} \, s_{n}}{m}",
-        "20": (
-            r"\bar{m} = \bar{f}_{v} \, \left(\frac{k \, s_{n}}{m^{2}} - \frac{A \, \cos{\left(t_n "
+        "17": r"\bar{s}_{n+1} = \left. \bar{s}_{n} \right|_{\text{next step}} + \partial \ell / \partial s_{n+1}",
+        "18": r"\bar{v}_{n+1} = \left. \bar{v}_{n} \right|_{\text{next step}} + \partial \ell / \partial v_{n+1}",
+        "19": r"\bar{A} = \frac{\bar{f}_{v} \, \cos{\left(t_{n} \right)}}{m}",
+        "20": r"\bar{h} = \bar{s}_{n+1} \, f_{s} + \bar{v}_{n+1} \, f_{v}",
+        "21": r"\bar{k} = - \frac{\bar{f}_{v} \, s_{n}}{m}",
+        "22": (
+            r"\bar{m} = \bar{f}_{v} \, \left(\frac{k \, s_{n}}{m^{2}} - \frac{A \, \cos{\left(t_{n} "
             r"\right)}}{m^{2}}\right)"
         ),
-        "21": r"\bar{t}_n = - \frac{A \, \bar{f}_{v} \, \sin{\left(t_n \right)}}{m}",
-        "28": (
+        "23": r"\bar{t}_{n} = - \frac{A \, \bar{f}_{v} \, \sin{\left(t_{n} \right)}}{m}",
+        "30": (
             r"W = \frac{\partial(s_{n+1}, v_{n+1})}{\partial(s_{n}, v_{n})} = \begin{pmatrix}1 & h \\ - \frac{h \, "
             r"k}{m} & 1\end{pmatrix}"
         ),
-        "29": r"\det W = 1 + \frac{k \, h^{2}}{m}",
-        "30": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
-        "31": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
-        "34": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "31": r"\det W = 1 + \frac{k \, h^{2}}{m}",
+        "32": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
+        "33": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
+        "36": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
-# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---------------------------
+# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
@@ -148,11 +152,11 @@ def _step_adjoint(
     bar_f_s = bar_s_next * h  # (14)
     bar_s = bar_s_next - bar_f_v * k / m  # (15)
     bar_v = bar_f_s + bar_v_next  # (16)
-    bar_t = sum_to(-A * bar_f_v * torch.sin(t) / m, t) if isinstance(t, Tensor) else None  # (21)
-    bar_A = sum_to(bar_f_v * torch.cos(t) / m, A)  # (17)
-    bar_h = sum_to(bar_s_next * f_s + bar_v_next * f_v, h) if isinstance(h, Tensor) else None  # (18)
-    bar_k = sum_to(-bar_f_v * s / m, k)  # (19)
-    bar_m = sum_to((k * s / m**2 - A * torch.cos(t) / m**2) * bar_f_v, m)  # (20)
+    bar_t = sum_to(-A * bar_f_v * torch.sin(t) / m, t) if isinstance(t, Tensor) else None  # (23)
+    bar_A = sum_to(bar_f_v * torch.cos(t) / m, A)  # (19)
+    bar_h = sum_to(bar_s_next * f_s + bar_v_next * f_v, h) if isinstance(h, Tensor) else None  # (20)
+    bar_k = sum_to(-bar_f_v * s / m, k)  # (21)
+    bar_m = sum_to((k * s / m**2 - A * torch.cos(t) / m**2) * bar_f_v, m)  # (22)
     return (torch.stack((bar_s, bar_v), -1),), (bar_t,), (bar_A, bar_h, bar_k, bar_m)
 
 

@@ -14,26 +14,28 @@ The discrete adjoint:
     (8) bar_f = bar_x_next*h
     (9) bar_x = bar_x_next*(1 - k) + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
     (10) bar_x_prev = bar_x_next*k
+    (11) bar_x_next = bar_x of the next step + d loss / d x_next
+    (12) bar_x_out = bar_x_prev of the next step
 
 Gradients:
-    (11) bar_h = dot(bar_x_next, f)
-    (12) bar_k = dot(bar_x_next, -x + x_prev)
-    (13) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
+    (13) bar_h = dot(bar_x_next, f)
+    (14) bar_k = dot(bar_x_next, -x + x_prev)
+    (15) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
 
 The first step, start 'plain':
-    (14) x_next = f*h + x
-    (15) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
+    (16) x_next = f*h + x
+    (17) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
 
 The first step, start 'matched':
-    (16) x_next = f*h/(k + 1) + x
-    (17) bar_f = bar_x_next*h/(k + 1)
-    (18) bar_h = dot(bar_x_next, f)/(k + 1)
-    (19) bar_k = -h*dot(bar_x_next, f)/(k + 1)**2
+    (18) x_next = f*h/(k + 1) + x
+    (19) bar_f = bar_x_next*h/(k + 1)
+    (20) bar_h = dot(bar_x_next, f)/(k + 1)
+    (21) bar_k = -h*dot(bar_x_next, f)/(k + 1)**2
 
 Inverse:
-    (35) x_prev = (-f*h - x*(1 - k) + x_next)/k
-    (36) det(dz_next/dz) = (-k)^d
-    (37) rounding grows by 1/Abs(k) per layer; layers until tol: float32 (0.001): k=0.9: 92, k=0.5: 14, k=0.1: 4;
+    (37) x_prev = (-f*h - x*(1 - k) + x_next)/k
+    (38) det(dz_next/dz) = (-k)^d
+    (39) rounding grows by 1/Abs(k) per layer; layers until tol: float32 (0.001): k=0.9: 92, k=0.5: 14, k=0.1: 4;
         float64 (1e-06): k=0.9: 217, k=0.5: 33, k=0.1: 9
 
 Symbols:
@@ -88,42 +90,44 @@ DERIVATION: dict[str, object] = {
         "inverse": "explicit",
     },
     "equations": {
-        "5": r"f_n = f_n\left(x_{n};\, \theta_n\right)",
+        "5": r"f_n = f\left(x_{n};\, \theta_n\right)",
         "6": r"x_{n+1} = \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1}",
         "7": (
             r"S = \left\langle \bar{x}_{n+1},\, x_{n+1} \right\rangle + \left\langle \bar{x}_{n}^{\,\mathrm{out}},\,"
-            r" x_{n} \right\rangle + \left\langle \bar{f}_n,\, f_n\left(x_{n};\, \theta_n\right) - f_n\right\rangle "
-            r"+ \left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1} - "
+            r" x_{n} \right\rangle + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_n\right) - f_n\right\rangle + "
+            r"\left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1} - "
             r"x_{n+1}\right\rangle"
         ),
         "8": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "9": (
-            r"\bar{x}_{n} = \left(1 - k_n\right) \, \bar{x}_{n+1} + \left(\partial_{x} f_n\left(x_{n};\, "
+            r"\bar{x}_{n} = \left(1 - k_n\right) \, \bar{x}_{n+1} + \left(\partial_{x} f\left(x_{n};\, "
             r"\theta_n\right)\right)^{\top} \bar{f}_n + \bar{x}_{n}^{\,\mathrm{out}}"
         ),
         "10": r"\bar{x}_{n-1} = k_n \, \bar{x}_{n+1}",
-        "11": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
-        "12": r"\bar{k}_n = \bar{x}_{n+1} \cdot \left(x_{n-1} - x_{n}\right)",
-        "13": r"\bar{\theta}_n = \left(\partial_{\theta} f_n\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
-        "14": r"x_{n+1} = h \, f_n + x_{n}",
-        "15": (
-            r"\bar{x}_{n} = \left(\partial_{x} f_n\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
+        "11": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
+        "12": r"\bar{x}_{n}^{\,\mathrm{out}} = \left. \bar{x}_{n-1} \right|_{\text{next step}}",
+        "13": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
+        "14": r"\bar{k}_n = \bar{x}_{n+1} \cdot \left(x_{n-1} - x_{n}\right)",
+        "15": r"\bar{\theta}_n = \left(\partial_{\theta} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
+        "16": r"x_{n+1} = h \, f_n + x_{n}",
+        "17": (
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1} + \bar{x}_{n}^{\,\mathrm{out}}"
         ),
-        "16": r"x_{n+1} = \frac{h \, f_n}{1 + k_n} + x_{n}",
-        "17": r"\bar{f}_n = \frac{h \, \bar{x}_{n+1}}{1 + k_n}",
-        "18": r"\bar{h} = \frac{\bar{x}_{n+1} \cdot f_n}{1 + k_n}",
-        "19": r"\bar{k}_n = - \frac{h \, \bar{x}_{n+1} \cdot f_n}{\left(1 + k_n\right)^{2}}",
-        "35": r"x_{n-1} = \frac{x_{n+1} - \left(1 - k_n\right) \, x_{n} - h \, f_n}{k_n}",
-        "36": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(- k_n\right)^{d}",
-        "37": (
+        "18": r"x_{n+1} = \frac{h \, f_n}{1 + k_n} + x_{n}",
+        "19": r"\bar{f}_n = \frac{h \, \bar{x}_{n+1}}{1 + k_n}",
+        "20": r"\bar{h} = \frac{\bar{x}_{n+1} \cdot f_n}{1 + k_n}",
+        "21": r"\bar{k}_n = - \frac{h \, \bar{x}_{n+1} \cdot f_n}{\left(1 + k_n\right)^{2}}",
+        "37": r"x_{n-1} = \frac{x_{n+1} - \left(1 - k_n\right) \, x_{n} - h \, f_n}{k_n}",
+        "38": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(- k_n\right)^{d}",
+        "39": (
             r"\varepsilon \prod_n \frac1{|k_n|} \le \mathrm{tol} \iff N \le "
             r"\frac{\log(\mathrm{tol}/\varepsilon)}{\log(1/|k_n|)}"
         ),
     },
 }
 
-# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---------------------------
+# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
@@ -153,8 +157,8 @@ def _step_adjoint(
     (bar_x_by_f,) = pullback_f(bar_f)
     bar_x = (1 - k) * bar_x_next + bar_x_by_f + bar_x_out  # (9)
     bar_x_prev = k * bar_x_next  # (10)
-    bar_k = sum_to((x_prev - x) * bar_x_next, k)  # (12)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (11)
+    bar_k = sum_to((x_prev - x) * bar_x_next, k)  # (14)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
     return (bar_x, bar_x_prev), (bar_k,), (bar_h,)
 
 
@@ -163,7 +167,7 @@ def _start_plain(field: Field, state: State, local: tuple[Tensor, ...], shared: 
     (x,) = state
     (h,) = shared
     f = field(x)  # (5)
-    x_next = h * f + x  # (14)
+    x_next = h * f + x  # (16)
     return (x_next, x)
 
 
@@ -177,8 +181,8 @@ def _start_plain_adjoint(
     f, pullback_f = linearize(x)  # (5)
     bar_f = h * bar_x_next  # (8)
     (bar_x_by_f,) = pullback_f(bar_f)
-    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (15)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (11)
+    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (17)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
     return (bar_x,), (None,), (bar_h,)
 
 
@@ -188,7 +192,7 @@ def _start_matched(field: Field, state: State, local: tuple[Tensor, ...], shared
     (k,) = local
     (h,) = shared
     f = field(x)  # (5)
-    x_next = h * f / (1 + k) + x  # (16)
+    x_next = h * f / (1 + k) + x  # (18)
     return (x_next, x)
 
 
@@ -201,11 +205,11 @@ def _start_matched_adjoint(
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
-    bar_f = h * bar_x_next / (1 + k)  # (17)
+    bar_f = h * bar_x_next / (1 + k)  # (19)
     (bar_x_by_f,) = pullback_f(bar_f)
-    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (15)
-    bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (19)
-    bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (18)
+    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (17)
+    bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (21)
+    bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (20)
     return (bar_x,), (bar_k,), (bar_h,)
 
 
@@ -215,12 +219,12 @@ def _inverse(field: Field, state: State, local: tuple[Tensor, ...], shared: Shar
     (k,) = local
     (h,) = shared
     f = field(x)  # (5)
-    x_prev = (x_next - (1 - k) * x - h * f) / k  # (35)
+    x_prev = (x_next - (1 - k) * x - h * f) / k  # (37)
     return (x, x_prev)
 
 
 def _amplification(local: Sequence[float], shared: Sequence[float], lipschitz: float) -> float:
-    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation (37)."""
+    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation (39)."""
     (k,) = local
     (h,) = shared
     smallest = math.inf
@@ -1427,9 +1431,9 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (
-        (target * output).sum(-1, keepdim=True)
-    )  # (38)
+    value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
+        -1, keepdim=True
+    )  # (40)
     return value.sum()
 
 
@@ -1439,5 +1443,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (39)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (41)
     return bar_output if V is None else bar_output @ V

@@ -13,13 +13,14 @@ The step:
 The discrete adjoint:
     (9) bar_f = bar_x_next*h
     (10) bar_x = bar_x_next + grad[x]<bar_f, f(x; theta_f)>
+    (11) bar_x_next = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (11) bar_h = dot(bar_x_next, f)
-    (12) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
+    (12) bar_h = dot(bar_x_next, f)
+    (13) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
 
 Inverse:
-    (19) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (20) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
 
 Symbols:
     f (d) intermediate
@@ -62,25 +63,26 @@ DERIVATION: dict[str, object] = {
         "inverse": "by fixed point only",
     },
     "equations": {
-        "6": r"f_n = f_n\left(x_{n};\, \theta_n\right)",
+        "6": r"f_n = f\left(x_{n};\, \theta_n\right)",
         "7": r"x_{n+1} = h \, f_n + x_{n}",
         "8": (
-            r"S = \left\langle \bar{x}_{n+1},\, x_{n+1} \right\rangle + \left\langle \bar{f}_n,\, f_n\left(x_{n};\, "
+            r"S = \left\langle \bar{x}_{n+1},\, x_{n+1} \right\rangle + \left\langle \bar{f}_n,\, f\left(x_{n};\, "
             r"\theta_n\right) - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - "
             r"x_{n+1}\right\rangle"
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "10": (
-            r"\bar{x}_{n} = \left(\partial_{x} f_n\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1}"
         ),
-        "11": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
-        "12": r"\bar{\theta}_n = \left(\partial_{\theta} f_n\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
-        "19": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "11": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
+        "12": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
+        "13": r"\bar{\theta}_n = \left(\partial_{\theta} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
+        "20": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
-# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---------------------------
+# --- derived: one step, its adjoint and its inverse; numbers are those of the equations above ---
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
@@ -107,7 +109,7 @@ def _step_adjoint(
     bar_f = h * bar_x_next  # (9)
     (bar_x_by_f,) = pullback_f(bar_f)
     bar_x = bar_x_by_f + bar_x_next  # (10)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (11)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (12)
     return (bar_x,), (), (bar_h,)
 
 
@@ -1284,9 +1286,9 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (
-        (target * output).sum(-1, keepdim=True)
-    )  # (20)
+    value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
+        -1, keepdim=True
+    )  # (21)
     return value.sum()
 
 
@@ -1296,5 +1298,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (21)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (22)
     return bar_output if V is None else bar_output @ V

@@ -17,8 +17,8 @@ from derive import (
     sigmoid,
     state,
     tanh,
+    transpose,
 )
-from derive import transpose as T
 
 GATES = ("i", "f", "g", "o")
 LETTER = {"i": "i", "f": "f", "g": "C", "o": "o"}
@@ -63,18 +63,22 @@ q = quantities(cell("full"))
 slope = {g: q[g] * (1 - q[g]) for g in "ifo"}
 candidate_slope = 1 - q["g"] ** 2
 bar_c, bar_h = q["bar_c_next"], q["bar_h_next"]
-into_output = matvec(T(W_h["o"]), bar_h * q["tanh_c"] * slope["o"])
-into_candidate = matvec(T(W_h["g"]), bar_c * q["i"] * candidate_slope)
+into_output = matvec(transpose(W_h["o"]), bar_h * q["tanh_c"] * slope["o"])
+into_candidate = matvec(transpose(W_h["g"]), bar_c * q["i"] * candidate_slope)
 
 
 def past_cell(bar: Expr) -> Expr:
     """What C_{t-1} receives from step t when the cell's cotangent is `bar`."""
-    return q["f"] * bar + matvec(T(W_c["f"]), bar * C * slope["f"]) + matvec(T(W_c["i"]), bar * q["g"] * slope["i"])
+    return (
+        q["f"] * bar
+        + matvec(transpose(W_c["f"]), bar * C * slope["f"])
+        + matvec(transpose(W_c["i"]), bar * q["g"] * slope["i"])
+    )
 
 
 def past_hidden(bar: Expr) -> Expr:
     """What h_{t-1} receives through the forget and input gates when the cell's cotangent is `bar`."""
-    return matvec(T(W_h["f"]), bar * C * slope["f"]) + matvec(T(W_h["i"]), bar * q["g"] * slope["i"])
+    return matvec(transpose(W_h["f"]), bar * C * slope["f"]) + matvec(transpose(W_h["i"]), bar * q["g"] * slope["i"])
 
 
 def claim(id: str, about: str, says: Expr, note: str) -> DeckClaim:
@@ -88,7 +92,7 @@ SPEC = Spec(
     id="lstm_peephole",
     class_name="LSTMPeephole",
     title="LSTM with peephole connections",
-    source="Gers and Schmidhuber 2000; recurrent networks 2/26/2018, 'The Peephole Connection', 'Backpropagation rules'",
+    source="Gers and Schmidhuber 2000; recurrent networks 2/26/2018, 'The Peephole Connection'",
     system={peephole: cell(peephole) for peephole in PEEPHOLES},
     option="peephole",
     stacks=(
@@ -109,35 +113,35 @@ SPEC = Spec(
         claim(
             "E003-L3",
             "bar_h",
-            past_hidden(bar_c) + matvec(T(W_h["g"]), bar_c * q["o"] * candidate_slope) + into_output,
+            past_hidden(bar_c) + matvec(transpose(W_h["g"]), bar_c * q["o"] * candidate_slope) + into_output,
             "o where i belongs; line 1074 still has i",
         ),
         claim(
             "E003-L4",
             "bar_h",
-            past_hidden(bar_c) + matvec(T(W_h["i"]), bar_c * q["i"] * candidate_slope) + into_output,
+            past_hidden(bar_c) + matvec(transpose(W_h["i"]), bar_c * q["i"] * candidate_slope) + into_output,
             "W_hi where W_hC belongs",
         ),
         claim(
             "E003-L5",
             "bar_c_next",
             q["bar_c_next_out"]
-            + matvec(T(W_Ch), bar_h * q["o"] * (1 - q["tanh_c"] ** 2))
-            + matvec(T(W_c["o"]), bar_h * q["tanh_c"] * slope["o"]),
+            + matvec(transpose(W_Ch), bar_h * q["o"] * (1 - q["tanh_c"] ** 2))
+            + matvec(transpose(W_c["o"]), bar_h * q["tanh_c"] * slope["o"]),
             "h = o tanh(C) has no matrix: W_Ch does not exist",
         ),
         claim(
             "E003-L6",
             "bar_c",
             q["f"] * bar_c
-            + bar_c * matvec(T(W_c["f"]), C * slope["f"])
-            + bar_c * matvec(T(W_c["i"]), q["g"] * slope["i"]),
+            + bar_c * matvec(transpose(W_c["f"]), C * slope["f"])
+            + bar_c * matvec(transpose(W_c["i"]), q["g"] * slope["i"]),
             "the Hadamard product with the cotangent comes before the matrix, not after it",
         ),
         claim(
             "E003-L7",
             "bar_h",
-            past_hidden(bar_c) + into_candidate + matvec(T(W_h["o"]), bar_h * tanh(C) * slope["o"]),
+            past_hidden(bar_c) + into_candidate + matvec(transpose(W_h["o"]), bar_h * tanh(C) * slope["o"]),
             "tanh(.) without its time: it is the new cell state that the output gate multiplies",
         ),
         claim("E003, mended", "bar_c", past_cell(bar_c), "the cell's formula with L1 to L7 mended: no path is missing"),

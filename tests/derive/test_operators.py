@@ -37,7 +37,10 @@ F = torch.nn.functional
 OPERATORS = {
     "matvec": (matvec(W, x), lambda W, x: W @ x),
     "matvec of products": (matvec(a * W * W, x * sin(y)), lambda a, W, x, y: (a * W * W) @ (x * torch.sin(y))),
-    "matvec of a sum": (matvec(transpose(W) + a * outer(x, z), z), lambda W, a, x, z: (W.T + a * torch.outer(x, z)) @ z),
+    "matvec of a sum": (
+        matvec(transpose(W) + a * outer(x, z), z),
+        lambda W, a, x, z: (W.T + a * torch.outer(x, z)) @ z,
+    ),
     "transpose": (transpose(W), lambda W: W.T),
     "transpose of a function": (matvec(transpose(tanh(W)), z), lambda W, z: torch.tanh(W).T @ z),
     "outer": (outer(x, z), lambda x, z: torch.outer(x, z)),

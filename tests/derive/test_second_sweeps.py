@@ -34,7 +34,12 @@ def check_twice_forward(pair: Pair) -> None:
 def unpacked(theta, takes_time):
     cuts = [HIDDEN * SIZE, HIDDEN, SIZE * HIDDEN] + [HIDDEN] * takes_time
     parts = torch.split(theta, cuts)
-    return parts[0].reshape(HIDDEN, SIZE), parts[1], parts[2].reshape(SIZE, HIDDEN), parts[3] if takes_time else 0 * parts[1]
+    return (
+        parts[0].reshape(HIDDEN, SIZE),
+        parts[1],
+        parts[2].reshape(SIZE, HIDDEN),
+        parts[3] if takes_time else 0 * parts[1],
+    )
 
 
 def network(takes_time):

@@ -28,6 +28,7 @@ from derive.symbols import (
         ("2x", "not a Python identifier"),
         ("a b", "not a Python identifier"),
         ("", "not a Python identifier"),
+        ("__", "not a Python identifier"),
         ("x-1", "not a Python identifier"),
         ("torch", "used by the emitted file"),
         ("self", "used by the emitted file"),

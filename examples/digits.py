@@ -1,0 +1,221 @@
+"""Train the generated ResNet and LMResNet, with convolution blocks, on handwritten digits.
+
+    python examples/digits.py [--quick] [--seeds 5] [--epochs 20] [--depth 12] [--memory store] [--plot FILE]
+
+Both nets are trained at full and at half depth, from the same weights and on the same batches for each seed. LMResNet
+starts with k = 0, which is ResNet; what it makes of k is part of the report.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+import torch
+from common import (
+    BATCH,
+    Classifier,
+    Run,
+    difference,
+    final,
+    kept_bytes,
+    load_images,
+    parameter_count,
+    print_table,
+    spread,
+    train_all,
+)
+from torch import Tensor, nn
+
+from generated.lm_resnet import LMResNet
+from generated.resnet import ResNet
+
+MEMORIES = ("store", "recompute", "checkpoint", "invert")
+MODE_PLACES = {mode: place for place, mode in enumerate(("autograd", *MEMORIES))}
+QUICK = (1, 6, 6)  # seeds, epochs, depth
+TIMED_STEPS = 5
+
+
+class Body(nn.Module):
+    """Images (batch, 8, 8) -> features (batch, 4 channels): a convolution, the net on its maps, means over quarters."""
+
+    def __init__(self, net: Callable[[list[nn.Module]], nn.Module], depth: int, channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.net = net([block(channels) for _ in range(depth)])
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The last state goes through the same norm and kink as each block's input does."""
+        maps = self.net(self.stem(images.unsqueeze(1)))
+        return nn.functional.avg_pool2d(torch.relu(self.norm(maps)), 4).flatten(1)
+
+
+def block(channels: int) -> nn.Module:
+    """One block: (batch, channels, 8, 8) -> the same shape."""
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False))
+
+
+def build(kind: type[nn.Module], depth: int, channels: int, **options: str) -> Classifier:
+    """A classifier around a generated net."""
+    return Classifier(Body(lambda blocks: kind(blocks, **options), depth, channels), 4 * channels)
+
+
+def builders(depth: int, channels: int, memory: str) -> dict[str, Callable[[], Classifier]]:
+    """The nets to train; the control for LMResNet at half depth is ResNet at half depth."""
+    found: dict[str, Callable[[], Classifier]] = {}
+    for kind in (ResNet, LMResNet):
+        for layers in (depth, depth // 2):
+            options = {"memory": available(kind, memory)}
+            found[f"{kind.__name__} {layers}"] = partial(build, kind, layers, channels, **options)
+    return found
+
+
+def available(kind: type[nn.Module], memory: str) -> str:
+    """A step without a derived inverse keeps states instead."""
+    return "recompute" if memory == "invert" and kind is ResNet else memory
+
+
+def accuracy_table(runs: dict[str, list[Run]], batch: Tensor) -> None:
+    """What was reached, and at which price."""
+    rows = []
+    for name, found in runs.items():
+        model = found[0].model
+        seconds = spread([run.seconds for run in found], 1)
+        kept = f"{kept_bytes(model, batch) / 2**20:.2f}"
+        rows.append([name, spread(final(found)), f"{parameter_count(model):,}", seconds, kept])
+    columns = ("net", "test accuracy, %", "parameters", "training, s", f"kept at batch {BATCH}, MiB")
+    print_table("After the last epoch, mean ± standard deviation over seeds", columns, rows)
+
+
+def comparison_table(runs: dict[str, list[Run]], depth: int) -> None:
+    """Differences seed by seed: same weights at the start, same batches."""
+    half = depth // 2
+    pairs = [
+        (f"LMResNet {depth}", f"ResNet {depth}"),
+        (f"LMResNet {half}", f"ResNet {depth}"),
+        (f"LMResNet {half}", f"ResNet {half}"),
+        (f"ResNet {half}", f"ResNet {depth}"),
+    ]
+    rows = [[f"{one} minus {other}", difference(runs[one], runs[other])] for one, other in pairs]
+    print_table("Difference in accuracy, mean ± standard error", ("nets", "points"), rows)
+
+
+def learned_k(runs: dict[str, list[Run]]) -> None:
+    """The weights of the older state after training."""
+    rows = []
+    for name, found in runs.items():
+        values = [run.model.body.net.k.detach() for run in found if isinstance(run.model.body.net, LMResNet)]
+        if values:
+            means = torch.stack(values).mean(0).tolist()
+            low, high = (f"{limit(torch.stack(values)):+.2f}" for limit in (torch.min, torch.max))
+            rows.append([name, low, high, " ".join(f"{mean:+.2f}" for mean in means)])
+    print_table("Learned k (0 at the start)", ("net", "least", "largest", "mean over seeds, layer by layer"), rows)
+
+
+def memory_modes(model: Classifier, images: Tensor, classes: Tensor) -> dict[str, tuple[int, float]]:
+    """For every mode the kept bytes and the seconds of a training step of a trained model; "autograd": without ours."""
+    net = model.body.net
+    before = net.memory
+    found = {}
+    for mode in (*MODE_PLACES,):
+        if mode == "invert" and isinstance(net, ResNet):
+            continue
+        net.gradient = "autograd" if mode == "autograd" else "derived"
+        net.memory = "store" if mode == "autograd" else mode
+        seconds = [seconds_of_step(model, images, classes) for _ in range(TIMED_STEPS)]
+        found[mode] = (kept_bytes(model, images), statistics.median(seconds))
+    net.memory, net.gradient = before, "derived"
+    return found
+
+
+def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:
+    """One forward and backward pass."""
+    start = time.perf_counter()
+    model.loss(images, classes).backward()
+    return time.perf_counter() - start
+
+
+def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
+    """What each memory mode keeps and what it costs."""
+    rows = []
+    for name, found in modes.items():
+        for mode, (kept, seconds) in found.items():
+            cost = seconds / found["store"][1]
+            rows.append([name, mode, f"{kept / 2**20:.2f}", f"{1e3 * seconds:.0f}", f"{cost:.2f}"])
+    columns = ("net", "memory", f"kept at batch {BATCH}, MiB", "step, ms", "of store")
+    print_table("Memory modes of the trained nets", columns, rows)
+
+
+def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tuple[int, float]]]) -> None:
+    """Accuracy over epochs with its spread, and kept bytes over memory modes."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name, found in runs.items():
+        draw_accuracy(left, name, [run.accuracies for run in found])
+    left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100))
+    left.set_title("Mean over seeds; band: one standard deviation")
+    left.legend()
+    width = 0.8 / len(modes)
+    for place, (name, found) in enumerate(modes.items()):
+        at = [MODE_PLACES[mode] + (place - (len(modes) - 1) / 2) * width for mode in found]
+        bars = right.bar(at, [kept / 2**20 for kept, _ in found.values()], width, label=name, zorder=2)
+        right.bar_label(bars, fmt="%.2f", fontsize=8)
+    right.set_xticks(list(MODE_PLACES.values()), list(MODE_PLACES))
+    right.set(ylabel=f"kept for backward at batch {BATCH}, MiB", title="Memory modes of the trained nets")
+    right.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_accuracy(axes, name: str, curves: Sequence[Sequence[float]]) -> None:
+    """One line with its band."""
+    values = torch.tensor(curves, dtype=torch.float64)
+    epochs = range(1, values.shape[1] + 1)
+    mean = values.mean(0)
+    (line,) = axes.plot(epochs, mean, label=name)
+    if len(values) > 1:
+        axes.fill_between(epochs, mean - values.std(0), mean + values.std(0), color=line.get_color(), alpha=0.15)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--seeds", type=click.IntRange(1), default=5, help="Trainings of each net.")
+@click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
+@click.option("--depth", type=click.IntRange(4), default=12, help="Blocks of the deep nets; the others have half.")
+@click.option("--channels", type=click.IntRange(1), default=16, help="Channels of the maps.")
+@click.option("--memory", type=click.Choice(MEMORIES), default="store", help="What training keeps for backward.")
+@click.option("--threads", type=click.IntRange(1), default=1, help="Threads of torch; more may change the last digits.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw accuracy and kept bytes to a file.")
+@click.option("--quick", is_flag=True, help="One seed, 6 epochs, depth 6, whatever else is asked for.")
+def main(
+    seeds: int, epochs: int, depth: int, channels: int, memory: str, threads: int, plot: Path | None, quick: bool
+) -> None:
+    """Train the generated ResNet and LMResNet, with convolution blocks, on handwritten digits."""
+    if quick:
+        seeds, epochs, depth = QUICK
+    torch.set_num_threads(threads)
+    images = load_images()
+    click.echo(
+        f"{len(images.train)} training and {len(images.test)} test images of 8 x 8; {channels} channels, {epochs} "
+        f"epochs, seeds 0 to {seeds - 1}, memory={memory}, torch {torch.__version__}, threads: {threads}"
+    )
+    runs = train_all(builders(depth, channels, memory), images, epochs, seeds)
+    batch, classes = images.train[:BATCH], images.train_classes[:BATCH]
+    names = [f"ResNet {depth}", f"LMResNet {depth}"]
+    modes = {name: memory_modes(runs[name][-1].model, batch, classes) for name in names}
+    accuracy_table(runs, batch)
+    comparison_table(runs, depth)
+    learned_k(runs)
+    memory_table(modes)
+    if plot is not None:
+        draw(plot, runs, modes)
+        click.echo(plot)
+
+
+if __name__ == "__main__":
+    main()
