@@ -171,12 +171,14 @@ def difference(runs: Sequence[Run], others: Sequence[Run]) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: names to the left, numbers to the right, never folded."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    """A table on stdout, names to the left, numbers to the right; as wide as it needs to be."""
+    table = Table(box=SIMPLE_HEAD)
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console = Console()
-    console.width = max(console.width, console.measure(table).maximum)
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.width = max(console.width, needed)
+    console.print(title, style="bold", highlight=False)
     console.print(table)

@@ -3,7 +3,9 @@
     python examples/digits.py [--quick] [--seeds 5] [--epochs 20] [--depth 12] [--memory store] [--plot FILE]
 
 Both nets are trained at full and at half depth, from the same weights and on the same batches for each seed. LMResNet
-starts with k = 0, which is ResNet; what it makes of k is part of the report.
+starts with k = 0, which is ResNet, and once more at full depth with k = 0.9, far from it and with steps that can be
+undone: at k = 0 there is no inverse, so that memory="invert" has to keep the states. What training makes of k is part
+of the report.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from common import (
     spread,
     train_all,
 )
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from generated.lm_resnet import LMResNet
@@ -37,6 +41,7 @@ from generated.resnet import ResNet
 MEMORIES = ("store", "recompute", "checkpoint", "invert")
 MODE_PLACES = {mode: place for place, mode in enumerate(("autograd", *MEMORIES))}
 QUICK = (1, 6, 6)  # seeds, epochs, depth
+FAR_START = 0.9
 TIMED_STEPS = 5
 
 
@@ -60,7 +65,7 @@ def block(channels: int) -> nn.Module:
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False))
 
 
-def build(kind: type[nn.Module], depth: int, channels: int, **options: str) -> Classifier:
+def build(kind: type[nn.Module], depth: int, channels: int, **options: str | float) -> Classifier:
     """A classifier around a generated net."""
     return Classifier(Body(lambda blocks: kind(blocks, **options), depth, channels), 4 * channels)
 
@@ -68,16 +73,18 @@ def build(kind: type[nn.Module], depth: int, channels: int, **options: str) -> C
 def builders(depth: int, channels: int, memory: str) -> dict[str, Callable[[], Classifier]]:
     """The nets to train; the control for LMResNet at half depth is ResNet at half depth."""
     found: dict[str, Callable[[], Classifier]] = {}
-    for kind in (ResNet, LMResNet):
-        for layers in (depth, depth // 2):
-            options = {"memory": available(kind, memory)}
-            found[f"{kind.__name__} {layers}"] = partial(build, kind, layers, channels, **options)
+    for layers in (depth, depth // 2):
+        # A step without a derived inverse keeps its states instead.
+        kept = "recompute" if memory == "invert" else memory
+        found[f"ResNet {layers}"] = partial(build, ResNet, layers, channels, memory=kept)
+        found[f"LMResNet {layers}"] = partial(build, LMResNet, layers, channels, memory=memory)
+    found[far(depth)] = partial(build, LMResNet, depth, channels, memory=memory, k=FAR_START)
     return found
 
 
-def available(kind: type[nn.Module], memory: str) -> str:
-    """A step without a derived inverse keeps states instead."""
-    return "recompute" if memory == "invert" and kind is ResNet else memory
+def far(depth: int) -> str:
+    """Name of the net that starts far from ResNet."""
+    return f"LMResNet {depth}, k from {FAR_START}"
 
 
 def accuracy_table(runs: dict[str, list[Run]], batch: Tensor) -> None:
@@ -100,6 +107,7 @@ def comparison_table(runs: dict[str, list[Run]], depth: int) -> None:
         (f"LMResNet {half}", f"ResNet {depth}"),
         (f"LMResNet {half}", f"ResNet {half}"),
         (f"ResNet {half}", f"ResNet {depth}"),
+        (far(depth), f"ResNet {depth}"),
     ]
     rows = [[f"{one} minus {other}", difference(runs[one], runs[other])] for one, other in pairs]
     print_table("Difference in accuracy, mean ± standard error", ("nets", "points"), rows)
@@ -114,7 +122,7 @@ def learned_k(runs: dict[str, list[Run]]) -> None:
             means = torch.stack(values).mean(0).tolist()
             low, high = (f"{limit(torch.stack(values)):+.2f}" for limit in (torch.min, torch.max))
             rows.append([name, low, high, " ".join(f"{mean:+.2f}" for mean in means)])
-    print_table("Learned k (0 at the start)", ("net", "least", "largest", "mean over seeds, layer by layer"), rows)
+    print_table("Learned k", ("net", "least", "largest", "mean over seeds, layer by layer"), rows)
 
 
 def memory_modes(model: Classifier, images: Tensor, classes: Tensor) -> dict[str, tuple[int, float]]:
@@ -122,7 +130,7 @@ def memory_modes(model: Classifier, images: Tensor, classes: Tensor) -> dict[str
     net = model.body.net
     before = net.memory
     found = {}
-    for mode in (*MODE_PLACES,):
+    for mode in MODE_PLACES:
         if mode == "invert" and isinstance(net, ResNet):
             continue
         net.gradient = "autograd" if mode == "autograd" else "derived"
@@ -153,9 +161,8 @@ def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
 
 def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tuple[int, float]]]) -> None:
     """Accuracy over epochs with its spread, and kept bytes over memory modes."""
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for name, found in runs.items():
         draw_accuracy(left, name, [run.accuracies for run in found])
     left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100))
@@ -164,16 +171,15 @@ def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tupl
     width = 0.8 / len(modes)
     for place, (name, found) in enumerate(modes.items()):
         at = [MODE_PLACES[mode] + (place - (len(modes) - 1) / 2) * width for mode in found]
-        bars = right.bar(at, [kept / 2**20 for kept, _ in found.values()], width, label=name, zorder=2)
-        right.bar_label(bars, fmt="%.2f", fontsize=8)
+        bars = right.bar(at, [kept / 2**20 for kept, _ in found.values()], width, label=name)
+        right.bar_label(bars, fmt="%.1f", fontsize=8)
     right.set_xticks(list(MODE_PLACES.values()), list(MODE_PLACES))
     right.set(ylabel=f"kept for backward at batch {BATCH}, MiB", title="Memory modes of the trained nets")
     right.legend()
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
-def draw_accuracy(axes, name: str, curves: Sequence[Sequence[float]]) -> None:
+def draw_accuracy(axes: Axes, name: str, curves: Sequence[Sequence[float]]) -> None:
     """One line with its band."""
     values = torch.tensor(curves, dtype=torch.float64)
     epochs = range(1, values.shape[1] + 1)
@@ -206,7 +212,7 @@ def main(
     )
     runs = train_all(builders(depth, channels, memory), images, epochs, seeds)
     batch, classes = images.train[:BATCH], images.train_classes[:BATCH]
-    names = [f"ResNet {depth}", f"LMResNet {depth}"]
+    names = [f"ResNet {depth}", f"LMResNet {depth}", far(depth)]
     modes = {name: memory_modes(runs[name][-1].model, batch, classes) for name in names}
     accuracy_table(runs, batch)
     comparison_table(runs, depth)
