@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTING := $(VENV)/.installed-test
 PIP := $(BIN)/python -m pip
-# The CPU wheels of torch are a tenth of the others; they are asked for where no GPU is and their index can be reached.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-REACHABLE := import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + '/torch/', timeout=5)
 WORKERS ?= 2
 
 .PHONY: demo test check format clean help
@@ -45,10 +42,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# torch comes first and alone, so that the extra index serves nothing else.
 $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
-	@if ! command -v nvidia-smi >/dev/null && $(BIN)/python -c "$(REACHABLE)" $(TORCH_INDEX) 2>/dev/null; then \
-	  $(PIP) install --quiet -c constraints.txt --extra-index-url $(TORCH_INDEX) torch; fi
 	$(PIP) install --quiet -c constraints.txt -e '.[examples]'
 	touch $@
 

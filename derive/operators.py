@@ -343,7 +343,8 @@ class linear_solve(Operator):
 
     @staticmethod
     def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
-        return solve_linear(np.array(matrix), np.array(vector))
+        kind = np.result_type(matrix, vector)
+        return solve_linear(np.array(matrix, kind), np.array(vector, kind))
 
     def _latex(self, printer: Any) -> str:
         return rf"{factor_latex(printer, self.args[0])}^{{-1}} {factor_latex(printer, self.args[1])}"

@@ -36,6 +36,7 @@ def write_inverse(author: Author, recurrence: Recurrence, scheme: object, names:
             "no explicit inverse",
             Kind.STATEMENT,
             r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+            text="the old state is the solution of an equation: step(z) = z_next",
             reason="the oldest state is an argument of what is evaluated; where h Lip(f) < 1 a fixed point finds it",
             source="inverse function theorem",
         )

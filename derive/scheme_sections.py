@@ -230,8 +230,7 @@ def write_root_condition(author: Author, scheme: LinearMultistep) -> str:
         name="characteristic",
     )
     if not free:
-        author.close("Zero stability")
-        return ""
+        return _write_fixed_root_condition(author, rho, zeta)
     parameter = free[0]
     region = _stable_region(rho, zeta, parameter)
     author.relation(
@@ -244,6 +243,29 @@ def write_root_condition(author: Author, scheme: LinearMultistep) -> str:
     )
     author.close("Zero stability", "Errors made once must not grow when h goes to 0.")
     return interval_text(region, parameter)
+
+
+def _write_fixed_root_condition(author: Author, rho: Expr, zeta: Symbol) -> str:
+    """The root condition of a scheme whose weights are numbers."""
+    roots = sympy.roots(Poly(rho, zeta))
+    stable = all(Abs(root) < 1 or (Abs(root) == 1 and count == 1) for root, count in roots.items())
+    listed = ",\\ ".join(latex(root) for root, count in roots.items() for _ in range(count))
+    author.relation(
+        f"root condition: {'zero-stable' if stable else 'not zero-stable'}",
+        Kind.INEQUALITY,
+        rf"\zeta \in \left\{{{listed}\right\}}",
+        reason="all roots of rho within the unit circle and simple on it"
+        if stable
+        else "a root outside the unit circle, or a double one on it: errors grow without bound when h goes to 0",
+        name="root_condition",
+        check=SampledCheck(partial(_fixed_root_disagreements, rho, zeta), stable, lambda claimed: not claimed),
+    )
+    author.close("Zero stability", "Errors made once must not grow when h goes to 0.")
+    return "every field" if stable else "no field"
+
+
+def _fixed_root_disagreements(rho: Expr, zeta: Symbol, stable: bool) -> int:
+    return int(stable != _satisfies_root_condition(np.roots([complex(c) for c in Poly(rho, zeta).all_coeffs()])))
 
 
 def stable_interval(scheme: LinearMultistep) -> sympy.Set:
@@ -272,9 +294,23 @@ def _stable_region(rho: Expr, zeta: Symbol, parameter: Symbol) -> sympy.Set:
         region &= _inside_circle(root, parameter)
     for place, root in enumerate(roots):
         for other in roots[place + 1 :]:
-            double = sympy.roots(Poly(root - other, parameter)) if root.is_polynomial(parameter) else {}
-            region -= sympy.FiniteSet(*(value for value in double if Abs(root.subs(parameter, value)) == 1))
+            region -= _meet_on_circle(root, other, parameter)
     return region
+
+
+def _meet_on_circle(root: Expr, other: Expr, parameter: Symbol) -> sympy.Set:
+    """Values at which two roots are one number of modulus 1."""
+    gap = sympy.expand(root - other)
+    if gap == 0 and not root.free_symbols:
+        return S.Reals if Abs(root) == 1 else S.EmptySet
+    values = _real_roots(root**2 - 1 if gap == 0 else gap, parameter)
+    return sympy.FiniteSet(*(value for value in values if Abs(root.subs(parameter, value)) == 1))
+
+
+def _real_roots(value: Expr, parameter: Symbol) -> list[Expr]:
+    if value.is_polynomial(parameter):
+        return [root for root in sympy.roots(Poly(value, parameter)) if root.is_real]
+    return list(sympy.solve(value, parameter))
 
 
 def _inside_circle(root: Expr, parameter: Symbol) -> sympy.Set:

@@ -132,7 +132,8 @@ class Recurrence:
     @property
     def lags(self) -> int:
         """How many past values of each unknown the state holds."""
-        return 1 + sum(1 for quantity in self.new if quantity in self.old)
+        shifted = sum(1 for place, quantity in enumerate(self.new) if quantity in self.old[:place])
+        return 1 + shifted // (len(self.new) - shifted)
 
     @property
     def parameters(self) -> tuple[Quantity, ...]:

@@ -23,6 +23,7 @@ from generated.resnet import loss
 BATCH = 32
 RATE = 5e-3
 CLASSES = 10
+TIMED_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,16 @@ def kept_bytes(model: Classifier, images: Tensor) -> int:
     storages = {kept.value.untyped_storage().data_ptr(): kept.value.untyped_storage().nbytes() for kept in alive}
     del output
     return sum(size for place, size in storages.items() if place not in given)
+
+
+def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:
+    """Median time of one forward and backward pass."""
+    found = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        model.loss(images, classes).backward()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -10,8 +10,6 @@ of the report.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from common import (
     load_images,
     parameter_count,
     print_table,
+    seconds_of_step,
     spread,
     train_all,
 )
@@ -39,10 +38,9 @@ from generated.lm_resnet import LMResNet
 from generated.resnet import ResNet
 
 MEMORIES = ("store", "recompute", "checkpoint", "invert")
-MODE_PLACES = {mode: place for place, mode in enumerate(("autograd", *MEMORIES))}
+MODES = ("autograd", *MEMORIES)
 QUICK = (1, 6, 6)  # seeds, epochs, depth
 FAR_START = 0.9
-TIMED_STEPS = 5
 
 
 class Body(nn.Module):
@@ -126,26 +124,17 @@ def learned_k(runs: dict[str, list[Run]]) -> None:
 
 
 def memory_modes(model: Classifier, images: Tensor, classes: Tensor) -> dict[str, tuple[int, float]]:
-    """For every mode the kept bytes and the seconds of a training step of a trained model; "autograd": without ours."""
+    """Kept bytes and seconds of a training step of a trained model, in every mode and as autograd alone has it."""
     net = model.body.net
     before = net.memory
     found = {}
-    for mode in MODE_PLACES:
+    for mode in MODES:
         if mode == "invert" and isinstance(net, ResNet):
             continue
-        net.gradient = "autograd" if mode == "autograd" else "derived"
-        net.memory = "store" if mode == "autograd" else mode
-        seconds = [seconds_of_step(model, images, classes) for _ in range(TIMED_STEPS)]
-        found[mode] = (kept_bytes(model, images), statistics.median(seconds))
-    net.memory, net.gradient = before, "derived"
+        net.gradient, net.memory = ("autograd", "store") if mode == "autograd" else ("derived", mode)
+        found[mode] = (kept_bytes(model, images), seconds_of_step(model, images, classes))
+    net.gradient, net.memory = "derived", before
     return found
-
-
-def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:
-    """One forward and backward pass."""
-    start = time.perf_counter()
-    model.loss(images, classes).backward()
-    return time.perf_counter() - start
 
 
 def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
@@ -160,33 +149,35 @@ def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
 
 
 def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tuple[int, float]]]) -> None:
-    """Accuracy over epochs with its spread, and kept bytes over memory modes."""
+    """Accuracy over epochs with its spread, and kept bytes over memory modes; a net has one colour in both."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
+    colours = {name: f"C{place}" for place, name in enumerate(runs)}
     for name, found in runs.items():
-        draw_accuracy(left, name, [run.accuracies for run in found])
+        draw_accuracy(left, [run.accuracies for run in found], name, colours[name])
     left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100))
     left.set_title("Mean over seeds; band: one standard deviation")
     left.legend()
     width = 0.8 / len(modes)
     for place, (name, found) in enumerate(modes.items()):
-        at = [MODE_PLACES[mode] + (place - (len(modes) - 1) / 2) * width for mode in found]
-        bars = right.bar(at, [kept / 2**20 for kept, _ in found.values()], width, label=name)
-        right.bar_label(bars, fmt="%.1f", fontsize=8)
-    right.set_xticks(list(MODE_PLACES.values()), list(MODE_PLACES))
+        at = [MODES.index(mode) + (place - (len(modes) - 1) / 2) * width for mode in found]
+        kept = [size / 2**20 for size, _ in found.values()]
+        right.bar_label(right.bar(at, kept, width, label=name, color=colours[name]), fmt="%.1f", fontsize=8)
+    right.set_xticks(range(len(MODES)), MODES)
     right.set(ylabel=f"kept for backward at batch {BATCH}, MiB", title="Memory modes of the trained nets")
     right.legend()
     figure.savefig(path, dpi=120)
 
 
-def draw_accuracy(axes: Axes, name: str, curves: Sequence[Sequence[float]]) -> None:
+def draw_accuracy(axes: Axes, curves: Sequence[Sequence[float]], name: str, colour: str) -> None:
     """One line with its band."""
     values = torch.tensor(curves, dtype=torch.float64)
     epochs = range(1, values.shape[1] + 1)
     mean = values.mean(0)
-    (line,) = axes.plot(epochs, mean, label=name)
+    axes.plot(epochs, mean, label=name, color=colour)
     if len(values) > 1:
-        axes.fill_between(epochs, mean - values.std(0), mean + values.std(0), color=line.get_color(), alpha=0.15)
+        deviation = values.std(0)
+        axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
 
 
 @click.command(context_settings={"show_default": True})

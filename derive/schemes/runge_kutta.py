@@ -17,6 +17,7 @@ class ButcherTableau:
 
     Attributes:
         A, b, c: the tableau; entries are exact (rationals, algebraic numbers or symbols).
+        b_error: weights of the embedded scheme, where there is one.
         title: its usual name.
 
     Raises:
@@ -26,6 +27,7 @@ class ButcherTableau:
     A: Sequence[Sequence[Any]]
     b: Sequence[Any]
     c: Sequence[Any]
+    b_error: Sequence[Any] | None = None
     title: str = "Runge-Kutta"
 
     def __post_init__(self) -> None:
@@ -42,8 +44,16 @@ class ButcherTableau:
                 raise SpecError(
                     f"{self.title}: row {index + 1} of A sums to {sum(row)}, c_{index + 1} is {self.c[index]}"
                 )
-        if expand(sum(self.b) - 1) != 0:
-            raise SpecError(f"{self.title}: b sums to {sum(self.b)}, not 1")
+        self._check_weights("b", self.b)
+        if self.b_error is not None:
+            object.__setattr__(self, "b_error", tuple(sympify(entry) for entry in self.b_error))
+            self._check_weights("b_error", self.b_error)
+
+    def _check_weights(self, name: str, weights: Sequence[Any]) -> None:
+        if len(weights) != self.stages:
+            raise SpecError(f"{self.title}: {name} has {len(weights)} entries, b has {self.stages}")
+        if expand(sum(weights) - 1) != 0:
+            raise SpecError(f"{self.title}: {name} sums to {sum(weights)}, not 1")
 
     @property
     def stages(self) -> int:

@@ -9,7 +9,7 @@ from derive.catalog.lm_resnet import k
 from derive.errors import SpecError
 from derive.networks import Network
 from derive.numbering import Author
-from derive.scheme_sections import write_root_condition
+from derive.scheme_sections import stable_interval, write_root_condition
 from derive.schemes import LinearMultistep
 from derive.schemes.multistep import LEAPFROG
 from derive.symbols import parameter, state
@@ -123,27 +123,41 @@ def test_characteristic_polynomials():
 
 
 def test_root_condition_of_lm_resnet():
+    assert stable_interval(LM) == Interval.Lopen(-1, 1)
     author = Author()
-    results = write_root_condition(author, LM)
-    assert results["root_condition"] == Interval.Lopen(-1, 1)
+    assert write_root_condition(author, LM) == "-1 < k <= 1"
     (relation,) = [r for section in author.sections for r in section.relations if r.name == "root_condition"]
     assert relation.check.run().holds and not relation.check.perturbed().run().holds
 
 
-@pytest.mark.parametrize(("name", "stable"), [("AB3", True), ("leapfrog", True), ("not zero-stable", False)])
-def test_root_condition_of_a_scheme_without_symbols_is_stated(name, stable):
+@pytest.mark.parametrize("name", KNOWN)
+def test_root_condition_of_a_scheme_without_symbols(name):
+    stable = name != "not zero-stable"
+    assert stable_interval(KNOWN[name][0]) == (S.Reals if stable else S.EmptySet)
     author = Author()
-    results = write_root_condition(author, KNOWN[name][0])
-    assert results["root_condition"] == (S.true if stable else S.false)
+    said = write_root_condition(author, KNOWN[name][0])
+    assert said == ("every field" if stable else "no field")
     text = " ".join(r.title for section in author.sections for r in section.relations)
     assert ("not zero-stable" in text) is not stable
 
 
-def test_root_condition_sees_a_double_root_on_the_circle():
-    """rho = (zeta - 1)(zeta - c)(zeta - 1) type: alpha = (2 + c, ...) fails for every c."""
+def test_root_condition_sees_double_roots_on_the_circle():
+    """rho = (zeta - 1)^2 (zeta - c) is unstable for every c; (zeta - 1)(zeta - c)^2 is stable inside the circle only."""
     c = parameter("c")
-    scheme = LinearMultistep(alpha=(2 + c, -1 - 2 * c, c), beta=(0, 1, 0, 0))
-    assert write_root_condition(Author(), scheme)["root_condition"].measure == 0
+    twice_one = LinearMultistep(alpha=(2 + c, -1 - 2 * c, c), beta=(0, 1, 0, 0))
+    twice_c = LinearMultistep(alpha=(1 + 2 * c, -2 * c - c**2, c**2), beta=(0, 1, 0, 0))
+    assert stable_interval(twice_one) == S.EmptySet
+    assert stable_interval(twice_c) == Interval.open(-1, 1)
+
+
+def test_root_condition_of_complex_roots():
+    """rho = (zeta - 1)(zeta^2 + c): |roots| = sqrt|c|."""
+    c = parameter("c")
+    scheme = LinearMultistep(alpha=(1, -c, c), beta=(0, 1, 0, 0))
+    region = stable_interval(scheme)
+    inside = [Rational(n, 10) for n in (-9, -1, 3, 10)]
+    assert all(value in region for value in inside)
+    assert all(value not in region for value in (Rational(-11, 10), Rational(11, 10), -1))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def lines(*pairs):
 
 
 def test_a_symbol_nobody_declared_is_named_with_the_line_that_uses_it():
-    with pytest.raises(SpecError, match="y uses q.*nobody declared"):
+    with pytest.raises(SpecError, match=r"y uses q.*nobody declared"):
         Program((x,), lines((y, x * Symbol("q"))), (y,))
     assert undeclared(Symbol("q") + x * Symbol("a")) == ["a", "q"]
 
@@ -57,7 +57,7 @@ def test_shapes_are_checked_with_the_line_named():
         Program((W, x), lines((y, matvec(W, x))), (y,))
     with pytest.raises(SpecError, match=r"^y: matvec\("):
         Program((W, b), lines((y, matvec(W, b))), (y,))
-    with pytest.raises(SpecError, match="^y: elementwise operation on different shapes"):
+    with pytest.raises(SpecError, match=r"^y: elementwise operation on different shapes"):
         Program((x, b), lines((y, x + b)), (y,))
 
 

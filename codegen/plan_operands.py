@@ -1,0 +1,148 @@
+"""Where the parameters of a recurrent cell lie: tensors that hold several of them as rows, or one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from derive.errors import UnsupportedError
+from derive.program import Program, symbols_of
+from derive.symbols import Dimension, Quantity, Role, by_name
+from derive.systems import Stack
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One tensor that the functions of a cell take.
+
+    Attributes:
+        name: of the argument.
+        rows: parameters in order, as blocks of rows or, if `separate`, along a first axis of their own.
+        parts: parameters of the module whose sum it is.
+        separate: see `rows`.
+        alone: a parameter that belongs to no stack; it has its own shape.
+        zero: whether the parts start at zero.
+    """
+
+    name: str
+    rows: tuple[Quantity, ...]
+    parts: tuple[str, ...]
+    separate: bool = False
+    alone: bool = False
+    zero: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The operands of one cell, in the order of its functions' arguments.
+
+    Attributes:
+        operands: see above; the first is a matrix.
+        size: name of the local variable that holds the state's size, for the text of slices.
+    """
+
+    operands: tuple[Operand, ...]
+    size: str = "size"
+
+    def place(self, parameter: Quantity) -> tuple[Operand, int]:
+        """The operand that holds a parameter, and its row there."""
+        return next((o, o.rows.index(parameter)) for o in self.operands if parameter in o.rows)
+
+    def consecutive(self, first: Quantity, second: Quantity) -> bool:
+        """Whether two parameters are neighbouring rows of one stack."""
+        (one, place), (other, next_place) = self.place(first), self.place(second)
+        return one == other and next_place == place + 1
+
+    def joinable(self, first: Quantity, second: Quantity) -> bool:
+        """Whether two parameters can be read as one block: neighbours in a stack, or both alone (then copied once)."""
+        return self.consecutive(first, second) or (self.place(first)[0].alone and self.place(second)[0].alone)
+
+    def flat(self, parameters: Sequence[Quantity], prefix: str = "") -> str:
+        """Text of the block (n H, ...) of parameters, one after the other; `prefix` is put before the operand's name."""
+        operand, start = self.place(parameters[0])
+        if operand.alone:
+            return self._alone(parameters, prefix, "torch.cat")
+        name, stop = prefix + operand.name, start + len(parameters)
+        if not operand.separate:
+            return name + rows_slice(start, stop, len(operand.rows), self.size)
+        if len(parameters) == 1:
+            return f"{name}[{start}]"
+        return f"{name}{entries_slice(start, stop, len(operand.rows))}.flatten(0, 1)"
+
+    def wide(self, parameters: Sequence[Quantity], prefix: str = "") -> str:
+        """Text of the vectors (H,) as a block (n, H), or (H,) for one of them."""
+        operand, start = self.place(parameters[0])
+        stop = start + len(parameters)
+        if operand.alone:
+            return self._alone(parameters, prefix, "torch.stack")
+        if not operand.separate:
+            flat = self.flat(parameters, prefix)
+            return flat if len(parameters) == 1 else f"{flat}.view({len(parameters)}, {self.size})"
+        if len(parameters) == 1:
+            return f"{prefix}{operand.name}[{start}]"
+        return f"{prefix}{operand.name}{entries_slice(start, stop, len(operand.rows))}"
+
+    def _alone(self, parameters: Sequence[Quantity], prefix: str, joined_by: str) -> str:
+        names = [prefix + self.place(parameter)[0].name for parameter in parameters]
+        return names[0] if len(names) == 1 else f"{joined_by}(({', '.join(names)}))"
+
+
+def rows_slice(start: int, stop: int, count: int, size: str) -> str:
+    """Text that cuts blocks `start` to `stop` out of `count` blocks of `size` rows; nothing for all of them."""
+    if (start, stop) == (0, count):
+        return ""
+    first = multiple(start, size) + " " if start else ""
+    last = " " + multiple(stop, size) if stop < count else ""
+    return f"[{first}:{last}]"
+
+
+def entries_slice(start: int, stop: int, count: int) -> str:
+    """Text that cuts entries `start` to `stop` out of a first axis of `count` entries; nothing for all of them."""
+    return "" if (start, stop) == (0, count) else f"[{start}:{stop}]"
+
+
+def multiple(count: int, size: str) -> str:
+    """`count` times a size."""
+    return size if count == 1 else f"{count} * {size}"
+
+
+def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
+    """Operands of a step: the stacks that hold its parameters, then what stands alone, matrices first.
+
+    Raises:
+        UnsupportedError: a stack is used in part only, or its rows differ in shape.
+    """
+    parameters = [q for q in step.inputs if q.role is Role.PARAMETER]
+    operands = []
+    for stack in stacks:
+        used = [q for q in stack.rows if q in parameters]
+        if used:
+            _check_stack(stack, used)
+            zero = stack.initial == "zeros"
+            operands.append(Operand(stack.name, stack.rows, stack.parts or (stack.name,), stack.separate, zero=zero))
+    held = {q for operand in operands for q in operand.rows}
+    order = [q for line in step.assignments for q in by_name(symbols_of(line.value)) if q in parameters]
+    operands += [Operand(q.name, (q,), (q.name,), alone=True) for q in dict.fromkeys(order) if q not in held]
+    operands.sort(key=lambda operand: len(operand.rows[0].shape) < 2)
+    if not operands or len(operands[0].rows[0].shape) < 2:
+        raise UnsupportedError("the step has no matrix: a recurrent cell multiplies its input and its state by matrices")
+    return Layout(tuple(operands))
+
+
+def _check_stack(stack: Stack, used: Sequence[Quantity]) -> None:
+    if len(used) < len(stack.rows):
+        left = ", ".join(q.name for q in stack.rows if q not in used)
+        raise UnsupportedError(f"the step uses a part of the stack {stack.name} only; {left} are left out: stack them apart")
+    shapes = {q.shape for q in stack.rows}
+    if len(shapes) > 1:
+        raise UnsupportedError(f"the rows of the stack {stack.name} have shapes {sorted(map(str, shapes))}; one is allowed")
+
+
+def operand_shape(operand: Operand, sizes: dict[Dimension, str]) -> tuple[str, ...]:
+    """Text of each axis of an operand's shape, given the text of each named dimension."""
+    inner = [sizes[dimension] for dimension in operand.rows[0].shape]
+    if operand.alone:
+        return tuple(inner)
+    if operand.separate:
+        return (str(len(operand.rows)), *inner)
+    return (multiple(len(operand.rows), inner[0]), *inner[1:])

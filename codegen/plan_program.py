@@ -1,0 +1,223 @@
+"""The step of a recurrent cell in normal form: rows, which hold all matrix products, and elementwise lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sympy import Add, Expr, Mul
+
+from codegen.plan_operands import Layout, layout_of
+from derive.errors import UnsupportedError
+from derive.operators import Operator, matvec, shape_of, show_shape
+from derive.program import Assignment, Program, intermediate_role, name_functions, symbols_of
+from derive.symbols import Quantity, Role, by_name
+from derive.systems import Recurrence, Stack
+
+Terms = tuple[tuple[Quantity, Quantity], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line with matrix products: one block of columns of the stacked buffer.
+
+    Attributes:
+        target: what the line defines.
+        inputs: pairs (matrix, input): products that do not depend on the recurrence.
+        products: pairs (matrix, vector): the others.
+        biases: parameters that are added as they are.
+        hadamards: pairs (parameter, vector): elementwise products of one parameter and one vector.
+        terms: the other terms.
+    """
+
+    target: Quantity
+    inputs: Terms
+    products: Terms
+    biases: tuple[Quantity, ...]
+    hadamards: Terms
+    terms: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class CellProgram:
+    """One step of a cell in normal form.
+
+    Attributes:
+        step: the program; every matrix product is a term of its line, of a matrix and a named vector.
+        old, new: the states before and after it.
+        input: what is read afresh at every step.
+        rows: lines with matrix products, in the order of their blocks in the stacked buffer.
+        layout: where the parameters lie.
+        origins: line -> the line of the spec that it was split off.
+    """
+
+    step: Program
+    old: tuple[Quantity, ...]
+    new: tuple[Quantity, ...]
+    input: Quantity
+    rows: tuple[Row, ...]
+    layout: Layout
+    origins: Mapping[Quantity, Quantity]
+
+    def row_of(self, target: Quantity) -> int | None:
+        """Place of a line among the rows; None for an elementwise line."""
+        return next((place for place, row in enumerate(self.rows) if row.target == target), None)
+
+    @property
+    def parameters(self) -> tuple[Quantity, ...]:
+        """Everything learnable, in the order of the operands."""
+        return tuple(q for operand in self.layout.operands for q in operand.rows)
+
+
+def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
+    """The step of a recurrence as rows and elementwise lines.
+
+    Raises:
+        UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
+    """
+    _check_kind(recurrence)
+    named = name_functions(recurrence.step)
+    lines, origins = _split(named, recurrence.step)
+    step = Program(named.inputs, tuple(lines), named.outputs)
+    _check_lines(step, recurrence)
+    layout = layout_of(step, stacks)
+    rows = [_row(line, recurrence.inputs[0]) for line in lines if line.value.atoms(matvec)]
+    ordered = _ordered(rows, layout)
+    return CellProgram(step, recurrence.old, recurrence.new, recurrence.inputs[0], ordered, layout, origins)
+
+
+def _check_kind(recurrence: Recurrence) -> None:
+    if len(recurrence.inputs) != 1:
+        names = ", ".join(q.name for q in recurrence.inputs) or "none"
+        raise UnsupportedError(f"a recurrent module reads one input per step; this one reads: {names}")
+    if recurrence.output not in (None, recurrence.new[0]):
+        raise UnsupportedError(
+            f"the output of the step is {recurrence.output}; it must be the first new state, {recurrence.new[0]}"
+        )
+    (x,), (first, *others) = recurrence.inputs, recurrence.old
+    for state in (first, *others):
+        if len(state.shape) != 1 or isinstance(state.shape[0], int) or state.shape != first.shape:
+            raise UnsupportedError(
+                f"state {state.name} has shape {show_shape(state.shape)}, {first.name} {show_shape(first.shape)}; "
+                "all states of a recurrent module are vectors of one named size"
+            )
+    if len(x.shape) != 1 or isinstance(x.shape[0], int) or x.shape == first.shape:
+        raise UnsupportedError(
+            f"input {x.name} has shape {show_shape(x.shape)}; a vector is needed whose size has a name of its own "
+            f"(the states have {show_shape(first.shape)})"
+        )
+    for quantity in recurrence.step.inputs:
+        if quantity.role not in (Role.STATE, Role.INPUT, Role.PARAMETER):
+            raise UnsupportedError(
+                f"{quantity.name} is a {quantity.role.value}; a recurrent module has states, one input and parameters"
+            )
+
+
+def _split(named: Program, original: Program) -> tuple[list[Assignment], dict[Quantity, Quantity]]:
+    """Lines with every matrix product as a term of its own, and which line of the spec each comes from."""
+    whole = set(original.targets)
+    lines: list[Assignment] = []
+    origins: dict[Quantity, Quantity] = {}
+    waiting: list[Quantity] = []
+    taken = {quantity.name for quantity in (*named.inputs, *named.targets)}
+    for line in named.assignments:
+        splitter = _Splitter(line, taken)
+        lines += splitter.lines
+        waiting += [split.target for split in splitter.lines]
+        if line.target in whole:
+            origins |= dict.fromkeys(waiting, line.target)
+            waiting = []
+    return lines, origins
+
+
+class _Splitter:
+    """Splits one line: products inside larger terms and the compound vectors of products get lines of their own."""
+
+    def __init__(self, line: Assignment, taken: set[str]) -> None:
+        self.taken = taken
+        self.lines: list[Assignment] = []
+        terms = [self._term(term) for term in Add.make_args(line.value)]
+        self.lines.append(Assignment(line.target, Add(*terms), line.reason))
+
+    def _term(self, term: Expr) -> Expr:
+        if isinstance(term, matvec):
+            return self._product(term)
+        nodes = sorted(term.atoms(matvec), key=str)
+        return term.xreplace({node: self._named("_".join(map(str, node.args)), self._product(node)) for node in nodes})
+
+    def _product(self, node: Expr) -> Expr:
+        matrix, vector = node.args
+        if not isinstance(matrix, Quantity) or matrix.role is not Role.PARAMETER:
+            raise UnsupportedError(f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only")
+        if isinstance(vector, Quantity):
+            return node
+        inner = self._term(vector)
+        return matvec(matrix, self._named("_".join(q.name for q in by_name(symbols_of(inner))), inner))
+
+    def _named(self, base: str, value: Expr) -> Quantity:
+        known = next((line.target for line in self.lines if line.value == value), None)
+        if known is not None:
+            return known
+        name = base if base.isidentifier() and len(base) <= 40 else "product"
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        target = Quantity(name, shape_of(value), intermediate_role(value))
+        self.lines.append(Assignment(target, value))
+        return target
+
+
+def _check_lines(step: Program, recurrence: Recurrence) -> None:
+    size = recurrence.old[0].shape
+    x = recurrence.inputs[0]
+    for line in step.assignments:
+        if not line.target.role.batched:
+            raise UnsupportedError(f"{line.target.name} is computed from parameters alone; make it a parameter")
+        if line.target.shape != size:
+            raise UnsupportedError(
+                f"{line.target.name} has shape {show_shape(line.target.shape)}; every line of a recurrent cell has "
+                f"that of the states, {show_shape(size)}"
+            )
+        for node in sorted(line.value.atoms(Operator), key=str):
+            if not isinstance(node, matvec):
+                raise UnsupportedError(
+                    f"{line.target.name} uses {type(node).__name__}; a recurrent cell has matrix products and "
+                    "elementwise functions"
+                )
+        if x in line.value.xreplace({node: node.args[0] for node in line.value.atoms(matvec)}).free_symbols:
+            raise UnsupportedError(f"{line.target.name} uses the input {x.name} outside a matrix product")
+
+
+def _row(line: Assignment, x: Quantity) -> Row:
+    inputs, products, biases, hadamards, terms = [], [], [], [], []
+    for term in Add.make_args(line.value):
+        if isinstance(term, matvec):
+            (inputs if term.args[1] == x else products).append((term.args[0], term.args[1]))
+        elif isinstance(term, Quantity) and term.role is Role.PARAMETER and term.shape:
+            biases.append(term)
+        elif (pair := _hadamard(term)) is not None:
+            hadamards.append(pair)
+        else:
+            terms.append(term)
+    return Row(line.target, tuple(inputs), tuple(products), tuple(biases), tuple(hadamards), tuple(terms))
+
+
+def _hadamard(term: Expr) -> tuple[Quantity, Quantity] | None:
+    """(parameter, vector) where the term is their product and nothing else."""
+    factors = term.args if isinstance(term, Mul) and len(term.args) == 2 else ()
+    parameters = [f for f in factors if isinstance(f, Quantity) and f.role is Role.PARAMETER and f.shape]
+    vectors = [f for f in factors if isinstance(f, Quantity) and f.role.batched]
+    return (parameters[0], vectors[0]) if len(parameters) == len(vectors) == 1 else None
+
+
+def _ordered(rows: Iterable[Row], layout: Layout) -> tuple[Row, ...]:
+    """Rows in the order of the stack that the loop multiplies by, so that its product is one; the others after them."""
+    rows = tuple(rows)
+    order: dict[Quantity, Row] = {}
+    for of_loop in (True, False):
+        for operand in layout.operands:
+            for parameter in operand.rows:
+                for row in rows:
+                    if any(matrix == parameter for matrix, _ in (row.products if of_loop else row.inputs)):
+                        order.setdefault(row.target, row)
+    return tuple(order.values())

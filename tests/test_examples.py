@@ -1,0 +1,147 @@
+"""The examples in their quickest form: they run, they learn, they report, and a seed decides."""
+
+import importlib
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def surroundings():
+    """The folder of the examples on the path, as for a script that runs there, and torch's state put back."""
+    threads, random = torch.get_num_threads(), torch.get_rng_state()
+    sys.path.insert(0, str(EXAMPLES))
+    yield
+    sys.path.remove(str(EXAMPLES))
+    torch.set_num_threads(threads)
+    torch.set_rng_state(random)
+
+
+def load(name):
+    return importlib.import_module(name)
+
+
+def run(name, *arguments):
+    result = CliRunner().invoke(load(name).main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def accuracies(text, name):
+    """First number of each line of the first table that begins with a net's name."""
+    table = text.partition("After the last epoch")[2].partition("\n\n")[2]
+    return [float(found) for found in re.findall(rf"^ *{re.escape(name)}  +([\d.]+)", table, re.MULTILINE)]
+
+
+@pytest.fixture
+def few():
+    """A part of the images: enough to learn a little from."""
+    common = load("common")
+    images = common.load_images()
+    return common.Images(images.train[:256], images.train_classes[:256], images.test, images.test_classes)
+
+
+def digits_run(images, kind, seed=0, epochs=3, **options):
+    digits, common = load("digits"), load("common")
+    torch.set_num_threads(1)
+    return common.train(lambda: digits.build(kind, 4, 8, **options), images, epochs, seed, lambda: None)
+
+
+def test_split_is_fixed_and_stratified():
+    images, again = load("common").load_images(), load("common").load_images()
+    assert (len(images.train), len(images.test)) == (898, 899)
+    assert torch.equal(images.train, again.train)
+    gap = images.train_classes.bincount() - images.test_classes.bincount()
+    assert gap.abs().max() <= 1
+    flat = torch.cat([images.train, images.test]).flatten(1)
+    assert len(flat.unique(dim=0)) == len(flat)  # no test image is a training image
+
+
+def test_lm_resnet_starts_as_resnet(few):
+    """Equal weights for equal seeds and k = 0: what differs after training comes from k."""
+    digits = load("digits")
+    values = []
+    for kind in (digits.ResNet, digits.LMResNet):
+        torch.manual_seed(3)
+        values.append(digits.build(kind, 4, 8)(few.train[:5]))
+    torch.testing.assert_close(*values)
+
+
+def test_seed_decides(few):
+    digits = load("digits")
+    one, same, other = (digits_run(few, digits.LMResNet, seed) for seed in (1, 1, 2))
+    assert one.accuracies == same.accuracies
+    assert all(map(torch.equal, one.model.parameters(), same.model.parameters()))
+    assert not torch.equal(one.model.body.net.k, other.model.body.net.k)
+
+
+@pytest.mark.parametrize("memory", ["recompute", "checkpoint", "invert"])
+def test_memory_modes_train_alike(few, memory):
+    """Batch norm, kinks and all: the mode decides what is kept, not what is learned."""
+    digits = load("digits")
+    kept, other = (digits_run(few, digits.LMResNet, epochs=1, memory=mode, k=0.9) for mode in ("store", memory))
+    for one, two in zip(kept.model.state_dict().values(), other.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-2, atol=1e-2)
+
+
+def test_kept_bytes():
+    """Against a count by hand: what tanh and a product keep, once each; not the weights, not the images."""
+    common = load("common")
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5), torch.nn.Tanh(), torch.nn.Linear(5, 7))
+    assert common.kept_bytes(common.Classifier(body, 7), torch.zeros(3, 8, 8)) == 4 * 3 * (5 + 7)
+
+
+def test_memory_modes_keep_less():
+    digits, common = load("digits"), load("common")
+    images = torch.rand(8, 8, 8)
+    kept = {}
+    for mode in digits.MEMORIES:
+        model = digits.build(digits.LMResNet, 16, 8, memory=mode, k=0.9, step_size=1 / 16)
+        kept[mode] = common.kept_bytes(model, images)
+    assert kept["invert"] < kept["checkpoint"] < kept["recompute"] < kept["store"]
+
+
+def test_spread_and_difference():
+    common = load("common")
+    runs, others = ([common.Run(None, [0.0, value]) for value in values] for values in ((97.0, 99.0), (96.0, 96.0)))
+    assert common.spread(common.final(runs)) == f"98.00 ± {statistics.stdev([97, 99]):.2f}"
+    assert common.difference(runs, others) == "+2.00 ± 1.00"
+    assert common.difference(runs[:1], others[:1]) == "+1.00"
+
+
+@pytest.mark.slow
+def test_digits(tmp_path):
+    plot = tmp_path / "digits.png"
+    text = run("digits", "--quick", "--plot", str(plot))
+    for name in ("ResNet 6", "LMResNet 6", "ResNet 3", "LMResNet 3", "LMResNet 6, k from 0.9"):
+        (found,) = accuracies(text, name)
+        assert 96 < found <= 100, (name, text)
+    assert text.count(" invert ") == 2  # of the two LMResNets in the table of memory modes
+    assert "LMResNet 3 minus ResNet 6" in text
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows():
+    text = run("rows", "--quick")
+    found = {name: accuracies(text, name) for name in ("torch.nn.LSTM", "LSTMPeephole, none", "LSTMPeephole, full")}
+    assert all(len(values) == 1 and 80 < values[0] <= 100 for values in found.values()), text
+    assert abs(found["LSTMPeephole, none"][0] - found["torch.nn.LSTM"][0]) < 1  # the same cell from the same weights
+
+
+def test_rows_begin_alike():
+    """Peepholes are zero at the start: all cells give the same logits for equal seeds."""
+    rows = load("rows")
+    images = load("common").load_images().train[:4]
+    logits = []
+    for build in rows.builders(16, "store").values():
+        torch.manual_seed(0)
+        logits.append(build()(images))
+    for other in logits[1:]:
+        torch.testing.assert_close(other, logits[0])
