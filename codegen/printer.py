@@ -137,6 +137,8 @@ class TorchPrinter:
 
     def _matvec(self, node: Expr) -> str:
         matrix, vector = node.args
+        if any(quantity.role.batched for quantity in matrix.atoms(Quantity)):  # one matrix per sample
+            return f"({self._wrapped(matrix, PRODUCT)} @ {self._wrapped(vector, ATOM)}.unsqueeze(-1)).squeeze(-1)"
         left = self._wrapped(vector, PRODUCT)
         if isinstance(matrix, operators.transpose):
             return f"{left} @ {self._wrapped(matrix.args[0], ATOM)}"

@@ -66,8 +66,9 @@ class StepModuleWriter:
         self.spec, self.scheme, self.recurrence, self.derivation = spec, scheme, recurrence, derivation
         self.ode = spec.system
         self.layout: Layout = layout_of(recurrence)
-        self.inverse: Inverse | None = invert(recurrence)
         networks = recurrence.step.networks()
+        # Rebuilding states is trusted by a measured Jacobian, which is measured through the opaque network.
+        self.inverse: Inverse | None = invert(recurrence) if networks else None
         if len(networks) > 1:
             raise SpecError(f"{spec.id}: {len(networks)} networks; one can be emitted per step")
         self.network = networks[0] if networks else None
@@ -212,8 +213,17 @@ class StepModuleWriter:
         body += [f"self.{q.name} = float({q.name})" for q in self.constants]
         body += [f"self.{size} = {size}" for size in self._augmented_sizes()]
         body += ["self.step_size = step_size"] if self.layered else self._store_times()
+        body += self._check_start()
         body += self._check_parameters()
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
+
+    def _check_start(self) -> list[str]:
+        """A start that reads a per-layer parameter needs a layer that has one."""
+        layered = set(self.layer_parameters)
+        readers = tuple(name for name, start in self.recurrence.starts.items() if layered & set(start.inputs))
+        if not readers or self.network is None:
+            return []
+        return [f"check_start({self.spec.class_name!r}, start, {readers!r}, len(self.blocks))"]
 
     def _store_times(self) -> list[str]:
         return [f"self.steps = check_steps({self.spec.class_name!r}, steps)", "self.t0, self.t1 = t0, t1"]

@@ -14,6 +14,7 @@ from derive import trees
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
 from derive.discretization import STEP_SIZE
+from derive.errors import UnsupportedError
 from derive.latex import latex
 from derive.numbering import Author
 from derive.schemes import ButcherTableau, LinearMultistep
@@ -319,6 +320,8 @@ def _inside_circle(root: Expr, parameter: Symbol) -> sympy.Set:
         return S.Reals if Abs(root) <= 1 else S.EmptySet
     if root.is_polynomial(parameter):
         return sympy.Union(*solve_poly_inequality(Poly(root**2 - 1, parameter), "<="))
+    if not root.is_rational_function(parameter):
+        raise UnsupportedError(f"the root condition in {parameter}: the root {root} is not a rational function of it")
     real = Symbol("real", real=True)
     return sympy.solve_univariate_inequality(Abs(root.subs(parameter, real)) <= 1, real, relational=False)
 

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import combinations_with_replacement
 from math import factorial, prod
 
-from sympy import Expr, Integer, Rational, expand
+from sympy import Expr, Integer, Rational, cancel, expand
 
 from derive.schemes import ButcherTableau
 
@@ -67,7 +67,8 @@ def _stage_values(tree: Tree, tableau: ButcherTableau) -> list[Expr]:
 
 def error_coefficient(tree: Tree, tableau: ButcherTableau) -> Expr:
     """Coefficient of h^|tau| F(tau) in the local truncation error (exact minus numeric)."""
-    return expand((Rational(1, density(tree)) - elementary_weight(tree, tableau)) / symmetry(tree))
+    value = expand((Rational(1, density(tree)) - elementary_weight(tree, tableau)) / symmetry(tree))
+    return cancel(value) if value.free_symbols else value  # a family's weights are rational in its symbols
 
 
 def order(tableau: ButcherTableau, limit: int = 8) -> int:

@@ -22,7 +22,7 @@ Gradients:
     (15) bar_w = outer(bar_f, x)
 
 Inverse:
-    (22) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (22) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     b (d) parameter: bias
@@ -144,6 +144,12 @@ def check_steps(owner: str, steps: int) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
     return steps
+
+
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
 
 
 def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:

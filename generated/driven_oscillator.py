@@ -34,7 +34,7 @@ The step as a linear map:
     (33) |lambda|^2 - 1 = h**2*k/m
 
 Inverse:
-    (36) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (36) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     A () parameter: amplitude of the drive
@@ -186,6 +186,12 @@ def check_steps(owner: str, steps: int) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
     return steps
+
+
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
 
 
 def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -262,6 +262,12 @@ def check_steps(owner: str, steps: int) -> int:
     return steps
 
 
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
+
+
 def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
 
@@ -1412,6 +1418,7 @@ class LMResNet(StepNet):
         self.blocks = nn.ModuleList(blocks)
         self.k = self.parameter_per_step("k", k, len(self.blocks) - 1)
         self.step_size = step_size
+        check_start("LMResNet", start, ("matched",), len(self.blocks))
 
     def step_blocks(self) -> Sequence[Callable[..., Tensor]]:
         """Block n serves step n."""

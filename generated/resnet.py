@@ -20,7 +20,7 @@ Gradients:
     (13) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
 
 Inverse:
-    (20) z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}
+    (20) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     f (d) intermediate
@@ -139,6 +139,12 @@ def check_steps(owner: str, steps: int) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
     return steps
+
+
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
 
 
 def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,12 @@ def check_steps(owner: str, steps: int) -> int:
     return steps
 
 
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
+
+
 def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sympy import Expr, Rational, factor, factorial, sympify
+from sympy import Expr, Rational, cancel, expand, factor, factorial, sympify
 
 from derive.errors import SpecError
 from derive.schemes.runge_kutta import FORWARD_EULER, ButcherTableau
@@ -52,7 +52,7 @@ class LinearMultistep:
                 f"{self.title}: {len(self.alpha)} alphas need {len(self.alpha) + 1} betas "
                 f"(beta_{{-1}} first), {len(self.beta)} given"
             )
-        if sympify(sum(self.alpha) - 1).expand() != 0:
+        if cancel(expand(sum(self.alpha) - 1)) != 0:
             raise SpecError(f"{self.title}: alpha sums to {sum(self.alpha)}, not 1: constants would not be kept")
 
     @property

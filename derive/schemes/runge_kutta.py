@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Matrix, Rational, expand, latex, sympify
+from sympy import Expr, Matrix, Rational, cancel, expand, latex, sympify
 
 from derive.errors import SpecError
 
@@ -40,7 +40,7 @@ class ButcherTableau:
                 f"{self.title}: b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries"
             )
         for index, row in enumerate(self.A):
-            if expand(sum(row) - self.c[index]) != 0:
+            if cancel(expand(sum(row) - self.c[index])) != 0:
                 raise SpecError(
                     f"{self.title}: row {index + 1} of A sums to {sum(row)}, c_{index + 1} is {self.c[index]}"
                 )
@@ -52,7 +52,7 @@ class ButcherTableau:
     def _check_weights(self, name: str, weights: Sequence[Any]) -> None:
         if len(weights) != self.stages:
             raise SpecError(f"{self.title}: {name} has {len(weights)} entries, b has {self.stages}")
-        if expand(sum(weights) - 1) != 0:
+        if cancel(expand(sum(weights) - 1)) != 0:
             raise SpecError(f"{self.title}: {name} sums to {sum(weights)}, not 1")
 
     @property

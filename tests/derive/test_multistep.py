@@ -6,7 +6,7 @@ from sympy import Interval, Rational, S, Symbol, exp, factor, series, simplify, 
 
 from derive.catalog.lm_resnet import SPEC as LM_RESNET
 from derive.catalog.lm_resnet import k
-from derive.errors import SpecError
+from derive.errors import SpecError, UnsupportedError
 from derive.networks import Network
 from derive.numbering import Author
 from derive.scheme_sections import stable_interval, write_root_condition
@@ -142,7 +142,7 @@ def test_root_condition_of_a_scheme_without_symbols(name):
 
 
 def test_root_condition_sees_double_roots_on_the_circle():
-    """rho = (zeta - 1)^2 (zeta - c) is unstable for every c; (zeta - 1)(zeta - c)^2 is stable inside the circle only."""
+    """rho = (zeta - 1)^2 (zeta - c) is unstable for every c; (zeta - 1)(zeta - c)^2 only inside the circle."""
     c = parameter("c")
     twice_one = LinearMultistep(alpha=(2 + c, -1 - 2 * c, c), beta=(0, 1, 0, 0))
     twice_c = LinearMultistep(alpha=(1 + 2 * c, -2 * c - c**2, c**2), beta=(0, 1, 0, 0))
@@ -150,14 +150,18 @@ def test_root_condition_sees_double_roots_on_the_circle():
     assert stable_interval(twice_c) == Interval.open(-1, 1)
 
 
-def test_root_condition_of_complex_roots():
-    """rho = (zeta - 1)(zeta^2 + c): |roots| = sqrt|c|."""
+def test_root_condition_of_a_rational_root():
+    """rho = (zeta - 1)(zeta + c/(1 + c)): |c| <= |1 + c|, simple where -c/(1 + c) is not 1."""
     c = parameter("c")
-    scheme = LinearMultistep(alpha=(1, -c, c), beta=(0, 1, 0, 0))
-    region = stable_interval(scheme)
-    inside = [Rational(n, 10) for n in (-9, -1, 3, 10)]
-    assert all(value in region for value in inside)
-    assert all(value not in region for value in (Rational(-11, 10), Rational(11, 10), -1))
+    region = stable_interval(LinearMultistep(alpha=(1 / (1 + c), c / (1 + c)), beta=(0, 1, 0)))
+    assert all(R(n, 10) in region for n in (-4, 0, 20, 500)) and all(R(n, 10) not in region for n in (-5, -6, -30))
+
+
+def test_root_condition_of_roots_that_may_be_complex_is_refused():
+    """rho = (zeta - 1)(zeta^2 + c): sqrt(-c) is not real for c > 0, where an inequality says nothing."""
+    c = parameter("c")
+    with pytest.raises(UnsupportedError, match="not a rational function"):
+        stable_interval(LinearMultistep(alpha=(1, -c, c), beta=(0, 1, 0, 0)))
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,15 @@ def test_order_two_family_with_a_symbol():
     assert (error_coefficient(bush(2), family) - (R(1, 6) - s / 4)).simplify() == 0
 
 
+def test_order_three_family_with_two_symbols():
+    """Weights that are rational in the nodes c_2, c_3 (Kutta 1901): order 3 identically."""
+    p, q = Symbol("p"), Symbol("q")
+    b2, b3 = (2 - 3 * q) / (6 * p * (p - q)), (2 - 3 * p) / (6 * q * (q - p))
+    inner = q * (q - p) / (p * (2 - 3 * p))
+    family = ButcherTableau(A=[[0, 0, 0], [p, 0, 0], [q - inner, inner, 0]], b=[1 - b2 - b3, b2, b3], c=[0, p, q])
+    assert order(family) == 3
+
+
 def test_elementary_weights():
     assert elementary_weight(DOT, RK4) == 1
     assert elementary_weight(CHAIN[5], RK4) == 0

@@ -1,0 +1,322 @@
+"""The adjoint sweep: every cotangent as a linear form in few pivots, with coefficients that no cotangent enters.
+
+Pivots are the cotangents that the loop must compute one step after the other: those that come from outside, and those
+with several sources that are not one elementwise chain. Everything between two pivots is one coefficient, and all
+coefficients are computed for all steps at once, before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from sympy import Expr, Integer
+
+from codegen.plan_program import CellProgram
+from codegen.plan_schedule import Schedule, Task, sorted_tasks
+from derive.errors import UnsupportedError
+from derive.operators import Operator, dot, matvec, outer, total
+from derive.program import Assignment
+from derive.reverse_sweep import Adjoint, elementwise_partials, reverse_sweep
+from derive.symbols import Quantity, Role
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A coefficient times a pivot.
+
+    Attributes:
+        pivot: a cotangent that is known in the loop.
+        coefficient: of values of the forward sweep, and of cotangents of rows, which stand for *their* coefficients.
+        lines: cotangents that were passed over between the pivot and here.
+    """
+
+    pivot: Quantity
+    coefficient: Expr
+    lines: tuple[Quantity, ...] = ()
+
+
+@dataclass(frozen=True)
+class Back:
+    """A transposed matrix product: cotangents of neighbouring rows times their matrices."""
+
+    rows: tuple[int, ...]
+    matrices: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """A cotangent as a sum of scaled pivots and transposed products."""
+
+    scaled: tuple[Scaled, ...]
+    products: tuple[Back, ...]
+
+
+@dataclass(frozen=True)
+class ScaleRows:
+    """Cotangents of neighbouring rows *= a pivot: their coefficients lie there already."""
+
+    lines: tuple[Quantity, ...]
+    rows: tuple[int, ...]
+    pivot: Quantity
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A pivot, or a row with several sources, as the sum of its linear form."""
+
+    lines: tuple[Quantity, ...]
+    target: Quantity
+    form: LinearForm
+
+
+@dataclass(frozen=True)
+class Carry:
+    """The cotangent of an old state: what the step before gets as that of its new state.
+
+    Attributes:
+        place: of the state.
+        staged: whether it must wait in a buffer of its own because its place is still read.
+    """
+
+    lines: tuple[Quantity, ...]
+    place: int
+    form: LinearForm
+    staged: bool = False
+
+
+@dataclass(frozen=True)
+class KeepPivot:
+    """Path of a pivot that a gradient after the loop reads."""
+
+    lines: tuple[Quantity, ...]
+    pivot: Quantity
+
+
+BackwardOperation = ScaleRows | Gather | Carry | KeepPivot
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A term of a parameter's gradient: the sum over steps and batch of `coefficient * bar`.
+
+    Attributes:
+        bar: cotangent of a row, or a pivot.
+        coefficient: of values of the forward sweep; for a matrix, the vector that it multiplies.
+    """
+
+    parameter: Quantity
+    line: Quantity
+    bar: Quantity
+    coefficient: Expr
+
+
+@dataclass(frozen=True)
+class AdjointPlan:
+    """What the adjoint sweep does.
+
+    Attributes:
+        seeds: running cotangent of each state: on entry of a step, that of its new value from outside.
+        coefficients: row -> its coefficient, before the loop.
+        loop: operations of one step, in order.
+        gradients: terms of the parameters' gradients, after the loop.
+        input_products: products that make up the cotangent of the input.
+        input_bar: that cotangent.
+        rows: cotangent of each row.
+        bars: primal quantity -> its cotangent.
+    """
+
+    seeds: tuple[Quantity, ...]
+    coefficients: Mapping[int, Scaled]
+    loop: tuple[BackwardOperation, ...]
+    gradients: tuple[Gradient, ...]
+    input_products: tuple[Back, ...]
+    input_bar: Quantity
+    rows: tuple[Quantity, ...]
+    bars: Mapping[Quantity, Quantity]
+
+
+def plan_adjoint(program: CellProgram, adjoint: Adjoint) -> AdjointPlan:
+    """The adjoint sweep of a cell."""
+    return _Planner(program, adjoint).plan()
+
+
+def adjoint_of(program: CellProgram) -> Adjoint:
+    """The reverse sweep over the step, in all its inputs."""
+    adjoint = reverse_sweep(program.step)
+    silent = [row.target.name for row in program.rows if row.target not in adjoint.cotangents]
+    if silent or program.input not in adjoint.cotangents:
+        raise UnsupportedError(f"nothing that the step returns depends on {', '.join(silent) or program.input.name}")
+    return adjoint
+
+
+@dataclass
+class _Planner:
+    """Goes through the lines of the adjoint once, and keeps each cotangent as a form in pivots."""
+
+    program: CellProgram
+    adjoint: Adjoint
+    known: dict[Quantity, tuple[Scaled, ...]] = field(default_factory=dict)
+    coefficients: dict[int, Scaled] = field(default_factory=dict)
+    gathered: list[Gather] = field(default_factory=list)
+
+    def plan(self) -> AdjointPlan:
+        """All parts."""
+        bars = self.adjoint.cotangents
+        about = {bar: quantity for quantity, bar in bars.items()}
+        self.rows = tuple(bars[row.target] for row in self.program.rows)
+        self.seeds = tuple(self.adjoint.seeds[q] for q in self.program.new)
+        self.known |= {seed: (Scaled(seed, Integer(1)),) for seed in self.seeds}
+        carried = {bars[q]: place for place, q in enumerate(self.program.old) if q in bars}
+        carries, gradients, input_products = [], [], ()
+        for line in self.adjoint.program.assignments:
+            quantity = about[line.target]
+            if line.target in carried:
+                carries.append(Carry((line.target,), carried[line.target], self._form(line)))
+            elif quantity == self.program.input:
+                input_products = self._form(line).products
+            elif quantity.role is Role.PARAMETER:
+                gradients += self._gradients(line, quantity)
+            else:
+                self._pass(line)
+        written = {carry.place for carry in carries}
+        for place, old in enumerate(self.program.old):
+            if place not in written:
+                seed = tuple(Scaled(bars[old], Integer(1)) for _ in range(old in bars))
+                carries.append(Carry((), place, LinearForm(seed, ())))
+        loop = self._loop(carries, gradients)
+        return AdjointPlan(
+            self.seeds, self.coefficients, loop, tuple(gradients), input_products, bars[self.program.input], self.rows, bars
+        )
+
+    def _pass(self, line: Assignment) -> None:
+        """Remember a cotangent between the states and the rows: as one coefficient, or as a pivot of its own."""
+        form = self._form(line)
+        simple = len(form.scaled) == 1 and not form.products
+        if line.target in self.rows and simple and not form.scaled[0].coefficient.is_Number:
+            (scaled,) = form.scaled
+            self.coefficients[self.rows.index(line.target)] = replace(scaled, lines=(*scaled.lines, line.target))
+            self.known[line.target] = (Scaled(scaled.pivot, line.target),)
+        elif simple and line.target not in self.rows:
+            self.known[line.target] = tuple(replace(s, lines=(*s.lines, line.target)) for s in form.scaled)
+        else:
+            self.gathered.append(Gather((line.target,), line.target, form))
+            self.known[line.target] = (Scaled(line.target, Integer(1)),)
+
+    def _form(self, line: Assignment) -> LinearForm:
+        """The line over pivots; several ways to one pivot are one coefficient."""
+        found: dict[Quantity, Scaled] = {}
+        products: list[Back] = []
+        for leaf, partial in elementwise_partials(line.value):
+            if isinstance(leaf, matvec):
+                products.append(self._product(leaf, partial))
+            for way in self.known.get(leaf, ()) if isinstance(leaf, Quantity) else ():
+                term = Scaled(way.pivot, partial * way.coefficient, way.lines)
+                before = found.get(way.pivot)
+                found[way.pivot] = term if before is None else _sum(before, term)
+        return LinearForm(tuple(found.values()), self._runs(products))
+
+    def _product(self, node: matvec, partial: Expr) -> Back:
+        matrix, bar = node.args
+        assert partial == 1 and bar in self.rows, "a product is a term of a row"
+        return Back((self.rows.index(bar),), (matrix.args[0],))
+
+    def _runs(self, products: list[Back]) -> tuple[Back, ...]:
+        """Products of neighbouring rows with neighbouring matrices as one."""
+        runs: list[Back] = []
+        layout = self.program.layout
+        for product in sorted(products, key=lambda p: (*p.rows, *(layout.place(m)[0].name for m in p.matrices))):
+            for place, run in enumerate(runs):
+                if run.rows[-1] + 1 == product.rows[0] and layout.joinable(run.matrices[-1], product.matrices[0]):
+                    runs[place] = Back(run.rows + product.rows, run.matrices + product.matrices)
+                    break
+            else:
+                runs.append(product)
+        return tuple(runs)
+
+    def _gradients(self, line: Assignment, parameter: Quantity) -> list[Gradient]:
+        """Terms of the gradient over rows and pivots."""
+        found = []
+        for leaf, partial in elementwise_partials(line.value):
+            for bar, coefficient in _bars_of(leaf, partial):
+                if bar not in self.known:
+                    continue
+                for way in self._materialized(bar):
+                    found.append(Gradient(parameter, line.target, way.pivot, coefficient * way.coefficient))
+        return found
+
+    def _materialized(self, bar: Quantity) -> tuple[Scaled, ...]:
+        """A cotangent over what has a value at every step once the loop is done: rows and pivots."""
+        if bar in self.rows or bar in self.seeds or self.known[bar] == (Scaled(bar, Integer(1)),):
+            return (Scaled(bar, Integer(1)),)
+        found = []
+        for leaf, partial in elementwise_partials(self.adjoint.program.value(bar)):
+            for way in self._materialized(leaf) if leaf in self.known else ():
+                found.append(Scaled(way.pivot, partial * way.coefficient))
+        return tuple(found)
+
+    def _loop(self, carries: list[Carry], gradients: list[Gradient]) -> tuple[BackwardOperation, ...]:
+        """Order of the loop: a state's running cotangent is overwritten once nobody reads it any more."""
+        rank = {line.target: place for place, line in enumerate(self.adjoint.program.assignments)}
+        schedule = Schedule[BackwardOperation](_merged_scales)
+        for row, scaled in self.coefficients.items():
+            bar = self.rows[row]
+            schedule.add(ScaleRows((bar,), (row,), scaled.pivot), rank[bar], {bar}, {scaled.pivot})
+        for gather in self.gathered:
+            schedule.add(gather, rank[gather.target], {gather.target}, self._read(gather.form))
+        paths = dict.fromkeys(g.bar for g in gradients if g.bar not in self.rows)
+        for bar in paths:
+            schedule.add(KeepPivot((bar,), bar), len(rank), (), {bar})
+        first = schedule.ordered()
+        return (*first, *self._ordered_carries(carries, rank))
+
+    def _read(self, form: LinearForm) -> Iterator[Quantity]:
+        for scaled in form.scaled:
+            yield scaled.pivot
+            if scaled.coefficient in self.rows:
+                yield scaled.coefficient
+        for product in form.products:
+            yield from (self.rows[row] for row in product.rows)
+
+    def _ordered_carries(self, carries: list[Carry], rank: Mapping[Quantity, int]) -> list[Carry]:
+        """Each overwrites its seed; where two read each other's, one waits beside."""
+        tasks = []
+        for carry in carries:
+            others = {self.seeds[carry.place]} & set(self._read(carry.form))
+            read = set(self._read(carry.form)) - others
+            last = max((rank[line] for line in carry.lines), default=-1)
+            tasks.append(Task(carry, last, frozenset(("read", carry.place, seed) for seed in read)))
+        tasks = [
+            replace(t, needs=frozenset(k for o in tasks for k in o.provides if o is not t and k[2] == self.seeds[t.operation.place]))
+            for t in tasks
+        ]
+        order = sorted_tasks(tasks)
+        if order is not None:
+            return [task.operation for task in order]
+        return [replace(carry, staged=True) for carry in carries]
+
+
+def _sum(one: Scaled, other: Scaled) -> Scaled:
+    return Scaled(one.pivot, one.coefficient + other.coefficient, tuple(dict.fromkeys(one.lines + other.lines)))
+
+
+def _bars_of(leaf: Expr, partial: Expr) -> Iterator[tuple[Quantity, Expr]]:
+    """Pairs (cotangent, coefficient) in one leaf of a gradient, sums over components left to the sum over the batch."""
+    if isinstance(leaf, Quantity):
+        yield leaf, partial
+    elif isinstance(leaf, outer):
+        yield leaf.args[0], partial * leaf.args[1]
+    elif isinstance(leaf, dot | total):
+        inner = leaf.args[0] * leaf.args[1] if isinstance(leaf, dot) else leaf.args[0]
+        for part, slope in elementwise_partials(inner):
+            yield part, partial * slope
+    elif isinstance(leaf, Operator):
+        raise UnsupportedError(f"the gradient {leaf} has no form in the emitted sweep")
+
+
+def _merged_scales(one: BackwardOperation, other: BackwardOperation) -> BackwardOperation | None:
+    if not isinstance(one, ScaleRows) or not isinstance(other, ScaleRows):
+        return None
+    if one.pivot != other.pivot or one.rows[-1] + 1 != other.rows[0]:
+        return None
+    return ScaleRows(one.lines + other.lines, one.rows + other.rows, one.pivot)

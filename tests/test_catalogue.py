@@ -1,0 +1,37 @@
+"""The catalogue keeps its promises: ids and classes are a public contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from derive import load
+
+CLASSES = {
+    "resnet": "ResNet",
+    "lm_resnet": "LMResNet",
+    "lstm_peephole": "LSTMPeephole",
+    "driven_oscillator": "DrivenOscillator",
+    "cubic_ode": "CubicODE",
+}
+
+
+def test_ids_and_classes_are_the_promised_ones():
+    rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
+    assert {row["id"]: row["class"] for row in rows} == CLASSES
+    assert all(set(row) == {"id", "kind", "class", "family", "title", "source"} for row in rows)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_spec_is_a_file_like_a_users_own(name):
+    """Nothing but the public names of `derive` and its data modules is imported."""
+    import derive.catalog
+
+    source = (derive.catalog.__path__[0] + f"/{name}.py").replace("//", "/")
+    with open(source, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count("\n") < 200
+    assert load(name).id == name
