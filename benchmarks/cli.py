@@ -3,7 +3,8 @@
     python benchmarks/cli.py [--rounds 5]
 
 All commands are run once before the timing (files in the page cache, bytecode compiled), then interleaved; the median
-counts. A figure is met when it is at most 1.1 times its target.
+counts. A figure is met when the wall time is at most 1.1 times its target; processor time and load tell a slow command
+from a busy machine.
 """
 
 from __future__ import annotations
@@ -71,11 +72,12 @@ def imported(command: Command) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
-def wall(command: Command) -> float:
-    """Seconds from the start of the process to its end."""
-    start = time.perf_counter()
+def cost(command: Command) -> tuple[float, float]:
+    """Seconds from the start of the process to its end, and processor seconds of it and of what it starts."""
+    before, start = os.times(), time.perf_counter()
     run(command.arguments)
-    return time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, os.times()
+    return seconds, after.children_user - before.children_user + after.children_system - before.children_system
 
 
 def digest(folder: Path, spec: str, seed: int) -> str:
@@ -88,13 +90,26 @@ def judge(met: bool) -> str:
     return "met" if met else "MISSED"
 
 
-def measure(timed: Sequence[Command], rounds: int) -> dict[str, float]:
-    """Median seconds of every command, interleaved."""
-    seconds: dict[str, list[float]] = {command.name: [] for command in timed}
+def measure(timed: Sequence[Command], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median wall and processor seconds of every command, interleaved."""
+    costs: dict[str, list[tuple[float, float]]] = {command.name: [] for command in timed}
     for _ in range(rounds):
         for command in timed:
-            seconds[command.name].append(wall(command))
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            costs[command.name].append(cost(command))
+    return {
+        name: (statistics.median(wall for wall, _ in found), statistics.median(cpu for _, cpu in found))
+        for name, found in costs.items()
+    }
+
+
+def line(command: Command, costs: tuple[float, float], imports: Sequence[str]) -> str:
+    """One row of the table."""
+    wall, cpu = costs
+    target = " " * 15
+    if command.target is not None:
+        target = f"{command.target:7.2f} {judge(wall <= SLACK * command.target):7}"
+    absent = [f"{bad} {judge(bad not in imports)}" for bad in command.unwanted]
+    return f"{command.name:32} {wall:6.2f} {cpu:9.2f} {target} {', '.join(absent)}".rstrip()
 
 
 def main() -> None:
@@ -105,16 +120,11 @@ def main() -> None:
         folder = Path(name)
         timed = commands(folder)
         found = {command.name: imported(command) for command in timed}  # the run that warms up, too
-        seconds = measure(timed, rounds)
-        print(f"median of {rounds} interleaved runs of whole processes, in seconds")
-        print(f"{'command':32} {'measured':>8} {'target':>7} {'':7} not imported")
+        costs = measure(timed, rounds)
+        print(f"median of {rounds} interleaved runs of whole processes, in seconds; load {os.getloadavg()[0]:.1f}")
+        print(f"{'command':32} {'wall':>6} {'processor':>9} {'target':>7} {'':7} not imported")
         for command in timed:
-            value = seconds[command.name]
-            target = f"{'':>7} {'':7}"
-            if command.target is not None:
-                target = f"{command.target:7.2f} {judge(value <= SLACK * command.target):7}"
-            absent = [f"{bad} {judge(bad not in found[command.name])}" for bad in command.unwanted]
-            print(f"{command.name:32} {value:8.2f} {target} {', '.join(absent)}".rstrip())
+            print(line(command, costs[command.name], found[command.name]))
         for spec in SPECS:
             first, second = (digest(folder, spec, seed) for seed in (1, 2))
             print(f"{spec}: bytes under two hash seeds: {'the same' if first == second else 'DIFFERENT'}")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.step_net import StepNet
-from codegen.runtime.steps import NotFiniteError
+from generated.lm_resnet import LMResNet, NotFiniteError
 from tests.runtime.hand_rules import RK4, AntisymmetricNet, CubicODE, ResNet
-from tests.runtime.lm_resnet_by_hand import LMResNet, tanh_blocks
+from tests.runtime.networks import tanh_blocks
 
 torch.set_num_threads(1)
 MEMORY = ["store", "recompute", "checkpoint", "invert"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.blocks import Blocks, Evaluation
-from codegen.runtime.steps import InversionError
 from codegen.runtime.sweep import block_lipschitz
-from tests.runtime.lm_resnet_by_hand import LMResNet, amplification, tanh_blocks
+from generated.lm_resnet import InversionError, LMResNet, _amplification
+from tests.runtime.networks import tanh_blocks
 
 torch.set_num_threads(1)
 TOL = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -116,5 +116,5 @@ def test_amplification_is_the_spectral_radius_of_the_inverse_step() -> None:
             for sign in (mu, -mu):
                 companion = torch.tensor([[1 - k + sign, k], [1.0, 0.0]], dtype=torch.float64)
                 radii.append(float(torch.linalg.eigvals(torch.linalg.inv(companion)).abs().max()))
-            assert amplification((k,), (1.0,), mu) == pytest.approx(max(radii), rel=1e-12)
-    assert amplification((0.0,), (1.0,), 0.1) == math.inf
+            assert _amplification((k,), (1.0,), mu) == pytest.approx(max(radii), rel=1e-12)
+    assert _amplification((0.0,), (1.0,), 0.1) == math.inf

@@ -12,7 +12,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.utils._pytree import tree_leaves
 
-from tests.runtime.lm_resnet_by_hand import LMResNet, tanh_blocks
+from generated.lm_resnet import LMResNet
+from tests.runtime.networks import tanh_blocks
 
 torch.set_num_threads(1)
 MEMORY = ["store", "recompute", "checkpoint", "invert"]

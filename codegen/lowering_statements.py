@@ -1,0 +1,264 @@
+"""Elementwise expressions and sums of products -> torch statements that allocate as little as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy
+from sympy import Add, Expr, Mul, Pow, fraction
+
+from codegen.printer import TorchPrinter
+from derive import functions
+from derive.program import symbols_of
+from derive.symbols import Quantity
+
+OUT: Mapping[type, str] = {
+    functions.sigmoid: "torch.sigmoid({})",
+    functions.tanh: "torch.tanh({})",
+    functions.relu: "torch.clamp_min({}, 0)",
+    sympy.exp: "torch.exp({})",
+    sympy.log: "torch.log({})",
+    sympy.sin: "torch.sin({})",
+    sympy.cos: "torch.cos({})",
+    sympy.Abs: "torch.abs({})",
+    sympy.sign: "torch.sign({})",
+}
+"""Functions that can write into a given tensor."""
+
+
+class NamedPrinter(TorchPrinter):
+    """Prints quantities by the names that they have where the statement stands."""
+
+    def __init__(self, names: Mapping[Quantity, str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _print(self, node: Expr) -> tuple[str, int]:
+        text, tightness = super()._print(node)
+        return self.names.get(node, text) if isinstance(node, Quantity) else text, tightness
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The operation that writes a tensor first.
+
+    Attributes:
+        call: text of a call that can take `out=`, or of an expression.
+        takes_out: which of the two.
+        needs_out: for a call that cannot do without it: a tensor of the result's shape.
+        rest: terms that are left to be added.
+    """
+
+    call: str
+    takes_out: bool = True
+    needs_out: str = ""
+    rest: tuple[Expr, ...] = ()
+
+    def into(self, target: str) -> str:
+        """Write into a tensor that exists."""
+        return f"{self.call[:-1]}, out={target})" if self.takes_out else f"{target}.copy_({self.call})"
+
+    def fresh(self, name: str) -> str:
+        """Write into a new tensor."""
+        if self.needs_out:
+            return f"{name} = {self.into(f'torch.empty_like({self.needs_out})')}"
+        return f"{name} = {self.call}"
+
+
+class Statements:
+    """Statements for elementwise expressions.
+
+    Args:
+        names: quantity -> its text, where that is not its name.
+    """
+
+    def __init__(self, names: Mapping[Quantity, str] | None = None) -> None:
+        self.printer = NamedPrinter(names or {})
+
+    def into(self, target: str, value: Expr) -> list[str]:
+        """`target = value`, where `target` exists and is not read by `value`."""
+        opening = self._opening(value)
+        return [opening.into(target), *self._rest(target, opening)]
+
+    def fresh(self, name: str, value: Expr) -> list[str]:
+        """`name = value` as a new tensor."""
+        opening = self._opening(value)
+        return [opening.fresh(name), *self._rest(name, opening)]
+
+    def add(self, target: str, value: Expr) -> list[str]:
+        """`target += value`."""
+        return [self._added(target, term) for term in Add.make_args(value)]
+
+    def _rest(self, target: str, opening: Opening) -> list[str]:
+        return [self._added(target, term) for term in opening.rest]
+
+    def _opening(self, value: Expr) -> Opening:
+        terms = list(Add.make_args(value))
+        whole = self._whole(value, terms)
+        if whole is not None:
+            return whole
+        for kind in (self._slope, self._function):
+            for term in terms:
+                opening = kind(term)
+                if opening is not None:
+                    return self._with_rest(opening, terms, term)
+        product = next((t for t in terms if _pair(t) is not None and _batched(t)), None)
+        plain = next((t for t in terms if isinstance(t, Quantity) and t != product), None)
+        if product is None:
+            return Opening(self.printer(value), takes_out=False)
+        number, left, right = self._factors(product)
+        if plain is not None:
+            extra = "" if number == 1 else f", value={self.printer(number)}"
+            opening = Opening(f"torch.addcmul({self.printer(plain)}, {left}, {right}{extra})")
+            return self._with_rest(opening, terms, product, plain)
+        return self._with_rest(Opening(f"torch.mul({left if number == 1 else self._times(number, left)}, {right})"), terms, product)
+
+    @staticmethod
+    def _with_rest(opening: Opening, terms: Sequence[Expr], *done: Expr) -> Opening:
+        rest = tuple(term for term in terms if term not in done)
+        return Opening(opening.call, opening.takes_out, opening.needs_out, rest)
+
+    def _whole(self, value: Expr, terms: Sequence[Expr]) -> Opening | None:
+        """One operation for the whole value, where there is one."""
+        mix = interpolation(value)
+        if mix is not None:
+            start, end, weight = (self.printer(part) for part in mix)
+            return Opening(f"torch.lerp({start}, {end}, {weight})")
+        if len(terms) == 2 and all(isinstance(term, Quantity) and term.role.batched for term in terms):
+            return Opening(f"torch.add({', '.join(self.printer(term) for term in terms)})")
+        return None
+
+    def _slope(self, term: Expr) -> Opening | None:
+        """`scale * v * (1 - v)` and `scale * (1 - v**2)`, the slopes of sigmoid and tanh in their values."""
+        for helper, value, scale in _slopes(term):
+            if scale == 1 or not _batched(scale):
+                continue
+            return Opening(f"{helper}({self.printer(scale)}, {self.printer(value)})", needs_out=self.printer(value))
+        return None
+
+    def _function(self, term: Expr) -> Opening | None:
+        form = OUT.get(type(term))
+        return Opening(form.format(self.printer(term.args[0]))) if form and _batched(term) else None
+
+    def _added(self, target: str, term: Expr) -> str:
+        number, rest = term.as_coeff_Mul()
+        if _pair(term) is not None:
+            number, left, right = self._factors(term)
+            return f"{target}.addcmul_({left}, {right}{'' if number == 1 else f', value={self.printer(number)}'})"
+        if number == -1:
+            return f"{target}.sub_({self.printer(rest)})"
+        if number == 1 or rest == 1:
+            return f"{target}.add_({self.printer(term)})"
+        return f"{target}.add_({self.printer(rest)}, alpha={self.printer(number)})"
+
+    def _factors(self, term: Expr) -> tuple[Expr, str, str]:
+        """A product as number, left and right factor."""
+        pair = _pair(term)
+        assert pair is not None
+        number, left, right = pair
+        return number, self.printer(left), self.printer(right)
+
+    def _times(self, number: Expr, text: str) -> str:
+        return f"-{text}" if number == -1 else f"{self.printer(number)} * {text}"
+
+
+def _pair(term: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """(number, left, right) of a product without denominator; powers stay together."""
+    if fraction(term)[1] != 1:
+        return None
+    number, rest = term.as_coeff_Mul()
+    factors = Mul.make_args(rest)
+    if len(factors) < 2:
+        return None
+    *left, right = sorted(factors, key=lambda factor: not isinstance(factor, Add))
+    return number, Mul(*left), right
+
+
+def _batched(value: Expr) -> bool:
+    return any(quantity.role.batched for quantity in symbols_of(value))
+
+
+def interpolation(value: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """(a, b, w) where the value is (1 - w) * a + w * b with a batched weight."""
+    terms = Add.make_args(value)
+    if len(terms) != 2:
+        return None
+    for one, other in (terms, terms[::-1]):
+        for weight in (f for f in Mul.make_args(one) if isinstance(f, Quantity)):
+            if 1 - weight in Mul.make_args(other):
+                start, end = other / (1 - weight), one / weight
+                if all(_batched(part) for part in (start, end, weight)):
+                    return start, end, weight
+    return None
+
+
+def _slopes(term: Expr) -> list[tuple[str, Expr, Expr]]:
+    """Ways to read a product as a fused slope: (helper, value, scale)."""
+    factors = Mul.make_args(term)
+    found = []
+    for factor in factors:
+        value = next((q for q in symbols_of(factor) if isinstance(factor, Add)), None)
+        if value is None:
+            continue
+        if factor == 1 - value and any(f == value or (isinstance(f, Pow) and f.base == value) for f in factors):
+            found.append(("sigmoid_slope", value, term / factor / value))
+        if factor == 1 - value**2:
+            found.append(("tanh_slope", value, term / factor))
+    return found
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A tensor as a sum: what the loop of the adjoint sweep computes.
+
+    Attributes:
+        plain: (sign, text) of tensors.
+        products: (number, text, text) of elementwise products.
+        matrices: (text, text) of matrix products.
+    """
+
+    plain: tuple[tuple[int, str], ...]
+    products: tuple[tuple[str, str, str], ...]
+    matrices: tuple[tuple[str, str], ...]
+
+    def into(self, target: str) -> list[str]:
+        """Statements that write the sum into a tensor; a term that reads it comes first."""
+        plain, products, matrices = list(self.plain), list(self.products), list(self.matrices)
+        lines = []
+        plain.sort(key=lambda term: (term[1] != target, term[0] < 0))
+        products.sort(key=lambda term: target not in term[1:])
+        reads = bool(products) and target in products[0][1:]
+        if plain and plain[0][1] == target:
+            sign, _ = plain.pop(0)
+            lines += [f"{target}.neg_()"] if sign < 0 else []
+        elif plain and plain[0][0] > 0:
+            base = plain.pop(0)[1]
+            if products:
+                lines.append(f"torch.addcmul({base}, {_product(products.pop(0))}, out={target})")
+            elif matrices:
+                lines.append(f"torch.addmm({base}, {', '.join(matrices.pop(0))}, out={target})")
+            elif plain and plain[0][0] > 0:
+                lines.append(f"torch.add({base}, {plain.pop(0)[1]}, out={target})")
+            else:
+                lines.append(f"{target}.copy_({base})")
+        elif products:
+            number, left, right = products.pop(0)
+            factor = left if number == "1" else f"{number} * {left}"
+            own = [text for text in (left, right) if text != target]
+            in_place = reads and len(own) == 1 and number == "1"
+            lines.append(f"{target}.mul_({own[0]})" if in_place else f"torch.mul({factor}, {right}, out={target})")
+        elif matrices:
+            lines.append(f"torch.mm({', '.join(matrices.pop(0))}, out={target})")
+        else:
+            lines.append(f"{target}.zero_()")
+        lines += [f"{target}.addcmul_({_product(term)})" for term in products]
+        lines += [f"{target}.addmm_({left}, {right})" for left, right in matrices]
+        return lines + [f"{target}.{'add' if sign > 0 else 'sub'}_({text})" for sign, text in plain]
+
+
+def _product(term: tuple[str, str, str]) -> str:
+    number, left, right = term
+    return f"{left}, {right}" + ("" if number == "1" else f", value={number}")
+
+

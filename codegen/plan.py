@@ -1,0 +1,95 @@
+"""The plan of a recurrent cell: passes from the program of one step to what is done before, in and after the loops.
+
+    normal form   every matrix product a term of a row; rows ordered by the stack that the loop multiplies by
+    forward       products of the input hoisted out of the loop; operations of one kind on neighbouring rows as one
+    adjoint       every cotangent a linear form in few pivots; its coefficients are computed for all steps at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from codegen.plan_adjoint import AdjointPlan, Gather, LinearForm, ScaleRows, adjoint_of, plan_adjoint
+from codegen.plan_forward import Compute, ForwardPlan, copied_states, plan_forward
+from codegen.plan_program import CellProgram, normal_form
+from derive.program import Program, symbols_of
+from derive.symbols import Quantity, Role
+from derive.systems import Recurrence, Stack
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Everything that the emitted functions of one cell do.
+
+    Attributes:
+        program: the step in normal form.
+        forward, adjoint: the two sweeps.
+        stored: whether the stacked buffer is kept for the adjoint sweep.
+    """
+
+    program: CellProgram
+    forward: ForwardPlan
+    adjoint: AdjointPlan
+    stored: bool
+
+    @property
+    def states_after(self) -> tuple[Quantity, ...]:
+        """Name of each state after the step; one that is a copy of something else gets a name of its own."""
+        copies = copied_states(self.program)
+        return tuple(
+            old.renamed(f"{old.name}_after", role=Role.INTERMEDIATE) if place in copies else new
+            for place, (old, new) in enumerate(zip(self.program.old, self.program.new, strict=True))
+        )
+
+    def recomputed(self, wanted: set[Quantity]) -> Program:
+        """Elementwise lines that have to be computed anew from paths and rows to know the wanted quantities."""
+        known = {*self.program.old, *self.program.new, *self.forward.held}
+        lines = tuple(line for line in self.program.step.assignments if line.target not in known)
+        outputs = tuple(line.target for line in lines if line.target in wanted)
+        inputs = (*self.program.step.inputs, *(q for q in self.program.step.targets if q in known))
+        return Program(inputs, lines, outputs).needed_for(outputs)
+
+
+def plan(recurrence: Recurrence, stacks: Sequence[Stack] = ()) -> CellPlan:
+    """Plan of a recurrent cell.
+
+    Raises:
+        UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
+    """
+    program = normal_form(recurrence, stacks)
+    adjoint = adjoint_of(program)
+    reread = frozenset(q for line in adjoint.program.assignments for q in symbols_of(line.value))
+    forward = plan_forward(program, reread)
+    backward = plan_adjoint(program, adjoint)
+    found = CellPlan(program, forward, backward, stored=False)
+    wanted = set(values_read(backward))
+    needed = {*wanted, *(q for line in found.recomputed(wanted).assignments for q in symbols_of(line.value))}
+    stored = bool(needed & set(forward.held) - set(program.new))
+    return CellPlan(program, forward, backward, stored)
+
+
+def values_read(adjoint: AdjointPlan) -> Iterator[Quantity]:
+    """Quantities of the forward sweep that the adjoint sweep reads, and cotangents among them."""
+    for scaled in adjoint.coefficients.values():
+        yield from sorted(symbols_of(scaled.coefficient), key=str)
+    for form in forms(adjoint):
+        for scaled in form.scaled:
+            yield from sorted(symbols_of(scaled.coefficient), key=str)
+    for gradient in adjoint.gradients:
+        yield from sorted(symbols_of(gradient.coefficient), key=str)
+
+
+def forms(adjoint: AdjointPlan) -> Iterator[LinearForm]:
+    """Linear forms in the loop, in order."""
+    yield from (op.form for op in adjoint.loop if not isinstance(op, ScaleRows) and hasattr(op, "form"))
+
+
+def describe(plan: CellPlan) -> dict[str, int]:
+    """How many operations on tensors one step of each loop takes, and how many of them are matrix products."""
+    from codegen.lowering import loop_bodies  # placeholder
+
+    return {}
+
+
+__all__ = ["Compute", "Gather", "CellPlan", "describe", "plan"]

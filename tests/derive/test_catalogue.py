@@ -1,0 +1,230 @@
+"""Derivations of the catalogue: numbering, checks, facts, verdicts on the decks, determinism."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from sympy import expand, simplify
+
+from derive import DeriveError, api, explain, load
+from derive.catalog import CATALOG
+from derive.catalog.lstm_peephole import PEEPHOLES, cell
+from derive.claims import judge
+from derive.derivation import Kind
+from derive.discretization import STEP_SIZE as h
+from derive.reverse_sweep import reverse_sweep
+from derive.symbols import Role
+from derive.systems import DeckClaim
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def derivation(name):
+    return explain(load(name))
+
+
+def relation(name, title):
+    (found,) = [r for r in derivation(name).relations if r.name == title]
+    return found
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_relations_are_numbered_one_after_the_other(name):
+    numbers = [int(r.number) for r in derivation(name).relations]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 15
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_name_has_the_number_of_its_relation(name):
+    found = derivation(name)
+    for item in found.relations:
+        if item.name:
+            assert found.number_of(item.name) == item.number
+    assert set(found.numbers.values()) <= {r.number for r in found.relations}
+    assert found.number_of("nothing") == ""
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_relations_have_formula_reason_and_the_check_that_belongs_to_their_kind(name):
+    for item in derivation(name).relations:
+        assert item.latex and item.text and item.reason and item.title
+        checked = item.kind in (Kind.IDENTITY, Kind.ASYMPTOTIC, Kind.INEQUALITY)
+        assert (item.check is not None) is checked, item.title
+        assert bool(item.source) is (item.kind is Kind.STATEMENT), item.title
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_check_holds_and_fails_when_its_relation_is_perturbed(name):
+    checks = [(item.title, item.check) for item in derivation(name).relations if item.check is not None]
+    assert len(checks) >= 5
+    for title, check in checks:
+        outcome = check.run()
+        assert outcome.holds, (title, outcome)
+        broken = check.perturbed().run()
+        assert not broken.holds, (title, broken)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_latex_is_balanced_and_has_no_double_subscript(name):
+    for item in derivation(name).relations:
+        text = item.latex
+        assert text.count("{") == text.count("}") and text.count(r"\left") == text.count(r"\right"), text
+        assert (
+            "}_{" not in text.replace("}}_{", "").replace(r"\bar{x}_{", "") or r"\bar{" in text or r"\mathrm{" in text
+        )
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_line_of_step_and_adjoint_has_a_number(name):
+    """The emitted code writes these numbers behind its lines."""
+    found = derivation(name)
+    for option, recurrence in api.recurrences(load(name)).items():
+        adjoint = reverse_sweep(recurrence.step).program
+        lines = [("step", q) for q in recurrence.step.targets] + [("adjoint", q) for q in adjoint.targets]
+        for kind, quantity in lines:
+            assert found.number_of(".".join(part for part in (option, kind, quantity.name) if part)), quantity
+
+
+FACTS = {
+    "resnet": {"order": "1", "scheme": "forward Euler", "inverse": "by fixed point only"},
+    "lm_resnet": {
+        "order": "1, 2 at k = 1",
+        "order with start 'plain'": "1",
+        "order with start 'matched'": "1, 2 at best",
+        "consistent with": "u' = f/(k + 1)",
+        "zero-stable for": "-1 < k <= 1",
+        "inverse": "explicit",
+    },
+    "driven_oscillator": {"order": "1"},
+    "cubic_ode": {"order": "1"},
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts(name):
+    found = derivation(name).facts
+    assert {key: found.get(key) for key in FACTS[name]} == FACTS[name]
+
+
+VERDICTS = {
+    "resnet": {"E07": False},
+    "lm_resnet": {"E12": False, "modified equation": True, "step": True},
+    "driven_oscillator": {
+        "E002-1": False,
+        "step of s": True,
+        "E002-5": False,
+        "local error of s": True,
+        "local error of v": True,
+    },
+    "cubic_ode": {"adjoint equation": True},
+    "lstm_peephole": {
+        **{f"E003-L{place}": False for place in range(1, 8)},
+        "E003, mended": True,
+        "E003, mended (h)": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_verdicts_on_the_decks(name):
+    claims = derivation(name).claims
+    assert {claim.id: claim.agrees for claim in claims} == VERDICTS[name]
+    for claim in claims:
+        assert claim.verdict.startswith("agrees" if claim.agrees else "differs")
+        assert claim.agrees or claim.difference > 1e-3
+
+
+def test_a_claim_about_nothing_derived_is_refused():
+    with pytest.raises(DeriveError, match="order"):
+        judge(DeckClaim("X", "deck", "ordre", h), derivation("resnet").results, None)
+
+
+def test_lm_resnet_results():
+    results = derivation("lm_resnet").results
+    k = next(q for q in results["x_next"].free_symbols if q.name == "k")
+    bar = next(q for q in results["bar_x_prev"].free_symbols if q.name == "bar_x_next")
+    assert expand(results["bar_x_prev"] - k * bar) == 0
+    assert str(results["effective_field"]) == "f/(k + 1)"
+    assert api.analyse("lm_resnet").conditions == {k: (1,)}
+
+
+def test_lm_resnet_relations_stand_where_issue_two_asks_for_them():
+    names = {r.name for r in derivation("lm_resnet").relations}
+    wanted = "discrete_hamiltonian pairing symplectic heavy_ball heavy_ball_limit local_error effective_field "
+    wanted += "modified_equation modified_field root_condition inverse.x_prev step_determinant inverse_trust "
+    wanted += "start_error.plain start_error.matched adjoint.bar_k adjoint.bar_theta_f loss.bar_output"
+    assert set(wanted.split()) <= names
+
+
+def test_oscillator_results_are_exact():
+    results = derivation("driven_oscillator").results
+    s = {q.name: q for q in results["determinant"].free_symbols}
+    assert expand(results["determinant"] - (1 + h**2 * s["k"] / s["m"])) == 0
+    assert expand(results["energy_ratio"] - (1 + h**2 * s["k"] / s["m"])) == 0
+    assert results["energy_rate"] == 0
+    assert simplify(results["growth"] - h**2 * s["k"] / s["m"]) == 0
+    assert h in s.values()
+
+
+@pytest.mark.parametrize("peephole", PEEPHOLES)
+def test_lstm_has_a_gradient_for_everything(peephole):
+    """The deck leaves the weights 'as an exercise': all of them, biases, peepholes, input and initial state."""
+    recurrence = cell(peephole)
+    cotangents = reverse_sweep(recurrence.step).cotangents
+    parameters = [q for q in recurrence.step.inputs if q.role is Role.PARAMETER]
+    assert len(parameters) == {"diagonal": 15, "full": 15, "none": 12}[peephole]
+    wanted = {*parameters, *recurrence.old, *recurrence.inputs}
+    assert len(wanted) == len(parameters) + 3 and wanted <= set(cotangents)
+    found = derivation("lstm_peephole")
+    for quantity in wanted:
+        assert found.number_of(f"{peephole}.adjoint.bar_{quantity.name}"), quantity
+
+
+def test_nothing_is_flattened():
+    """About 53 operations on 31 forward ones; flat expressions give 3,631 (design, section 2)."""
+    step = cell("full").step
+    forward = sum(line.value.count_ops() for line in step.assignments)
+    backward = sum(line.value.count_ops() for line in reverse_sweep(step).program.assignments)
+    assert forward <= 60 and backward <= 120
+
+
+def test_symbol_tables_list_every_quantity_once():
+    for name in CATALOG:
+        rows = derivation(name).symbols
+        names = [row[1] for row in rows]
+        assert len(names) == len(set(names)) and all(len(row) == 5 for row in rows)
+
+
+SCRIPT = """
+import hashlib
+from derive import explain, load
+from derive.catalog import CATALOG
+for name in CATALOG:
+    found = explain(load(name))
+    text = "\\n".join(f"{r.number} {r.title} {r.latex} {r.text} {r.reason}" for r in found.relations)
+    text += repr(dict(found.facts)) + repr(found.symbols) + repr([(c.id, c.difference) for c in found.claims])
+    print(name, hashlib.sha256(text.encode()).hexdigest())
+"""
+
+
+def test_two_hash_seeds_write_the_same_text():
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("0", "1")
+    ]
+    first, second = (run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len(first.splitlines()) == len(CATALOG) and first == second
+    assert len({line.split()[1] for line in first.splitlines()}) == len(CATALOG)
+    assert hashlib.sha256(b"").hexdigest() not in first
