@@ -8,6 +8,7 @@ from codegen.printer import TorchPrinter
 from codegen.step_rules import Function
 from derive.derivation import Derivation
 from derive.operators import matvec
+from derive.program import symbols_of
 from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Role, by_name
 from derive.systems import Loss
@@ -34,7 +35,11 @@ def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function,
         forward.append(f"{line.target.name} = {printer(line.value)}  # ({number})")
     forward.append(f"return {value.name}.sum()")
     bar = adjoint.cotangents[loss.output]
-    for line in adjoint.program.needed_for((bar,)).assignments:
+    swept = adjoint.program.needed_for((bar,))
+    read = {q for line in swept.assignments for q in symbols_of(line.value.xreplace({seed: Integer(1)}))}
+    for line in program.needed_for(q for q in program.targets if q in read).assignments:
+        backward.append(f"{line.target.name} = {printer(line.value)}  # ({derivation.number_of(f'loss.{line.target.name}')})")
+    for line in swept.assignments:
         number = derivation.number_of(f"loss.{line.target.name}")
         backward.append(f"{line.target.name} = {printer(line.value.xreplace({seed: Integer(1)}))}  # ({number})")
     backward.append(_through_readout(loss, bar.name))

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from codegen.plan_adjoint import AdjointPlan, Gather, LinearForm, ScaleRows, adjoint_of, plan_adjoint
-from codegen.plan_forward import Compute, ForwardPlan, copied_states, plan_forward
+from codegen.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, adjoint_of, plan_adjoint
+from codegen.plan_forward import ForwardPlan, plan_forward
 from codegen.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
 from derive.symbols import Quantity, Role
@@ -32,15 +32,6 @@ class CellPlan:
     forward: ForwardPlan
     adjoint: AdjointPlan
     stored: bool
-
-    @property
-    def states_after(self) -> tuple[Quantity, ...]:
-        """Name of each state after the step; one that is a copy of something else gets a name of its own."""
-        copies = copied_states(self.program)
-        return tuple(
-            old.renamed(f"{old.name}_after", role=Role.INTERMEDIATE) if place in copies else new
-            for place, (old, new) in enumerate(zip(self.program.old, self.program.new, strict=True))
-        )
 
     def recomputed(self, wanted: set[Quantity]) -> Program:
         """Elementwise lines that have to be computed anew from paths and rows to know the wanted quantities."""
@@ -82,14 +73,4 @@ def values_read(adjoint: AdjointPlan) -> Iterator[Quantity]:
 
 def forms(adjoint: AdjointPlan) -> Iterator[LinearForm]:
     """Linear forms in the loop, in order."""
-    yield from (op.form for op in adjoint.loop if not isinstance(op, ScaleRows) and hasattr(op, "form"))
-
-
-def describe(plan: CellPlan) -> dict[str, int]:
-    """How many operations on tensors one step of each loop takes, and how many of them are matrix products."""
-    from codegen.lowering import loop_bodies  # placeholder
-
-    return {}
-
-
-__all__ = ["Compute", "Gather", "CellPlan", "describe", "plan"]
+    yield from (operation.form for operation in adjoint.loop if isinstance(operation, Gather | Carry))

@@ -95,6 +95,34 @@ def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> Non
         )
 
 
+def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """How the steps' contributions make the gradients of a whole run."""
+    if "sums" in author.numbers:
+        return
+    bars = adjoint.cotangents
+    shared = [q for q in recurrence.step.inputs if q.role in (Role.PARAMETER, Role.STEP_SIZE) and q in bars]
+    if shared:
+        names = ", ".join(q.name for q in shared)
+        author.relation(
+            "gradients of what all steps share",
+            Kind.DEFINITION,
+            r"\nabla_p L = \sum_{\text{steps}} \bar p",
+            text=f"gradient of p = sum over steps of bar_p, for p in {names}",
+            reason="every step contributes once; a layer's own parameter has the contribution of its step alone",
+            name="sums",
+        )
+    found = [bars[q] for q in recurrence.old if q in bars]
+    together = ", ".join(bar.latex for bar in found)
+    author.relation(
+        "gradient of the initial state",
+        Kind.DEFINITION,
+        rf"\nabla_{{z_0}} L = \left. \left({together}\right) \right|_{{\text{{first step}}}}",
+        text=f"gradient of the initial state = ({', '.join(bar.name for bar in found)}) of the first step",
+        reason="nothing comes before it",
+        name="initial_state",
+    )
+
+
 GRADIENTS = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.TIME, Role.STEP_SIZE)
 OTHERS = tuple(role for role in Role if role not in GRADIENTS)
 
@@ -113,6 +141,7 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
         "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",
     )
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", GRADIENTS)
+    write_sums(author, recurrence, adjoint)
     author.close(
         f"Gradients{suffix}",
         "What one step contributes; a shared quantity sums over steps, and every one over the batch.",

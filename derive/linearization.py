@@ -29,8 +29,8 @@ class Linearization:
 def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -> Linearization:
     """Linearization of `program` in the quantities `wrt`.
 
-    Tangents are named `dot_<quantity>`, and `dot2_<quantity>` where names of the program begin so already (a sweep over a
-    sweep), unless a prefix is given.
+    Tangents are named `dot_<quantity>`, and `dot2_<quantity>` where names of the program begin so already (a sweep over
+    a sweep), unless a prefix is given.
     """
     prefix = prefix or free_prefix("dot", program)
     tangents = {q: _tangent(prefix, q) for q in wrt}

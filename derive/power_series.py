@@ -30,6 +30,14 @@ class Series:
         """Real part of the constant term, by which branches are chosen."""
         return self.coefficients[0].real
 
+    def __bool__(self) -> bool:
+        """Whether any coefficient is not zero: products skip those that are."""
+        return any(self.coefficients)
+
+    def __abs__(self) -> Any:
+        """Size of the constant term: what elimination chooses its pivots by."""
+        return abs(self.coefficients[0])
+
     def _like(self, coefficients: Sequence[Coefficient]) -> Series:
         return Series(coefficients, self.variable)
 
@@ -67,8 +75,15 @@ class Series:
             return NotImplemented
         one, two = self._pair(other)
         left, right = one.coefficients, two.coefficients
-        zero = 0 * left[0]
-        return one._like([sum((left[i] * right[j - i] for i in range(j + 1)), zero) for j in range(len(left))])
+        product = [0 * left[0]] * len(left)
+        present = [(j, b) for j, b in enumerate(right) if b]
+        for i, a in enumerate(left):
+            if a:
+                for j, b in present:
+                    if i + j >= len(left):
+                        break
+                    product[i + j] = product[i + j] + a * b
+        return one._like(product)
 
     __rmul__ = __mul__
 

@@ -38,16 +38,18 @@ class Sampler:
 
     def _sizes(self, networks: Iterable[Network]) -> dict[Dimension, int]:
         named = sorted({size for q in self.quantities for size in q.shape if isinstance(size, str)})
-        plain = [name for name in named if "+" not in name and not name.startswith("theta_")]
+        plain = sorted({part for name in named for part in name.split("+") if not name.startswith("theta_")})
         sizes: dict[Dimension, int] = {name: SMALLEST + place for place, name in enumerate(plain)}
+        sizes |= {name: sum(sizes[part] for part in name.split("+")) for name in named if "+" in name}
         for network in sorted(networks, key=lambda n: n.name):
-            width = sizes.get("d", SMALLEST)
-            self.networks[network] = TanhNetwork(width, network.takes_time)
+            self.networks[network] = TanhNetwork(self._width(sizes), network.takes_time)
             sizes[network.theta.shape[0]] = self.networks[network].parameter_count
-        for name in named:
-            if "+" in name:
-                sizes[name] = sum(sizes[part] for part in name.split("+"))
         return sizes
+
+    def _width(self, sizes: dict[Dimension, int]) -> int:
+        """Size of the vectors that networks act on: of the states."""
+        widths = [q.shape[0] for q in self.quantities if q.role is Role.STATE and len(q.shape) == 1]
+        return next((size if isinstance(size, int) else sizes[size] for size in widths), SMALLEST)
 
     def number(self, quantity: Quantity) -> Any:
         """One random number with 15 random digits: exactly representable at any precision."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from sympy import Expr, Integer, Rational, S, solveset
+from sympy import Expr, Integer, Rational, S, expand, solveset
 
 from derive import trees
 from derive.discretization import STEP_SIZE, at_step, discretize, time_at_step
@@ -71,6 +71,8 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         p = trees.order(scheme)
         found = [(trees.error_coefficient(tree, scheme), tree) for tree in trees.trees(p + 1)]
         terms = tuple((coefficient, tree) for coefficient, tree in found if coefficient != 0)
+        if not ode.networks:  # of a polynomial of low degree, many differentials vanish identically
+            terms = tuple(term for term in terms if _present(ode, term[1])) or terms
         return Truncation(scheme, ode, p, Integer(1), terms, {})
     p = 0
     while scheme.error_constant(p + 1) == 0:
@@ -80,6 +82,10 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         symbol: tuple(sorted(solveset(constant, symbol, S.Reals), key=str)) for symbol in by_name(constant.free_symbols)
     }
     return Truncation(scheme, ode, p, scheme.speed, ((constant, None),), conditions)
+
+
+def _present(ode: ODE, tree: trees.Tree) -> bool:
+    return any(expand(part) != 0 for part in elementary_differential(ode, tree))
 
 
 def modified_equation_weights(scheme: LinearMultistep, terms: int) -> list[Expr]:
@@ -110,7 +116,7 @@ def local_error_residual(analysis: Truncation, coefficients: tuple[Expr, ...]) -
 def modified_field_residual(analysis: Truncation, coefficients: tuple[Expr, ...]) -> float:
     """Relative residual, up to h^(p+1), of one step along the solution of u' = s f - h^p (local error)/rho'(1)."""
     sampler, values = _sample(analysis)
-    order = analysis.order + 2
+    order = analysis.order + 1
     correction = modified_correction(analysis, coefficients)
     power = _series([0] * analysis.order + [1], order)
     lifted = {q: _lift(v, order) for q, v in values.items()}
@@ -124,7 +130,7 @@ def modified_field_residual(analysis: Truncation, coefficients: tuple[Expr, ...]
     for column, after in zip(solution, numeric, strict=True):
         residual = _shifted_sum(column, order)(1) - after
         scale = sum(_size(_coefficients(_shifted_sum(column, order)(1), j)) for j in range(order + 1))
-        worst = max(worst, *(float(_size(_coefficients(residual, j)) / scale) for j in range(order)))
+        worst = max(worst, *(float(_size(_coefficients(residual, j)) / scale) for j in range(order + 1)))
     return worst
 
 
@@ -177,8 +183,7 @@ def _step_series(
 ) -> list[Numeric]:
     """The state after one step of size h from exact past values, as series in h."""
     recurrence = discretize(analysis.ode, analysis.scheme)
-    order = analysis.order + (1 if _POWER not in values else 2)
-    known = {**values, STEP_SIZE: _series([0, 1], order)}
+    known = {**values, STEP_SIZE: _series([0, 1], analysis.order + 1)}
     for lag in range(recurrence.lags):
         for unknown, past in zip(analysis.ode.state, solution, strict=True):
             known[at_step(unknown, lag)] = past(-lag)

@@ -23,7 +23,8 @@ from generated.resnet import loss
 BATCH = 32
 RATE = 5e-3
 CLASSES = 10
-TIMED_STEPS = 5
+TIMED_STEPS = 11
+AUTOGRAD = "autograd"  # stands among the memory modes for the same steps without the derived backward pass
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,28 @@ def kept_bytes(model: Classifier, images: Tensor) -> int:
     return sum(size for place, size in storages.items() if place not in given)
 
 
-def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:
-    """Median time of one forward and backward pass."""
-    found = []
+def costs_of_modes(
+    model: Classifier, images: Tensor, classes: Tensor, modes: Sequence[str]
+) -> dict[str, tuple[int, float]]:
+    """Kept bytes and median seconds of a training step of a trained model in each memory mode, timed in turns."""
+    net = model.body.net
+    before = net.memory, net.gradient
+    kept: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        model.loss(images, classes).backward()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        for mode in modes:
+            net.memory, net.gradient = ("store", "autograd") if mode == AUTOGRAD else (mode, "derived")
+            kept[mode] = kept_bytes(model, images)
+            seconds[mode].append(seconds_of_step(model, images, classes))
+    net.memory, net.gradient = before
+    return {mode: (kept[mode], statistics.median(seconds[mode])) for mode in modes}
+
+
+def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:
+    """One forward and backward pass."""
+    start = time.perf_counter()
+    model.loss(images, classes).backward()
+    return time.perf_counter() - start
 
 
 def parameter_count(model: nn.Module) -> int:

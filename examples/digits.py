@@ -17,16 +17,17 @@ from pathlib import Path
 import click
 import torch
 from common import (
+    AUTOGRAD,
     BATCH,
     Classifier,
     Run,
+    costs_of_modes,
     difference,
     final,
     kept_bytes,
     load_images,
     parameter_count,
     print_table,
-    seconds_of_step,
     spread,
     train_all,
 )
@@ -38,7 +39,7 @@ from generated.lm_resnet import LMResNet
 from generated.resnet import ResNet
 
 MEMORIES = ("store", "recompute", "checkpoint", "invert")
-MODES = ("autograd", *MEMORIES)
+MODES = (AUTOGRAD, *MEMORIES)
 QUICK = (1, 6, 6)  # seeds, epochs, depth
 FAR_START = 0.9
 
@@ -123,20 +124,6 @@ def learned_k(runs: dict[str, list[Run]]) -> None:
     print_table("Learned k", ("net", "least", "largest", "mean over seeds, layer by layer"), rows)
 
 
-def memory_modes(model: Classifier, images: Tensor, classes: Tensor) -> dict[str, tuple[int, float]]:
-    """Kept bytes and seconds of a training step of a trained model, in every mode and as autograd alone has it."""
-    net = model.body.net
-    before = net.memory
-    found = {}
-    for mode in MODES:
-        if mode == "invert" and isinstance(net, ResNet):
-            continue
-        net.gradient, net.memory = ("autograd", "store") if mode == "autograd" else ("derived", mode)
-        found[mode] = (kept_bytes(model, images), seconds_of_step(model, images, classes))
-    net.gradient, net.memory = "derived", before
-    return found
-
-
 def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
     """What each memory mode keeps and what it costs."""
     rows = []
@@ -157,12 +144,13 @@ def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tupl
         draw_accuracy(left, [run.accuracies for run in found], name, colours[name])
     left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100))
     left.set_title("Mean over seeds; band: one standard deviation")
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
     width = 0.8 / len(modes)
     for place, (name, found) in enumerate(modes.items()):
         at = [MODES.index(mode) + (place - (len(modes) - 1) / 2) * width for mode in found]
         kept = [size / 2**20 for size, _ in found.values()]
-        right.bar_label(right.bar(at, kept, width, label=name, color=colours[name]), fmt="%.1f", fontsize=8)
+        right.bar_label(right.bar(at, kept, width, label=name, color=colours[name]), fmt="%.2f", fontsize=8)
     right.set_xticks(range(len(MODES)), MODES)
     right.set(ylabel=f"kept for backward at batch {BATCH}, MiB", title="Memory modes of the trained nets")
     right.legend()
@@ -203,8 +191,11 @@ def main(
     )
     runs = train_all(builders(depth, channels, memory), images, epochs, seeds)
     batch, classes = images.train[:BATCH], images.train_classes[:BATCH]
-    names = [f"ResNet {depth}", f"LMResNet {depth}", far(depth)]
-    modes = {name: memory_modes(runs[name][-1].model, batch, classes) for name in names}
+    modes = {}
+    for name in (f"ResNet {depth}", f"LMResNet {depth}", far(depth)):
+        model = runs[name][-1].model
+        known = MODES[:-1] if isinstance(model.body.net, ResNet) else MODES
+        modes[name] = costs_of_modes(model, batch, classes, known)
     accuracy_table(runs, batch)
     comparison_table(runs, depth)
     learned_k(runs)

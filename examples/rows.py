@@ -8,15 +8,19 @@ at the start, "diagonal" and "full" start there too, because peepholes are zero 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from functools import partial
 
 import click
 import torch
 from common import (
+    AUTOGRAD,
     BATCH,
+    TIMED_STEPS,
     Classifier,
     Run,
+    costs_of_modes,
     difference,
     final,
     kept_bytes,
@@ -35,7 +39,7 @@ ROWS = 8
 BASELINE = "torch.nn.LSTM"
 QUICK = (1, 10)  # seeds, epochs
 MEMORIES = ("store", "chunk")
-MODES = ("autograd", *MEMORIES)
+MODES = (AUTOGRAD, *MEMORIES)
 
 
 class Body(nn.Module):
@@ -100,13 +104,12 @@ def memory_table(runs: dict[str, list[Run]], images: Tensor, classes: Tensor) ->
     """What each memory mode keeps and what it costs."""
     rows = []
     for name, found in runs.items():
-        model = found[-1].model
-        net = model.body.net
-        for mode in ("",) if name == BASELINE else MODES:
-            if mode:
-                net.gradient, net.memory = ("autograd", "store") if mode == "autograd" else ("derived", mode)
-            kept, seconds = kept_bytes(model, images), seconds_of_step(model, images, classes)
-            rows.append([name, mode, f"{kept / 2**10:.0f}", f"{1e3 * seconds:.2f}"])
+        if name != BASELINE:
+            for mode, (kept, seconds) in costs_of_modes(found[-1].model, images, classes, MODES).items():
+                rows.append([name, mode, f"{kept / 2**10:.0f}", f"{1e3 * seconds:.2f}"])
+    model = runs[BASELINE][-1].model
+    seconds = statistics.median(seconds_of_step(model, images, classes) for _ in range(TIMED_STEPS))
+    rows.append([BASELINE, "", f"{kept_bytes(model, images) / 2**10:.0f}", f"{1e3 * seconds:.2f}"])
     print_table("Memory modes", ("net", "memory", f"kept at batch {BATCH}, KiB", "step, ms"), rows)
 
 

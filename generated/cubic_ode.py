@@ -20,9 +20,11 @@ Gradients:
     (13) bar_gamma = -dot(bar_f, x**3)
     (14) bar_h = dot(bar_x_next, f)
     (15) bar_w = outer(bar_f, x)
+    (16) gradient of p = sum over steps of bar_p, for p in b, gamma, h, w
+    (17) gradient of the initial state = (bar_x) of the first step
 
 Inverse:
-    (22) the old state is the solution of an equation: step(z) = z_next
+    (24) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     b (d) parameter: bias
@@ -81,7 +83,9 @@ DERIVATION: dict[str, object] = {
         "13": r"\bar{\gamma} = - \bar{f}_n \cdot x_{n}^{3}",
         "14": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
         "15": r"\bar{w} = \bar{f}_n\,x_{n}^{\top}",
-        "22": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
+        "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
+        "24": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 

@@ -26,15 +26,17 @@ Gradients:
     (21) bar_k = -bar_f_v*s/m
     (22) bar_m = bar_f_v*(-A*cos(t)/m**2 + k*s/m**2)
     (23) bar_t = -A*bar_f_v*sin(t)/m
+    (24) gradient of p = sum over steps of bar_p, for p in A, h, k, m
+    (25) gradient of the initial state = (bar_s, bar_v) of the first step
 
 The step as a linear map:
-    (30) W = [[1, h], [-h*k/m, 1]]
-    (31) det W = h**2*k/m + 1
-    (32) lambda = 1 +- sqrt(-4*h**2*k/m)/2
-    (33) |lambda|^2 - 1 = h**2*k/m
+    (32) W = [[1, h], [-h*k/m, 1]]
+    (33) det W = h**2*k/m + 1
+    (34) lambda = 1 +- sqrt(-4*h**2*k/m)/2
+    (35) |lambda|^2 - 1 = h**2*k/m
 
 Inverse:
-    (36) the old state is the solution of an equation: step(z) = z_next
+    (38) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     A () parameter: amplitude of the drive
@@ -108,14 +110,16 @@ DERIVATION: dict[str, object] = {
             r"\right)}}{m^{2}}\right)"
         ),
         "23": r"\bar{t}_{n} = - \frac{A \, \bar{f}_{v} \, \sin{\left(t_{n} \right)}}{m}",
-        "30": (
+        "24": r"\nabla_p L = \sum_{\text{steps}} \bar p",
+        "25": r"\nabla_{z_0} L = \left. \left(\bar{s}_{n}, \bar{v}_{n}\right) \right|_{\text{first step}}",
+        "32": (
             r"W = \frac{\partial(s_{n+1}, v_{n+1})}{\partial(s_{n}, v_{n})} = \begin{pmatrix}1 & h \\ - \frac{h \, "
             r"k}{m} & 1\end{pmatrix}"
         ),
-        "31": r"\det W = 1 + \frac{k \, h^{2}}{m}",
-        "32": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
-        "33": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
-        "36": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "33": r"\det W = 1 + \frac{k \, h^{2}}{m}",
+        "34": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
+        "35": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
+        "38": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 

@@ -21,21 +21,23 @@ Gradients:
     (13) bar_h = dot(bar_x_next, f)
     (14) bar_k = dot(bar_x_next, -x + x_prev)
     (15) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
+    (16) gradient of p = sum over steps of bar_p, for p in h
+    (17) gradient of the initial state = (bar_x, bar_x_prev) of the first step
 
 The first step, start 'plain':
-    (16) x_next = f*h + x
-    (17) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
+    (18) x_next = f*h + x
+    (19) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
 
 The first step, start 'matched':
-    (18) x_next = f*h/(k + 1) + x
-    (19) bar_f = bar_x_next*h/(k + 1)
-    (20) bar_h = dot(bar_x_next, f)/(k + 1)
-    (21) bar_k = -h*dot(bar_x_next, f)/(k + 1)**2
+    (20) x_next = f*h/(k + 1) + x
+    (21) bar_f = bar_x_next*h/(k + 1)
+    (22) bar_h = dot(bar_x_next, f)/(k + 1)
+    (23) bar_k = -h*dot(bar_x_next, f)/(k + 1)**2
 
 Inverse:
-    (37) x_prev = (-f*h - x*(1 - k) + x_next)/k
-    (38) det(dz_next/dz) = (-k)^d
-    (39) rounding grows by 1/Abs(k) per layer; layers until tol: float32 (0.001): k=0.9: 92, k=0.5: 14, k=0.1: 4;
+    (39) x_prev = (-f*h - x*(1 - k) + x_next)/k
+    (40) det(dz_next/dz) = (-k)^d
+    (41) rounding grows by 1/Abs(k) per layer; layers until tol: float32 (0.001): k=0.9: 92, k=0.5: 14, k=0.1: 4;
         float64 (1e-06): k=0.9: 217, k=0.5: 33, k=0.1: 9
 
 Symbols:
@@ -109,18 +111,20 @@ DERIVATION: dict[str, object] = {
         "13": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
         "14": r"\bar{k}_n = \bar{x}_{n+1} \cdot \left(x_{n-1} - x_{n}\right)",
         "15": r"\bar{\theta}_n = \left(\partial_{\theta} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
-        "16": r"x_{n+1} = h \, f_n + x_{n}",
-        "17": (
+        "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
+        "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}, \bar{x}_{n-1}\right) \right|_{\text{first step}}",
+        "18": r"x_{n+1} = h \, f_n + x_{n}",
+        "19": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1} + \bar{x}_{n}^{\,\mathrm{out}}"
         ),
-        "18": r"x_{n+1} = \frac{h \, f_n}{1 + k_n} + x_{n}",
-        "19": r"\bar{f}_n = \frac{h \, \bar{x}_{n+1}}{1 + k_n}",
-        "20": r"\bar{h} = \frac{\bar{x}_{n+1} \cdot f_n}{1 + k_n}",
-        "21": r"\bar{k}_n = - \frac{h \, \bar{x}_{n+1} \cdot f_n}{\left(1 + k_n\right)^{2}}",
-        "37": r"x_{n-1} = \frac{x_{n+1} - \left(1 - k_n\right) \, x_{n} - h \, f_n}{k_n}",
-        "38": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(- k_n\right)^{d}",
-        "39": (
+        "20": r"x_{n+1} = \frac{h \, f_n}{1 + k_n} + x_{n}",
+        "21": r"\bar{f}_n = \frac{h \, \bar{x}_{n+1}}{1 + k_n}",
+        "22": r"\bar{h} = \frac{\bar{x}_{n+1} \cdot f_n}{1 + k_n}",
+        "23": r"\bar{k}_n = - \frac{h \, \bar{x}_{n+1} \cdot f_n}{\left(1 + k_n\right)^{2}}",
+        "39": r"x_{n-1} = \frac{x_{n+1} - \left(1 - k_n\right) \, x_{n} - h \, f_n}{k_n}",
+        "40": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(- k_n\right)^{d}",
+        "41": (
             r"\varepsilon \prod_n \frac1{|k_n|} \le \mathrm{tol} \iff N \le "
             r"\frac{\log(\mathrm{tol}/\varepsilon)}{\log(1/|k_n|)}"
         ),
@@ -167,7 +171,7 @@ def _start_plain(field: Field, state: State, local: tuple[Tensor, ...], shared: 
     (x,) = state
     (h,) = shared
     f = field(x)  # (5)
-    x_next = h * f + x  # (16)
+    x_next = h * f + x  # (18)
     return (x_next, x)
 
 
@@ -181,7 +185,7 @@ def _start_plain_adjoint(
     f, pullback_f = linearize(x)  # (5)
     bar_f = h * bar_x_next  # (8)
     (bar_x_by_f,) = pullback_f(bar_f)
-    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (17)
+    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
     bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
     return (bar_x,), (None,), (bar_h,)
 
@@ -192,7 +196,7 @@ def _start_matched(field: Field, state: State, local: tuple[Tensor, ...], shared
     (k,) = local
     (h,) = shared
     f = field(x)  # (5)
-    x_next = h * f / (1 + k) + x  # (18)
+    x_next = h * f / (1 + k) + x  # (20)
     return (x_next, x)
 
 
@@ -205,11 +209,11 @@ def _start_matched_adjoint(
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
-    bar_f = h * bar_x_next / (1 + k)  # (19)
+    bar_f = h * bar_x_next / (1 + k)  # (21)
     (bar_x_by_f,) = pullback_f(bar_f)
-    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (17)
-    bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (21)
-    bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (20)
+    bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
+    bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (23)
+    bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (22)
     return (bar_x,), (bar_k,), (bar_h,)
 
 
@@ -219,12 +223,12 @@ def _inverse(field: Field, state: State, local: tuple[Tensor, ...], shared: Shar
     (k,) = local
     (h,) = shared
     f = field(x)  # (5)
-    x_prev = (x_next - (1 - k) * x - h * f) / k  # (37)
+    x_prev = (x_next - (1 - k) * x - h * f) / k  # (39)
     return (x, x_prev)
 
 
 def _amplification(local: Sequence[float], shared: Sequence[float], lipschitz: float) -> float:
-    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation (39)."""
+    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation (41)."""
     (k,) = local
     (h,) = shared
     smallest = math.inf
@@ -1440,7 +1444,7 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
-    )  # (40)
+    )  # (42)
     return value.sum()
 
 
@@ -1450,5 +1454,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (41)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (43)
     return bar_output if V is None else bar_output @ V

@@ -18,9 +18,11 @@ The discrete adjoint:
 Gradients:
     (12) bar_h = dot(bar_x_next, f)
     (13) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
+    (14) gradient of p = sum over steps of bar_p, for p in h
+    (15) gradient of the initial state = (bar_x) of the first step
 
 Inverse:
-    (20) the old state is the solution of an equation: step(z) = z_next
+    (22) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     f (d) intermediate
@@ -78,7 +80,9 @@ DERIVATION: dict[str, object] = {
         "11": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "12": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
         "13": r"\bar{\theta}_n = \left(\partial_{\theta} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
-        "20": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "14": r"\nabla_p L = \sum_{\text{steps}} \bar p",
+        "15": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
+        "22": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
@@ -1294,7 +1298,7 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
-    )  # (21)
+    )  # (23)
     return value.sum()
 
 
@@ -1304,5 +1308,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
         output = c + output @ V.mT
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (22)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (24)
     return bar_output if V is None else bar_output @ V

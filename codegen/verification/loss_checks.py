@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,18 +14,23 @@ from codegen.verification.gradient_checks import EXACT
 from codegen.verification.measures import Measured, row, uniform, worst_difference
 from codegen.verification.report import Row
 from codegen.verification.step_setting import numeric
-from derive.evaluator import evaluate
-from derive.symbols import Shape
+from derive.evaluator import evaluate, value_of
+from derive.program import symbols_of
+from derive.symbols import Quantity, Shape, by_name
 from derive.systems import Loss
 
 BATCH = (2, 3)
-SIZE = 4
+SIZE, OTHER_SIZE = 4, 3
 
 
 def loss_rows(spec: str, loss: Loss, module: ModuleType) -> Iterator[Row]:
     """Value, cotangent, and class indices where the loss takes them."""
     yield row(spec, "loss against the reference evaluator", EXACT, partial(_value, loss, module))
     yield row(spec, "loss_cotangent against autograd of loss", EXACT, partial(_cotangent, loss, module))
+    if loss.readout is not None:
+        yield row(spec, "loss with a read-out against the reference evaluator", EXACT, partial(_readout, loss, module))
+        check = "loss_cotangent with a read-out against autograd of loss"
+        yield row(spec, check, EXACT, partial(_readout_cotangent, loss, module))
     if loss.classes:
         yield row(spec, "loss of class indices against one-hot targets", EXACT, partial(_classes, loss, module))
 
@@ -32,13 +38,16 @@ def loss_rows(spec: str, loss: Loss, module: ModuleType) -> Iterator[Row]:
 def _value(loss: Loss, module: ModuleType) -> Measured:
     """The sum over the batch, sample by sample."""
     output, target = _sample(loss)
+    return worst_difference([module.loss(output, target)], [_summed(loss, output, target)], ["loss"])
+
+
+def _summed(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     program = loss.program()
     total = 0.0
     for o, y in zip(_samples(output, loss.output.shape), _samples(target, loss.target.shape), strict=True):
         known = evaluate(program, {loss.output: numeric(o), loss.target: numeric(y)})
-        total += float(known[program.outputs[0]])
-    expected = torch.tensor(total, dtype=torch.float64)
-    return worst_difference([module.loss(output, target)], [expected], ["loss"])
+        total += float(np.sum(known[program.outputs[0]]))
+    return torch.tensor(total, dtype=torch.float64)
 
 
 def _cotangent(loss: Loss, module: ModuleType) -> Measured:
@@ -46,6 +55,41 @@ def _cotangent(loss: Loss, module: ModuleType) -> Measured:
     leaf = output.clone().requires_grad_()
     expected = torch.autograd.grad(module.loss(leaf, target), leaf)
     return worst_difference([module.loss_cotangent(output, target)], expected, ["cotangent"])
+
+
+def _readout(loss: Loss, module: ModuleType) -> Measured:
+    """The output is computed from the state by the evaluator, sample by sample."""
+    assert loss.readout is not None
+    state, values = _readout_sample(loss)
+    _, target = _sample(loss)
+    numbers = {q: numeric(value) for q, value in values.items()}
+    outputs = [value_of(loss.readout, {**numbers, state[0]: numeric(x)}) for x in state[1].flatten(0, len(BATCH) - 1)]
+    output = torch.from_numpy(np.stack(outputs)).reshape(target.shape)
+    found = module.loss(state[1], target, **{q.name: value for q, value in values.items()})
+    return worst_difference([found], [_summed(loss, output, target)], ["loss"])
+
+
+def _readout_cotangent(loss: Loss, module: ModuleType) -> Measured:
+    (_, x), values = _readout_sample(loss)
+    _, target = _sample(loss)
+    parameters = {q.name: value for q, value in values.items()}
+    leaf = x.clone().requires_grad_()
+    expected = torch.autograd.grad(module.loss(leaf, target, **parameters), leaf)
+    return worst_difference([module.loss_cotangent(x, target, **parameters)], expected, ["cotangent"])
+
+
+def _readout_sample(loss: Loss) -> tuple[tuple[Quantity, Tensor], dict[Quantity, Tensor]]:
+    """The state that is read out, with a batch, and the parameters of the read-out."""
+    assert loss.readout is not None
+    generator = torch.Generator().manual_seed(37)
+    quantities = by_name(symbols_of(loss.readout))
+    (state,) = (q for q in quantities if q.role.batched)
+    sizes = {str(size): SIZE for size in loss.output.shape}
+    values = {
+        q: uniform([*(BATCH if q is state else ()), *_sizes(q.shape, sizes, OTHER_SIZE)], -1.0, 1.0, generator)
+        for q in quantities
+    }
+    return (state, values.pop(state)), values
 
 
 def _classes(loss: Loss, module: ModuleType) -> Measured:
@@ -64,8 +108,8 @@ def _sample(loss: Loss) -> tuple[Tensor, Tensor]:
     return output, uniform([*BATCH, *_sizes(loss.target.shape)], 0.0, 1.0, generator)
 
 
-def _sizes(shape: Shape) -> list[int]:
-    return [size if isinstance(size, int) else SIZE for size in shape]
+def _sizes(shape: Shape, known: Mapping[str, int] | None = None, other: int = SIZE) -> list[int]:
+    return [size if isinstance(size, int) else (known or {}).get(size, other) for size in shape]
 
 
 def _samples(values: Tensor, shape: Shape) -> Tensor:

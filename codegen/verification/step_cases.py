@@ -54,7 +54,7 @@ def _from_zero(setting: Setting) -> Setting:
 def _case(kind: Callable[..., nn.Module], setting: Setting, batch: int = BATCH) -> Case:
     x = uniform((batch, *setting.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(5))
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
-    memory = ["store", "recompute", "checkpoint"] + ["invert"] * (invert(setting.recurrence) is not None)
+    memory = ["store", "recompute", "checkpoint"] + ["invert"] * _rebuilds_states(setting)
     return Case(
         label=f"start={setting.start!r}" if setting.start else "",
         build=lambda tensors, mode, gradient: setting.build(kind, tensors, mode, gradient),
@@ -64,6 +64,11 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: int = BATCH) 
         reference=lambda: _reference(setting, x),
         memory=tuple(memory),
     )
+
+
+def _rebuilds_states(setting: Setting) -> bool:
+    """Whether the states may be rebuilt by the inverse: it is explicit, and there are blocks whose graphs it saves."""
+    return bool(setting.networks) and invert(setting.recurrence) is not None
 
 
 def _both(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

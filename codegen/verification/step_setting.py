@@ -145,7 +145,7 @@ class Numbers:
         programs = [recurrence.step, *recurrence.starts.values()]
         quantities = by_name({q for p in programs for q in (*p.inputs, *p.targets)} | _initial_quantities(ode))
         named = sorted({s for q in quantities for s in q.shape if isinstance(s, str)})
-        plain = [s for s in named if "+" not in s and not s.startswith("theta_")]
+        plain = sorted({part for s in named for part in s.split("+") if not s.startswith("theta_")})
         sizes: dict[Dimension, int] = {s: SMALLEST_SIZE + place for place, s in enumerate(plain)}
         sizes |= {s: sum(sizes[part] for part in s.split("+")) for s in named if "+" in s}
         networks = {n: TanhNetwork(_width(n, ode, sizes), n.takes_time, hidden) for n in recurrence.step.networks()}

@@ -59,7 +59,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     for case in long:
         if "invert" in case.memory:
             yield inversion_row(spec.id, case, REBUILT)
-    if isinstance(spec.system, ODE):
+    if isinstance(spec.system, ODE) and not any(case.kinks for case in usual):  # orders are those of smooth fields
         yield from order_rows(spec.id, kind, spec.system, scheme_by_name(spec.scheme))
     if spec.loss is not None:
         yield from loss_rows(spec.id, spec.loss, module)

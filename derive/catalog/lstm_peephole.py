@@ -53,7 +53,7 @@ def cell(peephole: str) -> Recurrence:
     g = step.let("g", tanh(gate_input("g")), latex=r"\tilde C_t", meaning="candidate")
     new_cell = step.let("c_next", f * C + i * g, latex="C_t", meaning="cell state after the step")
     o = step.let("o", sigmoid(gate_input("o", look("o", new_cell))), latex="o_t", meaning="output gate")
-    tanh_c = step.let("tanh_c", tanh(new_cell), latex=r"\tanh C_t", meaning="squashed cell state")
+    tanh_c = step.let("tanh_c", tanh(new_cell), latex="r_t", meaning="squashed cell state")
     new_hidden = step.let("h_next", o * tanh_c, latex="h_t", meaning="hidden state after the step")
     new = (new_hidden, new_cell)
     return Recurrence(step.build(new), old=(h, C), new=new, inputs=(x,), output=new_hidden)

@@ -1,0 +1,138 @@
+"""What the emitted functions of a cell have in common: names, slices, equation numbers."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from codegen.plan import CellPlan
+from codegen.plan_operands import Layout, multiple, rows_slice
+from derive.symbols import LONGEST_NAME, Quantity
+
+Numbers = Callable[[Quantity], str]
+"""Quantity of the step or of its adjoint -> number of the equation that computes it; empty where there is none."""
+
+HELPERS = ("sigmoid_slope", "tanh_slope")
+
+
+@dataclass
+class Names:
+    """Names of the local variables of the emitted functions: one for each meaning, none that a quantity has."""
+
+    taken: set[str]
+    given: dict[tuple[str, Hashable], str] = field(default_factory=dict)
+
+    def __call__(self, base: str, meaning: Hashable = None) -> str:
+        """`base`, or with underscores behind it where that name is something else."""
+        if (base, meaning) not in self.given:
+            name = base
+            while name in self.taken:
+                name += "_"
+            self.taken.add(name)
+            self.given[base, meaning] = name
+        return self.given[base, meaning]
+
+
+class CellText:
+    """One cell on its way to text.
+
+    Args:
+        plan: what the functions do.
+        suffix: of their names, for a variant.
+        numbers: for the comments.
+    """
+
+    def __init__(self, plan: CellPlan, suffix: str, numbers: Numbers) -> None:
+        self.plan, self.suffix, self.numbers = plan, suffix, numbers
+        self.program = plan.program
+        step, adjoint = plan.program.step, plan.adjoint
+        known = {q.name for q in (*step.inputs, *step.targets, *adjoint.seeds, *adjoint.bars.values())}
+        operands = {prefix + o.name for o in plan.program.layout.operands for prefix in ("", "bar_")}
+        self.names = Names({*known, *operands, *HELPERS})
+        self.size = self.names("size")
+        self.layout = Layout(plan.program.layout.operands, self.size)
+        self.count = len(plan.program.rows)
+        self.width = multiple(self.count, self.size)
+        self.x = plan.program.input.name
+
+    def sizes(self, state: str) -> str:
+        """The line that reads the sizes from the input and from a state whose last axis is its size."""
+        names = f"{self.names('steps')}, {self.names('batch')}, {self.size}"
+        return f"{names} = {self.x}.shape[0], {self.x}.shape[1], {state}.shape[-1]"
+
+    @property
+    def shape(self) -> str:
+        """Text of the first two axes of a path."""
+        return f"{self.names('steps')}, {self.names('batch')}"
+
+    def comment(self, lines: Iterable[Quantity]) -> str:
+        """Equation numbers of some lines, each once and in order."""
+        found = sorted({int(number) for number in map(self.numbers, lines) if number})
+        return "  # " + " ".join(f"({number})" for number in found) if found else ""
+
+    def held(self, row: int) -> Quantity:
+        """The quantity that a row's block holds after the step."""
+        return self.plan.forward.held[row]
+
+    def row_of_held(self, quantity: Quantity) -> int | None:
+        """The row whose block holds a quantity."""
+        held = self.plan.forward.held
+        return held.index(quantity) if quantity in held else None
+
+    def whole(self, rows: Sequence[int]) -> bool:
+        """Whether these are all rows."""
+        return len(rows) == self.count
+
+    def columns(self, rows: Sequence[int]) -> str:
+        """Text that cuts the columns of neighbouring rows out of the last axis, behind a `:, `."""
+        return rows_slice(rows[0], rows[-1] + 1, self.count, self.size).strip("[]")
+
+    def operand_names(self, prefix: str = "") -> list[str]:
+        """Names of the operands, in order."""
+        return [prefix + operand.name for operand in self.layout.operands]
+
+    @property
+    def after(self) -> list[str]:
+        """Names of the states after the step, where they are arguments."""
+        program = self.program
+        return [
+            self.names(f"{old.name}_after", place) if new in program.old or new in program.new[:place] else new.name
+            for place, (old, new) in enumerate(zip(program.old, program.new, strict=True))
+        ]
+
+
+def commented(lines: Sequence[str], comment: str) -> list[str]:
+    """The comment behind every statement."""
+    return [line + comment for line in lines]
+
+
+def joined(names: Sequence[str]) -> str:
+    """One name for several neighbours: `p_i`, `p_f` become `p_i_f`."""
+    if len(names) == 1:
+        return names[0]
+    prefix = os.path.commonprefix(list(names))
+    prefix = prefix[: prefix.rfind("_") + 1]
+    rest = [name.removeprefix(prefix) for name in names]
+    whole = prefix + "_".join(rest)
+    return whole if len(whole) <= LONGEST_NAME else f"{prefix}{rest[0]}_to_{rest[-1]}"
+
+
+def parameters_text(names: Iterable[str], optional: Iterable[str] = ()) -> str:
+    """Parameters of an emitted function: tensors, then tensors that may be None."""
+    return ", ".join([*(f"{name}: Tensor" for name in names), *(f"{name}: Tensor | None" for name in optional)])
+
+
+def loop(variables: Sequence[tuple[str, str]], body: Sequence[str]) -> list[str]:
+    """A loop over several iterables of equal length."""
+    if len(variables) == 1:
+        ((name, iterable),) = variables
+        return [f"for {name} in {iterable}:", *(f"    {line}" for line in body)]
+    names = ", ".join(name for name, _ in variables)
+    iterables = ", ".join(iterable for _, iterable in variables)
+    return [f"for {names} in zip({iterables}, strict=True):", *(f"    {line}" for line in body)]
+
+
+def tuple_text(items: Sequence[str]) -> str:
+    """What stands behind `return` for a tuple."""
+    return f"({items[0]},)" if len(items) == 1 else ", ".join(items) if items else "()"

@@ -1,0 +1,254 @@
+"""The backward function of a cell: coefficients of all steps, the loop over pivots, and gradients after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sympy import Expr
+
+from codegen.lowering import CellText, commented, joined, loop, parameters_text, tuple_text
+from codegen.lowering_gradients import gradient_lines
+from codegen.lowering_statements import Statements, Sum
+from codegen.plan import values_read
+from codegen.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, LinearForm, Scaled, ScaleRows
+from codegen.step_rules import Function
+from derive.program import symbols_of
+from derive.symbols import Quantity, Role, by_name
+
+
+def backward_function(cell: CellText) -> Function:
+    """backward(x, *paths earlier, *paths, *operands, *activations, bar_a, bar_output, *bars, bar_x, *bar_operands)."""
+    return _Backward(cell).function()
+
+
+class _Backward:
+    """Writes the adjoint sweep."""
+
+    def __init__(self, cell: CellText) -> None:
+        self.cell, self.adjoint = cell, cell.plan.adjoint
+        self.rows, self.seeds = cell.plan.adjoint.rows, cell.plan.adjoint.seeds
+        self.statements = Statements()
+        self.variables: dict[str, str] = {}
+        self.bound: dict[str, str] = {}
+        self.coefficients: list[str] = []
+        self.buffers: list[str] = []
+
+    def function(self) -> Function:
+        """The function."""
+        cell, program = self.cell, self.cell.program
+        body = [line for operation in self.adjoint.loop for line in self._operation(operation)]
+        body += self._staged()
+        bar_output = cell.names("bar_output")
+        seeds = [seed.name for seed in self.seeds]
+        first, *others = seeds
+        start = [f"{first} = {first} + {bar_output}[-1]", *(f"{other} = {other}.clone()" for other in others)]
+        stored = [cell.names("a_path")] if cell.plan.stored else []
+        arguments = [cell.x, *(q.name for q in program.old), *cell.after, *cell.operand_names(), *stored]
+        arguments += [cell.names("bar_a"), bar_output, *seeds]
+        optional = [f"bar_{cell.x}", *cell.operand_names("bar_")]
+        lines = [
+            cell.sizes(program.old[0].name),
+            *self._values(),
+            *self._stack(),
+            *(f"{name} = {value}" for name, value in self.bound.items()),
+            *self._row_coefficients(),
+            *self.coefficients,
+            "",
+            *start,
+            *self.buffers,
+            *loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
+            "",
+            *gradient_lines(cell),
+            f"return {tuple_text(seeds)}",
+        ]
+        pivots = ", ".join(dict.fromkeys(s.name for s in self._pivots()))
+        doc = f"Adjoint sweep: cotangents are linear in {pivots}, and the coefficients of all steps come first."
+        name = f"_backward{cell.suffix}"
+        return Function(name, parameters_text(arguments, optional), "tuple[Tensor, ...]", doc, tuple(lines))
+
+    def _pivots(self) -> Iterable[Quantity]:
+        yield from (scaled.pivot for scaled in self.adjoint.coefficients.values())
+        yield from (op.target for op in self.adjoint.loop if isinstance(op, Gather) and op.target not in self.rows)
+
+    def _values(self) -> list[str]:
+        """Quantities of the forward sweep, for all steps: views of the stacked buffer and what is computed anew."""
+        cell, plan = self.cell, self.cell.plan
+        wanted = set(values_read(self.adjoint))
+        program = plan.recomputed(wanted)
+        read = wanted | {q for line in program.assignments for q in symbols_of(line.value)}
+        for quantity in by_name(read):
+            if quantity.role is Role.PARAMETER and len(quantity.shape) < 2:
+                self._parameter(quantity)
+        rows = [row for row in range(cell.count) if cell.held(row) in read and cell.held(row) not in cell.program.new]
+        lines = _views(cell, cell.names("a_path"), {row: cell.held(row).name for row in rows})
+        lines += [f"{name} = {value}" for name, value in self.bound.items()]
+        self.bound = {}
+        for line in program.assignments:
+            lines += commented(self.statements.fresh(line.target.name, line.value), cell.comment([line.target]))
+        return lines
+
+    def _parameter(self, quantity: Quantity) -> str:
+        layout = self.cell.layout
+        text = layout.wide((quantity,)) if quantity.shape else layout.flat((quantity,))
+        if text != quantity.name:
+            self.bound.setdefault(quantity.name, text)
+        return quantity.name
+
+    def _stack(self) -> list[str]:
+        """The stacked buffer of the rows' cotangents."""
+        cell, name = self.cell, self.cell.names("bar_a")
+        first = cell.layout.operands[0]
+        roomy = not first.separate and len(first.rows) == cell.count
+        lines = [] if roomy else [f"{name} = {cell.x}.new_empty({cell.shape}, {cell.width})"]
+        stack = cell.names("bar_stack")
+        lines.append(f"{stack} = {name}.view({cell.shape}, {cell.count}, {cell.size})")
+        used = [row for row in range(cell.count) if row in self.adjoint.coefficients]
+        views = {row: self.rows[row].name for row in used}
+        return lines + _cut_views(cell, stack, views)
+
+    def _row_coefficients(self) -> list[str]:
+        lines = []
+        for row, scaled in self.adjoint.coefficients.items():
+            comment = self._note(scaled.lines, scaled.pivot)
+            lines += commented(self.statements.into(self.rows[row].name, scaled.coefficient), comment)
+        return lines
+
+    def _operation(self, operation: BackwardOperation) -> list[str]:
+        comment = self.cell.comment(operation.lines)
+        if isinstance(operation, ScaleRows):
+            return [f"{self._row_view(operation.rows)}.mul_({self._pivot(operation)}){comment}"]
+        if isinstance(operation, Gather):
+            target = self._row((operation.target,)) if operation.target in self.rows else self._buffer(operation.target)
+            return commented(self._sum(operation.target.name, operation.form, operation.lines).into(target), comment)
+        if isinstance(operation, Carry):
+            return commented(self._carry(operation), comment)
+        assert isinstance(operation, KeepPivot)
+        name = self.cell.names(f"{operation.pivot.name}_path", operation.pivot)
+        self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.shape}, {self.cell.size})")
+        return [f"{self._variable(f'{name}_row', name)}.copy_({self._term(operation.pivot)}){comment}"]
+
+    def _carry(self, operation: Carry) -> list[str]:
+        seed = self.seeds[operation.place].name
+        target = seed
+        if operation.staged:
+            target = self.cell.names(f"{seed}_before", operation.place)
+            self.buffers.append(f"{target} = torch.empty_like({seed})")
+        form = self._sum(self.cell.program.old[operation.place].name, operation.form, operation.lines)
+        if operation.place == 0:
+            bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
+            self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
+            form = Sum(((1, name), *form.plain), form.products, form.matrices)
+        return [] if form == Sum(((1, target),), (), ()) else form.into(target)
+
+    def _staged(self) -> list[str]:
+        staged = [op for op in self.adjoint.loop if isinstance(op, Carry) and op.staged]
+        seeds = [(self.seeds[op.place].name, op.place) for op in staged]
+        return [f"{seed}.copy_({self.cell.names(f'{seed}_before', place)})" for seed, place in seeds]
+
+    def _sum(self, name: str, form: LinearForm, lines: Sequence[Quantity]) -> Sum:
+        plain, products = [], []
+        for scaled in form.scaled:
+            number, rest = scaled.coefficient.as_coeff_Mul()
+            pivot = self._term(scaled.pivot)
+            if rest in self.rows and number == 1:
+                plain.append((1, self._row((rest,))))
+            elif rest == 1:
+                plain.append((1 if number > 0 else -1, pivot if abs(number) == 1 else f"{abs(number)} * {pivot}"))
+            else:
+                whole = isinstance(rest, Quantity) and rest not in self.rows
+                text = self._coefficient(rest if whole else scaled.coefficient, name, scaled, lines)
+                products.append((str(number) if whole else "1", pivot, text))
+        matrices = [(self._flat(back.rows), self._weight(back.matrices)) for back in form.products]
+        return Sum(tuple(plain), tuple(products), tuple(matrices))
+
+    def _coefficient(self, value: Expr, name: str, scaled: Scaled, lines: Sequence[Quantity]) -> str:
+        """A coefficient at one step: of a path that is there, of a buffer made before the loop, or of parameters."""
+        if isinstance(value, Quantity):
+            return self._parameter(value) if value.role is Role.PARAMETER else self._variable(f"{value.name}_row", value.name)
+        buffer = self.cell.names(f"{name}_by_{scaled.pivot.name}", (name, scaled.pivot))
+        comment = self._note((*scaled.lines, *lines), scaled.pivot)
+        self.coefficients += commented(self.statements.fresh(buffer, value), comment)
+        if not any(quantity.role.batched for quantity in symbols_of(value)):
+            return buffer
+        return self._variable(f"{buffer}_row", buffer)
+
+    def _note(self, lines: Sequence[Quantity], pivot: Quantity) -> str:
+        numbers = self.cell.comment(lines)
+        return f"{numbers}{',' if numbers else '  #'} to be multiplied by {pivot.name}"
+
+    def _variable(self, base: str, path: str) -> str:
+        name = self.cell.names(base, path)
+        self.variables.setdefault(name, f"{path}.unbind(0)")
+        return name
+
+    def _term(self, quantity: Quantity) -> str:
+        """A pivot at one step."""
+        return self._row((quantity,)) if quantity in self.rows else quantity.name
+
+    def _buffer(self, quantity: Quantity) -> str:
+        line = f"{quantity.name} = torch.empty_like({self.seeds[0].name})"
+        if line not in self.buffers:
+            self.buffers.append(line)
+        return quantity.name
+
+    def _pivot(self, operation: ScaleRows) -> str:
+        if len(operation.rows) == 1:
+            return self._term(operation.pivot)
+        name = self.cell.names(f"{operation.pivot.name}_wide", operation.pivot)
+        if operation.pivot in self.rows:
+            row = self.rows.index(operation.pivot)
+            self.variables.setdefault(name, f"{self.cell.names('bar_stack')}[:, :, {row}:{row + 1}].unbind(0)")
+        elif (line := f"{name} = {operation.pivot.name}.unsqueeze(1)") not in self.buffers:
+            self.buffers.append(line)
+        return name
+
+    def _row(self, rows: Sequence[Quantity]) -> str:
+        return self._row_view([self.rows.index(row) for row in rows])
+
+    def _row_view(self, rows: Sequence[int]) -> str:
+        """Rows of the stacked buffer at one step, (B, n, H), or (B, H) for one."""
+        base = joined([self.rows[row].name for row in rows])
+        chosen = str(rows[0]) if len(rows) == 1 else f"{rows[0]}:{rows[-1] + 1}"
+        stack = self.cell.names("bar_stack")
+        path = stack if self.cell.whole(rows) and len(rows) > 1 else f"{stack}[:, :, {chosen}]"
+        return self._variable_of(f"{base}_row", ("wide", *rows), path)
+
+    def _flat(self, rows: Sequence[int]) -> str:
+        """Rows of the stacked buffer at one step, (B, n H)."""
+        name = self.cell.names("bar_a")
+        if self.cell.whole(rows) and len(rows) > 1:
+            return self._variable_of(f"{name}_row", "flat", name)
+        if len(rows) == 1:
+            return self._row_view(rows)
+        base = joined([self.rows[row].name for row in rows])
+        return self._variable_of(f"{base}_flat", ("flat", *rows), f"{name}[:, :, {self.cell.columns(rows)}]")
+
+    def _variable_of(self, base: str, meaning: object, path: str) -> str:
+        name = self.cell.names(base, repr(meaning))
+        self.variables.setdefault(name, f"{path}.unbind(0)")
+        return name
+
+    def _weight(self, matrices: Sequence[Quantity]) -> str:
+        text = self.cell.layout.flat(matrices)
+        if text.isidentifier():
+            return text
+        return self._bind(self.cell.names(joined([q.name for q in matrices]), tuple(matrices)), text)
+
+    def _bind(self, name: str, text: str) -> str:
+        self.bound.setdefault(name, text)
+        return name
+
+
+def _views(cell: CellText, path: str, names: dict[int, str]) -> list[str]:
+    if not names:
+        return []
+    return _cut_views(cell, f"{path}.view({cell.shape}, {cell.count}, {cell.size})", names)
+
+
+def _cut_views(cell: CellText, stack: str, names: dict[int, str]) -> list[str]:
+    """Names for single rows of a stacked buffer."""
+    if len(names) == cell.count > 1:
+        return [f"{', '.join(names[row] for row in range(cell.count))} = {stack}.unbind(2)"]
+    return [f"{name} = {stack}[:, :, {row}]" for row, name in sorted(names.items())]
+
+

@@ -1,0 +1,132 @@
+"""The gradients of the input and the parameters: one product over all steps for each group of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sympy import Expr
+
+from codegen.lowering import CellText, commented
+from codegen.plan_operands import Layout, Operand
+from codegen.printer import TorchPrinter
+from derive.symbols import Quantity
+
+
+@dataclass(frozen=True)
+class _Term:
+    """Terms of one kind of the gradients of neighbouring parameters."""
+
+    parameters: tuple[Quantity, ...]
+    lines: tuple[Quantity, ...]
+    bars: tuple[Quantity, ...]
+    rows: tuple[int, ...]
+    coefficient: Expr
+
+
+def gradient_lines(cell: CellText) -> list[str]:
+    """Statements that add the gradients to their sums, each where it is wanted."""
+    flat = cell.names("bar_a_rows")
+    lines = [f"{flat} = {cell.names('bar_a')}.flatten(0, 1)", *_input(cell)]
+    terms = list(_terms(cell))
+    for operand in cell.layout.operands:
+        own = [term for term in terms if term.parameters[0] in operand.rows]
+        if own:
+            lines.append(f"if bar_{operand.name} is not None:")
+            for term in own:
+                lines.append(f"    {_statement(cell, operand, term)}{cell.comment(term.lines)}")
+    return lines
+
+
+def _input(cell: CellText) -> list[str]:
+    adjoint, bar = cell.plan.adjoint, f"bar_{cell.x}"
+    lines = []
+    for place, product in enumerate(adjoint.input_products):
+        rows, weight = _rows(cell, product.rows), cell.layout.flat(product.matrices)
+        call = f"torch.mm({rows}, {weight}, out={bar}.flatten(0, 1))"
+        lines.append(call if not place else f"{bar}.flatten(0, 1).addmm_({rows}, {weight})")
+    return [f"if {bar} is not None:", *(f"    {line}" for line in commented(lines, cell.comment([adjoint.input_bar])))]
+
+
+def _rows(cell: CellText, rows: Sequence[int]) -> str:
+    """Cotangents of neighbouring rows at all steps, (T B, n H)."""
+    name = cell.names("bar_a_rows")
+    return name if cell.whole(rows) else f"{name}[:, {cell.columns(rows)}]"
+
+
+def _terms(cell: CellText) -> Iterator[_Term]:
+    """All terms; those of neighbouring rows of the buffer and of a stack as one."""
+    rows = {bar: row for row, bar in enumerate(cell.plan.adjoint.rows)}
+    terms: list[_Term] = []
+    order = {q: place for place, q in enumerate(cell.program.parameters)}
+    for gradient in sorted(cell.plan.adjoint.gradients, key=lambda g: (rows.get(g.bar, len(rows)), order[g.parameter])):
+        row = (rows[gradient.bar],) if gradient.bar in rows else ()
+        term = _Term((gradient.parameter,), (gradient.line,), (gradient.bar,), row, gradient.coefficient)
+        for place, before in enumerate(terms):
+            if _joins(before, term, cell.layout):
+                terms[place] = _joint(before, term)
+                break
+        else:
+            terms.append(term)
+    yield from terms
+
+
+def _joins(one: _Term, other: _Term, layout: Layout) -> bool:
+    neighbours = bool(one.rows and other.rows) and one.rows[-1] + 1 == other.rows[0]
+    simple = isinstance(one.coefficient, Quantity) or one.coefficient == 1
+    return (
+        neighbours
+        and simple
+        and one.coefficient == other.coefficient
+        and layout.consecutive(one.parameters[-1], other.parameters[0])
+    )
+
+
+def _joint(one: _Term, other: _Term) -> _Term:
+    return replace(
+        one,
+        parameters=one.parameters + other.parameters,
+        lines=one.lines + other.lines,
+        bars=one.bars + other.bars,
+        rows=one.rows + other.rows,
+    )
+
+
+def _statement(cell: CellText, operand: Operand, term: _Term) -> str:
+    dimensions = len(term.parameters[0].shape)
+    printed = TorchPrinter()(term.coefficient)
+    if dimensions == 2:
+        target = cell.layout.flat(term.parameters, "bar_")
+        vector = printed if isinstance(term.coefficient, Quantity) else f"({printed})"
+        return f"{target}.addmm_({_flat(cell, term)}.t(), {vector}.flatten(0, 1))"
+    if dimensions == 1 and term.coefficient == 1 and term.rows and not operand.separate:
+        return f"{cell.layout.flat(term.parameters, 'bar_')}.add_({_rows(cell, term.rows)}.sum(0))"
+    target = cell.layout.wide(term.parameters, "bar_") if dimensions else cell.layout.flat(term.parameters, "bar_")
+    return f"{target}.add_({_summed(cell, term, printed)})"
+
+
+def _summed(cell: CellText, term: _Term, printed: str) -> str:
+    """The sum over steps and batch (and components, for a scalar) of coefficient * bar."""
+    bar, axes = _paths(cell, term), "(0, 1)" if term.parameters[0].shape else ""
+    if term.coefficient == 1:
+        return f"{bar}.sum({axes})"
+    if len(term.rows) > 1:
+        return f"({bar} * {printed}.unsqueeze(2)).sum({axes})"
+    factor = printed if isinstance(term.coefficient, Quantity) else f"({printed})"
+    return f"({bar} * {factor}).sum({axes})"
+
+
+def _paths(cell: CellText, term: _Term) -> str:
+    """Cotangents at all steps, (T, B, n, H), or (T, B, H) for one."""
+    if not term.rows:
+        return cell.names(f"{term.bars[0].name}_path", term.bars[0])
+    stack, (first, last) = cell.names("bar_stack"), (term.rows[0], term.rows[-1])
+    if first == last:
+        return f"{stack}[:, :, {first}]"
+    return stack if cell.whole(term.rows) else f"{stack}[:, :, {first}:{last + 1}]"
+
+
+def _flat(cell: CellText, term: _Term) -> str:
+    return _rows(cell, term.rows) if term.rows else f"{_paths(cell, term)}.flatten(0, 1)"
+
+
