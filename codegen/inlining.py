@@ -37,7 +37,7 @@ def support(entries: Iterable[str]) -> Support:
 def _visit(name: str, order: dict[str, None]) -> None:
     if name in order:
         return
-    for node in ast.parse(_source(name)).body:
+    for node in _parsed(name).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
             _visit((node.module or "").removeprefix(f"{PACKAGE}."), order)
     order[name] = None
@@ -48,12 +48,17 @@ def _source(name: str) -> str:
     return files(PACKAGE).joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
+@cache
+def _parsed(name: str) -> ast.Module:
+    return ast.parse(_source(name))
+
+
 def _read(name: str) -> tuple[list[str], str]:
     """Foreign imports and the rest of one runtime module, comments included."""
     text = _source(name)
     lines = text.splitlines()
     imports, last = [], 0
-    for node in ast.parse(text).body:
+    for node in _parsed(name).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if not docstring and not isinstance(node, ast.Import | ast.ImportFrom):
             break

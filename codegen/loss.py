@@ -38,7 +38,9 @@ def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function,
     swept = adjoint.program.needed_for((bar,))
     read = {q for line in swept.assignments for q in symbols_of(line.value.xreplace({seed: Integer(1)}))}
     for line in program.needed_for(q for q in program.targets if q in read).assignments:
-        backward.append(f"{line.target.name} = {printer(line.value)}  # ({derivation.number_of(f'loss.{line.target.name}')})")
+        backward.append(
+            f"{line.target.name} = {printer(line.value)}  # ({derivation.number_of(f'loss.{line.target.name}')})"
+        )
     for line in swept.assignments:
         number = derivation.number_of(f"loss.{line.target.name}")
         backward.append(f"{line.target.name} = {printer(line.value.xreplace({seed: Integer(1)}))}  # ({number})")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os.path
+import re
+import textwrap
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +15,7 @@ from derive.symbols import LONGEST_NAME, Quantity
 Numbers = Callable[[Quantity], str]
 """Quantity of the step or of its adjoint -> number of the equation that computes it; empty where there is none."""
 
+DOC_WIDTH = 108
 HELPERS = ("sigmoid_slope", "tanh_slope")
 
 
@@ -88,6 +91,17 @@ class CellText:
         """Text that cuts the columns of neighbouring rows out of the last axis, behind a `:, `."""
         return rows_slice(rows[0], rows[-1] + 1, self.count, self.size).strip("[]")
 
+    @property
+    def path_arguments(self) -> str:
+        """Arguments that `recompute` and `backward` have in common."""
+        groups = ", ".join(f"{self.names(group)}: Values" for group in ("before", "paths", "operands"))
+        return f"{self.x}: Tensor, {groups}"
+
+    def unpacked(self, lines: Sequence[str]) -> list[str]:
+        """Statements that name the states and operands that `lines` use."""
+        groups = {"before": [q.name for q in self.program.old], "paths": self.after, "operands": self.operand_names()}
+        return [line for group, names in groups.items() for line in unpacking(self.names(group), names, lines)]
+
     def operand_names(self, prefix: str = "") -> list[str]:
         """Names of the operands, in order."""
         return [prefix + operand.name for operand in self.layout.operands]
@@ -100,6 +114,20 @@ class CellText:
             self.names(f"{old.name}_after", place) if new in program.old or new in program.new[:place] else new.name
             for place, (old, new) in enumerate(zip(program.old, program.new, strict=True))
         ]
+
+
+def wrapped(doc: str) -> str:
+    """A docstring in lines that fit."""
+    return textwrap.fill(doc, DOC_WIDTH, subsequent_indent="    ", break_long_words=False)
+
+
+def unpacking(source: str, names: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """The statement that names the entries of a tuple; those that no line uses are passed over."""
+    used = set(re.findall(r"\w+", "\n".join(line.partition("#")[0] for line in lines)))
+    shown = [name if name in used else "_" for name in names]
+    if used.isdisjoint(names):
+        return []
+    return [f"({shown[0]},) = {source}" if len(shown) == 1 else f"{', '.join(shown)} = {source}"]
 
 
 def commented(lines: Sequence[str], comment: str) -> list[str]:

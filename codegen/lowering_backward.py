@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sympy import Expr
 
-from codegen.lowering import CellText, commented, joined, loop, parameters_text, tuple_text
+from codegen.lowering import CellText, commented, joined, loop, tuple_text, unpacking, wrapped
 from codegen.lowering_gradients import gradient_lines
 from codegen.lowering_statements import Statements, Sum
 from codegen.plan import values_read
@@ -17,7 +17,7 @@ from derive.symbols import Quantity, Role, by_name
 
 
 def backward_function(cell: CellText) -> Function:
-    """backward(x, *paths earlier, *paths, *operands, *activations, bar_a, bar_output, *bars, bar_x, *bar_operands)."""
+    """backward(x, before, paths, operands, activations, workspace, bars, sums) -> cotangents of the initial states."""
     return _Backward(cell).function()
 
 
@@ -29,6 +29,7 @@ class _Backward:
         self.rows, self.seeds = cell.plan.adjoint.rows, cell.plan.adjoint.seeds
         self.statements = Statements()
         self.variables: dict[str, str] = {}
+        self.parameters: dict[Quantity, None] = {}
         self.bound: dict[str, str] = {}
         self.coefficients: list[str] = []
         self.buffers: list[str] = []
@@ -38,37 +39,54 @@ class _Backward:
         cell, program = self.cell, self.cell.program
         body = [line for operation in self.adjoint.loop for line in self._operation(operation)]
         body += self._staged()
-        bar_output = cell.names("bar_output")
-        seeds = [seed.name for seed in self.seeds]
-        first, *others = seeds
-        start = [f"{first} = {first} + {bar_output}[-1]", *(f"{other} = {other}.clone()" for other in others)]
-        stored = [cell.names("a_path")] if cell.plan.stored else []
-        arguments = [cell.x, *(q.name for q in program.old), *cell.after, *cell.operand_names(), *stored]
-        arguments += [cell.names("bar_a"), bar_output, *seeds]
-        optional = [f"bar_{cell.x}", *cell.operand_names("bar_")]
+        bars = [cell.names("bar_output"), *(seed.name for seed in self.seeds)]
+        values = self._values()
         lines = [
-            cell.sizes(program.old[0].name),
-            *self._values(),
+            *cell.layout.bindings(self.parameters),
+            *values,
             *self._stack(),
             *(f"{name} = {value}" for name, value in self.bound.items()),
             *self._row_coefficients(),
             *self.coefficients,
             "",
-            *start,
+            f"{bars[1]} = {bars[1]} + {bars[0]}[-1]",
+            *(f"{seed} = {seed}.clone()" for seed in bars[2:]),
             *self.buffers,
             *loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
             "",
             *gradient_lines(cell),
-            f"return {tuple_text(seeds)}",
+            f"return {tuple_text(bars[1:])}",
         ]
-        pivots = ", ".join(dict.fromkeys(s.name for s in self._pivots()))
-        doc = f"Adjoint sweep: cotangents are linear in {pivots}, and the coefficients of all steps come first."
-        name = f"_backward{cell.suffix}"
-        return Function(name, parameters_text(arguments, optional), "tuple[Tensor, ...]", doc, tuple(lines))
+        return Function(
+            f"_backward{cell.suffix}",
+            self._arguments(),
+            "Values",
+            wrapped(f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first."),
+            tuple([cell.sizes(f"{cell.names('before')}[0]"), *self._unpacked(bars, lines), *lines]),
+        )
 
-    def _pivots(self) -> Iterable[Quantity]:
-        yield from (scaled.pivot for scaled in self.adjoint.coefficients.values())
-        yield from (op.target for op in self.adjoint.loop if isinstance(op, Gather) and op.target not in self.rows)
+    def _arguments(self) -> str:
+        names = [self.cell.names(group) for group in ("activations", "bar_a", "bars", "sums")]
+        return (
+            f"{self.cell.path_arguments}, {names[0]}: Values, {names[1]}: Tensor, {names[2]}: Values, {names[3]}: Sums"
+        )
+
+    def _unpacked(self, bars: Sequence[str], lines: Sequence[str]) -> list[str]:
+        names = self.cell.names
+        sums = [f"bar_{self.cell.x}", *self.cell.operand_names("bar_")]
+        return [
+            *self.cell.unpacked(lines),
+            *unpacking(names("activations"), [names("a_path")] if self.cell.plan.stored else [], lines),
+            *unpacking(names("bars"), bars, lines),
+            *unpacking(names("sums"), sums, lines),
+        ]
+
+    def _pivots(self) -> str:
+        """Names of the pivots."""
+        gathered = [op.target for op in self.adjoint.loop if isinstance(op, Gather) and op.target not in self.rows]
+        names = [pivot.name for pivot in (*(s.pivot for s in self.adjoint.coefficients.values()), *gathered)]
+        *others, last = dict.fromkeys(names or [self.seeds[0].name])
+        return f"{', '.join(others)} and {last}" if others else last
 
     def _values(self) -> list[str]:
         """Quantities of the forward sweep, for all steps: views of the stacked buffer and what is computed anew."""
@@ -76,23 +94,12 @@ class _Backward:
         wanted = set(values_read(self.adjoint))
         program = plan.recomputed(wanted)
         read = wanted | {q for line in program.assignments for q in symbols_of(line.value)}
-        for quantity in by_name(read):
-            if quantity.role is Role.PARAMETER and len(quantity.shape) < 2:
-                self._parameter(quantity)
+        self.parameters |= dict.fromkeys(q for q in by_name(read) if q.role is Role.PARAMETER)
         rows = [row for row in range(cell.count) if cell.held(row) in read and cell.held(row) not in cell.program.new]
         lines = _views(cell, cell.names("a_path"), {row: cell.held(row).name for row in rows})
-        lines += [f"{name} = {value}" for name, value in self.bound.items()]
-        self.bound = {}
         for line in program.assignments:
             lines += commented(self.statements.fresh(line.target.name, line.value), cell.comment([line.target]))
         return lines
-
-    def _parameter(self, quantity: Quantity) -> str:
-        layout = self.cell.layout
-        text = layout.wide((quantity,)) if quantity.shape else layout.flat((quantity,))
-        if text != quantity.name:
-            self.bound.setdefault(quantity.name, text)
-        return quantity.name
 
     def _stack(self) -> list[str]:
         """The stacked buffer of the rows' cotangents."""
@@ -133,7 +140,7 @@ class _Backward:
         if operation.staged:
             target = self.cell.names(f"{seed}_before", operation.place)
             self.buffers.append(f"{target} = torch.empty_like({seed})")
-        form = self._sum(self.cell.program.old[operation.place].name, operation.form, operation.lines)
+        form = self._sum(f"bar_{self.cell.program.old[operation.place].name}", operation.form, operation.lines)
         if operation.place == 0:
             bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
@@ -164,7 +171,7 @@ class _Backward:
     def _coefficient(self, value: Expr, name: str, scaled: Scaled, lines: Sequence[Quantity]) -> str:
         """A coefficient at one step: of a path that is there, of a buffer made before the loop, or of parameters."""
         if isinstance(value, Quantity):
-            return self._parameter(value) if value.role is Role.PARAMETER else self._variable(f"{value.name}_row", value.name)
+            return value.name if value.role is Role.PARAMETER else self._variable(f"{value.name}_row", value.name)
         buffer = self.cell.names(f"{name}_by_{scaled.pivot.name}", (name, scaled.pivot))
         comment = self._note((*scaled.lines, *lines), scaled.pivot)
         self.coefficients += commented(self.statements.fresh(buffer, value), comment)
@@ -174,7 +181,7 @@ class _Backward:
 
     def _note(self, lines: Sequence[Quantity], pivot: Quantity) -> str:
         numbers = self.cell.comment(lines)
-        return f"{numbers}{',' if numbers else '  #'} to be multiplied by {pivot.name}"
+        return f"{numbers or '  #'} per {pivot.name}"
 
     def _variable(self, base: str, path: str) -> str:
         name = self.cell.names(base, path)
@@ -207,10 +214,11 @@ class _Backward:
 
     def _row_view(self, rows: Sequence[int]) -> str:
         """Rows of the stacked buffer at one step, (B, n, H), or (B, H) for one."""
-        base = joined([self.rows[row].name for row in rows])
+        whole = self.cell.whole(rows) and len(rows) > 1
+        base = "bar_a_wide" if whole else joined([self.rows[row].name for row in rows])
         chosen = str(rows[0]) if len(rows) == 1 else f"{rows[0]}:{rows[-1] + 1}"
         stack = self.cell.names("bar_stack")
-        path = stack if self.cell.whole(rows) and len(rows) > 1 else f"{stack}[:, :, {chosen}]"
+        path = stack if whole else f"{stack}[:, :, {chosen}]"
         return self._variable_of(f"{base}_row", ("wide", *rows), path)
 
     def _flat(self, rows: Sequence[int]) -> str:
@@ -230,11 +238,12 @@ class _Backward:
 
     def _weight(self, matrices: Sequence[Quantity]) -> str:
         text = self.cell.layout.flat(matrices)
+        if len(matrices) == 1:
+            self.parameters[matrices[0]] = None
+            return matrices[0].name
         if text.isidentifier():
             return text
-        return self._bind(self.cell.names(joined([q.name for q in matrices]), tuple(matrices)), text)
-
-    def _bind(self, name: str, text: str) -> str:
+        name = self.cell.names(joined([q.name for q in matrices]), tuple(matrices))
         self.bound.setdefault(name, text)
         return name
 
@@ -250,5 +259,3 @@ def _cut_views(cell: CellText, stack: str, names: dict[int, str]) -> list[str]:
     if len(names) == cell.count > 1:
         return [f"{', '.join(names[row] for row in range(cell.count))} = {stack}.unbind(2)"]
     return [f"{name} = {stack}[:, :, {row}]" for row, name in sorted(names.items())]
-
-

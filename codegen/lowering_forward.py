@@ -18,6 +18,7 @@ class Frame(ABC):
 
     def __init__(self, cell: CellText) -> None:
         self.cell = cell
+        self.parameters: dict[Quantity, None] = {}
         self.setup: list[str] = []
         self.bound: set[str] = set()
         self.statements = Statements()
@@ -54,6 +55,11 @@ class Frame(ABC):
     def keep(self, operation: Keep) -> list[str]:
         """Copy a quantity into a state's path."""
 
+    @property
+    def before(self) -> list[str]:
+        """What is defined before the operations."""
+        return [*self.cell.layout.bindings(self.parameters), *self.setup]
+
     def single(self, row: int) -> str:
         """One row, (B, H), by the name of what it holds in the end."""
         quantity = self.cell.held(row)
@@ -69,8 +75,8 @@ class Frame(ABC):
 
     def parameter(self, quantity: Quantity) -> str:
         """A parameter by its own name."""
-        text = self.cell.layout.wide((quantity,)) if len(quantity.shape) == 1 else self.cell.layout.flat((quantity,))
-        return quantity.name if text == quantity.name else self.bind(quantity.name, text)
+        self.parameters[quantity] = None
+        return quantity.name
 
     def read(self, quantities: set[Quantity]) -> None:
         """Make everything that an expression mentions readable."""
@@ -110,8 +116,10 @@ class Frame(ABC):
             self.use(operation.vector)
             parameter = self.parameter(operation.parameters[0])
             return f"{self.single(operation.rows[0])}.addcmul_({operation.vector.name}, {parameter})"
-        name = self.cell.names(joined([q.name for q in operation.parameters]), operation.parameters)
-        block = self.bind(name, self.cell.layout.wide(operation.parameters))
+        block = self.cell.layout.wide(operation.parameters)
+        if not block.isidentifier():
+            name = self.cell.names(joined([q.name for q in operation.parameters]), operation.parameters)
+            block = self.bind(name, block)
         return f"{self.wide(operation.rows)}.addcmul_({self.wide_vector(operation.vector)}, {block})"
 
 
@@ -121,12 +129,18 @@ class LoopFrame(Frame):
     def __init__(self, cell: CellText) -> None:
         super().__init__(cell)
         self.variables: dict[str, str] = {}
+        self.order: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
         self.views: dict[tuple[int, ...], str] = {}
 
-    def _variable(self, name: str, iterable: str) -> str:
+    def _variable(self, name: str, iterable: str, *order: int) -> str:
         self.variables.setdefault(name, iterable)
+        self.order.setdefault(name, order)
         return name
+
+    def sorted_variables(self) -> list[tuple[str, str]]:
+        """Variables of the loop: blocks of rows, single rows, old states, new states."""
+        return sorted(self.variables.items(), key=lambda variable: self.order[variable[0]])
 
     def flat(self, rows: Sequence[int]) -> str:
         if len(rows) == 1:
@@ -139,7 +153,7 @@ class LoopFrame(Frame):
 
     def _view(self, rows: Sequence[int], name: str, iterable: str) -> str:
         self.views.setdefault(tuple(rows), name)
-        return self._variable(name, iterable)
+        return self._variable(name, iterable, 0, -len(rows), rows[0])
 
     def wide(self, rows: Sequence[int]) -> str:
         base = joined([self.cell.held(row).name for row in rows])
@@ -164,12 +178,14 @@ class LoopFrame(Frame):
         program, name = self.cell.program, self.cell.names(f"{quantity.name}_wide", quantity)
         row = self.cell.row_of_held(quantity)
         if row is not None:
-            return self._variable(name, f"{self.stack}[:, :, {row}:{row + 1}].unbind(0)")
+            return self._variable(name, f"{self.stack}[:, :, {row}:{row + 1}].unbind(0)", 1, row, 1)
         if quantity in program.old:
-            path = self.path(program.old.index(quantity))
-            return self._variable(name, f"({self.initial(quantity)}.unsqueeze(1), *{path}[:-1].unsqueeze(2).unbind(0))")
+            place = program.old.index(quantity)
+            iterable = f"({self.initial(quantity)}.unsqueeze(1), *{self.path(place)}[:-1].unsqueeze(2).unbind(0))"
+            return self._variable(name, iterable, 2, place, 1)
         if quantity in program.new:
-            return self._variable(name, f"{self.path(program.new.index(quantity))}.unsqueeze(2).unbind(0)")
+            place = program.new.index(quantity)
+            return self._variable(name, f"{self.path(place)}.unsqueeze(2).unbind(0)", 3, place, 1)
         self.use(quantity)
         wide = f"{name} = {quantity.name}.unsqueeze(1)"
         if wide not in self.buffers:
@@ -187,11 +203,13 @@ class LoopFrame(Frame):
         row = self.cell.row_of_held(quantity)
         if row is not None:
             path = f"{self.stack}[:, :, {row}]" if self.cell.count > 1 else self.cell.names("a_path")
-            self._variable(name, f"{path}.unbind(0)")
+            self._variable(name, f"{path}.unbind(0)", 1, row, 0)
         elif quantity in program.old:
-            self._variable(name, f"({self.initial(quantity)}, *{self.path_rows(program.old.index(quantity))}[:-1])")
+            place = program.old.index(quantity)
+            self._variable(name, f"({self.initial(quantity)}, *{self.path_rows(place)}[:-1])", 2, place, 0)
         elif quantity in program.new:
-            self._variable(name, self.path_rows(program.new.index(quantity)))
+            place = program.new.index(quantity)
+            self._variable(name, self.path_rows(place), 3, place, 0)
         elif name not in self.bound:
             self.bound.add(name)
             self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.size})")
@@ -203,7 +221,8 @@ class LoopFrame(Frame):
     def keep(self, operation: Keep) -> list[str]:
         self.use(operation.source)
         name = self.cell.names(f"{self.cell.program.old[operation.place].name}_after", operation.place)
-        return [f"{self._variable(name, self.path_rows(operation.place))}.copy_({operation.source.name})"]
+        state = self._variable(name, self.path_rows(operation.place), 3, operation.place, 0)
+        return [f"{state}.copy_({operation.source.name})"]
 
     def initial(self, quantity: Quantity) -> str:
         """Name of an initial state."""
@@ -275,28 +294,26 @@ def forward_function(cell: CellText) -> Function:
     lines = [cell.sizes(initial[0])]
     lines += [f"{path} = {empty}" for path in paths]
     lines += [f"{frame.path_rows(place)} = {path}.unbind(0)" for place, path in enumerate(paths)]
-    lines += [*_input_part(cell, cell.names("a_path")), *frame.setup, *frame.buffers]
-    lines += loop(list(frame.variables.items()), body)
+    lines += [*_input_part(cell, cell.names("a_path")), *frame.before, *frame.buffers]
+    lines += loop(frame.sorted_variables(), body)
     lines.append(f"return {tuple_text([*paths, *([cell.names('a_path')] if cell.plan.stored else [])])}")
     kept = f"and the rows (T, B, {cell.count} H) " if cell.plan.stored else ""
     return Function(
         f"_forward{cell.suffix}",
         parameters_text([cell.x, *initial, *cell.operand_names()]),
-        "tuple[Tensor, ...]",
+        "Values",
         f"Forward sweep in place: paths of {', '.join(q.name for q in program.old)} (T, B, H) {kept}after each step.",
         tuple(lines),
     )
 
 
 def recompute_function(cell: CellText) -> Function:
-    """recompute(x, *paths one step earlier, *paths, *operands) -> activations."""
-    program = cell.program
-    old = [q.name for q in program.old]
+    """recompute(x, before, paths, operands) -> activations."""
     lines = _recomputed(cell) if cell.plan.stored else ["return ()"]
     return Function(
         f"_recompute{cell.suffix}",
-        parameters_text([cell.x, *old, *cell.after, *cell.operand_names()]),
-        "tuple[Tensor, ...]",
+        cell.path_arguments,
+        "Values",
         f"The rows (T, B, {cell.count} H) of all steps at once, from the paths (T, B, H)."
         if cell.plan.stored
         else "Nothing: the adjoint sweep reads the paths only.",
@@ -308,16 +325,13 @@ def _recomputed(cell: CellText) -> list[str]:
     frame, program = BatchFrame(cell), cell.program
     body = []
     for operation in cell.plan.forward.loop:
-        if not (isinstance(operation, Compute) and (operation.target in program.new or not _read_by_rows(cell, operation))):
+        if not (
+            isinstance(operation, Compute) and (operation.target in program.new or not _read_by_rows(cell, operation))
+        ):
             body += frame.lines(operation)
     a = cell.names("a")
-    return [
-        cell.sizes(program.old[0].name),
-        *_input_part(cell, a, flat=True),
-        *frame.setup,
-        *body,
-        f"return ({a}.view({cell.shape}, {cell.width}),)",
-    ]
+    lines = [*_input_part(cell, a, flat=True), *frame.before, *body, f"return ({a}.view({cell.shape}, {cell.width}),)"]
+    return [cell.sizes(f"{cell.names('before')}[0]"), *cell.unpacked(lines), *lines]
 
 
 def _read_by_rows(cell: CellText, operation: Compute) -> bool:
@@ -342,7 +356,9 @@ def _input_part(cell: CellText, name: str, flat: bool = False) -> list[str]:
     shape = f"{cell.names('steps')} * {cell.names('batch')}" if flat else cell.shape
     lines = [f"{name} = {cell.x}.new_empty({shape}, {cell.width})"]
     for block in blocks:
-        lines += commented(_block(cell, block, name if flat else f"{name}.flatten(0, 1)", x), _block_comment(cell, block))
+        lines += commented(
+            _block(cell, block, name if flat else f"{name}.flatten(0, 1)", x), _block_comment(cell, block)
+        )
     return lines
 
 

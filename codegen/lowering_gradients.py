@@ -94,6 +94,9 @@ def _joint(one: _Term, other: _Term) -> _Term:
 
 def _statement(cell: CellText, operand: Operand, term: _Term) -> str:
     dimensions = len(term.parameters[0].shape)
+    number, rest = term.coefficient.as_coeff_Mul()
+    if number != 1:
+        return f"{_statement(cell, operand, replace(term, coefficient=rest))[:-1]}, alpha={TorchPrinter()(number)})"
     printed = TorchPrinter()(term.coefficient)
     if dimensions == 2:
         target = cell.layout.flat(term.parameters, "bar_")
@@ -128,5 +131,3 @@ def _paths(cell: CellText, term: _Term) -> str:
 
 def _flat(cell: CellText, term: _Term) -> str:
     return _rows(cell, term.rows) if term.rows else f"{_paths(cell, term)}.flatten(0, 1)"
-
-

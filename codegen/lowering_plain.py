@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from codegen.lowering import CellText, joined, loop, parameters_text
@@ -23,6 +24,7 @@ class _Plain:
     def __init__(self, cell: CellText) -> None:
         self.cell = cell
         self.printer = TorchPrinter()
+        self.parameters: dict[Quantity, None] = {}
         self.setup: dict[str, str] = {}
         self.variables: list[tuple[str, str]] = []
         self.body: list[str] = []
@@ -42,19 +44,27 @@ class _Plain:
         old, new = (", ".join(q.name for q in group) for group in (program.old, program.new))
         output = cell.names("output")
         body = [*self.body, f"{output}.append({program.new[0].name})", f"{old} = {new}"]
+        lines = [
+            *cell.layout.bindings(self.parameters),
+            *(f"{name} = {value}" for name, value in self.setup.items()),
+            f"{output} = []",
+            *loop(self.variables, body),
+            f"return torch.stack({output}), {old}",
+        ]
         return Function(
             f"_plain{cell.suffix}",
             parameters_text([cell.x, *(q.name for q in program.old), *cell.operand_names()]),
-            "tuple[Tensor, ...]",
+            "Values",
             f"Plain form: {cell.x} (T, B, {program.input.shape[0]}) and {old} (B, {program.old[0].shape[0]}) "
             "-> output of every step and the final state.",
-            (
-                *(f"{name} = {value}" for name, value in self.setup.items()),
-                f"{output} = []",
-                *loop(self.variables, body),
-                f"return torch.stack({output}), {old}",
-            ),
+            (*self._size(lines), *lines),
         )
+
+    def _size(self, lines: Sequence[str]) -> list[str]:
+        """The line that reads the state's size, where slices need it."""
+        name = self.cell.size
+        sliced = any(re.search(rf"\b{name}\b", line) for line in lines)
+        return [f"{name} = {self.cell.program.old[0].name}.shape[-1]"] if sliced else []
 
     def _input(self, block: InputBlock) -> None:
         """What the input gives to neighbouring rows; the product of the loop for the same rows is added at once."""
@@ -97,7 +107,11 @@ class _Plain:
         weight, vector = self._transposed(operation.matrices), operation.vector.name
         base = self.partners.get(operation)
         if base is not None:
-            self._cut(operation.rows, [q.name for q in self._targets(operation.rows)], f"torch.addmm({base}, {vector}, {weight})")
+            self._cut(
+                operation.rows,
+                [q.name for q in self._targets(operation.rows)],
+                f"torch.addmm({base}, {vector}, {weight})",
+            )
         else:
             pairs = zip(operation.rows, operation.matrices, strict=True)
             names = [self.cell.names(f"{matrix.name}_{vector}", ("product", row)) for row, matrix in pairs]
@@ -148,8 +162,5 @@ class _Plain:
         return name
 
     def _parameter(self, quantity: Quantity) -> str:
-        layout = self.cell.layout
-        text = layout.wide((quantity,)) if len(quantity.shape) == 1 else layout.flat((quantity,))
-        if text != quantity.name:
-            self.setup.setdefault(quantity.name, text)
+        self.parameters[quantity] = None
         return quantity.name

@@ -112,7 +112,9 @@ class Statements:
             extra = "" if number == 1 else f", value={self.printer(number)}"
             opening = Opening(f"torch.addcmul({self.printer(plain)}, {left}, {right}{extra})")
             return self._with_rest(opening, terms, product, plain)
-        return self._with_rest(Opening(f"torch.mul({left if number == 1 else self._times(number, left)}, {right})"), terms, product)
+        return self._with_rest(
+            Opening(f"torch.mul({left if number == 1 else self._times(number, left)}, {right})"), terms, product
+        )
 
     @staticmethod
     def _with_rest(opening: Opening, terms: Sequence[Expr], *done: Expr) -> Opening:
@@ -260,5 +262,3 @@ class Sum:
 def _product(term: tuple[str, str, str]) -> str:
     number, left, right = term
     return f"{left}, {right}" + ("" if number == "1" else f", value={number}")
-
-

@@ -1,8 +1,8 @@
 """The plan of a recurrent cell: passes from the program of one step to what is done before, in and after the loops.
 
-    normal form   every matrix product a term of a row; rows ordered by the stack that the loop multiplies by
-    forward       products of the input hoisted out of the loop; operations of one kind on neighbouring rows as one
-    adjoint       every cotangent a linear form in few pivots; its coefficients are computed for all steps at once
+normal form   every matrix product a term of a row; rows ordered by the stack that the loop multiplies by
+forward       products of the input hoisted out of the loop; operations of one kind on neighbouring rows as one
+adjoint       every cotangent a linear form in few pivots; its coefficients are computed for all steps at once
 """
 
 from __future__ import annotations

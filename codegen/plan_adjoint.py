@@ -165,8 +165,9 @@ class _Planner:
         bars = self.adjoint.cotangents
         about = {bar: quantity for quantity, bar in bars.items()}
         self.rows = tuple(bars[row.target] for row in self.program.rows)
-        self.seeds = tuple(self.adjoint.seeds[q] for q in self.program.new)
+        self.seeds = tuple(self._seed(self.adjoint.seeds[q]) for q in self.program.new)
         self.known |= {seed: (Scaled(seed, Integer(1)),) for seed in self.seeds}
+        self._pass_seeded_rows()
         carried = {bars[q]: place for place, q in enumerate(self.program.old) if q in bars}
         carries, gradients, input_products = [], [], ()
         for line in self.adjoint.program.assignments:
@@ -186,8 +187,27 @@ class _Planner:
                 carries.append(Carry((), place, LinearForm(seed, ())))
         loop = self._loop(carries, gradients)
         return AdjointPlan(
-            self.seeds, self.coefficients, loop, tuple(gradients), input_products, bars[self.program.input], self.rows, bars
+            self.seeds,
+            self.coefficients,
+            loop,
+            tuple(gradients),
+            input_products,
+            bars[self.program.input],
+            self.rows,
+            bars,
         )
+
+    def _seed(self, seed: Quantity) -> Quantity:
+        """Running cotangent of a state; where that of a row is the same quantity, it gets a name of its own."""
+        return seed.renamed(f"{seed.name}_out", meaning=seed.meaning) if seed in self.rows else seed
+
+    def _pass_seeded_rows(self) -> None:
+        """Rows that are new states and nothing else: their cotangents are what comes from outside."""
+        for new, seed in zip(self.program.new, self.seeds, strict=True):
+            bar = self.adjoint.seeds[new]
+            if bar in self.rows and bar not in self.known:
+                self.gathered.append(Gather((bar,), bar, LinearForm((Scaled(seed, Integer(1)),), ())))
+                self.known[bar] = (Scaled(bar, Integer(1)),)
 
     def _pass(self, line: Assignment) -> None:
         """Remember a cotangent between the states and the rows: as one coefficient, or as a pivot of its own."""
@@ -263,7 +283,7 @@ class _Planner:
             bar = self.rows[row]
             schedule.add(ScaleRows((bar,), (row,), scaled.pivot), rank[bar], {bar}, {scaled.pivot})
         for gather in self.gathered:
-            schedule.add(gather, rank[gather.target], {gather.target}, self._read(gather.form))
+            schedule.add(gather, rank.get(gather.target, -1), {gather.target}, self._read(gather.form))
         paths = dict.fromkeys(g.bar for g in gradients if g.bar not in self.rows)
         for bar in paths:
             schedule.add(KeepPivot((bar,), bar), len(rank), (), {bar})
@@ -287,7 +307,12 @@ class _Planner:
             last = max((rank[line] for line in carry.lines), default=-1)
             tasks.append(Task(carry, last, frozenset(("read", carry.place, seed) for seed in read)))
         tasks = [
-            replace(t, needs=frozenset(k for o in tasks for k in o.provides if o is not t and k[2] == self.seeds[t.operation.place]))
+            replace(
+                t,
+                needs=frozenset(
+                    k for o in tasks for k in o.provides if o is not t and k[2] == self.seeds[t.operation.place]
+                ),
+            )
             for t in tasks
         ]
         order = sorted_tasks(tasks)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from derive.errors import UnsupportedError
+from derive.operators import matvec
 from derive.program import Program, symbols_of
 from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import Stack
@@ -47,6 +48,25 @@ class Layout:
     def place(self, parameter: Quantity) -> tuple[Operand, int]:
         """The operand that holds a parameter, and its row there."""
         return next((o, o.rows.index(parameter)) for o in self.operands if parameter in o.rows)
+
+    def rank(self, parameter: Quantity) -> int:
+        """Place of the operand that holds a parameter."""
+        return self.operands.index(self.place(parameter)[0])
+
+    def single(self, parameter: Quantity) -> str:
+        """Text of one parameter as it is in formulas."""
+        return self.wide((parameter,)) if len(parameter.shape) == 1 else self.flat((parameter,))
+
+    def bindings(self, parameters: Iterable[Quantity]) -> list[str]:
+        """Statements that give parameters their own names, where these are not names of operands already."""
+        wanted, lines = set(parameters), []
+        for operand in self.operands:
+            rows = [q for q in operand.rows if q in wanted and self.single(q) != q.name]
+            if operand.separate and len(rows) == len(operand.rows) > 1:
+                lines.append(f"{', '.join(q.name for q in rows)} = {operand.name}.unbind(0)")
+            else:
+                lines += [f"{q.name} = {self.single(q)}" for q in rows]
+        return lines
 
     def consecutive(self, first: Quantity, second: Quantity) -> bool:
         """Whether two parameters are neighbouring rows of one stack."""
@@ -107,7 +127,7 @@ def multiple(count: int, size: str) -> str:
 
 
 def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
-    """Operands of a step: the stacks that hold its parameters, then what stands alone, matrices first.
+    """Operands of a step: the stacks that hold its parameters, then what stands alone; a matrix is the first.
 
     Raises:
         UnsupportedError: a stack is used in part only, or its rows differ in shape.
@@ -121,21 +141,35 @@ def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
             zero = stack.initial == "zeros"
             operands.append(Operand(stack.name, stack.rows, stack.parts or (stack.name,), stack.separate, zero=zero))
     held = {q for operand in operands for q in operand.rows}
-    order = [q for line in step.assignments for q in by_name(symbols_of(line.value)) if q in parameters]
-    operands += [Operand(q.name, (q,), (q.name,), alone=True) for q in dict.fromkeys(order) if q not in held]
-    operands.sort(key=lambda operand: len(operand.rows[0].shape) < 2)
-    if not operands or len(operands[0].rows[0].shape) < 2:
-        raise UnsupportedError("the step has no matrix: a recurrent cell multiplies its input and its state by matrices")
+    operands += [Operand(q.name, (q,), (q.name,), alone=True) for q in _in_order(step) if q not in held]
+    matrix = next((operand for operand in operands if len(operand.rows[0].shape) == 2), None)
+    if matrix is None:
+        raise UnsupportedError(
+            "the step has no matrix: a recurrent cell multiplies its input and its state by matrices"
+        )
+    operands.sort(key=lambda operand: operand is not matrix)
     return Layout(tuple(operands))
+
+
+def _in_order(step: Program) -> list[Quantity]:
+    """Parameters as torch orders them: matrices of the input, other matrices, the rest; each group as the step goes."""
+    found = [q for line in step.assignments for q in by_name(symbols_of(line.value)) if q.role is Role.PARAMETER]
+    products = [node for line in step.assignments for node in line.value.atoms(matvec)]
+    of_input = {node.args[0] for node in products if node.args[1].role is Role.INPUT}
+    return sorted(dict.fromkeys(found), key=lambda q: 0 if q in of_input else 1 if len(q.shape) == 2 else 2)
 
 
 def _check_stack(stack: Stack, used: Sequence[Quantity]) -> None:
     if len(used) < len(stack.rows):
         left = ", ".join(q.name for q in stack.rows if q not in used)
-        raise UnsupportedError(f"the step uses a part of the stack {stack.name} only; {left} are left out: stack them apart")
+        raise UnsupportedError(
+            f"the step uses a part of the stack {stack.name} only; {left} are left out: stack them apart"
+        )
     shapes = {q.shape for q in stack.rows}
     if len(shapes) > 1:
-        raise UnsupportedError(f"the rows of the stack {stack.name} have shapes {sorted(map(str, shapes))}; one is allowed")
+        raise UnsupportedError(
+            f"the rows of the stack {stack.name} have shapes {sorted(map(str, shapes))}; one is allowed"
+        )
 
 
 def operand_shape(operand: Operand, sizes: dict[Dimension, str]) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
     layout = layout_of(step, stacks)
-    rows = [_row(line, recurrence.inputs[0]) for line in lines if line.value.atoms(matvec)]
+    rows = [_row(line, recurrence.inputs[0], layout) for line in lines if line.value.atoms(matvec)]
     ordered = _ordered(rows, layout)
     return CellProgram(step, recurrence.old, recurrence.new, recurrence.inputs[0], ordered, layout, origins)
 
@@ -136,19 +136,27 @@ class _Splitter:
     def __init__(self, line: Assignment, taken: set[str]) -> None:
         self.taken = taken
         self.lines: list[Assignment] = []
-        terms = [self._term(term) for term in Add.make_args(line.value)]
-        self.lines.append(Assignment(line.target, Add(*terms), line.reason))
+        value = self._sum(line.value)
+        self.lines.append(Assignment(line.target, value, line.reason))
 
     def _term(self, term: Expr) -> Expr:
         if isinstance(term, matvec):
             return self._product(term)
-        nodes = sorted(term.atoms(matvec), key=str)
-        return term.xreplace({node: self._named("_".join(map(str, node.args)), self._product(node)) for node in nodes})
+        sums = [node for node in term.atoms(Add) if any(isinstance(part, matvec) for part in node.args)]
+        nodes = sorted(
+            [*sums, *(node for node in term.atoms(matvec) if not any(node in s.args for s in sums))], key=str
+        )
+        return term.xreplace({node: self._named(_product_name(node), self._sum(node)) for node in nodes})
+
+    def _sum(self, value: Expr) -> Expr:
+        return Add(*(self._term(part) for part in Add.make_args(value)))
 
     def _product(self, node: Expr) -> Expr:
         matrix, vector = node.args
         if not isinstance(matrix, Quantity) or matrix.role is not Role.PARAMETER:
-            raise UnsupportedError(f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only")
+            raise UnsupportedError(
+                f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only"
+            )
         if isinstance(vector, Quantity):
             return node
         inner = self._term(vector)
@@ -165,6 +173,12 @@ class _Splitter:
         target = Quantity(name, shape_of(value), intermediate_role(value))
         self.lines.append(Assignment(target, value))
         return target
+
+
+def _product_name(value: Expr) -> str:
+    """Name of a line that is split off: the first matrix and what it multiplies."""
+    product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str)
+    return "_".join(str(part) for part in product.args)
 
 
 def _check_lines(step: Program, recurrence: Recurrence) -> None:
@@ -188,7 +202,7 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
             raise UnsupportedError(f"{line.target.name} uses the input {x.name} outside a matrix product")
 
 
-def _row(line: Assignment, x: Quantity) -> Row:
+def _row(line: Assignment, x: Quantity, layout: Layout) -> Row:
     inputs, products, biases, hadamards, terms = [], [], [], [], []
     for term in Add.make_args(line.value):
         if isinstance(term, matvec):
@@ -199,6 +213,9 @@ def _row(line: Assignment, x: Quantity) -> Row:
             hadamards.append(pair)
         else:
             terms.append(term)
+    for pairs in (inputs, products, hadamards):
+        pairs.sort(key=lambda pair: layout.rank(pair[0]))
+    biases.sort(key=layout.rank)
     return Row(line.target, tuple(inputs), tuple(products), tuple(biases), tuple(hadamards), tuple(terms))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import jinja2
 import jinja2.meta
+from ruff import find_ruff_bin
 
 from derive.errors import DeriveError
 
@@ -60,7 +60,7 @@ def formatted(text: str) -> str:
         DeriveError: ruff refuses it.
     """
     for arguments in (["check", "--fix", "--quiet", "--select", "F401,I"], ["format", "--quiet"]):
-        command = [sys.executable, "-m", "ruff", *arguments, "--isolated", "--no-cache", f"--line-length={LINE_LENGTH}"]
+        command = [find_ruff_bin(), *arguments, "--isolated", "--no-cache", f"--line-length={LINE_LENGTH}"]
         done = subprocess.run(
             [*command, "--target-version", "py311", "-"], input=text, capture_output=True, text=True, check=False
         )

@@ -19,3 +19,24 @@ COMMON_IMPORTS = (
 )
 
 
+def common_view(
+    spec: Spec,
+    derivation: Derivation,
+    programs: Sequence[Program],
+    command: str,
+    entries: Sequence[str],
+    imports: Sequence[str],
+) -> dict[str, Any]:
+    """What every template prints: header, identity, imports, support and loss."""
+    runtime = support(entries)
+    head: Header = header(spec, derivation, programs, command)
+    return {
+        "header": head,
+        "identity": {"id": repr(spec.id), "title": repr(spec.title), "source": repr(spec.source)},
+        "facts": [(repr(name), repr(value)) for name, value in head.facts.items()],
+        "equations": [(repr(number), literal(latex)) for number, latex in head.equations],
+        "imports": sorted({*COMMON_IMPORTS, *imports, *runtime.imports}),
+        "support": runtime.source,
+        "class_name": spec.class_name,
+        "loss_functions": loss_functions(spec.loss, derivation),
+    }

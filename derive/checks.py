@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 from sympy import Add, Expr, Rational
 
-from derive.derivation import Outcome
+from derive.derivation import Check, Outcome
 from derive.evaluator import evaluate, value_of
 from derive.networks import Network
 from derive.operators import Numeric
@@ -223,6 +223,21 @@ class SampledCheck:
     def perturbed(self) -> SampledCheck:
         """With the boundary moved."""
         return replace(self, region=self.move(self.region))
+
+
+@dataclass(frozen=True)
+class DeferredCheck:
+    """A check whose programs are derived only when it is run: showing and emitting do not need them."""
+
+    build: Callable[[], Check]
+
+    def run(self) -> Outcome:
+        """Build and measure."""
+        return self.build().run()
+
+    def perturbed(self) -> Check:
+        """Build, and change one coefficient."""
+        return self.build().perturbed()
 
 
 def _sampler(*programs: Program) -> Sampler:

@@ -3,11 +3,12 @@ r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sympy import Expr, Integer
 
-from derive.checks import IdentityCheck, StationarityCheck
+from derive.checks import DeferredCheck, IdentityCheck, StationarityCheck
 from derive.derivation import Kind
 from derive.evaluator import evaluate
 from derive.latex import aligned, latex
@@ -195,22 +196,6 @@ def _sequence(*programs: Program) -> Program:
 
 def _write_symplecticity(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
     """omega before = omega after, for two independent variations of (state, multiplier)."""
-    variations = [_variation(recurrence, adjoint, mark) for mark in ("1", "2")]
-    (first, lines_first), (second, lines_second) = variations
-    before = _form(
-        [(first[q], second[adjoint.cotangents[q]], second[q], first[adjoint.cotangents[q]]) for q in recurrence.old]
-    )
-    whole = _sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
-
-    def by_values(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
-        return sum(
-            np.sum(
-                values[first[q]] * values[second[adjoint.seeds[q]]]
-                - values[second[q]] * values[first[adjoint.seeds[q]]]
-            )
-            for q in recurrence.new
-        )
-
     author.relation(
         "symplectic phase map",
         Kind.IDENTITY,
@@ -220,8 +205,23 @@ def _write_symplecticity(author: Author, recurrence: Recurrence, adjoint: Adjoin
         text="omega(delta_1, delta_2) is the same before and after the step, on z = state, lambda = cotangent",
         reason="(z_n, lambda_n) -> (z_(n+1), lambda_(n+1)) has the generating function H_n; two linearized sweeps",
         name="symplectic",
-        check=IdentityCheck(by_values, before, whole.inputs, recurrence.step.networks(), whole),
+        check=DeferredCheck(partial(_symplectic_check, recurrence, adjoint)),
     )
+
+
+def _symplectic_check(recurrence: Recurrence, adjoint: Adjoint) -> IdentityCheck:
+    (first, lines_first), (second, lines_second) = (_variation(recurrence, adjoint, mark) for mark in ("1", "2"))
+    bars = adjoint.cotangents
+    before = _form([(first[q], second[bars[q]], second[q], first[bars[q]]) for q in recurrence.old])
+    whole = _sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
+
+    def after_step(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        pairs = [(q, adjoint.seeds[q]) for q in recurrence.new]
+        return sum(
+            np.sum(values[first[q]] * values[second[b]] - values[second[q]] * values[first[b]]) for q, b in pairs
+        )
+
+    return IdentityCheck(after_step, before, whole.inputs, recurrence.step.networks(), whole)
 
 
 def _variation(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from sympy import DiracDelta, Dummy, Expr, Integer, Mul, diff
 
@@ -37,8 +38,15 @@ def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Ad
     Every cotangent is named `bar_<quantity>`; where an output is also used inside the program, what comes from outside
     is named `bar_<quantity>_out` and added. A sweep over a sweep writes `bar2_`.
     """
+    if wrt is None:
+        wrt = (quantity for quantity in program.inputs if quantity.role is not Role.CONSTANT)
+    return _reverse_sweep(program, tuple(wrt))
+
+
+@cache
+def _reverse_sweep(program: Program, wrt: tuple[Quantity, ...]) -> Adjoint:
+    """The sweep itself; a program is a value, so its adjoint is made once."""
     prefix = free_prefix("bar", program)
-    wrt = tuple(q for q in program.inputs if q.role is not Role.CONSTANT) if wrt is None else tuple(wrt)
     relevant = _depending_on(program, wrt)
     used = {q for line in program.assignments for q in line.value.atoms(Quantity)}
     seeds = {q: _cotangent(prefix, q, suffix="_out" if q in used else "") for q in program.outputs}

@@ -211,7 +211,7 @@ class Recurrent(nn.Module):
 
     def _check_input(self, x: Tensor, time_axis: int) -> None:
         """Refuse an input whose features, dtype or number of steps do not fit."""
-        weight = self.weight_ih_l0
+        weight = next(self.parameters())
         if x.shape[-1] != self.input_size:
             raise ValueError(
                 f"the input has size {x.shape[-1]} in axis {x.dim() - 1}, but input_size is {self.input_size}"

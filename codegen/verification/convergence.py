@@ -129,7 +129,9 @@ class _Problem:
         rows = steps - (self.recurrence.lags - 1 if self.first.networks else 0)
         values = {q: value.expand(rows, *value.shape) if per_layer(q) else value for q, value in self.once.items()}
         times = [self.first.t0 + n * (self.first.t1 - self.first.t0) / steps for n in range(steps)]
-        thetas = {n: torch.stack([self.theta(n, t) for t in (times if n.per_layer else [0.0])]) for n in self.first.networks}
+        thetas = {
+            n: torch.stack([self.theta(n, t) for t in (times if n.per_layer else [0.0])]) for n in self.first.networks
+        }
         return replace(self.first, start=start, steps=steps, values=values, thetas=thetas)
 
     def theta(self, network: Network, t: Any) -> Tensor:

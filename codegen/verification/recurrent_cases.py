@@ -23,7 +23,11 @@ LAYER = "_l0"
 
 
 def recurrent_cases(
-    kind: Callable[..., nn.Module], spec: Spec, recurrences: Mapping[str, Recurrence], steps: int = STEPS, batch: int = BATCH
+    kind: Callable[..., nn.Module],
+    spec: Spec,
+    recurrences: Mapping[str, Recurrence],
+    steps: int = STEPS,
+    batch: int = BATCH,
 ) -> list[Case]:
     """One case for each option, the first being the default."""
     return [_case(kind, _Cell(spec, option, cell), steps, batch) for option, cell in recurrences.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from derive.inversion import invert
 from derive.systems import ODE, Recurrence
 
 STEPS = 3
-BATCH = 3
+BATCH = (3, 2)  # two axes: however many there are, they lead
 LONG = 64
 SHORT_STEP = 0.05
 INTERVAL = (0.3, 1.1)
@@ -30,7 +31,7 @@ def step_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence)
 def small_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence) -> list[Case]:
     """The same with two steps and one sample, for second derivatives by differences."""
     steps = max(2, recurrence.lags)
-    return [_case(kind, setting, batch=1) for setting in _settings(ode, recurrence, steps, INTERVAL, hidden=1)]
+    return [_case(kind, setting, batch=(1,)) for setting in _settings(ode, recurrence, steps, INTERVAL, hidden=1)]
 
 
 def long_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence) -> list[Case]:
@@ -51,8 +52,8 @@ def _from_zero(setting: Setting) -> Setting:
     return replace(setting, t0=0.0, t1=setting.t1 - setting.t0)
 
 
-def _case(kind: Callable[..., nn.Module], setting: Setting, batch: int = BATCH) -> Case:
-    x = uniform((batch, *setting.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(5))
+def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ...] = BATCH) -> Case:
+    x = uniform((*batch, *setting.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(5))
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
     memory = ["store", "recompute", "checkpoint"] + ["invert"] * _rebuilds_states(setting)
     return Case(
@@ -71,13 +72,15 @@ def _rebuilds_states(setting: Setting) -> bool:
     return bool(setting.networks) and invert(setting.recurrence) is not None
 
 
-def _both(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _both(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The last state and the whole trajectory: two calls, with code of their own in the backward pass."""
-    trajectory = getattr(module, "trajectory")
-    return module(*inputs), trajectory(*inputs)
+    return module(*inputs), module.trajectory(*inputs)
 
 
 def _reference(setting: Setting, x: Tensor) -> list[Tensor]:
-    paths = [[flat(state) for state in setting.run(sample)] for sample in x.numpy()]
-    trajectory = torch.from_numpy(np.stack([np.stack(path) for path in paths], 1))
+    samples = x.reshape(-1, *setting.input_shape()).numpy()
+    paths = [np.stack([flat(state) for state in setting.run(sample)]) for sample in samples]
+    found = torch.from_numpy(np.stack(paths, 1))
+    batch = x.shape[: x.dim() - len(setting.input_shape())]
+    trajectory = found.reshape(len(found), *batch, *found.shape[2:])
     return [trajectory[-1], trajectory]

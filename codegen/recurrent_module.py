@@ -1,0 +1,247 @@
+"""The module class of a recurrence: gated cells over layers, directions and sequences of unequal length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from codegen.lowering import CellText, Numbers
+from codegen.lowering_backward import backward_function
+from codegen.lowering_forward import forward_function, recompute_function
+from codegen.lowering_plain import plain_function
+from codegen.plan import CellPlan, plan
+from codegen.plan_operands import Operand, operand_shape
+from codegen.render import render
+from codegen.step_rules import Function, tuple_display
+from codegen.views import common_view
+from derive.derivation import Derivation
+from derive.errors import DeriveError, UnsupportedError
+from derive.reverse_sweep import reverse_sweep
+from derive.symbols import Quantity
+from derive.systems import Recurrence, Spec
+
+SUPPORT = ("recurrent",)
+SIZES = ("input_size", "hidden_size")
+POSITIONAL = (
+    "input_size: int",
+    "hidden_size: int",
+    "num_layers: int = 1",
+    "bias: bool = True",
+    "batch_first: bool = False",
+    "dropout: float = 0.0",
+    "bidirectional: bool = False",
+)
+KEYWORDS = (
+    'memory: str = "store"',
+    'gradient: str = "derived"',
+    "device: torch.device | str | None = None",
+    "dtype: torch.dtype | None = None",
+)
+PASSED = ("bias", "batch_first", "dropout", "bidirectional", "memory", "gradient", "device", "dtype")
+
+
+def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
+    """Text of the module of a recurrence.
+
+    Raises:
+        UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
+    """
+    module = RecurrentModule(spec, derivation)
+    programs = [p for r in module.recurrences.values() for p in (r.step, reverse_sweep(r.step).program)]
+    view = {
+        "functions": module.functions,
+        "cells": module.cells,
+        "zero_at_start": module.zero_at_start,
+        "methods": module.methods,
+        "class_doc": module.class_doc,
+    }
+    return render(
+        "recurrent_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, SUPPORT, ())}
+    )
+
+
+def describe(plan: CellPlan) -> Mapping[str, int]:
+    """Operations on tensors in one step of the two loops, and how many of them are matrix products."""
+    cell = CellText(plan, "", lambda _: "")
+    counts = {}
+    for name, function in (("forward", forward_function(cell)), ("backward", backward_function(cell))):
+        body = loop_body(function.body)
+        counts[name] = len(body)
+        counts[f"{name} products"] = sum("addmm" in line or "torch.mm" in line for line in body)
+    return counts
+
+
+def loop_body(lines: Sequence[str]) -> list[str]:
+    """Statements of the loop over steps in the body of a function."""
+    start = next(place for place, line in enumerate(lines) if line.startswith("for "))
+    stop = next((place for place in range(start + 1, len(lines)) if not lines[place].startswith(" ")), len(lines))
+    return list(lines[start + 1 : stop])
+
+
+@dataclass(frozen=True)
+class CellEntry:
+    """One entry of the table of cells, as text."""
+
+    option: str
+    states: str
+    operands: str
+    functions: str
+
+
+class RecurrentModule:
+    """Everything of an emitted recurrent module that depends on the spec.
+
+    Args:
+        spec: what is emitted; its system is a recurrence, or one for each option.
+        derivation: for the equation numbers.
+    """
+
+    def __init__(self, spec: Spec, derivation: Derivation) -> None:
+        self.spec, self.derivation = spec, derivation
+        self.recurrences = {name: system for name, system in spec.variants.items() if isinstance(system, Recurrence)}
+        self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
+        self.default = next(iter(self.plans))
+
+    def _plan(self, option: str, recurrence: Recurrence) -> CellPlan:
+        if option and not f"_{option}".isidentifier():
+            raise UnsupportedError(
+                f"{self.spec.id}: the option {option!r} becomes part of a name; use letters, digits, _"
+            )
+        try:
+            return plan(recurrence, self.spec.stacks)
+        except DeriveError as error:
+            about = f"{self.spec.id}, {self.spec.option} = {option!r}" if option else self.spec.id
+            raise type(error)(f"{about}: {error}") from None
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The four functions of each cell."""
+        writers = (plain_function, forward_function, recompute_function, backward_function)
+        texts = [CellText(p, f"_{name}" if name else "", self._numbers(name, p)) for name, p in self.plans.items()]
+        return tuple(writer(text) for text in texts for writer in writers)
+
+    def _numbers(self, option: str, plan: CellPlan) -> Numbers:
+        about = {bar: quantity for quantity, bar in plan.adjoint.bars.items()}
+        origins = plan.program.origins
+
+        def number(quantity: Quantity) -> str:
+            primal = about.get(quantity)
+            kind = "step" if primal is None else "adjoint"
+            own = primal if primal is not None else quantity
+            for source in (own, origins.get(own, own)):
+                name = source.name if primal is None else quantity.name.removesuffix(own.name) + source.name
+                found = self.derivation.number_of(".".join(part for part in (option, kind, name) if part))
+                if found:
+                    return found
+            return ""
+
+        return number
+
+    @property
+    def cells(self) -> tuple[CellEntry, ...]:
+        """The table option -> cell."""
+        entries = []
+        for name, cell in self.plans.items():
+            suffix = f"_{name}" if name else ""
+            functions = ", ".join(f"_{kind}{suffix}" for kind in ("plain", "forward", "recompute", "backward"))
+            states = tuple_display([repr(q.name) for q in cell.program.old])
+            operands = tuple_display([tuple_display([repr(p) for p in o.parts]) for o in cell.program.layout.operands])
+            entries.append(CellEntry(repr(name), states, operands, functions))
+        return tuple(entries)
+
+    @property
+    def zero_at_start(self) -> str:
+        """Names of the parameters that start at zero, as a tuple; empty where there is none."""
+        names = dict.fromkeys(part for o in self._operands() if o.zero for part in o.parts)
+        return tuple_display([repr(name) for name in names]) if names else ""
+
+    def _operands(self) -> list[Operand]:
+        return [operand for cell in self.plans.values() for operand in cell.program.layout.operands]
+
+    @property
+    def methods(self) -> tuple[Function, ...]:
+        """Of the class."""
+        methods = [self._constructor(), self._cell(), self._parameter_shapes()]
+        return tuple([*methods, self._extra_repr()] if self.spec.option else methods)
+
+    def _constructor(self) -> Function:
+        option = self.spec.option
+        own = [f"{option}: str = {self.default!r}"] if option else []
+        body = [f"self.{option} = one_of({option!r}, {option}, tuple(_CELLS))"] if option else []
+        if not any(part.startswith("bias") for operand in self._operands() for part in operand.parts):
+            body += [
+                "if not bias:",
+                f'    raise ValueError("{self.spec.class_name} has no bias that could be left out")',
+            ]
+        passed = ", ".join(f"{name}={name}" for name in PASSED)
+        body.append(f"super().__init__(input_size, hidden_size, num_layers, {passed})")
+        parameters = ", ".join(["self", *POSITIONAL, "*", *own, *KEYWORDS])
+        return Function("__init__", parameters, "None", "See the class.", tuple(body))
+
+    def _cell(self) -> Function:
+        key = f"self.{self.spec.option}" if self.spec.option else "''"
+        return Function("cell", "self", "Cell", "The derived functions.", (f"return _CELLS[{key}]",))
+
+    def _parameter_shapes(self) -> Function:
+        body = ["size = self.hidden_size"]
+        tables = {name: self._shapes(cell) for name, cell in self.plans.items()}
+        common = [entry for entry in tables[self.default] if all(entry in table for table in tables.values())]
+        body.append(f"shapes: dict[str, tuple[int, ...]] = {_dictionary(common)}")
+        for name, table in tables.items():
+            extra = [entry for entry in table if entry not in common]
+            if extra:
+                body.append(f"if self.{self.spec.option} == {name!r}:")
+                body += [f"    shapes[{key}] = {value}" for key, value in extra]
+        body.append("return shapes")
+        doc = "Name and shape of each parameter of a layer that reads `features` features."
+        return Function("parameter_shapes", "self, features: int", "dict[str, tuple[int, ...]]", doc, tuple(body))
+
+    def _shapes(self, cell: CellPlan) -> list[tuple[str, str]]:
+        sizes = {cell.program.input.shape[0]: "features", cell.program.old[0].shape[0]: "size"}
+        entries = []
+        for operand in cell.program.layout.operands:
+            shape = tuple_display(operand_shape(operand, sizes)) if operand.rows[0].shape else "()"
+            entries += [(repr(part), shape) for part in operand.parts]
+        return entries
+
+    def _extra_repr(self) -> Function:
+        option = self.spec.option
+        shown = f'"" if self.{option} == {self.default!r} else f", {option}={{self.{option}!r}}"'
+        return Function(
+            "extra_repr",
+            "self",
+            "str",
+            "Arguments that are not the usual ones.",
+            (f"return super().extra_repr() + ({shown})",),
+        )
+
+    @property
+    def class_doc(self) -> str:
+        """What the class is, its options, and what the loops cost."""
+        state = ", ".join(q.name for q in self.plans[self.default].program.old)
+        parts = [
+            f"{self.spec.title}, with the arguments of torch.nn.LSTM.",
+            "",
+            "    `forward(x, state=None, *, lengths=None) -> (output, state)`, all shaped as torch shapes them;",
+            f"    the state is {state}, each (layers * directions, B, hidden_size).",
+            "",
+        ]
+        if self.spec.option:
+            parts.append(f"    {self.spec.option}: {' or '.join(map(repr, self.plans))}.")
+        parts += [
+            '    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only and computes the rest anew.',
+            '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
+            "",
+        ]
+        for name, cell in self.plans.items():
+            counts = describe(cell)
+            about = f" with {self.spec.option}={name!r}" if name else ""
+            parts.append(
+                f"    Operations of one step{about}: forward {counts['forward']}, backward {counts['backward']}; "
+                f"of these {counts['forward products']} and {counts['backward products']} are matrix products."
+            )
+        return "\n".join(parts)
+
+
+def _dictionary(entries: Sequence[tuple[str, str]]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in entries) + "}"

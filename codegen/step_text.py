@@ -1,0 +1,29 @@
+"""Text of the module of a system that is a loop over steps."""
+
+from __future__ import annotations
+
+from codegen.render import render
+from codegen.step_module import SUPPORT, StepModuleWriter
+from codegen.views import common_view
+from derive.derivation import Derivation
+from derive.explanation import recurrences
+from derive.reverse_sweep import reverse_sweep
+from derive.schemes import scheme_by_name
+from derive.systems import Spec
+
+IMPORTS = ("import cmath", "import math", "from collections.abc import Callable, Iterable, Sequence")
+
+
+def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
+    """Text of the module of an ODE under its scheme."""
+    recurrence = recurrences(spec)[""]
+    module = StepModuleWriter(spec, scheme_by_name(spec.scheme), recurrence, derivation).write()
+    programs = [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
+    view = {
+        "functions": module.functions,
+        "rules": module.rules,
+        "methods": module.methods,
+        "class_doc": module.class_doc,
+    }
+    common = common_view(spec, derivation, programs, command, SUPPORT, IMPORTS)
+    return render("step_module.py.jinja", {**view, **common})

@@ -1,0 +1,140 @@
+"""Mutants of emitted functions: one literal, sign, operand order or term changed at a time, by the syntax tree.
+
+Mutants that compute the same are not made: products and sums are not swapped, a term of zeros is not dropped, a fresh
+buffer is not negated, and names that are never read are left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
+ORDERED_CALLS = {"mm", "addmm", "addmm_", "batch_outer", "sigmoid_slope", "tanh_slope", "sub", "div"}
+FRESH = ("empty", "zeros")
+
+Edit = Callable[[ast.AST], ast.AST]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed function: what was changed, and its syntax tree."""
+
+    function: str
+    change: str
+    tree: ast.FunctionDef
+
+
+def functions(text: str, chosen: Callable[[str], bool]) -> list[ast.FunctionDef]:
+    """Top-level functions of a text by name."""
+    return [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and chosen(node.name)]
+
+
+def mutants(function: ast.FunctionDef) -> Iterator[Mutant]:
+    """All mutants of one function, in the order of its text."""
+    read = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    places = list(ast.walk(function))
+    inside = {id(node) for statement in function.body for node in ast.walk(statement)}
+    for place, node in enumerate(places):
+        if id(node) not in inside:
+            continue
+        for kind, edit in _edits(node, read):
+            changed = copy.deepcopy(function)
+            target = list(ast.walk(changed))[place]
+            before = ast.unparse(target)
+            replacement = edit(target)
+            tree = _Put(target, replacement).visit(changed)
+            what = f"line {getattr(node, 'lineno', 0)}, {kind}: {before} -> {ast.unparse(replacement) or 'nothing'}"
+            yield Mutant(function.name, what, ast.fix_missing_locations(tree))
+
+
+def _edits(node: ast.AST, read: set[str]) -> Iterator[tuple[str, Edit]]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        yield "literal", _with(lambda found: setattr(found, "value", found.value + 1))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "sign", lambda found: found.operand
+    elif isinstance(node, ast.BinOp):
+        yield from _operation_edits(node)
+    elif isinstance(node, ast.Call) and _called(node) in ORDERED_CALLS and len(node.args) > 1:
+        yield "operands", _with(_swap_last_arguments)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield "dropped statement", lambda found: ast.Pass()
+    elif isinstance(node, ast.Assign) and _worth_negating(node, read):
+        yield "sign", _with(lambda found: setattr(found, "value", ast.UnaryOp(ast.USub(), found.value)))
+
+
+def _operation_edits(node: ast.BinOp) -> Iterator[tuple[str, Edit]]:
+    nothing = [side for side in ("left", "right") if _is_zero(getattr(node, side))]
+    if isinstance(node.op, ast.Add | ast.Sub) and not nothing:
+        other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+        yield "sign", _with(lambda found: setattr(found, "op", other))
+    if isinstance(node.op, ORDERED):
+        yield "operands", _with(_swap_sides)
+    if isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+        for side in ("left", "right"):
+            if side not in nothing or isinstance(node.op, ast.Mult):
+                kept = "right" if side == "left" else "left"
+                yield "dropped term", lambda found, kept=kept: getattr(found, kept)
+
+
+def _with(change: Callable[..., None]) -> Edit:
+    """An edit that changes a copy of the node in place."""
+
+    def edit(found: ast.AST) -> ast.AST:
+        changed = copy.deepcopy(found)
+        change(changed)
+        return changed
+
+    return edit
+
+
+def _swap_sides(found: ast.BinOp) -> None:
+    found.left, found.right = found.right, found.left
+
+
+def _swap_last_arguments(found: ast.Call) -> None:
+    found.args[-2:] = found.args[:-3:-1]
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _is_zero(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and "zeros" in _called(node)
+
+
+def _worth_negating(node: ast.Assign, read: set[str]) -> bool:
+    """A quantity that is computed and read, not a view to be written to or a buffer."""
+    (target, *_), value = node.targets, node.value
+    if not isinstance(target, ast.Name) or target.id not in read or isinstance(value, ast.Name | ast.IfExp | ast.Tuple):
+        return False
+    return not (isinstance(value, ast.Call) and any(word in _called(value) for word in FRESH))
+
+
+class _Put(ast.NodeTransformer):
+    """Puts one node in the place of another."""
+
+    def __init__(self, target: ast.AST, replacement: ast.AST) -> None:
+        self.target, self.replacement = target, replacement
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.replacement if node is self.target else self.generic_visit(node)
+
+
+@contextmanager
+def applied(mutant: Mutant, module: ModuleType) -> Iterator[None]:
+    """The module with the code of one function exchanged."""
+    scope = dict(vars(module))
+    exec(compile(ast.Module([mutant.tree], []), f"<{mutant.change}>", "exec"), scope)
+    function = getattr(module, mutant.function)
+    kept = function.__code__
+    function.__code__ = scope[mutant.function].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = kept

@@ -1,0 +1,118 @@
+"""Mutation test: every change of an emitted derivative, however small, is caught by the checks."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections import Counter
+from functools import cache, partial
+
+import pytest
+import torch
+
+from codegen.emission import emit
+from codegen.verification.gradient_checks import EXACT, _value, derived_against_autograd
+from codegen.verification.loaded import load_text
+from codegen.verification.loss_checks import loss_rows
+from codegen.verification.verifier import cases_of
+from derive import load
+from derive.catalog import REGISTER
+from tests.verification.mutation import Mutant, applied, functions, mutants
+
+EXHAUSTIVE = ("lm_resnet", "lstm_peephole")
+MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
+OTHERS = [name for name in MODULES if name not in EXHAUSTIVE]
+SEEDED = 20
+
+
+@cache
+def emitted(name):
+    text = emit(load(name))
+    return text, load_text(text)
+
+
+def is_adjoint(name):
+    return name.startswith("_") and ("adjoint" in name or "backward" in name)
+
+
+def is_derived(name):
+    """Everything that is derived, but for the bound on rounding errors, which only decides where checkpoints lie."""
+    rule = name.startswith(("_step", "_start", "_inverse", "_plain", "_forward", "_recompute", "_backward"))
+    return rule or name in {"loss", "loss_cotangent"}
+
+
+def caught(name, mutant: Mutant) -> bool:
+    """Whether one of the fast checks fails, or the mutant cannot run at all."""
+    spec, (_, module) = load(name), emitted(name)
+    with applied(mutant, module):
+        if mutant.function.startswith("loss"):
+            return not all(row.passed for row in loss_rows(name, spec.loss, module))
+        usual, _, _ = cases_of(spec, module.Module)
+        checks = [partial(derived_against_autograd, case, memory, "cpu") for case in usual for memory in case.memory]
+        checks += [partial(_value, case, "cpu") for case in usual]
+        return any(fails(check) for check in checks)
+
+
+def fails(check) -> bool:
+    try:
+        return not check().value <= EXACT
+    except Exception:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXHAUSTIVE)
+def test_every_mutant_of_the_emitted_backward_is_caught(name, record_property):
+    torch.manual_seed(0)
+    text, _ = emitted(name)
+    found = [mutant for function in functions(text, is_adjoint) for mutant in mutants(function)]
+    listing = [f"{mutant.function}: {mutant.change}" for mutant in found]
+    record_property("mutants", listing)
+    assert len(found) > 40 and len(set(listing)) > 40
+    kinds = Counter(mutant.change.split(": ")[0].split(", ")[1] for mutant in found)
+    assert {"literal", "sign", "dropped term"} <= set(kinds), kinds
+    missed = [line for line, mutant in zip(listing, found, strict=True) if not caught(name, mutant)]
+    assert not missed, f"{len(missed)} of {len(found)} mutants missed:\n" + "\n".join(missed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_seeded_mutants_of_the_other_files_are_caught(name):
+    text, _ = emitted(name)
+    everything = [mutant for function in functions(text, is_derived) for mutant in mutants(function)]
+    assert len(everything) >= SEEDED
+    found = random.Random(0).sample(everything, SEEDED)
+    missed = [f"{mutant.function}: {mutant.change}" for mutant in found if not caught(name, mutant)]
+    assert not missed, "\n".join(missed)
+
+
+def test_what_is_mutated_is_every_literal_sign_order_and_term():
+    source = "def f(x, y):\n    a = 2 * x - y / x\n    b = a + torch.zeros_like(x)\n    return -b, x @ y\n"
+    (function,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    changes = [mutant.change.split(", ", 1)[1] for mutant in mutants(function)]
+    assert sorted(changes) == sorted(
+        [
+            "sign: a = 2 * x - y / x -> a = -(2 * x - y / x)",
+            "sign: b = a + torch.zeros_like(x) -> b = -(a + torch.zeros_like(x))",
+            "sign: 2 * x - y / x -> 2 * x + y / x",
+            "operands: 2 * x - y / x -> y / x - 2 * x",
+            "dropped term: 2 * x - y / x -> y / x",
+            "dropped term: 2 * x - y / x -> 2 * x",
+            "dropped term: 2 * x -> x",
+            "dropped term: 2 * x -> 2",
+            "literal: 2 -> 3",
+            "operands: y / x -> x / y",
+            "dropped term: a + torch.zeros_like(x) -> torch.zeros_like(x)",
+            "sign: -b -> b",
+            "operands: x @ y -> y @ x",
+        ]
+    )
+
+
+def test_a_mutant_is_gone_afterwards():
+    name = "resnet"
+    text, module = emitted(name)
+    mutant = next(m for function in functions(text, is_adjoint) for m in mutants(function))
+    assert caught(name, mutant)
+    (case,), _, _ = cases_of(load(name), module.Module)
+    assert derived_against_autograd(case, "store", "cpu").value <= EXACT

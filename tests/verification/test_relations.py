@@ -1,0 +1,90 @@
+"""Relations and deck claims as rows: what is true passes, what is perturbed fails, and verdicts on decks flip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from codegen.verification.relations import claim_rows, relation_rows
+from derive import explain, load
+from derive.catalog import CATALOG
+from derive.checks import PERTURBATION
+from derive.derivation import Kind
+
+CHECKED = (Kind.IDENTITY, Kind.ASYMPTOTIC, Kind.INEQUALITY)
+
+
+@cache
+def derivation(name):
+    return explain(load(name))
+
+
+def with_checks(found, change):
+    """The derivation with every check replaced by `change(check)`."""
+    sections = tuple(
+        replace(
+            section,
+            relations=tuple(r if r.check is None else replace(r, check=change(r.check)) for r in section.relations),
+        )
+        for section in found.sections
+    )
+    return replace(found, sections=sections)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_relation_that_can_be_checked_is_a_row_that_passes(name):
+    rows = relation_rows(derivation(name))
+    checked = [r for r in derivation(name).relations if r.kind in CHECKED]
+    assert [row.check.split(" ")[0] for row in rows] == [f"({r.number})" for r in checked]
+    assert all(row.passed and row.spec == name for row in rows), [row for row in rows if not row.passed]
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_perturbed_relation_is_a_row_that_fails(name):
+    rows = relation_rows(with_checks(derivation(name), lambda check: check.perturbed()))
+    assert not [row for row in rows if row.passed]
+    assert not [row for row in rows if row.measured == "could not run"]
+
+
+def test_a_check_that_raises_is_a_failed_row_that_says_why():
+    class Broken:
+        def run(self):
+            raise ZeroDivisionError("nothing to divide by")
+
+    rows = relation_rows(with_checks(derivation("resnet"), lambda check: Broken()))
+    assert all(not row.passed and row.measured == "could not run" for row in rows)
+    assert rows[0].detail == "ZeroDivisionError: nothing to divide by"
+
+
+def derived(name, claim):
+    results = derivation(name).results
+    return results.get(f"{claim.option}.{claim.about}", results[claim.about])
+
+
+def verdicts(name, says):
+    """Verdict rows of the spec with `says(claim)` in the place of what each claim says."""
+    spec = load(name)
+    claims = tuple(replace(claim, says=says(claim)) for claim in spec.claims)
+    return [row.measured for row in claim_rows(explain(replace(spec, claims=claims)))]
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_right_formula_turns_every_verdict_to_agrees(name):
+    assert set(verdicts(name, lambda claim: derived(name, claim))) == {"agrees"}
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_perturbed_formula_turns_every_verdict_to_differs(name):
+    found = verdicts(name, lambda claim: derived(name, claim) * PERTURBATION)
+    assert all(verdict.startswith("differs by") for verdict in found) and found
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_claims_are_rows_that_never_fail_and_quote_both_sides(name):
+    rows = claim_rows(derivation(name))
+    assert len(rows) == len(load(name).claims)
+    for row in rows:
+        assert row.passed and row.detail.startswith("the deck says ") and "; derived: " in row.detail
+        assert row.measured == "agrees" or row.measured.startswith("differs by")
