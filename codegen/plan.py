@@ -14,7 +14,7 @@ from codegen.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, adjoint
 from codegen.plan_forward import ForwardPlan, plan_forward
 from codegen.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
-from derive.symbols import Quantity, Role
+from derive.symbols import Quantity
 from derive.systems import Recurrence, Stack
 
 

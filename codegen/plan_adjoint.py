@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from sympy import Expr, Integer
 
 from codegen.plan_program import CellProgram
-from codegen.plan_schedule import Schedule, Task, sorted_tasks
+from codegen.plan_schedule import Schedule
 from derive.errors import UnsupportedError
 from derive.operators import Operator, dot, matvec, outer, total
 from derive.program import Assignment
@@ -169,7 +169,9 @@ class _Planner:
         self.known |= {seed: (Scaled(seed, Integer(1)),) for seed in self.seeds}
         self._pass_seeded_rows()
         carried = {bars[q]: place for place, q in enumerate(self.program.old) if q in bars}
-        carries, gradients, input_products = [], [], ()
+        carries: list[Carry] = []
+        gradients: list[Gradient] = []
+        input_products: tuple[Back, ...] = ()
         for line in self.adjoint.program.assignments:
             quantity = about[line.target]
             if line.target in carried:
@@ -299,26 +301,20 @@ class _Planner:
             yield from (self.rows[row] for row in product.rows)
 
     def _ordered_carries(self, carries: list[Carry], rank: Mapping[Quantity, int]) -> list[Carry]:
-        """Each overwrites its seed; where two read each other's, one waits beside."""
-        tasks = []
-        for carry in carries:
-            others = {self.seeds[carry.place]} & set(self._read(carry.form))
-            read = set(self._read(carry.form)) - others
-            last = max((rank[line] for line in carry.lines), default=-1)
-            tasks.append(Task(carry, last, frozenset(("read", carry.place, seed) for seed in read)))
-        tasks = [
-            replace(
-                t,
-                needs=frozenset(
-                    k for o in tasks for k in o.provides if o is not t and k[2] == self.seeds[t.operation.place]
-                ),
-            )
-            for t in tasks
-        ]
-        order = sorted_tasks(tasks)
-        if order is not None:
-            return [task.operation for task in order]
-        return [replace(carry, staged=True) for carry in carries]
+        """Each overwrites its seed once no other reads it; those that read each other's all wait beside."""
+        waiting = sorted(carries, key=lambda carry: max((rank[line] for line in carry.lines), default=-1))
+        order: list[Carry] = []
+        while waiting:
+            free = next((carry for carry in waiting if not self._is_read(carry, waiting)), None)
+            if free is None:
+                return [*order, *(replace(carry, staged=True) for carry in waiting)]
+            waiting.remove(free)
+            order.append(free)
+        return order
+
+    def _is_read(self, carry: Carry, others: list[Carry]) -> bool:
+        seed = self.seeds[carry.place]
+        return any(seed in self._read(other.form) for other in others if other is not carry)
 
 
 def _sum(one: Scaled, other: Scaled) -> Scaled:

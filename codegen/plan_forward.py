@@ -11,7 +11,7 @@ from codegen.plan_operands import Layout
 from codegen.plan_program import CellProgram, Row
 from codegen.plan_schedule import Schedule
 from derive import functions
-from derive.program import symbols_of
+from derive.program import Assignment, symbols_of
 from derive.symbols import Quantity
 
 IN_PLACE = (functions.sigmoid, functions.tanh)
@@ -101,7 +101,7 @@ class ForwardPlan:
     Attributes:
         before: blocks of rows computed before the loop.
         loop: operations of one step, in order.
-        held: for each row, the quantity that its block holds after the step: the line or, in place of it, its activation.
+        held: for each row, what its block holds after the step: the line or, in place of it, its activation.
     """
 
     before: tuple[InputBlock, ...]
@@ -120,13 +120,7 @@ def plan_forward(program: CellProgram, reread: frozenset[Quantity]) -> ForwardPl
             tasks.add(operation, rank[row.target], {row.target}, _read(operation))
     for line in program.step.assignments:
         if program.row_of(line.target) is None:
-            argument = next((a for a, value in activations.items() if value == line.target), None)
-            operation = Compute((line.target,), line.target, line.value)
-            if argument is not None:
-                place = program.row_of(argument)
-                assert place is not None
-                operation = Activate((line.target,), (place,), type(line.value))
-            tasks.add(operation, rank[line.target], {line.target}, symbols_of(line.value))
+            tasks.add(_line_operation(line, held), rank[line.target], {line.target}, symbols_of(line.value))
     for place in copied_states(program):
         source = program.new[place]
         tasks.add(Keep((source,), place, source), rank.get(source, 0), (), {source})
@@ -161,6 +155,13 @@ def _row_operations(place: int, row: Row) -> Iterator[Operation]:
         yield Hadamard(lines, (place,), (parameter,), vector)
     if row.terms:
         yield AddTerms(lines, place, sum(row.terms[1:], row.terms[0]))
+
+
+def _line_operation(line: Assignment, held: tuple[Quantity, ...]) -> Operation:
+    """An elementwise line: in the place of its argument, if a row holds it in the end."""
+    if line.target in held:
+        return Activate((line.target,), (held.index(line.target),), type(line.value))
+    return Compute((line.target,), line.target, line.value)
 
 
 def _read(operation: Operation) -> frozenset[Quantity]:

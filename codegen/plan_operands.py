@@ -78,7 +78,7 @@ class Layout:
         return self.consecutive(first, second) or (self.place(first)[0].alone and self.place(second)[0].alone)
 
     def flat(self, parameters: Sequence[Quantity], prefix: str = "") -> str:
-        """Text of the block (n H, ...) of parameters, one after the other; `prefix` is put before the operand's name."""
+        """Text of the block (n H, ...) of parameters, one below the other; `prefix` goes before the operand's name."""
         operand, start = self.place(parameters[0])
         if operand.alone:
             return self._alone(parameters, prefix, "torch.cat")

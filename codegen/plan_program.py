@@ -203,7 +203,11 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
 
 
 def _row(line: Assignment, x: Quantity, layout: Layout) -> Row:
-    inputs, products, biases, hadamards, terms = [], [], [], [], []
+    inputs: list[tuple[Quantity, Quantity]] = []
+    products: list[tuple[Quantity, Quantity]] = []
+    hadamards: list[tuple[Quantity, Quantity]] = []
+    biases: list[Quantity] = []
+    terms: list[Expr] = []
     for term in Add.make_args(line.value):
         if isinstance(term, matvec):
             (inputs if term.args[1] == x else products).append((term.args[0], term.args[1]))

@@ -229,7 +229,7 @@ class RecurrentModule:
         if self.spec.option:
             parts.append(f"    {self.spec.option}: {' or '.join(map(repr, self.plans))}.")
         parts += [
-            '    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only and computes the rest anew.',
+            '    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only; the rest is computed anew.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
             "",
         ]

@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 
 from derive.operators import fill, shape_of
 from derive.program import Assignment, Program
-from derive.reverse_sweep import elementwise_partials, free_prefix
+from derive.reverse_sweep import computed_values, elementwise_partials, free_prefix
 from derive.symbols import Quantity, Role, by_name
 
 
@@ -34,7 +34,7 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
     """
     prefix = prefix or free_prefix("dot", program)
     tangents = {q: _tangent(prefix, q) for q in wrt}
-    known = {line.value: line.target for line in program.assignments}
+    known = computed_values(program)
     lines = []
     for line in program.assignments:
         value = pushforward(line.value, tangents, known)

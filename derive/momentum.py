@@ -25,13 +25,13 @@ def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultist
         return
     x, x_prev = recurrence.old
     f = next(line for line in recurrence.step.assignments if line.reason == "field")
-    v_prev = Quantity("v_prev", x.shape, Role.STATE, "v_{n-1}", "momentum before the step")
-    v = Quantity("v", x.shape, Role.INTERMEDIATE, "v_n", "momentum after the step")
+    v_prev = Quantity("momentum_before", x.shape, Role.INTERMEDIATE, "v_{n-1}", "momentum before the step")
+    v = Quantity("momentum_after", x.shape, Role.INTERMEDIATE, "v_n", "momentum after the step")
     after = at_step(x, -1).renamed("x_by_momentum", "x_{n+1}", Role.INTERMEDIATE)
     momentum = -scheme.alpha[1]
     lines = (
-        Assignment(v_prev.renamed("v_prev", v_prev.latex, Role.INTERMEDIATE), (x - x_prev) / STEP_SIZE),
-        Assignment(v, scheme.beta[1] * f.target + momentum * v_prev.renamed("v_prev", v_prev.latex, Role.INTERMEDIATE)),
+        Assignment(v_prev, (x - x_prev) / STEP_SIZE),
+        Assignment(v, scheme.beta[1] * f.target + momentum * v_prev),
         Assignment(after, x + STEP_SIZE * v),
     )
     step = recurrence.step
@@ -43,9 +43,9 @@ def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultist
     author.relation(
         f"heavy-ball form: momentum {momentum}",
         Kind.IDENTITY,
-        rf"v_n = {latex(lines[1].value)}, \qquad x_{{n+1}} = x_n + h\, v_n, "
-        r"\qquad v_{n-1} = \frac{x_n - x_{n-1}}{h}",
-        text=f"v = {lines[1].value}, x_next = x + h*v",
+        rf"v_n = {latex(lines[1].value)}, \qquad {recurrence.new[0].latex} = {x.latex} + h\, v_n, "
+        rf"\qquad v_{{n-1}} = \frac{{{x.latex} - {x_prev.latex}}}{{h}}",
+        text=f"{v} = {lines[1].value}, {recurrence.new[0]} = {x} + h*{v}",
         reason="the alphas sum to 1, so only the difference of the two past values enters",
         name="heavy_ball",
         check=ProgramCheck(left, _nudgeable(right, lines[1]), ((recurrence.new[0], after),)),

@@ -232,7 +232,7 @@ def _variation(
     step = forward_sweep(recurrence.step, recurrence.old, prefix)
     along = (
         *recurrence.old,
-        *(q for q in adjoint.program.inputs if q in recurrence.step.targets),
+        *(q for q in adjoint.program.inputs if q in step.tangents),
         *adjoint.seeds.values(),
     )
     back = forward_sweep(adjoint.program, tuple(dict.fromkeys(along)), prefix)

@@ -147,11 +147,16 @@ def name_functions(program: Program) -> Program:
     for line in _named_arguments(program.assignments, taken):
         for node in _unnamed(line.value):
             name, latex = _name_of(node, line.target)
+            if isinstance(node, Call):
+                name = next(n for n in _numbered(name) if n not in taken)
             if node == line.value or node in named or name in taken:
                 continue
+            taken.add(name)
+            value = _with_named_arguments(node, named)
             named[node] = Quantity(name, shape_of(node), intermediate_role(node), latex)
-            lines.append(Assignment(named[node], node))
-        value = line.value if isinstance(line.value, (*ELEMENTWISE, Call)) else line.value.xreplace(named)
+            lines.append(Assignment(named[node], value))
+        whole = isinstance(line.value, (*ELEMENTWISE, Call))
+        value = _with_named_arguments(line.value, named) if whole else line.value.xreplace(named)
         if isinstance(value, (*ELEMENTWISE, Call)):
             named[value] = line.target
         lines.append(replace(line, value=value))
@@ -191,8 +196,19 @@ def _argument_names(target: Quantity) -> Iterator[str]:
 
 
 def _unnamed(value: Expr) -> list[Expr]:
+    """Functions of names and network calls, what stands inside another first."""
     functions = [node for node in value.atoms(*ELEMENTWISE) if isinstance(node.args[0], Quantity)]
-    return sorted([*functions, *value.atoms(Call)], key=str)
+    return sorted([*functions, *value.atoms(Call)], key=lambda node: (len(str(node)), str(node)))
+
+
+def _with_named_arguments(node: Expr, named: Mapping[Expr, Quantity]) -> Expr:
+    return node.func(*(argument.xreplace(named) for argument in node.args))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name, name_2, name_3, ..."""
+    yield name
+    yield from (f"{name}_{count}" for count in itertools.count(2))
 
 
 def _name_of(node: Expr, target: Quantity) -> tuple[str, str]:
@@ -210,8 +226,11 @@ class _NamePrinter:
 
 def _declare(known: dict[str, Quantity], quantity: Quantity, complaint: str) -> None:
     if quantity.name in known:
-        raise SpecError(f"{quantity.name} is {complaint}")
+        raise SpecError(f"{quantity.name} is {complaint}; {_TAKEN}")
     known[quantity.name] = quantity
+
+
+_TAKEN = "a scheme itself names its step size h, field values f, f_1, ... and states <x>_next, <x>_prev: rename yours"
 
 
 def _check_symbols(line: Assignment, known: Mapping[str, Quantity]) -> None:

@@ -50,7 +50,7 @@ def _reverse_sweep(program: Program, wrt: tuple[Quantity, ...]) -> Adjoint:
     relevant = _depending_on(program, wrt)
     used = {q for line in program.assignments for q in line.value.atoms(Quantity)}
     seeds = {q: _cotangent(prefix, q, suffix="_out" if q in used else "") for q in program.outputs}
-    known = {line.value: line.target for line in program.assignments}
+    known = computed_values(program)
     parts: dict[Quantity, list[Expr]] = {q: [seed] for q, seed in seeds.items() if q in used}
     lines: list[Assignment] = []
     bars = {q: seed for q, seed in seeds.items() if q not in used}
@@ -77,6 +77,11 @@ def _reverse_sweep(program: Program, wrt: tuple[Quantity, ...]) -> Adjoint:
     inputs = needed - {line.target for line in lines}
     adjoint = Program(tuple(by_name(inputs)), tuple(lines), outputs)
     return Adjoint(adjoint, seeds, {q: bars[q] for q in bars})
+
+
+def computed_values(program: Program) -> dict[Expr, Quantity]:
+    """Value -> its name, for what is worth reusing: a number or a name that was assigned stays what it is."""
+    return {line.value: line.target for line in program.assignments if line.value.args}
 
 
 def free_prefix(word: str, program: Program) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, sympify
 
 from derive.errors import SpecError
 from derive.networks import Network
@@ -39,6 +39,8 @@ class ODE:
     initial: Mapping[Quantity, Expr] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "state", tuple(self.state))
+        object.__setattr__(self, "velocity", tuple(sympify(velocity) for velocity in self.velocity))
         if len(self.state) != len(self.velocity):
             raise SpecError(f"{len(self.state)} unknowns but {len(self.velocity)} right-hand sides")
         for unknown, velocity in zip(self.state, self.velocity, strict=True):

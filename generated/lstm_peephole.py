@@ -1264,7 +1264,7 @@ class LSTMPeephole(Recurrent):
     the state is h, c, each (layers * directions, B, hidden_size).
 
     peephole: 'diagonal' or 'full' or 'none'.
-    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only and computes the rest anew.
+    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only; the rest is computed anew.
     gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.
 
     Operations of one step with peephole='diagonal': forward 10, backward 5; of these 1 and 1 are matrix products.

@@ -17,7 +17,7 @@ from derive.symbols import Dimension, Quantity, Shape, by_name
 from derive.systems import Recurrence, Spec, Stack
 
 STEPS = 4
-BATCH = 3
+BATCH = 5
 SMALLEST_SIZE = 2
 LAYER = "_l0"
 

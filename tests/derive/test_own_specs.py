@@ -66,6 +66,9 @@ SYSTEMS = {
     ),
     "outer product": (ODE(state=(x,), velocity=(matvec(outer(b, x), softmax(x)) + relu(x),)), "forward_euler"),
     "scalar logistic": (ODE(state=(state("u", ()),), velocity=(gamma * state("u", ()) * (1 - state("u", ())),)), "rk4"),
+    "a network twice": (ODE(state=(x,), velocity=(plain(x + gamma * plain(x)) - plain(2 * x),)), "forward_euler"),
+    "an unknown called v, leapfrog": (ODE(state=(state("v"),), velocity=(-gamma * state("v"),)), "leapfrog"),
+    "a number for a velocity": (ODE(state=[x, state("c", ())], velocity=[x * gamma, 1]), "forward_euler"),
     "indexed unknowns": (
         ODE(state=(state("x_1", ()), state("x_2", ())), velocity=(state("x_2", ()), -gamma * state("x_1", ()))),
         "rk4",
@@ -77,7 +80,10 @@ def spec_of(system, scheme):
     return Spec(id="my_own", class_name="MyOwn", title="a test's own", system=system, scheme=scheme)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+SLOW = ("network and damping, rk4",)  # nine differentials of order five of a network
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SYSTEMS])
 def test_every_check_is_green_and_can_fail(name):
     derivation = explain(spec_of(*SYSTEMS[name]))
     checks = [(item.title, item.check) for item in derivation.relations if item.check is not None]
@@ -107,6 +113,22 @@ def test_a_recurrence_whose_shapes_change_is_refused():
     new = builder.let("new", concat(x, x))
     with pytest.raises(SpecError, match=r"x has shape \(d\), after the step \(d\+d\)"):
         Recurrence(builder.build((new,)), old=(x,), new=(new,))
+
+
+@pytest.mark.parametrize(
+    ("unknown", "given", "scheme"),
+    [
+        ("x", "f", "forward_euler"),
+        ("h", "c", "heun"),
+        ("x", "x_next", "rk4"),
+        ("x", "x_prev", "leapfrog"),
+        ("x", "h", "heun"),
+    ],
+)
+def test_a_name_that_the_scheme_uses_is_refused_with_a_hint(unknown, given, scheme):
+    ode = ODE(state=(state(unknown),), velocity=(parameter(given) * state(unknown),))
+    with pytest.raises(SpecError, match="a scheme itself names"):
+        explain(spec_of(ode, scheme))
 
 
 def test_an_ode_needs_a_scheme():

@@ -126,6 +126,14 @@ def test_name_functions_names_network_calls_once():
     assert program.networks() == (f,)
 
 
+def test_name_functions_names_different_calls_of_one_network_apart():
+    f = Network("f")
+    program = name_functions(Program((x, f.theta), lines((y, f(x + f(x)) - f(2 * x))), (y,)))
+    assert [line.target.name for line in program.assignments] == ["f_in_y", "f_in_y_2", "f_in_y_3", "y"]
+    assert [line.value for line in program.assignments[:3]] == [f(x), f(2 * x), f(x + program.targets[0])]
+    assert not program.value(y).atoms(Network)
+
+
 def test_name_functions_does_not_take_a_name_that_is_in_use():
     taken = state("tanh_x", "d")
     program = name_functions(Program((x, taken), lines((z, tanh(x) * taken)), (z,)))

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from pairs import Pair, pair_of
+from sympy import Integer
 from test_operators import CASES
 
 from derive.functions import sigmoid, tanh
+from derive.linearization import forward_sweep
 from derive.networks import Network
 from derive.operators import dot, matvec
 from derive.program import Assignment, Builder, Program
@@ -151,3 +153,16 @@ def test_the_adjoint_reuses_named_values():
     gate = next(q for q in cell().program.targets if q.name == "gate")
     line = next(line for line in adjoint.program.assignments if gate in line.value.atoms(type(gate)))
     assert not line.value.atoms(sigmoid)
+
+
+def test_a_value_that_is_a_number_or_a_name_is_not_written_for_it():
+    """With one = 1 and same = b among the lines, the slope 1 stays 1 and the slope b stays b."""
+    one, same, z = parameter("one"), parameter("same", "d"), state("z", "d")
+    lines = (Assignment(one, Integer(1)), Assignment(same, b), Assignment(z, x * b + y * one + same))
+    program = Program((x, y, b), lines, (z,))
+    backward, forward = reverse_sweep(program), forward_sweep(program, program.inputs)
+    (bar,) = backward.seeds.values()
+    bars, dots = backward.cotangents, forward.tangents
+    assert backward.program.value(bars[x]) == bar * b
+    assert backward.program.value(bars[same]) == bar
+    assert forward.program.value(dots[z]) == dots[x] * b + dots[b] * x + dots[y] * one + dots[same]

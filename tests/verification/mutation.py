@@ -1,7 +1,9 @@
 """Mutants of emitted functions: one literal, sign, operand order or term changed at a time, by the syntax tree.
 
 Mutants that compute the same are not made: products and sums are not swapped, a term of zeros is not dropped, a fresh
-buffer is not negated, and names that are never read are left alone.
+buffer is not negated, names that are never read are left alone. Where only a tensor's shape is read, another of the same
+shape may stand; the last axis of a matrix may be called 1 or -1 where it is cut or measured; and a tensor cut in too
+many parts is cut in as many as it has.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ def mutants(function: ast.FunctionDef) -> Iterator[Mutant]:
     read = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     places = list(ast.walk(function))
     inside = {id(node) for statement in function.body for node in ast.walk(statement)}
+    same = {id(node) for node in _without_effect(function)}
     for place, node in enumerate(places):
-        if id(node) not in inside:
+        if id(node) not in inside or id(node) in same:
             continue
         for kind, edit in _edits(node, read):
             changed = copy.deepcopy(function)
@@ -52,6 +55,21 @@ def mutants(function: ast.FunctionDef) -> Iterator[Mutant]:
             yield Mutant(function.name, what, ast.fix_missing_locations(tree))
 
 
+def _without_effect(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Literals and signs whose change gives the same function; see above."""
+    for node in ast.walk(function):
+        measured = (
+            isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+        )
+        if measured:
+            yield from ast.walk(node.value)
+        if measured and isinstance(node.slice, ast.UnaryOp):
+            yield node.slice
+        if isinstance(node, ast.Call) and _called(node) == "chunk":
+            count, axis = node.args
+            yield from (count, axis)
+
+
 def _edits(node: ast.AST, read: set[str]) -> Iterator[tuple[str, Edit]]:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         yield "literal", _with(lambda found: setattr(found, "value", found.value + 1))
@@ -61,6 +79,8 @@ def _edits(node: ast.AST, read: set[str]) -> Iterator[tuple[str, Edit]]:
         yield from _operation_edits(node)
     elif isinstance(node, ast.Call) and _called(node) in ORDERED_CALLS and len(node.args) > 1:
         yield "operands", _with(_swap_last_arguments)
+    elif isinstance(node, ast.Call) and _called(node) == "chunk":
+        yield "literal", _with(lambda found: setattr(found.args[0], "value", found.args[0].value - 1))
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "dropped statement", lambda found: ast.Pass()
     elif isinstance(node, ast.Assign) and _worth_negating(node, read):

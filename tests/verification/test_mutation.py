@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import random
+import re
 from collections import Counter
 from functools import cache, partial
 
@@ -22,7 +22,6 @@ from tests.verification.mutation import Mutant, applied, functions, mutants
 EXHAUSTIVE = ("lm_resnet", "lstm_peephole")
 MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
 OTHERS = [name for name in MODULES if name not in EXHAUSTIVE]
-SEEDED = 20
 
 
 @cache
@@ -61,29 +60,26 @@ def fails(check) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_every_mutant_of_the_emitted_backward_is_caught(name, record_property):
+@pytest.mark.parametrize("name", MODULES)
+def test_every_mutant_of_everything_derived_is_caught(name, record_property):
     torch.manual_seed(0)
     text, _ = emitted(name)
-    found = [mutant for function in functions(text, is_adjoint) for mutant in mutants(function)]
+    found = [mutant for function in functions(text, is_derived) for mutant in mutants(function)]
     listing = [f"{mutant.function}: {mutant.change}" for mutant in found]
     record_property("mutants", listing)
-    assert len(found) > 40 and len(set(listing)) > 40
-    kinds = Counter(mutant.change.split(": ")[0].split(", ")[1] for mutant in found)
-    assert {"literal", "sign", "dropped term"} <= set(kinds), kinds
     missed = [line for line, mutant in zip(listing, found, strict=True) if not caught(name, mutant)]
     assert not missed, f"{len(missed)} of {len(found)} mutants missed:\n" + "\n".join(missed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OTHERS)
-def test_seeded_mutants_of_the_other_files_are_caught(name):
+@pytest.mark.parametrize(("name", "least"), [("lm_resnet", 60), ("lstm_peephole", 200), *((n, 5) for n in OTHERS)])
+def test_mutants_of_the_backward_are_many_and_of_every_kind(name, least):
     text, _ = emitted(name)
-    everything = [mutant for function in functions(text, is_derived) for mutant in mutants(function)]
-    assert len(everything) >= SEEDED
-    found = random.Random(0).sample(everything, SEEDED)
-    missed = [f"{mutant.function}: {mutant.change}" for mutant in found if not caught(name, mutant)]
-    assert not missed, "\n".join(missed)
+    found = [mutant for function in functions(text, is_adjoint) for mutant in mutants(function)]
+    assert len({(mutant.function, mutant.change) for mutant in found}) > least
+    kinds = Counter(re.search(r", (\w+( \w+)?):", mutant.change)[1] for mutant in found)
+    assert {"sign", "dropped term"} <= set(kinds) or "dropped statement" in kinds, kinds
+    if name in EXHAUSTIVE:
+        assert kinds["literal"] >= 5 and kinds["sign"] > 20, kinds
 
 
 def test_what_is_mutated_is_every_literal_sign_order_and_term():

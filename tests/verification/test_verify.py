@@ -15,8 +15,23 @@ from codegen.verification.convergence import expectations
 from codegen.verification.loaded import load_text
 from codegen.verification.report import summary, table
 from codegen.verification.verifier import cases_of, module_rows, verify
-from derive import ODE, DeriveError, LinearMultistep, Network, Rational, Spec, Start, cos, load, matvec, parameter
-from derive import relu, sin, state, time
+from derive import (
+    ODE,
+    DeriveError,
+    LinearMultistep,
+    Network,
+    Rational,
+    Spec,
+    Start,
+    cos,
+    load,
+    matvec,
+    parameter,
+    relu,
+    sin,
+    state,
+    time,
+)
 from derive.catalog import REGISTER
 from derive.losses import BINARY_CROSS_ENTROPY, SQUARED_ERROR
 from derive.schemes import HEUN

@@ -1,0 +1,169 @@
+"""The plan of a recurrent cell: rows and their order, what is one operation, pivots, what is kept, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from codegen.plan import plan
+from codegen.plan_adjoint import Carry, Gather, ScaleRows
+from codegen.plan_forward import Activate, Compute, Hadamard, Product
+from codegen.plan_schedule import Schedule
+from codegen.recurrent_module import describe
+from derive import Builder, Recurrence, Stack, constant, input_, load, matvec, parameter, sigmoid, softmax, state, tanh
+from derive.errors import UnsupportedError
+from tests.codegen.gated_cells import CELLS, Gated
+
+BY_ID = {cell.spec.id: cell for cell in CELLS}
+
+
+def plan_of(cell: Gated):
+    (recurrence,) = cell.spec.variants.values()
+    return plan(recurrence, cell.spec.stacks)
+
+
+def peephole(option: str):
+    spec = load("lstm_peephole")
+    return plan(spec.variants[option], spec.stacks)
+
+
+def of_kind(operations, kind):
+    return [operation for operation in operations if isinstance(operation, kind)]
+
+
+def names(quantities):
+    return [quantity.name for quantity in quantities]
+
+
+@pytest.mark.parametrize(
+    ("option", "forward", "backward", "products"),
+    (("diagonal", 10, 5, (1, 1)), ("full", 10, 7, (3, 3)), ("none", 8, 5, (1, 1))),
+)
+def test_operations_of_the_peephole_lstm(option, forward, backward, products):
+    counts = describe(peephole(option))
+    assert (counts["forward"], counts["backward"]) == (forward, backward)
+    assert (counts["forward products"], counts["backward products"]) == products
+
+
+def test_rows_follow_the_stack_and_share_products():
+    found = peephole("full")
+    assert names(row.target for row in found.program.rows) == ["a_i", "a_f", "a_g", "a_o"]
+    products = of_kind(found.forward.loop, Product)
+    assert [(op.rows, op.vector.name) for op in products] == [((0, 1, 2, 3), "h"), ((0, 1), "c"), ((3,), "c_next")]
+    assert len(found.forward.before) == 1
+
+
+def test_functions_and_peepholes_of_neighbouring_rows_are_one_operation():
+    found = peephole("diagonal")
+    assert [op.rows for op in of_kind(found.forward.loop, Activate)] == [(0, 1), (2,), (3,)]
+    assert [op.rows for op in of_kind(found.forward.loop, Hadamard)] == [(0, 1), (3,)]
+
+
+def test_pivots_of_the_peephole_lstm():
+    found = peephole("diagonal").adjoint
+    assert names(op.target for op in of_kind(found.loop, Gather)) == ["bar_c_next"]
+    scaled = [(op.rows, op.pivot.name) for op in of_kind(found.loop, ScaleRows)]
+    assert scaled == [((3,), "bar_h_next"), ((0, 1, 2), "bar_c_next")]
+    assert [carry.place for carry in of_kind(found.loop, Carry)] == [1, 0]
+
+
+def test_a_row_that_the_loop_multiplies_stands_beside_its_stack():
+    found = plan_of(BY_ID["gru_after"])
+    assert names(found.forward.held) == ["r", "z", "R_n_h", "n"]
+    assert [op.rows for op in of_kind(found.forward.loop, Product)] == [(0, 1, 2)]
+    assert [op.rows for op in of_kind(found.adjoint.loop, ScaleRows)] == [(0, 1, 2, 3)]
+    assert describe(found)["forward"] == 5 and describe(found)["backward"] == 3
+
+
+def test_what_is_kept():
+    assert peephole("none").stored
+    assert not plan_of(BY_ID["tanh_rnn"]).stored, "the state's path is all that the slope of tanh needs"
+    assert plan_of(BY_ID["relu_rnn"]).stored, "the slope of relu is written in its argument"
+    kept = names(plan_of(BY_ID["three_states"]).forward.held)
+    assert kept == ["i", "f", "g", "a_s"], "softplus does not take the place of its argument"
+
+
+def test_states_that_need_each_other_are_staged():
+    carries = of_kind(plan_of(BY_ID["crossing"]).adjoint.loop, Carry)
+    assert [carry.staged for carry in carries] == [True, True]
+    assert not any(carry.staged for carry in of_kind(plan_of(BY_ID["delayed"]).adjoint.loop, Carry))
+
+
+def test_compound_arguments_and_products_get_lines_of_their_own():
+    program = plan_of(BY_ID["gru_before"]).program
+    assert "h_r" in names(program.step.targets)
+    (origin,) = {program.origins[q].name for q in program.step.targets if q.name == "h_r"}
+    assert origin == "n"
+
+
+def test_operations_that_wait_for_each_other_are_not_merged():
+    def merge(one: str, other: str) -> str | None:
+        return one + other if one < other and len(one + other) <= 2 else None
+
+    schedule = Schedule[str](merge)
+    schedule.add("a", 0, {"A"}, ())
+    schedule.add("x", 1, {"X"}, {"A"})
+    schedule.add("b", 2, {"B"}, {"X"})
+    assert schedule.ordered() == ["ax", "b"]
+    apart = Schedule[str](lambda one, other: "ab" if (one, other) == ("a", "b") else None, schedule.tasks)
+    assert apart.ordered() == ["a", "x", "b"]
+
+
+x, h, c = input_("x", "I"), state("h", "H"), state("c", "H")
+W, R, b = parameter("W", ("H", "I")), parameter("R", ("H", "H")), parameter("b", "H")
+
+
+def simple(value=None, **changes) -> Recurrence:
+    step = Builder()
+    h_next = step.let("h_next", tanh(matvec(W, x) + matvec(R, h) + b) if value is None else value)
+    return replace(Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), h_next), **changes)
+
+
+def two_sizes() -> Recurrence:
+    step, small = Builder(), state("c", "K")
+    h_next = step.let("h_next", tanh(matvec(W, x) + matvec(parameter("V", ("H", "K")), small)))
+    return Recurrence(step.build((h_next, small)), (h, small), (h_next, small), (x,), h_next)
+
+
+def other_output() -> Recurrence:
+    step = Builder()
+    a = step.let("a", matvec(W, x) + matvec(R, h))
+    h_next = step.let("h_next", tanh(a))
+    return Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), a)
+
+
+def same_size() -> Recurrence:
+    step, y = Builder(), input_("y", "H")
+    h_next = step.let("h_next", tanh(matvec(R, h) + y))
+    return Recurrence(step.build((h_next,)), (h,), (h_next,), (y,), h_next)
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "stacks", "says"),
+    (
+        (simple(inputs=()), (), "reads one input per step; this one reads: none"),
+        (two_sizes(), (), r"state c has shape \(K\), h \(H\); all states"),
+        (other_output(), (), "the output of the step is a; it must be the first new state, h_next"),
+        (same_size(), (), r"input y has shape \(H\); .* a name of its own"),
+        (simple(tanh(matvec(W, x) + matvec(R, h) * constant("k"))), (), "k is a constant"),
+        (simple(softmax(matvec(W, x) + matvec(R, h))), (), "uses softmax; a recurrent cell has matrix products"),
+        (simple(tanh(b) * h + sigmoid(matvec(W, x))), (), "is computed from parameters alone"),
+        (simple(tanh(b * h)), (), "the step has no matrix"),
+        (simple(tanh(matvec(R, h))), (), "nothing that the step returns depends on x"),
+        (simple(), (Stack("weight", (R, parameter("S", ("H", "H")))),), "uses a part of the stack weight only; S"),
+        (simple(), (Stack("weight", (W, R)),), "the rows of the stack weight have shapes"),
+    ),
+)
+def test_what_does_not_fit_is_refused_with_what_was_read_and_what_is_allowed(recurrence, stacks, says):
+    with pytest.raises(UnsupportedError, match=says):
+        plan(recurrence, stacks)
+
+
+def test_every_elementwise_line_of_a_cell_is_computed_once():
+    for cell in CELLS:
+        found = plan_of(cell)
+        computed = [op.target for op in of_kind(found.forward.loop, Compute)]
+        held = set(found.forward.held) | {row.target for row in found.program.rows}
+        assert len(set(computed)) == len(computed)
+        assert set(computed) | held == set(found.program.step.targets)
