@@ -111,7 +111,7 @@ class CellText:
         """Names of the states after the step, where they are arguments."""
         program = self.program
         return [
-            self.names(f"{old.name}_after", place) if new in program.old or new in program.new[:place] else new.name
+            self.names(f"{old.name}_after", place) if new in program.old else new.name
             for place, (old, new) in enumerate(zip(program.old, program.new, strict=True))
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy
-from sympy import Add, Expr, Mul, Pow, fraction
+from sympy import Add, Expr, Integer, Mul, Pow, fraction
 
 from codegen.printer import TorchPrinter
 from derive import functions
@@ -107,14 +107,12 @@ class Statements:
         plain = next((t for t in terms if isinstance(t, Quantity) and t != product), None)
         if product is None:
             return Opening(self.printer(value), takes_out=False)
-        number, left, right = self._factors(product)
+        number, left, right = _pair(product) or (Integer(1), product, Integer(1))
         if plain is not None:
-            extra = "" if number == 1 else f", value={self.printer(number)}"
-            opening = Opening(f"torch.addcmul({self.printer(plain)}, {left}, {right}{extra})")
-            return self._with_rest(opening, terms, product, plain)
-        return self._with_rest(
-            Opening(f"torch.mul({left if number == 1 else self._times(number, left)}, {right})"), terms, product
-        )
+            call = f"torch.addcmul({self.printer(plain)}, {self._multiplied(number, left, right)})"
+            return self._with_rest(Opening(call), terms, product, plain)
+        call = f"torch.mul({self.printer(number * left)}, {self.printer(right)})"
+        return self._with_rest(Opening(call), terms, product)
 
     @staticmethod
     def _with_rest(opening: Opening, terms: Sequence[Expr], *done: Expr) -> Opening:
@@ -144,25 +142,20 @@ class Statements:
         return Opening(form.format(self.printer(term.args[0]))) if form and _batched(term) else None
 
     def _added(self, target: str, term: Expr) -> str:
+        pair = _pair(term)
+        if pair is not None:
+            return f"{target}.addcmul_({self._multiplied(*pair)})"
         number, rest = term.as_coeff_Mul()
-        if _pair(term) is not None:
-            number, left, right = self._factors(term)
-            return f"{target}.addcmul_({left}, {right}{'' if number == 1 else f', value={self.printer(number)}'})"
         if number == -1:
             return f"{target}.sub_({self.printer(rest)})"
         if number == 1 or rest == 1:
             return f"{target}.add_({self.printer(term)})"
         return f"{target}.add_({self.printer(rest)}, alpha={self.printer(number)})"
 
-    def _factors(self, term: Expr) -> tuple[Expr, str, str]:
-        """A product as number, left and right factor."""
-        pair = _pair(term)
-        assert pair is not None
-        number, left, right = pair
-        return number, self.printer(left), self.printer(right)
-
-    def _times(self, number: Expr, text: str) -> str:
-        return f"-{text}" if number == -1 else f"{self.printer(number)} * {text}"
+    def _multiplied(self, number: Expr, left: Expr, right: Expr) -> str:
+        """Arguments of `addcmul`: two factors and a number before them."""
+        scale = "" if number == 1 else f", value={self.printer(number)}"
+        return f"{self.printer(left)}, {self.printer(right)}{scale}"
 
 
 def _pair(term: Expr) -> tuple[Expr, Expr, Expr] | None:

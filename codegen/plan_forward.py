@@ -132,7 +132,7 @@ def copied_states(program: CellProgram) -> list[int]:
     return [
         place
         for place, new in enumerate(program.new)
-        if new in program.old or new in program.new[:place] or program.row_of(new) is not None
+        if new in program.old or program.row_of(new) is not None
     ]
 
 

@@ -11,7 +11,7 @@ from codegen.plan_operands import Layout, layout_of
 from derive.errors import UnsupportedError
 from derive.operators import Operator, matvec, shape_of, show_shape
 from derive.program import Assignment, Program, intermediate_role, name_functions, symbols_of
-from derive.symbols import Quantity, Role, by_name
+from derive.symbols import LONGEST_NAME, Quantity, Role, by_name
 from derive.systems import Recurrence, Stack
 
 Terms = tuple[tuple[Quantity, Quantity], ...]
@@ -106,6 +106,10 @@ def _check_kind(recurrence: Recurrence) -> None:
             f"input {x.name} has shape {show_shape(x.shape)}; a vector is needed whose size has a name of its own "
             f"(the states have {show_shape(first.shape)})"
         )
+    for place, new in enumerate(recurrence.new):
+        if new in recurrence.new[:place]:
+            twin = recurrence.old[recurrence.new.index(new)]
+            raise UnsupportedError(f"states {twin.name} and {recurrence.old[place].name} both become {new.name}; keep one")
     for quantity in recurrence.step.inputs:
         if quantity.role not in (Role.STATE, Role.INPUT, Role.PARAMETER):
             raise UnsupportedError(
@@ -146,7 +150,7 @@ class _Splitter:
         nodes = sorted(
             [*sums, *(node for node in term.atoms(matvec) if not any(node in s.args for s in sums))], key=str
         )
-        return term.xreplace({node: self._named(_product_name(node), self._sum(node)) for node in nodes})
+        return term.xreplace({node: self._named(self._sum(node)) for node in nodes})
 
     def _sum(self, value: Expr) -> Expr:
         return Add(*(self._term(part) for part in Add.make_args(value)))
@@ -159,14 +163,13 @@ class _Splitter:
             )
         if isinstance(vector, Quantity):
             return node
-        inner = self._term(vector)
-        return matvec(matrix, self._named("_".join(q.name for q in by_name(symbols_of(inner))), inner))
+        return matvec(matrix, self._named(self._sum(vector)))
 
-    def _named(self, base: str, value: Expr) -> Quantity:
+    def _named(self, value: Expr) -> Quantity:
         known = next((line.target for line in self.lines if line.value == value), None)
         if known is not None:
             return known
-        name = base if base.isidentifier() and len(base) <= 40 else "product"
+        name = _name_of(value)
         while name in self.taken:
             name += "_"
         self.taken.add(name)
@@ -175,10 +178,11 @@ class _Splitter:
         return target
 
 
-def _product_name(value: Expr) -> str:
-    """Name of a line that is split off: the first matrix and what it multiplies."""
-    product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str)
-    return "_".join(str(part) for part in product.args)
+def _name_of(value: Expr) -> str:
+    """Name of a line that is split off: its first product, or everything that it mentions."""
+    product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str, default=value)
+    names = [q.name for q in product.args] if isinstance(product, matvec) else [q.name for q in by_name(symbols_of(value))]
+    return "_".join(names)[:LONGEST_NAME]
 
 
 def _check_lines(step: Program, recurrence: Recurrence) -> None:

@@ -125,15 +125,14 @@ class RecurrentModule:
         origins = plan.program.origins
 
         def number(quantity: Quantity) -> str:
-            primal = about.get(quantity)
-            kind = "step" if primal is None else "adjoint"
-            own = primal if primal is not None else quantity
-            for source in (own, origins.get(own, own)):
-                name = source.name if primal is None else quantity.name.removesuffix(own.name) + source.name
-                found = self.derivation.number_of(".".join(part for part in (option, kind, name) if part))
-                if found:
-                    return found
-            return ""
+            primal = about.get(quantity, quantity)
+            origin = origins.get(primal, primal)
+            names = [f"step.{primal.name}", f"step.{origin.name}"]
+            if quantity in about:
+                prefix = quantity.name.removesuffix(primal.name)
+                names = [f"adjoint.{quantity.name}", f"adjoint.{prefix}{origin.name}", *names]
+            found = (self.derivation.number_of(f"{option}.{name}" if option else name) for name in names)
+            return next((text for text in found if text), "")
 
         return number
 

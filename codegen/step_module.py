@@ -67,8 +67,10 @@ class StepModuleWriter:
         self.ode = spec.system
         self.layout: Layout = layout_of(recurrence)
         networks = recurrence.step.networks()
-        # Rebuilding states is trusted by a measured Jacobian, which is measured through the opaque network.
-        self.inverse: Inverse | None = invert(recurrence) if networks else None
+        # How far rebuilt states are trusted follows from characteristic roots and from a Jacobian that is measured
+        # through the opaque network.
+        trusted = networks and isinstance(scheme, LinearMultistep)
+        self.inverse: Inverse | None = invert(recurrence) if trusted else None
         if len(networks) > 1:
             raise SpecError(f"{spec.id}: {len(networks)} networks; one can be emitted per step")
         self.network = networks[0] if networks else None

@@ -89,7 +89,7 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
         stable = write_root_condition(author, scheme)
         draft.facts |= {"zero-stable for": stable} if stable else {}
         write_momentum(author, recurrence, scheme)
-    draft.results |= write_linear_step(author, recurrence)
+    draft.results |= write_linear_step(author, ode, recurrence)
     draft.results |= write_invariants(author, ode, recurrence, spec.invariants)
     inverse = write_inverse(author, recurrence, scheme, names)
     draft.facts |= _facts(analysis.order, analysis.conditions, starts, draft.results)

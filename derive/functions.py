@@ -104,6 +104,11 @@ class tanh(Elementwise):
         return 1 - tanh(z) ** 2
 
 
+def as_expression(value: Any) -> Expr:
+    """What a user wrote as an expression of this tool: numbers become SymPy's, SymPy's tanh becomes ours."""
+    return sympy.sympify(value).replace(sympy.tanh, tanh)
+
+
 ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, elu)
 # SymPy's own functions that have a form in every backend.
 SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign)

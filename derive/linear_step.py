@@ -22,13 +22,15 @@ from derive.systems import ODE, Recurrence
 Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
 
 
-def step_matrix(recurrence: Recurrence) -> Matrix | None:
-    """d new / d old where the state is made of scalars and the step is affine in them; None elsewhere."""
+def step_matrix(ode: ODE, recurrence: Recurrence) -> Matrix | None:
+    """d new / d old where the state is made of scalars and the field is affine in them; None elsewhere."""
     if any(q.shape for q in recurrence.old) or recurrence.step.networks():
         return None
+    slopes = {symbol for v in ode.velocity for x in ode.state for symbol in sympy.diff(v, x).free_symbols}
+    if slopes & set(ode.state):
+        return None
     flat = [_inlined(recurrence, q) for q in recurrence.new]
-    matrix = Matrix([[sympy.diff(value, q) for q in recurrence.old] for value in flat])
-    return None if matrix.free_symbols & set(recurrence.old) else matrix
+    return Matrix([[sympy.diff(value, q) for q in recurrence.old] for value in flat])
 
 
 def _inlined(recurrence: Recurrence, quantity: Quantity) -> Expr:
@@ -39,9 +41,9 @@ def _inlined(recurrence: Recurrence, quantity: Quantity) -> Expr:
     return sympy.expand(table.get(quantity, quantity))
 
 
-def write_linear_step(author: Author, recurrence: Recurrence) -> dict[str, Expr]:
+def write_linear_step(author: Author, ode: ODE, recurrence: Recurrence) -> dict[str, Expr]:
     """Section on the step matrix, its determinant and eigenvalues; empty where the system is not linear."""
-    matrix = step_matrix(recurrence)
+    matrix = step_matrix(ode, recurrence)
     if matrix is None or len(recurrence.old) > 3:
         return {}
     names, after = (", ".join(q.latex for q in state) for state in (recurrence.old, recurrence.new))

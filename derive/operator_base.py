@@ -40,6 +40,13 @@ class Operator(sympy.Function):
         """Value on NumPy arrays without batch axes (float, complex or mpmath entries)."""
         raise NotImplementedError("declared by each operator")
 
+    def _vector_shape(self) -> Shape:
+        """Shape of the one argument, which must be a vector."""
+        shape = shape_of(self.args[0])
+        if len(shape) != 1:
+            raise self._refuse("a vector is needed")
+        return shape
+
     def _refuse(self, wanted: str) -> SpecError:
         given = ", ".join(f"{arg} of shape {show_shape(shape_of(arg))}" for arg in self.args)
         return SpecError(f"{type(self).__name__}({given}): {wanted}")

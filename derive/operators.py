@@ -200,7 +200,7 @@ class softmax(Operator):
     nargs = (1,)
 
     def shape(self) -> Shape:
-        return shape_of(self.args[0])
+        return self._vector_shape()
 
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
         return ((self.args[0], self * (u - dot(self, u))),)
@@ -224,6 +224,7 @@ class logsumexp(Operator):
     nargs = (1,)
 
     def shape(self) -> Shape:
+        self._vector_shape()
         return ()
 
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:

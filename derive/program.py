@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from sympy import Expr, Symbol, sympify
+from sympy import Expr, Symbol
 
 from derive.errors import SpecError
-from derive.functions import ELEMENTWISE
+from derive.functions import ELEMENTWISE, as_expression
 from derive.networks import Call, Network
 from derive.operators import shape_of, show_shape
 from derive.symbols import Quantity, Role, Shape, by_name
@@ -103,7 +103,7 @@ class Builder:
         self, name: str, value: Expr, *, latex: str = "", meaning: str = "", reason: str = "definition"
     ) -> Quantity:
         """Append an assignment and return its quantity, of the shape and batch axes of its value."""
-        value = sympify(value)
+        value = as_expression(value)
         target = Quantity(name, shape_of(value), intermediate_role(value), latex, meaning)
         self.lines.append(Assignment(target, value, reason))
         return target

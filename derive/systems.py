@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Integer, sympify
+from sympy import Expr, Integer
 
 from derive.errors import SpecError
+from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, name_functions, symbols_of, undeclared
@@ -40,7 +41,7 @@ class ODE:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", tuple(self.state))
-        object.__setattr__(self, "velocity", tuple(sympify(velocity) for velocity in self.velocity))
+        object.__setattr__(self, "velocity", tuple(as_expression(velocity) for velocity in self.velocity))
         if len(self.state) != len(self.velocity):
             raise SpecError(f"{len(self.state)} unknowns but {len(self.velocity)} right-hand sides")
         for unknown, velocity in zip(self.state, self.velocity, strict=True):

@@ -23,7 +23,8 @@ from generated.resnet import loss
 BATCH = 32
 RATE = 5e-3
 CLASSES = 10
-TIMED_STEPS = 11
+Costs = dict[tuple[str, str], tuple[int, float]]  # (net, memory mode) -> (kept bytes, seconds of a step)
+TIMED_STEPS = 15
 AUTOGRAD = "autograd"  # stands among the memory modes for the same steps without the derived backward pass
 
 
@@ -150,20 +151,27 @@ def kept_bytes(model: Classifier, images: Tensor) -> int:
 
 
 def costs_of_modes(
-    model: Classifier, images: Tensor, classes: Tensor, modes: Sequence[str]
-) -> dict[str, tuple[int, float]]:
-    """Kept bytes and median seconds of a training step of a trained model in each memory mode, timed in turns."""
-    net = model.body.net
-    before = net.memory, net.gradient
-    kept: dict[str, int] = {}
-    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+    runs: dict[str, list[Run]], modes: dict[str, Sequence[str]], images: Tensor, classes: Tensor
+) -> Costs:
+    """Kept bytes and median seconds of a training step of trained models in their memory modes, timed in turns.
+
+    The mode "" stands for a net that has none.
+    """
+    cases = {(name, mode): runs[name][-1].model for name, own in modes.items() for mode in own}
+    kept: dict[tuple[str, str], int] = {}
+    seconds: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
     for _ in range(TIMED_STEPS):
-        for mode in modes:
-            net.memory, net.gradient = ("store", "autograd") if mode == AUTOGRAD else (mode, "derived")
-            kept[mode] = kept_bytes(model, images)
-            seconds[mode].append(seconds_of_step(model, images, classes))
-    net.memory, net.gradient = before
-    return {mode: (kept[mode], statistics.median(seconds[mode])) for mode in modes}
+        for case, model in cases.items():
+            set_mode(model.body.net, case[1])
+            kept[case] = kept_bytes(model, images)
+            seconds[case].append(seconds_of_step(model, images, classes))
+    return {case: (kept[case], statistics.median(seconds[case])) for case in cases}
+
+
+def set_mode(net: nn.Module, mode: str) -> None:
+    """Switch a generated net to a memory mode, or to autograd."""
+    if mode:
+        net.memory, net.gradient = ("store", "autograd") if mode == AUTOGRAD else (mode, "derived")
 
 
 def seconds_of_step(model: Classifier, images: Tensor, classes: Tensor) -> float:

@@ -20,6 +20,7 @@ from common import (
     AUTOGRAD,
     BATCH,
     Classifier,
+    Costs,
     Run,
     costs_of_modes,
     difference,
@@ -124,18 +125,23 @@ def learned_k(runs: dict[str, list[Run]]) -> None:
     print_table("Learned k", ("net", "least", "largest", "mean over seeds, layer by layer"), rows)
 
 
-def memory_table(modes: dict[str, dict[str, tuple[int, float]]]) -> None:
+def memory_costs(runs: dict[str, list[Run]], depth: int, images: Tensor, classes: Tensor) -> Costs:
+    """What the memory modes of the deep nets keep and cost; ResNet has no derived inverse."""
+    modes = {f"ResNet {depth}": MODES[:-1], f"LMResNet {depth}": MODES, far(depth): MODES}
+    return costs_of_modes(runs, modes, images, classes)
+
+
+def memory_table(costs: Costs) -> None:
     """What each memory mode keeps and what it costs."""
     rows = []
-    for name, found in modes.items():
-        for mode, (kept, seconds) in found.items():
-            cost = seconds / found["store"][1]
-            rows.append([name, mode, f"{kept / 2**20:.2f}", f"{1e3 * seconds:.0f}", f"{cost:.2f}"])
+    for (name, mode), (kept, seconds) in costs.items():
+        cost = seconds / costs[name, "store"][1]
+        rows.append([name, mode, f"{kept / 2**20:.2f}", f"{1e3 * seconds:.0f}", f"{cost:.2f}"])
     columns = ("net", "memory", f"kept at batch {BATCH}, MiB", "step, ms", "of store")
     print_table("Memory modes of the trained nets", columns, rows)
 
 
-def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tuple[int, float]]]) -> None:
+def draw(path: Path, runs: dict[str, list[Run]], costs: Costs) -> None:
     """Accuracy over epochs with its spread, and kept bytes over memory modes; a net has one colour in both."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -146,10 +152,12 @@ def draw(path: Path, runs: dict[str, list[Run]], modes: dict[str, dict[str, tupl
     left.set_title("Mean over seeds; band: one standard deviation")
     left.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
-    width = 0.8 / len(modes)
-    for place, (name, found) in enumerate(modes.items()):
-        at = [MODES.index(mode) + (place - (len(modes) - 1) / 2) * width for mode in found]
-        kept = [size / 2**20 for size, _ in found.values()]
+    names = list(dict.fromkeys(name for name, _ in costs))
+    width = 0.8 / len(names)
+    for place, name in enumerate(names):
+        modes = [mode for net, mode in costs if net == name]
+        at = [MODES.index(mode) + (place - (len(names) - 1) / 2) * width for mode in modes]
+        kept = [costs[name, mode][0] / 2**20 for mode in modes]
         right.bar_label(right.bar(at, kept, width, label=name, color=colours[name]), fmt="%.2f", fontsize=8)
     right.set_xticks(range(len(MODES)), MODES)
     right.set(ylabel=f"kept for backward at batch {BATCH}, MiB", title="Memory modes of the trained nets")
@@ -191,17 +199,13 @@ def main(
     )
     runs = train_all(builders(depth, channels, memory), images, epochs, seeds)
     batch, classes = images.train[:BATCH], images.train_classes[:BATCH]
-    modes = {}
-    for name in (f"ResNet {depth}", f"LMResNet {depth}", far(depth)):
-        model = runs[name][-1].model
-        known = MODES[:-1] if isinstance(model.body.net, ResNet) else MODES
-        modes[name] = costs_of_modes(model, batch, classes, known)
     accuracy_table(runs, batch)
     comparison_table(runs, depth)
     learned_k(runs)
-    memory_table(modes)
+    costs = memory_costs(runs, depth, batch, classes)
+    memory_table(costs)
     if plot is not None:
-        draw(plot, runs, modes)
+        draw(plot, runs, costs)
         click.echo(plot)
 
 

@@ -8,7 +8,6 @@ at the start, "diagonal" and "full" start there too, because peepholes are zero 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +16,6 @@ import torch
 from common import (
     AUTOGRAD,
     BATCH,
-    TIMED_STEPS,
     Classifier,
     Run,
     costs_of_modes,
@@ -27,7 +25,6 @@ from common import (
     load_images,
     parameter_count,
     print_table,
-    seconds_of_step,
     spread,
     train_all,
 )
@@ -102,14 +99,11 @@ def has_peepholes(run: Run) -> bool:
 
 def memory_table(runs: dict[str, list[Run]], images: Tensor, classes: Tensor) -> None:
     """What each memory mode keeps and what it costs."""
-    rows = []
-    for name, found in runs.items():
-        if name != BASELINE:
-            for mode, (kept, seconds) in costs_of_modes(found[-1].model, images, classes, MODES).items():
-                rows.append([name, mode, f"{kept / 2**10:.0f}", f"{1e3 * seconds:.2f}"])
-    model = runs[BASELINE][-1].model
-    seconds = statistics.median(seconds_of_step(model, images, classes) for _ in range(TIMED_STEPS))
-    rows.append([BASELINE, "", f"{kept_bytes(model, images) / 2**10:.0f}", f"{1e3 * seconds:.2f}"])
+    modes = {name: ("",) if name == BASELINE else MODES for name in runs}
+    costs = costs_of_modes(runs, modes, images, classes)
+    rows = [
+        [name, mode, f"{kept / 2**10:.0f}", f"{1e3 * seconds:.2f}"] for (name, mode), (kept, seconds) in costs.items()
+    ]
     print_table("Memory modes", ("net", "memory", f"kept at batch {BATCH}, KiB", "step, ms"), rows)
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STANDARD = frozenset(sys.stdlib_module_names)
 SYMBOLIC = {"sympy", "mpmath", "numpy", "derive"}
-GENERATOR = {"derive", "codegen", "sympy", "jinja2", "markupsafe", "latex2mathml"}
+GENERATOR = {"derive", "codegen", "sympy", "jinja2", "markupsafe", "latex2mathml", "ruff"}
 RUNTIME = {"torch", "codegen"}
 VERIFIER = {*GENERATOR, "torch", "numpy", "mpmath"}
 LINES_PER_FILE, LINES_PER_FUNCTION = 400, 60

@@ -34,7 +34,7 @@ c = state("c", "H")
 m = state("m", "H")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gated:
     """A spec, and the same step by hand: (parameters by name, x_t, states) -> new states."""
 
@@ -144,17 +144,23 @@ def three_states() -> Gated:
     return Gated(spec("three_states", step, (h, c, m), (h_next, c_next, m_next), *stacks), by_hand)
 
 
-def plain_rnn(name: str = "tanh_rnn", function: Callable[[Expr], Expr] = tanh, torchs: str = "tanh") -> Gated:
+def plain_rnn(
+    name: str = "tanh_rnn",
+    function: Callable[[Expr], Expr] = tanh,
+    torchs: str = "tanh",
+    biases: tuple[str, ...] = ("bias",),
+) -> Gated:
     """One state, which is a function of one row."""
-    W, R, b = parameter("weight_ih", ("H", "I")), parameter("weight_hh", ("H", "H")), parameter("bias", "H")
+    W, R, b = parameter("W", ("H", "I")), parameter("R", ("H", "H")), parameter("b", "H")
+    stacks = Stack("weight_ih", (W,)), Stack("weight_hh", (R,)), Stack("bias", (b,), biases)
     step = Builder()
     h_next = step.let("h_next", function(matvec(W, x) + matvec(R, h) + b))
 
     def by_hand(v: Tensors, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        a = x @ v["weight_ih"].mT + states[0] @ v["weight_hh"].mT + v["bias"]
+        a = x @ v["weight_ih"].mT + states[0] @ v["weight_hh"].mT + sum(v[bias] for bias in biases)
         return (a if torchs == "identity" else getattr(torch, torchs)(a),)
 
-    return Gated(spec(name, step, (h,), (h_next,)), by_hand)
+    return Gated(spec(name, step, (h,), (h_next,), *stacks), by_hand)
 
 
 def delayed() -> Gated:

@@ -1,9 +1,9 @@
 """Mutants of emitted functions: one literal, sign, operand order or term changed at a time, by the syntax tree.
 
 Mutants that compute the same are not made: products and sums are not swapped, a term of zeros is not dropped, a fresh
-buffer is not negated, names that are never read are left alone. Where only a tensor's shape is read, another of the same
-shape may stand; the last axis of a matrix may be called 1 or -1 where it is cut or measured; and a tensor cut in too
-many parts is cut in as many as it has.
+buffer is not negated, names that are never read are left alone. Where only a tensor's shape is read, another of
+the same shape may stand; the last axis of a matrix may be called 1 or -1 where it is cut or measured; and a tensor
+cut in too many parts is cut in as many as it has.
 """
 
 from __future__ import annotations

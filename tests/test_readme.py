@@ -1,0 +1,74 @@
+"""What the README shows is what comes out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codegen import emit, verify
+from derive import explain, load
+from derive.rendering import to_text
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+PLAIN = [text for language, text in BLOCKS if not language]
+
+
+def block(blocks: list[str], mark: str) -> str:
+    """The one block that has a mark in it."""
+    (found,) = [text for text in blocks if mark in text]
+    return found
+
+
+def test_the_emitted_excerpt_is_in_the_file():
+    excerpt = block(PYTHON, "def _step(field")
+    assert excerpt.strip() in (ROOT / "generated" / "lm_resnet.py").read_text(encoding="utf-8")
+
+
+def test_the_derivation_excerpt_is_what_show_prints():
+    shown = to_text(explain(load("lm_resnet")))
+    for relation in re.split(r"\n\n(?=\()", block(PLAIN, "Cotangent of k").strip()):
+        assert relation in shown
+    assert block(PLAIN, "the deck says").strip() in shown
+
+
+def test_the_spec_excerpt_is_in_the_catalogue():
+    source = (ROOT / "derive" / "catalog" / "lm_resnet.py").read_text(encoding="utf-8")
+    excerpt = block(PYTHON, "an opaque network per layer")
+    for line in excerpt.splitlines():
+        code = line.split("#")[0].strip()
+        if code and "..." not in code:
+            assert code in source
+
+
+def test_the_verification_excerpt_names_rows_of_the_table():
+    rows = {row.check: row for row in verify(load("lm_resnet"))}
+    shown = [line for line in block(PLAIN, "observed order").splitlines() if line.endswith("  passed")]
+    assert len(shown) >= 10
+    for line in shown:
+        assert rows[re.split(r"\s{2,}", line)[0]].passed
+
+
+def test_the_usage_runs_beside_a_copy_of_the_file(tmp_path):
+    shutil.copy(ROOT / "generated" / "lm_resnet.py", tmp_path)
+    (tmp_path / "use.py").write_text(block(PYTHON, "from lm_resnet import"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_cell_of_the_readme_is_emitted_and_proved(tmp_path):
+    path = tmp_path / "cell.py"
+    path.write_text(block(PYTHON, "minimal_gated_unit"))
+    spec = load(str(path))
+    assert "class MinimalGatedUnit(Recurrent)" in emit(spec)
+    assert all(row.passed for row in verify(spec))
