@@ -11,6 +11,7 @@ import sympy
 
 import derive
 from derive.derivation import Derivation
+from derive.explanation import recurrences
 from derive.operators import show_shape
 from derive.program import Program
 from derive.symbols import Quantity, by_name
@@ -61,7 +62,7 @@ def _docstring(spec: Spec, derivation: Derivation, programs: Sequence[Program]) 
         if section.title.startswith(EQUATION_SECTIONS):
             lines = [f"    ({r.number}) {r.text}" for r in section.relations if r.title != "Lagrangian of one step"]
             parts.append("\n".join([f"{section.title}:", *(_wrapped(line) for line in lines)]))
-    parts.append("\n".join(["Symbols:", *(_wrapped(f"    {row}") for row in _symbols(programs))]))
+    parts.append("\n".join(["Symbols:", *(_wrapped(f"    {row}") for row in _symbols(spec))]))
     if derivation.facts:
         parts.append("\n".join(["Facts:", *(f"    {name}: {value}" for name, value in derivation.facts.items())]))
     operations = ", ".join(str(_operations(program)) for program in programs[:2])
@@ -73,10 +74,10 @@ def _wrapped(line: str) -> str:
     return textwrap.fill(line, WIDTH, subsequent_indent=" " * 8, break_long_words=False)
 
 
-def _symbols(programs: Sequence[Program]) -> list[str]:
+def _symbols(spec: Spec) -> list[str]:
     found: dict[str, Quantity] = {}
-    for program in programs[:1]:
-        for quantity in by_name({*program.inputs, *program.targets}):
+    for recurrence in recurrences(spec).values():
+        for quantity in by_name({*recurrence.step.inputs, *recurrence.step.targets}):
             found.setdefault(quantity.name, quantity)
     return [
         f"{q.name} {show_shape(q.shape)} {q.role.value}" + (f": {q.meaning}" if q.meaning else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 import re
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -12,8 +11,8 @@ from codegen.plan import CellPlan
 from codegen.plan_operands import Layout, multiple, rows_slice
 from derive.symbols import LONGEST_NAME, Quantity
 
-Numbers = Callable[[Quantity], str]
-"""Quantity of the step or of its adjoint -> number of the equation that computes it; empty where there is none."""
+Numbers = Callable[[Quantity | str], str]
+"""Quantity of the step or its adjoint, or name of a relation -> number of that equation; empty where there is none."""
 
 DOC_WIDTH = 108
 HELPERS = ("sigmoid_slope", "tanh_slope")
@@ -69,8 +68,8 @@ class CellText:
         """Text of the first two axes of a path."""
         return f"{self.names('steps')}, {self.names('batch')}"
 
-    def comment(self, lines: Iterable[Quantity]) -> str:
-        """Equation numbers of some lines, each once and in order."""
+    def comment(self, lines: Iterable[Quantity | str]) -> str:
+        """Equation numbers of some lines and named relations, each once and in order."""
         found = sorted({int(number) for number in map(self.numbers, lines) if number})
         return "  # " + " ".join(f"({number})" for number in found) if found else ""
 
@@ -101,6 +100,10 @@ class CellText:
         """Statements that name the states and operands that `lines` use."""
         groups = {"before": [q.name for q in self.program.old], "paths": self.after, "operands": self.operand_names()}
         return [line for group, names in groups.items() for line in unpacking(self.names(group), names, lines)]
+
+    def chain(self, place: int) -> str:
+        """Name of the relation that hands the cotangent of a state from step to step."""
+        return f"chain.{self.program.new[place].name}"
 
     def operand_names(self, prefix: str = "") -> list[str]:
         """Names of the operands, in order."""
@@ -139,8 +142,11 @@ def joined(names: Sequence[str]) -> str:
     """One name for several neighbours: `p_i`, `p_f` become `p_i_f`."""
     if len(names) == 1:
         return names[0]
-    prefix = os.path.commonprefix(list(names))
-    prefix = prefix[: prefix.rfind("_") + 1]
+    words = [name.split("_") for name in names]
+    shared = 0
+    while all(len(parts) > shared + 1 and parts[shared] == words[0][shared] for parts in words):
+        shared += 1
+    prefix = "".join(f"{word}_" for word in words[0][:shared])
     rest = [name.removeprefix(prefix) for name in names]
     whole = prefix + "_".join(rest)
     return whole if len(whole) <= LONGEST_NAME else f"{prefix}{rest[0]}_to_{rest[-1]}"

@@ -36,7 +36,7 @@ class _Backward:
 
     def function(self) -> Function:
         """The function."""
-        cell, program = self.cell, self.cell.program
+        cell = self.cell
         body = [line for operation in self.adjoint.loop for line in self._operation(operation)]
         body += self._staged()
         bars = [cell.names("bar_output"), *(seed.name for seed in self.seeds)]
@@ -49,20 +49,20 @@ class _Backward:
             *self._row_coefficients(),
             *self.coefficients,
             "",
-            f"{bars[1]} = {bars[1]} + {bars[0]}[-1]",
-            *(f"{seed} = {seed}.clone()" for seed in bars[2:]),
+            f"{bars[1]} = {bars[1]} + {bars[0]}[-1]{cell.comment([cell.chain(0)])}",
+            *(f"{seed} = {seed}.clone(){cell.comment([cell.chain(k)])}" for k, seed in enumerate(bars[2:], 1)),
             *self.buffers,
             *loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
             "",
             *gradient_lines(cell),
-            f"return {tuple_text(bars[1:])}",
+            f"return {tuple_text(bars[1:])}{cell.comment(['initial_state'])}",
         ]
         return Function(
             f"_backward{cell.suffix}",
             self._arguments(),
             "Values",
             wrapped(f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first."),
-            tuple([cell.sizes(f"{cell.names('before')}[0]"), *self._unpacked(bars, lines), *lines]),
+            (cell.sizes(f"{cell.names('before')}[0]"), *self._unpacked(bars, lines), *lines),
         )
 
     def _arguments(self) -> str:
@@ -128,7 +128,8 @@ class _Backward:
             target = self._row((operation.target,)) if operation.target in self.rows else self._buffer(operation.target)
             return commented(self._sum(operation.target.name, operation.form, operation.lines).into(target), comment)
         if isinstance(operation, Carry):
-            return commented(self._carry(operation), comment)
+            chain = self.cell.chain(operation.place)
+            return commented(self._carry(operation), self.cell.comment([*operation.lines, chain]))
         assert isinstance(operation, KeepPivot)
         name = self.cell.names(f"{operation.pivot.name}_path", operation.pivot)
         self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.shape}, {self.cell.size})")
@@ -144,27 +145,33 @@ class _Backward:
         if operation.place == 0:
             bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
-            form = Sum(((1, name), *form.plain), form.products, form.matrices)
-        return [] if form == Sum(((1, target),), (), ()) else form.into(target)
+            form = Sum((("1", name), *form.plain), form.products, form.matrices)
+        return [] if form == Sum((("1", target),), (), ()) else form.into(target)
 
     def _staged(self) -> list[str]:
         staged = [op for op in self.adjoint.loop if isinstance(op, Carry) and op.staged]
-        seeds = [(self.seeds[op.place].name, op.place) for op in staged]
-        return [f"{seed}.copy_({self.cell.names(f'{seed}_before', place)})" for seed, place in seeds]
+        lines = []
+        for operation in staged:
+            seed, chain = self.seeds[operation.place].name, self.cell.chain(operation.place)
+            before = self.cell.names(f"{seed}_before", operation.place)
+            lines.append(f"{seed}.copy_({before}){self.cell.comment([chain])}")
+        return lines
 
     def _sum(self, name: str, form: LinearForm, lines: Sequence[Quantity]) -> Sum:
-        plain, products = [], []
+        plain: list[tuple[str, str]] = []
+        products: list[tuple[str, str, str]] = []
+        printed = self.statements.printer
         for scaled in form.scaled:
             number, rest = scaled.coefficient.as_coeff_Mul()
             pivot = self._term(scaled.pivot)
-            if rest in self.rows and number == 1:
-                plain.append((1, self._row((rest,))))
-            elif rest == 1:
-                plain.append((1 if number > 0 else -1, pivot if abs(number) == 1 else f"{abs(number)} * {pivot}"))
+            if rest == 1:
+                plain.append((printed(number), pivot))
+            elif rest in self.rows and number == 1:
+                plain.append(("1", self._row((rest,))))
             else:
                 whole = isinstance(rest, Quantity) and rest not in self.rows
                 text = self._coefficient(rest if whole else scaled.coefficient, name, scaled, lines)
-                products.append((str(number) if whole else "1", pivot, text))
+                products.append((printed(number) if whole else "1", pivot, text))
         matrices = [(self._flat(back.rows), self._weight(back.matrices)) for back in form.products]
         return Sum(tuple(plain), tuple(products), tuple(matrices))
 

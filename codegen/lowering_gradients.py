@@ -34,7 +34,7 @@ def gradient_lines(cell: CellText) -> list[str]:
         if own:
             lines.append(f"if bar_{operand.name} is not None:")
             for term in own:
-                lines.append(f"    {_statement(cell, operand, term)}{cell.comment(term.lines)}")
+                lines.append(f"    {_statement(cell, operand, term)}{cell.comment([*term.lines, 'sums'])}")
     return lines
 
 

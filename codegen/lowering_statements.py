@@ -11,7 +11,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, fraction
 from codegen.printer import TorchPrinter
 from derive import functions
 from derive.program import symbols_of
-from derive.symbols import Quantity
+from derive.symbols import Quantity, by_name
 
 OUT: Mapping[type, str] = {
     functions.sigmoid: "torch.sigmoid({})",
@@ -146,16 +146,12 @@ class Statements:
         if pair is not None:
             return f"{target}.addcmul_({self._multiplied(*pair)})"
         number, rest = term.as_coeff_Mul()
-        if number == -1:
-            return f"{target}.sub_({self.printer(rest)})"
-        if number == 1 or rest == 1:
-            return f"{target}.add_({self.printer(term)})"
-        return f"{target}.add_({self.printer(rest)}, alpha={self.printer(number)})"
+        if rest == 1:
+            return f"{target}.add_({self.printer(number)})"
+        return _added(target, self.printer(number), self.printer(rest))
 
     def _multiplied(self, number: Expr, left: Expr, right: Expr) -> str:
-        """Arguments of `addcmul`: two factors and a number before them."""
-        scale = "" if number == 1 else f", value={self.printer(number)}"
-        return f"{self.printer(left)}, {self.printer(right)}{scale}"
+        return _multiplied(self.printer(number), self.printer(left), self.printer(right))
 
 
 def _pair(term: Expr) -> tuple[Expr, Expr, Expr] | None:
@@ -193,9 +189,10 @@ def _slopes(term: Expr) -> list[tuple[str, Expr, Expr]]:
     factors = Mul.make_args(term)
     found = []
     for factor in factors:
-        value = next((q for q in symbols_of(factor) if isinstance(factor, Add)), None)
-        if value is None:
+        mentioned = by_name(symbols_of(factor))
+        if not isinstance(factor, Add) or len(mentioned) != 1:
             continue
+        value = mentioned[0]
         if factor == 1 - value and any(f == value or (isinstance(f, Pow) and f.base == value) for f in factors):
             found.append(("sigmoid_slope", value, term / factor / value))
         if factor == 1 - value**2:
@@ -208,50 +205,77 @@ class Sum:
     """A tensor as a sum: what the loop of the adjoint sweep computes.
 
     Attributes:
-        plain: (sign, text) of tensors.
+        plain: (number, text) of tensors times numbers.
         products: (number, text, text) of elementwise products.
         matrices: (text, text) of matrix products.
     """
 
-    plain: tuple[tuple[int, str], ...]
+    plain: tuple[tuple[str, str], ...]
     products: tuple[tuple[str, str, str], ...]
     matrices: tuple[tuple[str, str], ...]
 
     def into(self, target: str) -> list[str]:
-        """Statements that write the sum into a tensor; a term that reads it comes first."""
-        plain, products, matrices = list(self.plain), list(self.products), list(self.matrices)
-        lines = []
-        plain.sort(key=lambda term: (term[1] != target, term[0] < 0))
-        products.sort(key=lambda term: target not in term[1:])
-        reads = bool(products) and target in products[0][1:]
-        if plain and plain[0][1] == target:
-            sign, _ = plain.pop(0)
-            lines += [f"{target}.neg_()"] if sign < 0 else []
-        elif plain and plain[0][0] > 0:
-            base = plain.pop(0)[1]
-            if products:
-                lines.append(f"torch.addcmul({base}, {_product(products.pop(0))}, out={target})")
-            elif matrices:
-                lines.append(f"torch.addmm({base}, {', '.join(matrices.pop(0))}, out={target})")
-            elif plain and plain[0][0] > 0:
-                lines.append(f"torch.add({base}, {plain.pop(0)[1]}, out={target})")
-            else:
-                lines.append(f"{target}.copy_({base})")
-        elif products:
-            number, left, right = products.pop(0)
-            factor = left if number == "1" else f"{number} * {left}"
-            own = [text for text in (left, right) if text != target]
-            in_place = reads and len(own) == 1 and number == "1"
-            lines.append(f"{target}.mul_({own[0]})" if in_place else f"torch.mul({factor}, {right}, out={target})")
-        elif matrices:
-            lines.append(f"torch.mm({', '.join(matrices.pop(0))}, out={target})")
-        else:
-            lines.append(f"{target}.zero_()")
-        lines += [f"{target}.addcmul_({_product(term)})" for term in products]
+        """Statements that write the sum into a tensor; a term that reads this tensor comes first."""
+        plain = sorted(self.plain, key=lambda term: (term[1] != target, term[0] != "1"))
+        products = sorted(self.products, key=lambda term: target not in term[1:])
+        matrices = list(self.matrices)
+        lines = _opened(target, plain, products, matrices)
+        lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in products]
         lines += [f"{target}.addmm_({left}, {right})" for left, right in matrices]
-        return lines + [f"{target}.{'add' if sign > 0 else 'sub'}_({text})" for sign, text in plain]
+        return lines + [_added(target, number, text) for number, text in plain]
 
 
-def _product(term: tuple[str, str, str]) -> str:
-    number, left, right = term
+def _opened(
+    target: str, plain: list[tuple[str, str]], products: list[tuple[str, str, str]], matrices: list[tuple[str, str]]
+) -> list[str]:
+    """The statement that writes a tensor first; takes the terms that it computes out of the lists."""
+    if plain and plain[0][1] == target:
+        return _scaled(target, plain.pop(0)[0])
+    if plain and plain[0][0] == "1":
+        return [_based(target, plain, products, matrices)]
+    if products:
+        number, left, right = products.pop(0)
+        own = target in (left, right)
+        first = (
+            f"{target}.mul_({right if left == target else left})"
+            if own
+            else f"torch.mul({left}, {right}, out={target})"
+        )
+        return [first, *_scaled(target, number)]
+    if matrices:
+        return [f"torch.mm({', '.join(matrices.pop(0))}, out={target})"]
+    if plain:
+        number, text = plain.pop(0)
+        return [f"torch.mul({text}, {number}, out={target})"]
+    return [f"{target}.zero_()"]
+
+
+def _based(
+    target: str, plain: list[tuple[str, str]], products: list[tuple[str, str, str]], matrices: list[tuple[str, str]]
+) -> str:
+    """The statement that writes a tensor as another one plus the next term."""
+    base = plain.pop(0)[1]
+    if products:
+        return f"torch.addcmul({base}, {_multiplied(*products.pop(0))}, out={target})"
+    if matrices:
+        return f"torch.addmm({base}, {', '.join(matrices.pop(0))}, out={target})"
+    if plain and plain[0][0] == "1":
+        return f"torch.add({base}, {plain.pop(0)[1]}, out={target})"
+    return f"{target}.copy_({base})"
+
+
+def _scaled(target: str, number: str) -> list[str]:
+    """`target *= number`."""
+    return [] if number == "1" else [f"{target}.neg_()"] if number == "-1" else [f"{target}.mul_({number})"]
+
+
+def _added(target: str, number: str, text: str) -> str:
+    """`target += number * text`."""
+    if number == "-1":
+        return f"{target}.sub_({text})"
+    return f"{target}.add_({text}{'' if number == '1' else f', alpha={number}'})"
+
+
+def _multiplied(number: str, left: str, right: str) -> str:
+    """Arguments of `addcmul`: two factors and a number before them."""
     return f"{left}, {right}" + ("" if number == "1" else f", value={number}")

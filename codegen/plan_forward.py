@@ -129,11 +129,7 @@ def plan_forward(program: CellProgram, reread: frozenset[Quantity]) -> ForwardPl
 
 def copied_states(program: CellProgram) -> list[int]:
     """States whose new value is computed elsewhere than in its path."""
-    return [
-        place
-        for place, new in enumerate(program.new)
-        if new in program.old or program.row_of(new) is not None
-    ]
+    return [place for place, new in enumerate(program.new) if new in program.old or program.row_of(new) is not None]
 
 
 def _activations(program: CellProgram, reread: frozenset[Quantity]) -> dict[Quantity, Quantity]:

@@ -109,7 +109,9 @@ def _check_kind(recurrence: Recurrence) -> None:
     for place, new in enumerate(recurrence.new):
         if new in recurrence.new[:place]:
             twin = recurrence.old[recurrence.new.index(new)]
-            raise UnsupportedError(f"states {twin.name} and {recurrence.old[place].name} both become {new.name}; keep one")
+            raise UnsupportedError(
+                f"states {twin.name} and {recurrence.old[place].name} both become {new.name}; keep one"
+            )
     for quantity in recurrence.step.inputs:
         if quantity.role not in (Role.STATE, Role.INPUT, Role.PARAMETER):
             raise UnsupportedError(
@@ -146,11 +148,7 @@ class _Splitter:
     def _term(self, term: Expr) -> Expr:
         if isinstance(term, matvec):
             return self._product(term)
-        sums = [node for node in term.atoms(Add) if any(isinstance(part, matvec) for part in node.args)]
-        nodes = sorted(
-            [*sums, *(node for node in term.atoms(matvec) if not any(node in s.args for s in sums))], key=str
-        )
-        return term.xreplace({node: self._named(self._sum(node)) for node in nodes})
+        return term.xreplace({node: self._named(self._sum(node)) for node in _products_inside(term)})
 
     def _sum(self, value: Expr) -> Expr:
         return Add(*(self._term(part) for part in Add.make_args(value)))
@@ -178,10 +176,19 @@ class _Splitter:
         return target
 
 
+def _products_inside(value: Expr) -> list[Expr]:
+    """Products in an expression, with what is added to them; of nested ones the outermost."""
+    if isinstance(value, matvec) or any(isinstance(part, matvec) for part in Add.make_args(value)):
+        return [value]
+    return list(dict.fromkeys(node for part in value.args for node in _products_inside(part)))
+
+
 def _name_of(value: Expr) -> str:
     """Name of a line that is split off: its first product, or everything that it mentions."""
     product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str, default=value)
-    names = [q.name for q in product.args] if isinstance(product, matvec) else [q.name for q in by_name(symbols_of(value))]
+    names = (
+        [q.name for q in product.args] if isinstance(product, matvec) else [q.name for q in by_name(symbols_of(value))]
+    )
     return "_".join(names)[:LONGEST_NAME]
 
 

@@ -124,7 +124,9 @@ class RecurrentModule:
         about = {bar: quantity for quantity, bar in plan.adjoint.bars.items()}
         origins = plan.program.origins
 
-        def number(quantity: Quantity) -> str:
+        def number(quantity: Quantity | str) -> str:
+            if isinstance(quantity, str):
+                return self.derivation.number_of(quantity)
             primal = about.get(quantity, quantity)
             origin = origins.get(primal, primal)
             names = [f"step.{primal.name}", f"step.{origin.name}"]
@@ -228,7 +230,7 @@ class RecurrentModule:
         if self.spec.option:
             parts.append(f"    {self.spec.option}: {' or '.join(map(repr, self.plans))}.")
         parts += [
-            '    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only; the rest is computed anew.',
+            '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
             "",
         ]

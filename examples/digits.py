@@ -136,8 +136,8 @@ def memory_table(costs: Costs) -> None:
     rows = []
     for (name, mode), (kept, seconds) in costs.items():
         cost = seconds / costs[name, "store"][1]
-        rows.append([name, mode, f"{kept / 2**20:.2f}", f"{1e3 * seconds:.0f}", f"{cost:.2f}"])
-    columns = ("net", "memory", f"kept at batch {BATCH}, MiB", "step, ms", "of store")
+        rows.append([name, mode, f"{kept / 2**20:.2f}", f"{1e3 * seconds:.1f}", f"{cost:.2f}"])
+    columns = ("net", "memory", f"kept at batch {BATCH}, MiB", "least time of a step, ms", "of store")
     print_table("Memory modes of the trained nets", columns, rows)
 
 

@@ -104,7 +104,7 @@ def memory_table(runs: dict[str, list[Run]], images: Tensor, classes: Tensor) ->
     rows = [
         [name, mode, f"{kept / 2**10:.0f}", f"{1e3 * seconds:.2f}"] for (name, mode), (kept, seconds) in costs.items()
     ]
-    print_table("Memory modes", ("net", "memory", f"kept at batch {BATCH}, KiB", "step, ms"), rows)
+    print_table("Memory modes", ("net", "memory", f"kept at batch {BATCH}, KiB", "least time of a step, ms"), rows)
 
 
 @click.command(context_settings={"show_default": True})

@@ -82,6 +82,9 @@ The discrete adjoint (none):
     (59) bar_c = bar_c_next*f
 
 Symbols:
+    W_cf (H, H) parameter: full peephole to f
+    W_ci (H, H) parameter: full peephole to i
+    W_co (H, H) parameter: full peephole to o
     W_hf (H, H) parameter: hidden state to f
     W_hg (H, H) parameter: hidden state to g
     W_hi (H, H) parameter: hidden state to i
@@ -365,8 +368,8 @@ def _backward_diagonal(
     bar_c_by_bar_c_next = torch.addcmul(f, bar_a_f, p_f)  # (23) per bar_c_next
     bar_c_by_bar_c_next.addcmul_(bar_a_i, p_i)  # (23) per bar_c_next
 
-    bar_h_next = bar_h_next + bar_output[-1]
-    bar_c_next_out = bar_c_next_out.clone()
+    bar_h_next = bar_h_next + bar_output[-1]  # (26)
+    bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
     for (
@@ -388,22 +391,22 @@ def _backward_diagonal(
         bar_a_o_row.mul_(bar_h_next)  # (15)
         torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (16)
         bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, bar_c_by_bar_c_next_row, out=bar_c_next_out)  # (23)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24)
+        torch.mul(bar_c_next, bar_c_by_bar_c_next_row, out=bar_c_next_out)  # (23) (27)
+        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
         torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35)
+        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31)
+        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39)
+        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
     if bar_weight_ch is not None:
-        bar_weight_ch[0:2].add_((bar_stack[:, :, 0:2] * c.unsqueeze(2)).sum((0, 1)))  # (40) (41)
-        bar_weight_ch[2].add_((bar_stack[:, :, 3] * c_next).sum((0, 1)))  # (42)
-    return bar_h_next, bar_c_next_out
+        bar_weight_ch[0:2].add_((bar_stack[:, :, 0:2] * c.unsqueeze(2)).sum((0, 1)))  # (40) (41) (43)
+        bar_weight_ch[2].add_((bar_stack[:, :, 3] * c_next).sum((0, 1)))  # (42) (43)
+    return bar_h_next, bar_c_next_out  # (44)
 
 
 def _plain_full(
@@ -520,8 +523,8 @@ def _backward_full(
     sigmoid_slope(g, i, out=bar_a_i)  # (21) (22) per bar_c_next
     bar_c_next_by_bar_h_next = tanh_slope(o, tanh_c, out=torch.empty_like(tanh_c))  # (13) (49) per bar_h_next
 
-    bar_h_next = bar_h_next + bar_output[-1]
-    bar_c_next_out = bar_c_next_out.clone()
+    bar_h_next = bar_h_next + bar_output[-1]  # (26)
+    bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
     for (
@@ -546,23 +549,23 @@ def _backward_full(
         torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (49)
         bar_c_next.addmm_(bar_a_o_row, W_co)  # (49)
         bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (50)
-        bar_c_next_out.addmm_(bar_a_i_f_flat, W_ci_cf)  # (50)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24)
+        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (50)
+        bar_c_next_out.addmm_(bar_a_i_f_flat, W_ci_cf)  # (27) (50)
+        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
         torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35)
+        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31)
+        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39)
+        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
     if bar_weight_ch is not None:
-        bar_weight_ch[0:2].flatten(0, 1).addmm_(bar_a_rows[:, : 2 * size].t(), c.flatten(0, 1))  # (51) (52)
-        bar_weight_ch[2].addmm_(bar_a_rows[:, 3 * size :].t(), c_next.flatten(0, 1))  # (53)
-    return bar_h_next, bar_c_next_out
+        bar_weight_ch[0:2].flatten(0, 1).addmm_(bar_a_rows[:, : 2 * size].t(), c.flatten(0, 1))  # (43) (51) (52)
+        bar_weight_ch[2].addmm_(bar_a_rows[:, 3 * size :].t(), c_next.flatten(0, 1))  # (43) (53)
+    return bar_h_next, bar_c_next_out  # (44)
 
 
 def _plain_none(x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Values:
@@ -659,8 +662,8 @@ def _backward_none(
     sigmoid_slope(g, i, out=bar_a_i)  # (21) (22) per bar_c_next
     bar_c_next_by_bar_h_next = tanh_slope(o, tanh_c, out=torch.empty_like(tanh_c))  # (13) (58) per bar_h_next
 
-    bar_h_next = bar_h_next + bar_output[-1]
-    bar_c_next_out = bar_c_next_out.clone()
+    bar_h_next = bar_h_next + bar_output[-1]  # (26)
+    bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
     for bar_a_o_row, bar_c_next_by_bar_h_next_row, bar_a_i_f_g_row, f_row, bar_a_row, bar_output_prev in zip(
@@ -675,19 +678,19 @@ def _backward_none(
         bar_a_o_row.mul_(bar_h_next)  # (15)
         torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (58)
         bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (59)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24)
+        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (59)
+        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
         torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35)
+        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31)
+        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39)
-    return bar_h_next, bar_c_next_out
+        bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
+    return bar_h_next, bar_c_next_out  # (44)
 
 
 # --- support: layers, directions and transforms, the same in every file of this kind ---------------------------
@@ -1264,7 +1267,7 @@ class LSTMPeephole(Recurrent):
     the state is h, c, each (layers * directions, B, hidden_size).
 
     peephole: 'diagonal' or 'full' or 'none'.
-    memory: "store" keeps what the adjoint sweep reads, "chunk" the states only; the rest is computed anew.
+    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.
     gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.
 
     Operations of one step with peephole='diagonal': forward 10, backward 5; of these 1 and 1 are matrix products.
