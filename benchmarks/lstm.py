@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tests.runtime.lstm_by_hand import LSTMPeephole
+from generated.lstm_peephole import LSTMPeephole
 
 TARGETS = {(100, 64, 512, 512): 0.9, (100, 32, 128, 128): 0.75, (200, 16, 64, 64): 0.5, (50, 1, 64, 64): 0.4}
 

@@ -11,8 +11,8 @@ from derive.schemes import Scheme
 from derive.systems import ODE, Spec, with_scheme
 
 # Where the text of each kind of system is made. Loaded on use: no run needs both.
-STEPS = ("codegen.step_text", "step_text")
-CELLS = ("codegen.recurrent_module", "recurrent_text")
+STEPS = ("codegen.steps.text", "step_text")
+CELLS = ("codegen.cells.module", "recurrent_text")
 
 
 def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:

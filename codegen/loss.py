@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Integer
 
 from codegen.printer import TorchPrinter
-from codegen.step_rules import Function
+from codegen.steps.rules import Function
 from derive.derivation import Derivation
 from derive.operators import matvec
 from derive.program import symbols_of

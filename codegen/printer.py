@@ -17,7 +17,8 @@ FUNCTIONS: Mapping[type, str] = {
     functions.tanh: "torch.tanh({})",
     functions.relu: "torch.relu({})",
     functions.step: "({0} > 0).to({0}.dtype)",
-    functions.softplus: "torch.nn.functional.softplus({})",
+    # torch's own softplus drops the exponential above 20, which is 2e-9 there.
+    functions.softplus: "-torch.nn.functional.logsigmoid(-{})",
     functions.logsigmoid: "torch.nn.functional.logsigmoid({})",
     functions.elu: "torch.nn.functional.elu({})",
     sympy.exp: "torch.exp({})",
@@ -44,7 +45,8 @@ OPERATORS: Mapping[type, str] = {
     operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
 }
 
-INFIX = (operators.outer, operators.fill)
+# Forms that bind no tighter than a sum.
+LOOSE = (operators.outer, operators.fill, functions.softplus)
 
 SUM, PRODUCT, POWER, ATOM = range(4)
 
@@ -131,9 +133,9 @@ class TorchPrinter:
                 f"the torch printer does not know {node.func.__name__} in {node}; "
                 f"it knows {', '.join(sorted(known.__name__ for known in (*FUNCTIONS, *OPERATORS)))}"
             )
-        tightness = SUM if form.endswith("({})") else ATOM
+        tightness = SUM if form.endswith("({})") and node.func not in LOOSE else ATOM
         arguments = [self._wrapped(argument, tightness) for argument in node.args]
-        return form.format(*arguments), SUM if node.func in INFIX else ATOM
+        return form.format(*arguments), SUM if node.func in LOOSE else ATOM
 
     def _matvec(self, node: Expr) -> str:
         matrix, vector = node.args

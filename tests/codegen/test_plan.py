@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from codegen.plan import plan
-from codegen.plan_adjoint import Carry, Gather, ScaleRows
-from codegen.plan_forward import Activate, Compute, Hadamard, Product
-from codegen.plan_schedule import Schedule
-from codegen.recurrent_module import describe
+from codegen.cells.module import describe
+from codegen.cells.plan import plan
+from codegen.cells.plan_adjoint import Carry, Gather, ScaleRows
+from codegen.cells.plan_forward import Activate, Compute, Hadamard, Product
+from codegen.cells.plan_schedule import Schedule
 from derive import Builder, Recurrence, Stack, constant, input_, load, matvec, parameter, sigmoid, softmax, state, tanh
 from derive.errors import UnsupportedError
 from tests.codegen.gated_cells import CELLS, Gated

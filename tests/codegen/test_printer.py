@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -150,6 +151,13 @@ def test_extreme_arguments_have_finite_values_and_gradients(function):
     value = run(function(x), {x: point})
     (slope,) = torch.autograd.grad(value.sum(), point)
     assert torch.isfinite(value).all() and torch.isfinite(slope).all()
+
+
+def test_softplus_keeps_its_exponential_beyond_twenty():
+    """torch.nn.functional.softplus is linear there."""
+    point = torch.tensor([19.0, 21.0, 30.0], dtype=torch.float64)
+    exact = [float(mpmath.log1p(mpmath.exp(z)) - z) for z in point.tolist()]
+    assert (run(softplus(x), {x: point}) - point).tolist() == pytest.approx(exact, rel=1e-3)
 
 
 def test_one_convention_at_kinks():

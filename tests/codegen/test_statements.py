@@ -6,7 +6,7 @@ import pytest
 import torch
 from sympy import Rational, exp, sin
 
-from codegen.lowering_statements import Statements, Sum, interpolation
+from codegen.cells.lowering_statements import Statements, Sum, interpolation
 from codegen.printer import TorchPrinter
 from codegen.runtime.recurrent_function import sigmoid_slope, tanh_slope
 from derive import parameter, relu, softplus, state, tanh

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tests.runtime.lstm_by_hand import LSTMPeephole
+from generated.lstm_peephole import LSTMPeephole
 
 PEEPHOLES = ("diagonal", "full", "none")
 MEMORIES = ("store", "chunk")

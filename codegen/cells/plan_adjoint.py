@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Integer
 
-from codegen.plan_program import CellProgram
-from codegen.plan_schedule import Schedule
+from codegen.cells.plan_program import CellProgram
+from codegen.cells.plan_schedule import Schedule
 from derive.errors import UnsupportedError
 from derive.operators import Operator, dot, matvec, outer, total
 from derive.program import Assignment

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from sympy import Expr
 
-from codegen.lowering import CellText, commented, joined, loop, tuple_text, unpacking, wrapped
-from codegen.lowering_gradients import gradient_lines
-from codegen.lowering_statements import Statements, Sum
-from codegen.plan import values_read
-from codegen.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, LinearForm, Scaled, ScaleRows
-from codegen.step_rules import Function
+from codegen.cells.lowering import CellText, commented, joined, loop, tuple_text, unpacking, wrapped
+from codegen.cells.lowering_gradients import gradient_lines
+from codegen.cells.lowering_statements import Statements, Sum
+from codegen.cells.plan import values_read
+from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, LinearForm, Scaled, ScaleRows
+from codegen.steps.rules import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codegen.printer import TorchPrinter
-from codegen.step_rules import Function, Layout, RuleWriter, amplification, layout_of, tuple_display
+from codegen.steps.rules import Function, Layout, RuleWriter, amplification, layout_of, tuple_display
 from derive.derivation import Derivation
 from derive.errors import SpecError
 from derive.inversion import Inverse, invert

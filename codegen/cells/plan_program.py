@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sympy import Add, Expr, Mul
 
-from codegen.plan_operands import Layout, layout_of
+from codegen.cells.plan_operands import Layout, layout_of
 from derive.errors import UnsupportedError
 from derive.operators import Operator, matvec, shape_of, show_shape
 from derive.program import Assignment, Program, intermediate_role, name_functions, symbols_of

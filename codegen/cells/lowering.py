@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from codegen.plan import CellPlan
-from codegen.plan_operands import Layout, multiple, rows_slice
+from codegen.cells.plan import CellPlan
+from codegen.cells.plan_operands import Layout, multiple, rows_slice
 from derive.symbols import LONGEST_NAME, Quantity
 
 Numbers = Callable[[Quantity | str], str]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from codegen.lowering import CellText, commented, joined, loop, parameters_text, tuple_text
-from codegen.lowering_statements import Statements
-from codegen.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Keep, Operation, Product
-from codegen.step_rules import Function
+from codegen.cells.lowering import CellText, commented, joined, loop, parameters_text, tuple_text
+from codegen.cells.lowering_statements import Statements
+from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Keep, Operation, Product
+from codegen.steps.rules import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

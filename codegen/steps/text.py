@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codegen.render import render
-from codegen.step_module import SUPPORT, StepModuleWriter
+from codegen.steps.module import SUPPORT, StepModuleWriter
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.explanation import recurrences

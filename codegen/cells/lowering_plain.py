@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from codegen.lowering import CellText, joined, loop, parameters_text
-from codegen.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
+from codegen.cells.lowering import CellText, joined, loop, parameters_text
+from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
 from codegen.printer import TorchPrinter
-from codegen.step_rules import Function
+from codegen.steps.rules import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr
 
-from codegen.plan_operands import Layout
-from codegen.plan_program import CellProgram, Row
-from codegen.plan_schedule import Schedule
+from codegen.cells.plan_operands import Layout
+from codegen.cells.plan_program import CellProgram, Row
+from codegen.cells.plan_schedule import Schedule
 from derive import functions
 from derive.program import Assignment, symbols_of
 from derive.symbols import Quantity

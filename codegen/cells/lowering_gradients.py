@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr
 
-from codegen.lowering import CellText, commented
-from codegen.plan_operands import Layout, Operand
+from codegen.cells.lowering import CellText, commented
+from codegen.cells.plan_operands import Layout, Operand
 from codegen.printer import TorchPrinter
 from derive.symbols import Quantity
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from codegen.lowering import CellText, Numbers
-from codegen.lowering_backward import backward_function
-from codegen.lowering_forward import forward_function, recompute_function
-from codegen.lowering_plain import plain_function
-from codegen.plan import CellPlan, plan
-from codegen.plan_operands import Operand, operand_shape
+from codegen.cells.lowering import CellText, Numbers
+from codegen.cells.lowering_backward import backward_function
+from codegen.cells.lowering_forward import forward_function, recompute_function
+from codegen.cells.lowering_plain import plain_function
+from codegen.cells.plan import CellPlan, plan
+from codegen.cells.plan_operands import Operand, operand_shape
 from codegen.render import render
-from codegen.step_rules import Function, tuple_display
+from codegen.steps.rules import Function, tuple_display
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError

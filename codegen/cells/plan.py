@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from codegen.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, adjoint_of, plan_adjoint
-from codegen.plan_forward import ForwardPlan, plan_forward
-from codegen.plan_program import CellProgram, normal_form
+from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, adjoint_of, plan_adjoint
+from codegen.cells.plan_forward import ForwardPlan, plan_forward
+from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
 from derive.symbols import Quantity
 from derive.systems import Recurrence, Stack

@@ -1,0 +1,1 @@
+"""Systems that are a loop over steps: nets in depth, integrators, explicit systems."""
