@@ -149,7 +149,7 @@ def draw(path: Path, runs: dict[str, list[Run]], costs: Costs) -> None:
     for name, found in runs.items():
         draw_accuracy(left, [run.accuracies for run in found], name, colours[name])
     left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100))
-    left.set_title("Mean over seeds; band: one standard deviation")
+    left.set_title("Median over seeds; band: quartiles")
     left.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
     names = list(dict.fromkeys(name for name, _ in costs))
@@ -166,14 +166,12 @@ def draw(path: Path, runs: dict[str, list[Run]], costs: Costs) -> None:
 
 
 def draw_accuracy(axes: Axes, curves: Sequence[Sequence[float]], name: str, colour: str) -> None:
-    """One line with its band."""
+    """The median of the curves and, between their quartiles, a band."""
     values = torch.tensor(curves, dtype=torch.float64)
     epochs = range(1, values.shape[1] + 1)
-    mean = values.mean(0)
-    axes.plot(epochs, mean, label=name, color=colour)
-    if len(values) > 1:
-        deviation = values.std(0)
-        axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+    low, middle, high = values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype), 0)
+    axes.plot(epochs, middle, label=name, color=colour)
+    axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 @click.command(context_settings={"show_default": True})
