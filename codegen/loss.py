@@ -5,18 +5,13 @@ from __future__ import annotations
 from sympy import Integer
 
 from codegen.printer import TorchPrinter
-from codegen.steps.rules import Function
+from codegen.steps.rules import Function, tuple_display
 from derive.derivation import Derivation
 from derive.operators import matvec
 from derive.program import symbols_of
 from derive.reverse_sweep import reverse_sweep
-from derive.symbols import Role, by_name
+from derive.symbols import Quantity, Role, by_name
 from derive.systems import Loss
-
-ONE_HOT = (
-    "if not target.is_floating_point():",
-    "    target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)",
-)
 
 
 def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function, ...]:
@@ -28,8 +23,8 @@ def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function,
     printer = TorchPrinter()
     value = program.outputs[0]
     seed = adjoint.seeds[value]
-    forward = [*_head(loss)]
-    backward = [*_head(loss)]
+    forward = _head(loss, "loss")
+    backward = _head(loss, "loss_cotangent")
     for line in program.assignments:
         number = derivation.number_of(f"loss.{line.target.name}")
         forward.append(f"{line.target.name} = {printer(line.value)}  # ({number})")
@@ -48,35 +43,44 @@ def loss_functions(loss: Loss | None, derivation: Derivation) -> tuple[Function,
     parameters = _parameters(loss)
     about = f"{loss.title}, summed over the batch" if loss.title else "The loss, summed over the batch"
     return (
-        Function("loss", parameters, "Tensor", f"{about}; output and target (..., {_size(loss)}).", tuple(forward)),
+        Function(
+            "loss", parameters, "Tensor", f"{about}; output and target (..., {_size(loss.output)}).", tuple(forward)
+        ),
         Function("loss_cotangent", parameters, "Tensor", "Derived cotangent of the loss on `output`.", tuple(backward)),
     )
 
 
-def _size(loss: Loss) -> str:
-    return str(loss.output.shape[0]) if loss.output.shape else "1"
+def _size(quantity: Quantity) -> str:
+    return str(quantity.shape[-1]) if quantity.shape else "1"
 
 
-def _readout_parameters(loss: Loss) -> list[str]:
+def _readout_parameters(loss: Loss) -> list[Quantity]:
     if loss.readout is None:
         return []
-    return [q.name for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.PARAMETER]
+    return [q for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.PARAMETER]
 
 
 def _parameters(loss: Loss) -> str:
-    extra = "".join(f", {name}: Tensor | None = None" for name in _readout_parameters(loss))
+    extra = "".join(f", {q.name}: Tensor | None = None" for q in _readout_parameters(loss))
     return f"output: Tensor, target: Tensor{extra}"
 
 
-def _head(loss: Loss) -> list[str]:
+def _head(loss: Loss, owner: str) -> list[str]:
+    """Checks of what is given, the read-out, and class indices as one-hot vectors."""
     lines = []
-    names = _readout_parameters(loss)
     if loss.readout is not None:
-        states = [q for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.STATE]
-        text = TorchPrinter()(loss.readout.xreplace(dict.fromkeys(states, loss.output)))
-        given = " and ".join(f"{name} is not None" for name in names)
+        parameters = _readout_parameters(loss)
+        (state,) = (q for q in by_name(loss.readout.atoms(type(loss.output))) if q.role is Role.STATE)
+        text = TorchPrinter()(loss.readout.xreplace({state: loss.output}))
+        shapes = "".join(f", {q.name}=({q.name}, {_axes(q)})" for q in parameters)
+        given = " and ".join(f"{q.name} is not None" for q in parameters)
+        lines.append(f"check_readout({owner!r}, output, {_size(state)!r}{shapes})")
         lines += [f"if {given}:", f"    output = {text}"]
-    return [*lines, *ONE_HOT] if loss.classes else lines
+    return [*lines, f"target = checked_target({owner!r}, target, output, classes={loss.classes})"]
+
+
+def _axes(quantity: Quantity) -> str:
+    return tuple_display([repr(str(size)) for size in quantity.shape]) if quantity.shape else "()"
 
 
 def _through_readout(loss: Loss, bar: str) -> str:

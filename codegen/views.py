@@ -28,7 +28,7 @@ def common_view(
     imports: Sequence[str],
 ) -> dict[str, Any]:
     """What every template prints: header, identity, imports, support and loss."""
-    runtime = support(entries)
+    runtime = support([*entries, "targets"] if spec.loss else entries)
     head: Header = header(spec, derivation, programs, command)
     return {
         "header": head,

@@ -20,6 +20,7 @@ _HOME = {
     "derive.linearization": "forward_sweep",
     "derive.explanation": "explain recurrences",
     "derive.lagrangian": "quantities",
+    "derive.expansion": "solution_derivative",
     "derive.api": "adjoint analyse hamiltonian inverse modified_equation stability",
     "derive.loading": "catalog_entries load",
     "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sympy import Expr, Symbol
+from sympy import Symbol
 
-from derive import phase_space
+from derive import expansion, phase_space
 from derive.errors import UnsupportedError
 from derive.explanation import recurrences
 from derive.inversion import Inverse, invert
 from derive.loading import load
+from derive.networks import Network
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import LinearMultistep, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, LinearMultistep, Scheme, scheme_by_name
+from derive.symbols import state
 from derive.systems import ODE, Recurrence, Spec
-from derive.truncation import Truncation, modified_equation_weights, truncation
+from derive.truncation import Truncation, truncation
 
 Source = Spec | str | Path
 
@@ -51,14 +53,17 @@ def inverse(source: Source, option: str | None = None) -> Inverse | None:
     return invert(step_of(source, option))
 
 
-def analyse(source: Source) -> Truncation:
-    """Order and leading local error of a spec's scheme on its ODE."""
+def analyse(source: Source | Scheme) -> Truncation:
+    """Order and leading local error of a spec's scheme on its ODE, or of a scheme on x' = f(x)."""
+    if not isinstance(source, Spec | str | Path) or source in SCHEMES:
+        unknown = state("x")
+        return truncation(ODE((unknown,), (Network("f")(unknown),)), _scheme(source))
     spec = as_spec(source)
     return truncation(_ode(spec), scheme_by_name(spec.scheme))
 
 
-def modified_equation(source: Source | Scheme, terms: int = 3) -> list[Expr]:
-    r"""Weights a_q of sum_q a_q h^(q-1) u^(q) = f for a multistep scheme.
+def modified_equation(source: Source | Scheme, terms: int = 3) -> expansion.ModifiedEquation:
+    """Weights of both sides of the modified equation of a multistep scheme.
 
     Raises:
         UnsupportedError: a Runge-Kutta scheme; its modified equation is in `explain`.
@@ -66,7 +71,7 @@ def modified_equation(source: Source | Scheme, terms: int = 3) -> list[Expr]:
     scheme = _scheme(source)
     if not isinstance(scheme, LinearMultistep):
         raise UnsupportedError(f"{scheme.title}: the modified equation in this form is for multistep schemes")
-    return modified_equation_weights(scheme, terms)
+    return expansion.modified_equation(scheme, terms)
 
 
 def stability(source: Source | Scheme) -> Any:
@@ -78,6 +83,8 @@ def stability(source: Source | Scheme) -> Any:
 
 
 def _scheme(source: Source | Scheme) -> Scheme:
+    if isinstance(source, str) and source in SCHEMES:
+        return SCHEMES[source]
     if isinstance(source, Spec | str | Path):
         return scheme_by_name(as_spec(source).scheme)
     return source

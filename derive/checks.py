@@ -26,12 +26,16 @@ SMALLEST_SIZE = mpmath.mpf("1e-6")
 PERTURBATION = Rational(1001, 1000)
 
 
-def perturb(expression: Expr) -> Expr:
-    """One coefficient of an expression changed by a thousandth: the first term of a sum, the whole of anything else."""
-    if isinstance(expression, Add):
-        first, *rest = expression.args
-        return Add(first * PERTURBATION, *rest)
-    return expression * PERTURBATION if expression != 0 else Rational(1, 1000)
+def terms_of(expression: Expr) -> int:
+    """How many coefficients of an expression can be changed: one per term of a sum."""
+    return len(Add.make_args(expression))
+
+
+def perturb(expression: Expr, term: int = 0) -> Expr:
+    """One coefficient of an expression changed by a thousandth: that of one term of a sum, or of anything else."""
+    terms = list(Add.make_args(expression))
+    terms[term] = terms[term] * PERTURBATION if terms[term] != 0 else Rational(1, 1000)
+    return Add(*terms)
 
 
 def relative_difference(left: Numeric, right: Numeric) -> float:
@@ -83,9 +87,14 @@ class StationarityCheck:
 
         return (functional(step) - functional(-step)) / (2 * step)
 
-    def perturbed(self) -> StationarityCheck:
+    @property
+    def terms(self) -> int:
+        """Coefficients of the line."""
+        return terms_of(self.line.value)
+
+    def perturbed(self, term: int = 0) -> StationarityCheck:
         """With one coefficient of the line changed."""
-        return replace(self, line=replace(self.line, value=perturb(self.line.value)))
+        return replace(self, line=replace(self.line, value=perturb(self.line.value, term)))
 
 
 def _evaluate_nudged(
@@ -139,9 +148,14 @@ class IdentityCheck:
         )
         return relative_difference(left, right)
 
-    def perturbed(self) -> IdentityCheck:
+    @property
+    def terms(self) -> int:
+        """Coefficients of the right side."""
+        return terms_of(self.right)
+
+    def perturbed(self, term: int = 0) -> IdentityCheck:
         """With one coefficient of the right side changed."""
-        return replace(self, right=perturb(self.right))
+        return replace(self, right=perturb(self.right, term))
 
 
 @dataclass(frozen=True)
@@ -169,10 +183,15 @@ class ProgramCheck:
             worst = max(relative_difference(first[a], second[b]) for a, b in self.pairs)
             return Outcome(worst, self.tolerance, f"round trip at a random point, {DIGITS} digits")
 
-    def perturbed(self) -> ProgramCheck:
+    @property
+    def terms(self) -> int:
+        """Coefficients of the right program's last line."""
+        return terms_of(self.right.assignments[-1].value)
+
+    def perturbed(self, term: int = 0) -> ProgramCheck:
         """With one coefficient of the right program's last line changed."""
         *lines, last = self.right.assignments
-        changed = (*lines, replace(last, value=perturb(last.value)))
+        changed = (*lines, replace(last, value=perturb(last.value, term)))
         return replace(self, right=Program(self.right.inputs, changed, self.right.outputs))
 
 
@@ -196,10 +215,20 @@ class ResidualCheck:
         with mpmath.workdps(DIGITS):
             return Outcome(self.residual(self.coefficients), self.tolerance, self.detail)
 
-    def perturbed(self) -> ResidualCheck:
-        """With one coefficient changed."""
-        first, *rest = self.coefficients
-        return replace(self, coefficients=(perturb(first), *rest))
+    @property
+    def terms(self) -> int:
+        """Terms of all coefficients."""
+        return sum(terms_of(coefficient) for coefficient in self.coefficients)
+
+    def perturbed(self, term: int = 0) -> ResidualCheck:
+        """With one term of one coefficient changed."""
+        changed = list(self.coefficients)
+        for place, coefficient in enumerate(changed):
+            if term < terms_of(coefficient):
+                changed[place] = perturb(coefficient, term)
+                break
+            term -= terms_of(coefficient)
+        return replace(self, coefficients=tuple(changed))
 
 
 @dataclass(frozen=True)
@@ -220,7 +249,12 @@ class SampledCheck:
         """Count disagreements."""
         return Outcome(float(self.disagreements(self.region)), 0.0, "sampled, boundary included")
 
-    def perturbed(self) -> SampledCheck:
+    @property
+    def terms(self) -> int:
+        """The boundary is moved as a whole."""
+        return 1
+
+    def perturbed(self, term: int = 0) -> SampledCheck:
         """With the boundary moved."""
         return replace(self, region=self.move(self.region))
 
@@ -235,9 +269,14 @@ class DeferredCheck:
         """Build and measure."""
         return self.build().run()
 
-    def perturbed(self) -> Check:
+    @property
+    def terms(self) -> int:
+        """Coefficients of the check that is built."""
+        return self.build().terms
+
+    def perturbed(self, term: int = 0) -> Check:
         """Build, and change one coefficient."""
-        return self.build().perturbed()
+        return self.build().perturbed(term)
 
 
 def _sampler(*programs: Program) -> Sampler:

@@ -48,6 +48,7 @@ def judge(claim: DeckClaim, results: Results, context: Program | None) -> ClaimV
         claim.note,
         latex(sympify(claim.says)),
         latex(sympify(derived)),
+        claim.agrees,
     )
 
 

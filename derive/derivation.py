@@ -46,7 +46,11 @@ class Check(Protocol):
     def run(self) -> Outcome:
         """Measure."""
 
-    def perturbed(self) -> Check:
+    @property
+    def terms(self) -> int:
+        """How many coefficients of the relation can be changed."""
+
+    def perturbed(self, term: int = 0) -> Check:
         """The same check with one coefficient of the relation changed: it must fail."""
 
 
@@ -90,6 +94,7 @@ class ClaimVerdict:
     note: str = ""
     says_latex: str = ""
     derived_latex: str = ""
+    expected: bool | None = None
     tolerance: float = 1e-25
 
     @property

@@ -70,9 +70,7 @@ def _runge_kutta_lines(ode: ODE, tableau: ButcherTableau, speed: Expr) -> tuple[
     for i, x in enumerate(ode.state):
         increment = sum((w * slopes[j][i] for j, w in enumerate(tableau.b)), Integer(0))
         after = at_step(x, -1)
-        new.append(
-            builder.let(after.name, old[i] + STEP_SIZE * speed * increment, latex=after.latex, reason=tableau.title)
-        )
+        new.append(_let_as(builder, after, old[i] + STEP_SIZE * speed * increment, tableau.title))
     return builder, tuple(new)
 
 
@@ -85,6 +83,10 @@ def _stage_point(
     value = x + STEP_SIZE * sum(weight * slope for weight, slope in row)
     base = x.latex.removesuffix("_{n}") if x.latex.endswith("_{n}") else x.latex.removesuffix(",n}") + "}"
     return builder.let(f"{x.name}_{stage + 1}", value, latex=f"{base}^{{({stage + 1})}}", reason="stage point")
+
+
+def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Quantity:
+    return builder.let(target.name, value, latex=target.latex, meaning=target.meaning, reason=reason)
 
 
 def _evaluate_field(
@@ -116,7 +118,7 @@ def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
         past = sum((weight * at_step(x, lag) for lag, weight in enumerate(scheme.alpha)), Integer(0))
         increment = sum((scheme.beta[lag + 1] * slope[i] for lag, slope in slopes.items()), Integer(0))
         after = at_step(x, -1)
-        new.append(builder.let(after.name, past + STEP_SIZE * increment, latex=after.latex, reason=scheme.title))
+        new.append(_let_as(builder, after, past + STEP_SIZE * increment, scheme.title))
     old = tuple(at_step(x, lag) for lag in range(scheme.steps) for x in ode.state)
     shifted = (*new, *old[: -len(ode.state)])
     return Recurrence(name_functions(builder.build(shifted)), old, shifted, starts=_starts(ode, scheme))

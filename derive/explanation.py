@@ -19,11 +19,11 @@ from derive.phase_space import write_hamiltonian, write_phase_map
 from derive.program import Program
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
-from derive.scheme_sections import write_root_condition, write_starts, write_truncation
-from derive.schemes import ButcherTableau, LinearMultistep, scheme_by_name
+from derive.scheme_sections import stable_interval, write_root_condition, write_starts, write_truncation
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Recurrence, Spec
-from derive.truncation import truncation
+from derive.truncation import Truncation, truncation
 
 
 @dataclass
@@ -92,15 +92,18 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
     draft.results |= write_linear_step(author, ode, recurrence)
     draft.results |= write_invariants(author, ode, recurrence, spec.invariants)
     inverse = write_inverse(author, recurrence, scheme, names)
-    draft.facts |= _facts(analysis.order, analysis.conditions, starts, draft.results)
+    draft.facts |= _facts(analysis, starts, draft.results)
     draft.facts["scheme"] = scheme.title
-    draft.facts["inverse"] = "explicit" if inverse is not None else "by fixed point only"
+    draft.facts["inverse"] = "explicit" if inverse is not None else "the solution of an equation"
 
 
-def _facts(
-    order: int, conditions: Mapping[Quantity, tuple[Expr, ...]], starts: Mapping[str, int], results: Mapping[str, Expr]
-) -> dict[str, str]:
-    higher = [f"{order + 1} at {symbol} = {value}" for symbol, found in conditions.items() for value in found]
+def _facts(analysis: Truncation, starts: Mapping[str, int], results: Mapping[str, Expr]) -> dict[str, str]:
+    order = analysis.order
+    higher = [
+        f"{order + 1} at {symbol} = {value}" + _stability_there(analysis.scheme, value)
+        for symbol, found in analysis.conditions.items()
+        for value in found
+    ]
     facts = {"order": ", ".join([str(order), *higher])}
     for name, reached in starts.items():
         best = min(order + bool(higher), reached)
@@ -130,8 +133,16 @@ def _remember(draft: _Draft, recurrence: Recurrence, adjoint: Adjoint, option: s
     draft.contexts[option] = merged(recurrence.step, adjoint.program.assignments)
 
 
+def _stability_there(scheme: Scheme, value: Expr) -> str:
+    stable = not isinstance(scheme, LinearMultistep) or stable_interval(scheme).contains(value)
+    return "" if stable else " (not zero-stable there)"
+
+
 def _explain_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -> None:
     _write_recurrence(draft, recurrence, names)
+    draft.facts["state"] = ", ".join(q.name for q in recurrence.old)
+    if draft.spec.option:
+        draft.facts[draft.spec.option] = ", ".join(draft.spec.variants)
 
 
 def _claims(draft: _Draft) -> tuple[ClaimVerdict, ...]:

@@ -34,32 +34,30 @@ def write_program(author: Author, program: Program, names: StepNames, kind: str)
 
 def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None:
     """S = ell + sum of multipliers times (right-hand side - quantity)."""
-    seeds = " + ".join(
-        rf"\left\langle {seed.latex},\, {output.latex} \right\rangle" for output, seed in adjoint.seeds.items()
-    )
+    bars = adjoint.cotangents
+    lines = [(line, bars[line.target]) for line in program.assignments if line.target in bars]
+    outputs = list(adjoint.seeds)
     terms = [
-        rf"\left\langle {adjoint.cotangents[line.target].latex},\, "
-        rf"{latex(line.value)} - {line.target.latex}\right\rangle"
-        for line in program.assignments
-        if line.target in adjoint.cotangents
+        rf"\left\langle {bar.latex},\, {latex(line.value)} - {line.target.latex}\right\rangle" for line, bar in lines
     ]
-    formula = " + ".join([rf"S = {seeds}", *terms])
-    text = "S = " + " + ".join(
-        [f"<{seed}, {output}>" for output, seed in adjoint.seeds.items()]
-        + [
-            f"<{adjoint.cotangents[x.target]}, ({x.value}) - {x.target}>"
-            for x in program.assignments
-            if x.target in adjoint.cotangents
-        ]
-    )
+    seeds = ", ".join(rf"\partial \ell / \partial {q.latex} = {seed.latex}" for q, seed in adjoint.seeds.items())
     author.relation(
         "Lagrangian of one step",
         Kind.DEFINITION,
-        formula,
-        text=text,
-        reason="each line of the step is a constraint, its cotangent the multiplier; "
-        "the seeds are what later steps and the loss send back",
+        " + ".join([f"S = {_later(outputs)}", *terms]) + rf", \qquad {seeds}",
+        text="S = "
+        + " + ".join(
+            [f"ell({', '.join(map(str, outputs))})"] + [f"<{bar}, ({x.value}) - {x.target}>" for x, bar in lines]
+        )
+        + ";  "
+        + ", ".join(f"d ell / d {q} = {seed}" for q, seed in adjoint.seeds.items()),
+        reason="ell is all that comes after the step; each line is a constraint, its cotangent the multiplier",
     )
+
+
+def _later(outputs: Sequence[Quantity]) -> str:
+    """ell of the step's outputs, in LaTeX."""
+    return r"\ell\left(" + r",\, ".join(q.latex for q in outputs) + r"\right)"
 
 
 def write_adjoint(

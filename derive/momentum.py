@@ -10,13 +10,13 @@ from sympy import Expr, Integer, Symbol
 from derive.checks import ProgramCheck, ResidualCheck
 from derive.derivation import Kind
 from derive.discretization import STEP_SIZE, at_step
+from derive.expansion import solution_weights
 from derive.latex import latex
 from derive.numbering import Author
 from derive.program import Assignment, Program
 from derive.schemes import LinearMultistep
 from derive.symbols import Quantity, Role
 from derive.systems import Recurrence
-from derive.truncation import modified_equation_weights
 
 
 def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultistep) -> None:
@@ -63,7 +63,7 @@ def _nudgeable(program: Program, line: Assignment) -> Program:
 
 def _write_limit(author: Author, scheme: LinearMultistep) -> None:
     """At the value of the symbol where the first-derivative term vanishes, the scheme becomes a damped oscillator."""
-    weights = modified_equation_weights(scheme, 3)
+    weights = solution_weights(scheme, 3)
     free = sorted(weights[0].free_symbols, key=str)
     if len(free) != 1:
         return
@@ -79,7 +79,7 @@ def _write_limit(author: Author, scheme: LinearMultistep) -> None:
         "limit of vanishing first-derivative term",
         Kind.ASYMPTOTIC,
         rf"{latex(parameter)} = {latex(path)},\ h = \delta^2,\ \delta \to 0:\qquad "
-        rf"{_times(limits[1])}\ddot u + {_times(limits[0])}\dot u = f(u)",
+        rf"{_times(limits[1])}\ddot u + {_times(limits[0])}\dot u = {_times(scheme.beta[1])}f(u)",
         reason="the modified equation on the time scale s = n delta",
         name="heavy_ball_limit",
         check=ResidualCheck(
@@ -94,7 +94,7 @@ def _times(weight: Expr) -> str:
     return "" if weight == 1 else rf"{latex(weight)}\,"
 
 
-def _limit_weights(weights: list[Expr], parameter: Symbol, path: Expr, delta: Symbol) -> list[Expr]:
+def _limit_weights(weights: tuple[Expr, ...], parameter: Symbol, path: Expr, delta: Symbol) -> list[Expr]:
     """Coefficients of u', u'' as delta -> 0 when time runs in steps of delta and h = delta^2."""
     scaled = [sympy.expand(w.subs(parameter, path) * delta**q / delta**2) for q, w in enumerate(weights, start=1)]
     return [sympy.limit(w, delta, 0) for w in scaled[:2]]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import product
 
 import mpmath
 import numpy as np
 import sympy
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Integer, Rational, Symbol
 
 from derive.checks import IdentityCheck, ProgramCheck, SampledCheck
 from derive.derivation import Kind
@@ -121,6 +122,7 @@ def inverse_amplification(scheme: LinearMultistep) -> list[Expr]:
 
 
 def _write_trust(author: Author, scheme: object) -> None:
+    """The parasitic root, where there is one that depends on one symbol, decides how fast rounding grows backwards."""
     if not isinstance(scheme, LinearMultistep):
         return
     zeta = Symbol("zeta")
@@ -128,39 +130,44 @@ def _write_trust(author: Author, scheme: object) -> None:
     free = sorted({s for r in roots for s in r.free_symbols}, key=str)
     if len(roots) != 1 or len(free) != 1:
         return
-    growth = 1 / sympy.Abs(roots[0])
-    name = latex(free[0])
+    size = rf"\left|{latex(roots[0])}\right|"
     lengths = "; ".join(
-        f"{kind} ({tolerance:g}): " + ", ".join(f"k={k}: {_trusted_layers(eps, tolerance, k)}" for k in (0.9, 0.5, 0.1))
+        f"{kind} to {tolerance:g}: " + ", ".join(f"{trusted_steps(eps, tolerance, s)} at {s}" for s in (0.9, 0.5, 0.1))
         for kind, (eps, tolerance) in FLOATS.items()
     )
     author.relation(
         "how far the inverse can be trusted",
         Kind.INEQUALITY,
-        rf"\varepsilon \prod_n \frac1{{|{name}|}} \le \mathrm{{tol}} \iff "
-        rf"N \le \frac{{\log(\mathrm{{tol}}/\varepsilon)}}{{\log(1/|{name}|)}}",
-        text=f"rounding grows by {growth} per layer; layers until tol: {lengths}",
-        reason=f"the parasitic root {roots[0]} of the step is 1/({roots[0]}) of its inverse. "
-        f"Layers until the tolerance is used up: {lengths}",
+        rf"\varepsilon\, {size}^{{-N}} \le \mathrm{{tol}} \iff "
+        rf"N \le \frac{{\log(\mathrm{{tol}}/\varepsilon)}}{{\log(1/{size})}}",
+        text=f"eps |{roots[0]}|^(-N) <= tol  iff  N <= log(tol/eps) / log(1/|{roots[0]}|)",
+        reason=f"an error along the parasitic root {roots[0]} grows by its inverse in every inverse step. "
+        f"Steps by the size of the root, {lengths}",
         name="inverse_trust",
-        check=SampledCheck(partial(_trust_disagreements, scheme, free[0]), Integer(1), lambda scale: scale * 2),
+        check=SampledCheck(
+            partial(_trust_disagreements, scheme, roots[0], free[0]), Integer(1), lambda scale: scale * 2
+        ),
     )
 
 
-def _trusted_layers(epsilon: float, tolerance: float, weight: float) -> int:
-    return int(math.log(tolerance / epsilon) / math.log(1 / abs(weight)))
+def trusted_steps(epsilon: float, tolerance: float, size: float) -> int:
+    """Largest N with epsilon * size^(-N) <= tolerance."""
+    return int(math.log(tolerance / epsilon) / math.log(1 / size))
 
 
-def _trust_disagreements(scheme: LinearMultistep, symbol: Symbol, scale: Expr) -> int:
-    """Weights at which an error of the inverse recursion on x' = 0 does not grow by scale / |k| per step."""
+def _trust_disagreements(scheme: LinearMultistep, root: Expr, symbol: Symbol, scale: Expr) -> int:
+    """Values of the symbol at which an error reaches the tolerance after another number of steps than the bound says.
+
+    The inverse recursion runs on x' = 0 in exact numbers, from a rounding along the parasitic root.
+    """
     wrong = 0
-    for weight in (sympy.Rational(9, 10), sympy.Rational(1, 2), sympy.Rational(-3, 10)):
-        alpha = [a.subs(symbol, weight) for a in scheme.alpha]
-        errors = [Integer(1), Integer(0)]
-        for _ in range(6):
-            errors.append((errors[-2] - alpha[0] * errors[-1]) / alpha[1])
-        first, second = (abs(errors[place + 1] - errors[place]) for place in (5, 6))
-        wrong += second / first != scale / abs(weight)
+    for size, (epsilon, tolerance) in product((0.9, 0.5, 0.3), FLOATS.values()):
+        (value,) = sympy.solve(root - Rational(str(size)), symbol)[:1]
+        alpha = [a.subs(symbol, value) for a in scheme.alpha]
+        newest, newer, steps = Rational(epsilon) * Rational(str(size)), Rational(epsilon), 0
+        while abs(newer) <= Rational(tolerance):
+            newest, newer, steps = newer, (newest - alpha[0] * newer) / alpha[1], steps + 1
+        wrong += steps - 1 != int(scale) * trusted_steps(epsilon, tolerance, size)
     return wrong
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-import mpmath
 import numpy as np
 import sympy
 from sympy import Abs, Expr, Integer, Interval, Poly, S, Symbol
@@ -13,18 +13,18 @@ from sympy.solvers.inequalities import solve_poly_inequality
 from derive import trees
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
-from derive.discretization import STEP_SIZE
 from derive.errors import UnsupportedError
+from derive.expansion import expansion_check, modified_equation
 from derive.latex import latex
 from derive.numbering import Author
 from derive.schemes import ButcherTableau, LinearMultistep
-from derive.symbols import Quantity, Role
+from derive.symbols import Quantity
 from derive.truncation import (
     Truncation,
     local_error_residual,
-    modified_equation_weights,
     modified_field_residual,
     start_error_residual,
+    truncation,
 )
 
 
@@ -76,18 +76,17 @@ def _write_multistep(author: Author, analysis: Truncation, scheme: LinearMultist
         name="effective_field",
         check=ResidualCheck(partial(_speed_residual, scheme), (analysis.speed,), "derivative of rho by differences"),
     )
-    weights = modified_equation_weights(scheme, analysis.order + 2)
-    left = " + ".join(rf"{_bracket(w)}\,{_power_of_h(q)}\, u^{{({q})}}" for q, w in enumerate(weights, start=1))
+    equation = modified_equation(scheme, analysis.order + 2)
     author.relation(
         "modified equation",
         Kind.ASYMPTOTIC,
-        rf"{left} + \dots = f(u)",
+        equation.latex(),
         reason="the step divided by h, expanded at t_n",
         name="modified_equation",
-        check=ResidualCheck(partial(_weights_residual, scheme), tuple(weights), "the scheme on exp(t), expanded in h"),
+        check=expansion_check(scheme, equation),
     )
     results = {"effective_field": analysis.speed * field, "order": Integer(analysis.order)}
-    results["modified_equation"] = _operator(weights[:2])
+    results["modified_equation"] = equation.left_side(2)
     for symbol, found in analysis.conditions.items():
         values = ", ".join(latex(value) for value in found)
         author.relation(
@@ -96,24 +95,11 @@ def _write_multistep(author: Author, analysis: Truncation, scheme: LinearMultist
             rf"{latex(analysis.coefficients[0])} = 0 \iff {symbol.latex} \in \left\{{{values}\right\}}",
             reason="the leading error constant vanishes",
             name=f"order_condition_{symbol.name}",
-            check=ResidualCheck(partial(_roots_residual, analysis, symbol), found, "error constant at its roots"),
+            check=ResidualCheck(
+                partial(_roots_residual, analysis, symbol), found, "local error by power series with the value put in"
+            ),
         )
     return results
-
-
-def modified_equation_symbol(q: int) -> Quantity:
-    """The q-th derivative of the interpolating solution, as claims write it: u_1, u_2."""
-    return Quantity(f"u_{q}", (), Role.CONSTANT, rf"u^{{({q})}}")
-
-
-def _operator(weights: list[Expr]) -> Expr:
-    return sum(
-        (w * STEP_SIZE ** (q - 1) * modified_equation_symbol(q) for q, w in enumerate(weights, start=1)), Integer(0)
-    )
-
-
-def _bracket(weight: Expr) -> str:
-    return rf"\left({latex(weight)}\right)" if weight.is_Add else latex(weight)
 
 
 def _power_of_h(q: int) -> str:
@@ -126,25 +112,12 @@ def _at_random(
     """Random rational values of a scheme's symbols, and the expressions there."""
     free = sorted({s for e in (*scheme.alpha, *scheme.beta) for s in e.free_symbols}, key=str)
     values = {s: sympy.Rational(3 + 2 * place + seed, 10) for place, s in enumerate(free)}
-    return values, tuple(sympify_number(e.subs(values)) for e in expressions)
+    return values, tuple(_sixty_digits(e.subs(values)) for e in expressions)
 
 
-def sympify_number(value: Expr) -> Expr:
+def _sixty_digits(value: Expr) -> Expr:
     """An exact number as a 60-digit one."""
     return sympy.N(value, 60)
-
-
-def _weights_residual(scheme: LinearMultistep, weights: tuple[Expr, ...]) -> float:
-    """(e^h - sum alpha_j e^(-jh))/h against the weights, by divided differences in h at 60 digits."""
-    values, numbers = _at_random(scheme, weights, 1)
-    alpha = [mpmath.mpf(sympy.Rational(a.subs(values)).p) / sympy.Rational(a.subs(values)).q for a in scheme.alpha]
-
-    def step(h: mpmath.mpf) -> mpmath.mpf:
-        return mpmath.exp(h) - sum(a * mpmath.exp(-j * h) for j, a in enumerate(alpha))
-
-    exact = mpmath.taylor(step, 0, len(weights))[1:]
-    found = [mpmath.mpf(str(number)) for number in numbers]
-    return float(max(abs(a - b) for a, b in zip(exact, found, strict=True)))
 
 
 def _speed_residual(scheme: LinearMultistep, speed: tuple[Expr, ...]) -> float:
@@ -153,11 +126,25 @@ def _speed_residual(scheme: LinearMultistep, speed: tuple[Expr, ...]) -> float:
     rho = [scheme.characteristic(1 + sign * step).subs(values) for sign in (1, -1)]
     slope = (rho[0] - rho[1]) / (2 * step)
     sigma = (scheme.characteristic(Integer(1)) - scheme.characteristic(Integer(1), 1)).subs(values)
-    return float(abs(sympify_number(sigma / slope) - number))
+    return float(abs(_sixty_digits(sigma / slope) - number))
 
 
 def _roots_residual(analysis: Truncation, symbol: Quantity, roots: tuple[Expr, ...]) -> float:
-    return float(max((abs(analysis.coefficients[0].subs(symbol, root)) for root in roots), default=1.0))
+    """The whole analysis again with the symbol put in: the order must rise, and the new leading error must hold."""
+    worst = 0.0
+    for root in roots:
+        special = _with_value(analysis, {symbol: root})
+        rises = special.order > analysis.order
+        worst = max(worst, local_error_residual(special, special.coefficients) if rises else 1.0)
+    return worst
+
+
+def _with_value(analysis: Truncation, values: dict[Quantity, Expr]) -> Truncation:
+    scheme = analysis.scheme
+    assert isinstance(scheme, LinearMultistep)
+    alpha, beta = (tuple(w.subs(values) for w in side) for side in (scheme.alpha, scheme.beta))
+    velocity = tuple(v.xreplace(values) for v in analysis.ode.velocity)
+    return truncation(replace(analysis.ode, velocity=velocity), replace(scheme, alpha=alpha, beta=beta))
 
 
 def _write_modified_field(author: Author, analysis: Truncation) -> None:

@@ -83,7 +83,7 @@ class Quantity(sympy.Symbol):
         return (self.name, self.shape, self.role, self.latex, self.meaning), {}
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (self.name, str(self.shape), self.role.value, self.latex)
+        return (self.name, str(self.shape), self.role.value, self.latex, self.meaning)
 
     def _latex(self, printer: Any) -> str:
         return self.latex

@@ -211,6 +211,7 @@ class DeckClaim:
         where: substitutions that hold in the deck's setting (t = n h).
         option: the variant of the spec that it speaks of, where there are several.
         note: what is wrong with it, or what it leaves out.
+        agrees: the verdict that verification expects; None where it is only to be reported.
     """
 
     id: str
@@ -220,6 +221,7 @@ class DeckClaim:
     where: Mapping[Quantity, Expr] = field(default_factory=dict)
     option: str = ""
     note: str = ""
+    agrees: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -267,14 +269,14 @@ class Spec:
 
 
 def with_scheme(spec: Spec, scheme: Any) -> Spec:
-    """The spec with another discretization.
+    """The spec with another discretization; what decks say of the old one does not apply to it.
 
     Raises:
         SpecError: the system is no ODE and has no discretization to exchange.
     """
     if not isinstance(spec.system, ODE):
         raise SpecError(f"{spec.id} is a recurrence: it has no scheme to exchange")
-    return replace(spec, scheme=scheme)
+    return replace(spec, scheme=scheme, claims=())
 
 
 def zeros(like: Quantity) -> Expr:

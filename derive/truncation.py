@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import factorial
 from typing import Any
 
 import mpmath
 import numpy as np
-from sympy import Expr, Integer, Rational, S, expand, solveset
+from sympy import Expr, Integer, S, expand, solveset
 
 from derive import trees
 from derive.discretization import STEP_SIZE, at_step, discretize, time_at_step
@@ -86,14 +85,6 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
 
 def _present(ode: ODE, tree: trees.Tree) -> bool:
     return any(expand(part) != 0 for part in elementary_differential(ode, tree))
-
-
-def modified_equation_weights(scheme: LinearMultistep, terms: int) -> list[Expr]:
-    r"""a_q of the modified equation sum_q a_q h^(q-1) u^(q) = (sum_j beta_j) f, q = 1, 2, ..., for beta_0 alone."""
-    return [
-        (1 - sum(w * Rational(-j) ** q for j, w in enumerate(scheme.alpha))) / Integer(factorial(q))
-        for q in range(1, terms + 1)
-    ]
 
 
 def local_error_residual(analysis: Truncation, coefficients: tuple[Expr, ...]) -> float:

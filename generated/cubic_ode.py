@@ -33,12 +33,12 @@ Symbols:
     h () step size: step size
     w (d, d) parameter: linear coupling
     x (d) state: state
-    x_next (d) intermediate
+    x_next (d) intermediate: state
 
 Facts:
     order: 1
     scheme: forward Euler
-    inverse: by fixed point only
+    inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 7, 14.
 """
@@ -50,9 +50,10 @@ import difflib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -66,15 +67,15 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "forward Euler",
-        "inverse": "by fixed point only",
+        "inverse": "the solution of an equation",
     },
     "equations": {
         "6": r"f_n = b + w x_{n} - \gamma \, x_{n}^{3}",
         "7": r"x_{n+1} = h \, f_n + x_{n}",
         "8": (
-            r"S = \left\langle \bar{x}_{n+1},\, x_{n+1} \right\rangle + \left\langle \bar{f}_n,\, b + w x_{n} - "
-            r"\gamma \, x_{n}^{3} - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - "
-            r"x_{n+1}\right\rangle"
+            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, b + w x_{n} - \gamma \, x_{n}^{3} - "
+            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - x_{n+1}\right\rangle, \qquad "
+            r"\partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "10": r"\bar{x}_{n} = \bar{x}_{n+1} + w^{\top} \bar{f}_n - 3 \, \gamma \, \bar{f}_n \odot x_{n}^{2}",
@@ -135,38 +136,11 @@ def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
 
 
-def as_parameter(value: float | Tensor) -> nn.Parameter:
-    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
-    if isinstance(value, nn.Parameter):
-        return value
-    kind = None if isinstance(value, Tensor) else torch.get_default_dtype()
-    return nn.Parameter(torch.as_tensor(value, dtype=kind).detach().clone())
-
-
-def check_steps(owner: str, steps: int) -> int:
-    """A number of steps, 1 or more."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
-    return steps
-
-
-def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
-    """Refuse a start that reads a parameter of the second step where there is none."""
-    if start in readers and blocks < 2:
-        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
-
-
-def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
-
-    Gradients flow to t0 and t1 where these are tensors.
-    """
-    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
-    h = (end - start) / steps
-    return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
-
-
 Call = tuple[int, int]  # (step, which of the step's block calls)
+
+
+class StepError(RuntimeError):
+    """A loop over steps that cannot go on; the message names the step."""
 
 
 class ParameterSlot(NamedTuple):
@@ -192,10 +166,12 @@ class Block:
 class Blocks:
     """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
 
-    `parameters` holds every distinct parameter once, in the order in which the blocks are met.
+    `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
+    the net, for messages.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Tensor]]) -> None:
+    def __init__(self, functions: Sequence[Callable[..., Tensor]], owner: str = "net") -> None:
+        self.owner = owner
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[Block] = []
@@ -307,8 +283,13 @@ class Evaluation:
         block = self.blocks.of_step[call[0]]
         self.last = (call, points)
         evaluate = self._first if self.live else self._again
-        value = evaluate(block, call, points, parameters)
-        check_shape(value, points[-1], call[0])
+        try:
+            value = evaluate(block, call, points, parameters)
+        except PASSED_ON:
+            raise
+        except CALL_FAILURES as error:
+            raise failed_call(self.blocks.owner, call[0], points[-1], error) from error
+        check_shape(self.blocks.owner, value, points[-1], call[0])
         return value
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -407,11 +388,28 @@ def field_arity(function: Callable[..., Tensor]) -> int:
     return 1 if len(required) == 1 else 2
 
 
-def check_shape(value: Tensor, state: Tensor, step: int) -> None:
+CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
+"""What torch raises where a block does not fit its input."""
+
+PASSED_ON = (StepError, torch.OutOfMemoryError)
+"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
+
+
+def failed_call(owner: str, step: int, x: Tensor, error: Exception) -> StepError:
+    """The error of a block with the step and the input added."""
+    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    return StepError(f"{owner}: the block of step {step} was called with {given}: {error}")
+
+
+def check_shape(owner: str, value: Tensor, state: Tensor, step: int) -> None:
     """A block keeps the shape of its state; the message names the axis and both sizes."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: block of step {step}: it returned a {type(value).__name__}; allowed: a Tensor")
     if value.shape == state.shape:
         return
-    place = f"block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = (
+        f"{owner}: block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    )
     if value.dim() != state.dim():
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
@@ -448,10 +446,6 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
 
 State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
-
-
-class StepError(RuntimeError):
-    """A loop over steps that cannot go on; the message names the step."""
 
 
 class NotFiniteError(StepError):
@@ -571,12 +565,20 @@ def run_plain(
     return torch.stack(visited) if trajectory else state[0]
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, step: int) -> Callable[..., Tensor]:
-    """A block for the plain form: drops t where it is not wanted and checks the shape of the value."""
+def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step: int) -> Callable[..., Tensor]:
+    """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
     def field(*points: Any) -> Tensor:
-        value = function(*points[-arity:])
-        check_shape(value, points[-1], step)
+        if torch.compiler.is_compiling():
+            value = function(*points[-arity:])
+        else:
+            try:
+                value = function(*points[-arity:])
+            except PASSED_ON:
+                raise
+            except CALL_FAILURES as error:
+                raise failed_call(owner, step, points[-1], error) from error
+        check_shape(owner, value, points[-1], step)
         return value
 
     return field
@@ -615,18 +617,20 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
     if not bool(torch.isfinite(output).all()):
-        name_bad_step(plan.name, run_replay(replace(plan, trajectory=True), recording, inputs))
+        states = run_replay(replace(plan, trajectory=True), recording, inputs)
+        name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
 
-def name_bad_step(name: str, trajectory: Tensor) -> None:
+def name_bad_step(name: str, trajectory: Tensor, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
     if not finite[0]:
         raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
     raise NotFiniteError(
         f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or blocks with smaller values"
+        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )
 
 
@@ -1115,7 +1119,7 @@ class StepNet(nn.Module):
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.inverse is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
-        if tol is not None and not tol > 0:
+        if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
 
@@ -1131,25 +1135,38 @@ class StepNet(nn.Module):
         """How many steps."""
         return len(self.step_blocks())
 
-    def parameter_per_step(self, name: str, value: float | Sequence[float] | Tensor, rows: int) -> nn.Parameter:
+    def parameter_per_step(
+        self, name: str, value: float | Sequence[float] | Tensor, rows: int, features: tuple[str, ...] = ()
+    ) -> nn.Parameter:
         """A parameter with one row per step, from one value for all steps or from one for each."""
         owner = type(self).__name__
         if rows < 0:
             raise ValueError(f"{owner}: no blocks; allowed: one block or more")
-        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype()).detach()
+        shape = ", ".join(["steps", *features])
+        data = as_floating(owner, name, value, f"a number, or one for each step in shape ({shape})").detach()
         if data.dim() == 0:
             data = data.expand(rows)
+        if data.dim() > 1 + len(features):
+            raise ValueError(f"{owner}: {name} has shape {tuple(data.shape)}; allowed: a number, or shape ({shape})")
         if len(data) != rows:
             raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {rows}, or a single number")
         return nn.Parameter(data.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> x_N of the same shape."""
-        return self.solve(x, trajectory=False)
+        return self.solve(self._checked(x), trajectory=False)
 
     def trajectory(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
-        return self.solve(x, trajectory=True)
+        return self.solve(self._checked(x), trajectory=True)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: x is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+        if not x.is_floating_point():
+            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
+        return x
 
     def extra_repr(self) -> str:
         """The options."""
@@ -1158,14 +1175,11 @@ class StepNet(nn.Module):
 
     def solve(self, x: Tensor, trajectory: bool) -> Tensor:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
-        name = type(self).__name__
-        if not x.is_floating_point():
-            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
         functions = self.step_blocks()
         local, shared = self.step_parameters(x)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._solve_plain(x, functions, local, shared, trajectory)
-        blocks = Blocks(functions)
+        blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -1173,7 +1187,7 @@ class StepNet(nn.Module):
         casting = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
         numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
         plan = Plan(
-            name=name,
+            name=blocks.owner,
             rules=self.rules,
             blocks=blocks,
             steps=self.step_count(),
@@ -1205,10 +1219,11 @@ class StepNet(nn.Module):
         shared: Shared,
         trajectory: bool,
     ) -> Tensor:
+        name = type(self).__name__
         arities = {id(function): field_arity(function) for function in functions}
 
         def field_of(n: int) -> Callable[..., Tensor]:
-            return checked_field(functions[n], arities[id(functions[n])], n) if functions else no_field
+            return checked_field(functions[n], arities[id(functions[n])], name, n) if functions else no_field
 
         steps = self.step_count()
         output = run_plain(self.rules, field_of, steps, x, local, shared, trajectory)
@@ -1217,7 +1232,8 @@ class StepNet(nn.Module):
             FiniteTest.apply(answers, output.detach())
             if answers == [False]:
                 with torch.no_grad():
-                    name_bad_step(type(self).__name__, run_plain(self.rules, field_of, steps, x, local, shared, True))
+                    states = run_plain(self.rules, field_of, steps, x, local, shared, True)
+                    name_bad_step(name, states, bool(functions))
         return output
 
 
@@ -1244,6 +1260,17 @@ def choose(owner: str, option: str, value: str, allowed: Sequence[str]) -> str:
     raise ValueError(f"{owner}: {option}={value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
 
 
+def as_floating(owner: str, name: str, value: object, allowed: str) -> Tensor:
+    """A tensor of a floating dtype, from a tensor or from numbers, which take the default dtype."""
+    try:
+        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}") from error
+    if not data.is_floating_point():
+        raise TypeError(f"{owner}: {name} has dtype {data.dtype}; allowed: a floating dtype, such as torch.float32")
+    return data
+
+
 def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> None:
     """Error naming the axis and both sizes unless `tensor` has `size` there."""
     if tensor.dim() < -axis or tensor.shape[axis] != size:
@@ -1251,6 +1278,80 @@ def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> N
         raise ValueError(
             f"{owner}: {what} has shape {tuple(tensor.shape)}; allowed: axis {axis} of size {size}, read {read}"
         )
+
+
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
+    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
+    data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
+    if data.dim() != len(shape):
+        read = f"{name} has shape {tuple(data.shape)}"
+        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+    return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
+
+
+def check_steps(owner: str, steps: int) -> int:
+    """A number of steps, 1 or more."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
+    return steps
+
+
+def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+    """A real number, or a tensor that holds one and may need a gradient."""
+    allowed = "a real number or a real tensor of shape ()"
+    if isinstance(value, Tensor):
+        if value.dim() or value.is_complex() or value.dtype == torch.bool:
+            read = f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+            raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    return value
+
+
+def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """The networks of the steps."""
+    allowed = "an iterable of nn.Module, one for each step"
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+    found = list(blocks)
+    for n, block in enumerate(found):
+        if not isinstance(block, nn.Module):
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+    return found
+
+
+def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The one network of all steps."""
+    if not callable(field):
+        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+    return field
+
+
+def check_dtype(owner: str, x: Tensor, **parameters: Tensor) -> None:
+    """Outside autocast, a state and the parameters of written-out equations have one dtype."""
+    if torch.is_autocast_enabled(x.device.type):
+        return
+    for name, parameter in parameters.items():
+        if parameter.dtype != x.dtype:
+            raise TypeError(
+                f"{owner}: x has dtype {x.dtype}, and {name} has {parameter.dtype}; allowed: the same dtype"
+            )
+
+
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
+
+
+def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
+
+    Gradients flow to t0 and t1 where these are tensors.
+    """
+    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
+    h = (end - start) / steps
+    return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
 # --- the module ---------------------------
@@ -1288,16 +1389,18 @@ class CubicODE(StepNet):
     ) -> None:
         """See the class."""
         super().__init__(_RULES, memory=memory, gradient=gradient)
-        self.b = as_parameter(b)
-        self.gamma = as_parameter(gamma)
-        self.w = as_parameter(w)
+        self.b = as_parameter("CubicODE", "b", b, ("d",))
+        self.gamma = as_parameter("CubicODE", "gamma", gamma, ())
+        self.w = as_parameter("CubicODE", "w", w, ("d", "d"))
         self.steps = check_steps("CubicODE", steps)
-        self.t0, self.t1 = t0, t1
+        self.t0 = check_number("CubicODE", "t0", t0)
+        self.t1 = check_number("CubicODE", "t1", t1)
         check_size("CubicODE", "w", self.w, -2, self.b.shape[-1])
         check_size("CubicODE", "w", self.w, -1, self.b.shape[-1])
 
     def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""
+        check_dtype("CubicODE", x, b=self.b, gamma=self.gamma, w=self.w)
         check_size("CubicODE", "x", x, -1, self.b.shape[-1])
         h, _ = time_grid(x, self.t0, self.t1, self.steps)
         return (), (self.b, self.gamma, h, self.w)

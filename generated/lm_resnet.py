@@ -37,8 +37,7 @@ The first step, start 'matched':
 Inverse:
     (39) x_prev = (-f*h - x*(1 - k) + x_next)/k
     (40) det(dz_next/dz) = (-k)^d
-    (41) rounding grows by 1/Abs(k) per layer; layers until tol: float32 (0.001): k=0.9: 92, k=0.5: 14, k=0.1: 4;
-        float64 (1e-06): k=0.9: 217, k=0.5: 33, k=0.1: 9
+    (41) eps |-k|^(-N) <= tol  iff  N <= log(tol/eps) / log(1/|-k|)
 
 Symbols:
     f (d) intermediate
@@ -46,7 +45,7 @@ Symbols:
     k () layer parameter: weight of the older state
     theta_f (theta_f) layer parameter: parameters of f
     x (d) state: features
-    x_next (d) intermediate
+    x_next (d) intermediate: features
     x_prev (d) state: features
 
 Facts:
@@ -72,6 +71,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -95,10 +95,10 @@ DERIVATION: dict[str, object] = {
         "5": r"f_n = f\left(x_{n};\, \theta_n\right)",
         "6": r"x_{n+1} = \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1}",
         "7": (
-            r"S = \left\langle \bar{x}_{n+1},\, x_{n+1} \right\rangle + \left\langle \bar{x}_{n}^{\,\mathrm{out}},\,"
-            r" x_{n} \right\rangle + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_n\right) - f_n\right\rangle + "
-            r"\left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1} - "
-            r"x_{n+1}\right\rangle"
+            r"S = \ell\left(x_{n+1},\, x_{n}\right) + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_n\right) - "
+            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, "
+            r"x_{n-1} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}, \partial \ell"
+            r" / \partial x_{n} = \bar{x}_{n}^{\,\mathrm{out}}"
         ),
         "8": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "9": (
@@ -125,8 +125,8 @@ DERIVATION: dict[str, object] = {
         "39": r"x_{n-1} = \frac{x_{n+1} - \left(1 - k_n\right) \, x_{n} - h \, f_n}{k_n}",
         "40": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(- k_n\right)^{d}",
         "41": (
-            r"\varepsilon \prod_n \frac1{|k_n|} \le \mathrm{tol} \iff N \le "
-            r"\frac{\log(\mathrm{tol}/\varepsilon)}{\log(1/|k_n|)}"
+            r"\varepsilon\, \left|- k_n\right|^{-N} \le \mathrm{tol} \iff N \le "
+            r"\frac{\log(\mathrm{tol}/\varepsilon)}{\log(1/\left|- k_n\right|)}"
         ),
     },
 }
@@ -158,7 +158,7 @@ def _step_adjoint(
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
     bar_f = h * bar_x_next  # (8)
-    (bar_x_by_f,) = pullback_f(bar_f)
+    (bar_x_by_f,) = pullback_f(bar_f)  # (9)
     bar_x = (1 - k) * bar_x_next + bar_x_by_f + bar_x_out  # (9)
     bar_x_prev = k * bar_x_next  # (10)
     bar_k = sum_to((x_prev - x) * bar_x_next, k)  # (14)
@@ -167,7 +167,7 @@ def _step_adjoint(
 
 
 def _start_plain(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
-    """One step: the new state."""
+    """The first step: x_1 from x_0, start 'plain'."""
     (x,) = state
     (h,) = shared
     f = field(x)  # (5)
@@ -178,20 +178,20 @@ def _start_plain(field: Field, state: State, local: tuple[Tensor, ...], shared: 
 def _start_plain_adjoint(
     linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
-    """Reverse sweep over one step."""
+    """Reverse sweep over the first step: x_1 from x_0, start 'plain'."""
     (x,) = state
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
     bar_f = h * bar_x_next  # (8)
-    (bar_x_by_f,) = pullback_f(bar_f)
+    (bar_x_by_f,) = pullback_f(bar_f)  # (19)
     bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
     bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
     return (bar_x,), (None,), (bar_h,)
 
 
 def _start_matched(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
-    """One step: the new state."""
+    """The first step: x_1 from x_0, start 'matched'."""
     (x,) = state
     (k,) = local
     (h,) = shared
@@ -203,14 +203,14 @@ def _start_matched(field: Field, state: State, local: tuple[Tensor, ...], shared
 def _start_matched_adjoint(
     linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
-    """Reverse sweep over one step."""
+    """Reverse sweep over the first step: x_1 from x_0, start 'matched'."""
     (x,) = state
     (k,) = local
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
     bar_f = h * bar_x_next / (1 + k)  # (21)
-    (bar_x_by_f,) = pullback_f(bar_f)
+    (bar_x_by_f,) = pullback_f(bar_f)  # (19)
     bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
     bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (23)
     bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (22)
@@ -228,14 +228,20 @@ def _inverse(field: Field, state: State, local: tuple[Tensor, ...], shared: Shar
 
 
 def _amplification(local: Sequence[float], shared: Sequence[float], lipschitz: float) -> float:
-    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation (41)."""
+    """Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz."""
     (k,) = local
     (h,) = shared
     smallest = math.inf
-    for z in (h * lipschitz, -h * lipschitz, h * lipschitz * 1j):
-        smallest = min(smallest, abs((1 + z - cmath.sqrt(1 + z**2 + k**2 + 2 * z + 2 * k - 2 * k * z) - k) / 2))
-        smallest = min(smallest, abs((1 + z + cmath.sqrt(1 + z**2 + k**2 + 2 * z + 2 * k - 2 * k * z) - k) / 2))
-    return 1.0 / smallest if smallest > 0.0 else math.inf
+    for h_lambda in (h * lipschitz, -h * lipschitz, h * lipschitz * 1j):
+        smallest = min(
+            smallest,
+            abs((1 + h_lambda - cmath.sqrt(1 + h_lambda**2 + k**2 + 2 * h_lambda + 2 * k - 2 * h_lambda * k) - k) / 2),
+        )  # (41)
+        smallest = min(
+            smallest,
+            abs((1 + h_lambda + cmath.sqrt(1 + h_lambda**2 + k**2 + 2 * h_lambda + 2 * k - 2 * h_lambda * k) - k) / 2),
+        )  # (41)
+    return 1.0 / smallest if smallest > 0.0 else math.inf  # (41)
 
 
 # --- support: the loop over steps, the same in every file of this kind ---------------------------
@@ -251,38 +257,11 @@ def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
 
 
-def as_parameter(value: float | Tensor) -> nn.Parameter:
-    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
-    if isinstance(value, nn.Parameter):
-        return value
-    kind = None if isinstance(value, Tensor) else torch.get_default_dtype()
-    return nn.Parameter(torch.as_tensor(value, dtype=kind).detach().clone())
-
-
-def check_steps(owner: str, steps: int) -> int:
-    """A number of steps, 1 or more."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
-    return steps
-
-
-def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
-    """Refuse a start that reads a parameter of the second step where there is none."""
-    if start in readers and blocks < 2:
-        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
-
-
-def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
-
-    Gradients flow to t0 and t1 where these are tensors.
-    """
-    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
-    h = (end - start) / steps
-    return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
-
-
 Call = tuple[int, int]  # (step, which of the step's block calls)
+
+
+class StepError(RuntimeError):
+    """A loop over steps that cannot go on; the message names the step."""
 
 
 class ParameterSlot(NamedTuple):
@@ -308,10 +287,12 @@ class Block:
 class Blocks:
     """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
 
-    `parameters` holds every distinct parameter once, in the order in which the blocks are met.
+    `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
+    the net, for messages.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Tensor]]) -> None:
+    def __init__(self, functions: Sequence[Callable[..., Tensor]], owner: str = "net") -> None:
+        self.owner = owner
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[Block] = []
@@ -423,8 +404,13 @@ class Evaluation:
         block = self.blocks.of_step[call[0]]
         self.last = (call, points)
         evaluate = self._first if self.live else self._again
-        value = evaluate(block, call, points, parameters)
-        check_shape(value, points[-1], call[0])
+        try:
+            value = evaluate(block, call, points, parameters)
+        except PASSED_ON:
+            raise
+        except CALL_FAILURES as error:
+            raise failed_call(self.blocks.owner, call[0], points[-1], error) from error
+        check_shape(self.blocks.owner, value, points[-1], call[0])
         return value
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -523,11 +509,28 @@ def field_arity(function: Callable[..., Tensor]) -> int:
     return 1 if len(required) == 1 else 2
 
 
-def check_shape(value: Tensor, state: Tensor, step: int) -> None:
+CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
+"""What torch raises where a block does not fit its input."""
+
+PASSED_ON = (StepError, torch.OutOfMemoryError)
+"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
+
+
+def failed_call(owner: str, step: int, x: Tensor, error: Exception) -> StepError:
+    """The error of a block with the step and the input added."""
+    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    return StepError(f"{owner}: the block of step {step} was called with {given}: {error}")
+
+
+def check_shape(owner: str, value: Tensor, state: Tensor, step: int) -> None:
     """A block keeps the shape of its state; the message names the axis and both sizes."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: block of step {step}: it returned a {type(value).__name__}; allowed: a Tensor")
     if value.shape == state.shape:
         return
-    place = f"block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = (
+        f"{owner}: block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    )
     if value.dim() != state.dim():
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
@@ -564,10 +567,6 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
 
 State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
-
-
-class StepError(RuntimeError):
-    """A loop over steps that cannot go on; the message names the step."""
 
 
 class NotFiniteError(StepError):
@@ -687,12 +686,20 @@ def run_plain(
     return torch.stack(visited) if trajectory else state[0]
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, step: int) -> Callable[..., Tensor]:
-    """A block for the plain form: drops t where it is not wanted and checks the shape of the value."""
+def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step: int) -> Callable[..., Tensor]:
+    """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
     def field(*points: Any) -> Tensor:
-        value = function(*points[-arity:])
-        check_shape(value, points[-1], step)
+        if torch.compiler.is_compiling():
+            value = function(*points[-arity:])
+        else:
+            try:
+                value = function(*points[-arity:])
+            except PASSED_ON:
+                raise
+            except CALL_FAILURES as error:
+                raise failed_call(owner, step, points[-1], error) from error
+        check_shape(owner, value, points[-1], step)
         return value
 
     return field
@@ -731,18 +738,20 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
     if not bool(torch.isfinite(output).all()):
-        name_bad_step(plan.name, run_replay(replace(plan, trajectory=True), recording, inputs))
+        states = run_replay(replace(plan, trajectory=True), recording, inputs)
+        name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
 
-def name_bad_step(name: str, trajectory: Tensor) -> None:
+def name_bad_step(name: str, trajectory: Tensor, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
     if not finite[0]:
         raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
     raise NotFiniteError(
         f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or blocks with smaller values"
+        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )
 
 
@@ -1231,7 +1240,7 @@ class StepNet(nn.Module):
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.inverse is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
-        if tol is not None and not tol > 0:
+        if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
 
@@ -1247,25 +1256,38 @@ class StepNet(nn.Module):
         """How many steps."""
         return len(self.step_blocks())
 
-    def parameter_per_step(self, name: str, value: float | Sequence[float] | Tensor, rows: int) -> nn.Parameter:
+    def parameter_per_step(
+        self, name: str, value: float | Sequence[float] | Tensor, rows: int, features: tuple[str, ...] = ()
+    ) -> nn.Parameter:
         """A parameter with one row per step, from one value for all steps or from one for each."""
         owner = type(self).__name__
         if rows < 0:
             raise ValueError(f"{owner}: no blocks; allowed: one block or more")
-        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype()).detach()
+        shape = ", ".join(["steps", *features])
+        data = as_floating(owner, name, value, f"a number, or one for each step in shape ({shape})").detach()
         if data.dim() == 0:
             data = data.expand(rows)
+        if data.dim() > 1 + len(features):
+            raise ValueError(f"{owner}: {name} has shape {tuple(data.shape)}; allowed: a number, or shape ({shape})")
         if len(data) != rows:
             raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {rows}, or a single number")
         return nn.Parameter(data.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> x_N of the same shape."""
-        return self.solve(x, trajectory=False)
+        return self.solve(self._checked(x), trajectory=False)
 
     def trajectory(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
-        return self.solve(x, trajectory=True)
+        return self.solve(self._checked(x), trajectory=True)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: x is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+        if not x.is_floating_point():
+            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
+        return x
 
     def extra_repr(self) -> str:
         """The options."""
@@ -1274,14 +1296,11 @@ class StepNet(nn.Module):
 
     def solve(self, x: Tensor, trajectory: bool) -> Tensor:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
-        name = type(self).__name__
-        if not x.is_floating_point():
-            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
         functions = self.step_blocks()
         local, shared = self.step_parameters(x)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._solve_plain(x, functions, local, shared, trajectory)
-        blocks = Blocks(functions)
+        blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -1289,7 +1308,7 @@ class StepNet(nn.Module):
         casting = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
         numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
         plan = Plan(
-            name=name,
+            name=blocks.owner,
             rules=self.rules,
             blocks=blocks,
             steps=self.step_count(),
@@ -1321,10 +1340,11 @@ class StepNet(nn.Module):
         shared: Shared,
         trajectory: bool,
     ) -> Tensor:
+        name = type(self).__name__
         arities = {id(function): field_arity(function) for function in functions}
 
         def field_of(n: int) -> Callable[..., Tensor]:
-            return checked_field(functions[n], arities[id(functions[n])], n) if functions else no_field
+            return checked_field(functions[n], arities[id(functions[n])], name, n) if functions else no_field
 
         steps = self.step_count()
         output = run_plain(self.rules, field_of, steps, x, local, shared, trajectory)
@@ -1333,7 +1353,8 @@ class StepNet(nn.Module):
             FiniteTest.apply(answers, output.detach())
             if answers == [False]:
                 with torch.no_grad():
-                    name_bad_step(type(self).__name__, run_plain(self.rules, field_of, steps, x, local, shared, True))
+                    states = run_plain(self.rules, field_of, steps, x, local, shared, True)
+                    name_bad_step(name, states, bool(functions))
         return output
 
 
@@ -1360,6 +1381,17 @@ def choose(owner: str, option: str, value: str, allowed: Sequence[str]) -> str:
     raise ValueError(f"{owner}: {option}={value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
 
 
+def as_floating(owner: str, name: str, value: object, allowed: str) -> Tensor:
+    """A tensor of a floating dtype, from a tensor or from numbers, which take the default dtype."""
+    try:
+        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}") from error
+    if not data.is_floating_point():
+        raise TypeError(f"{owner}: {name} has dtype {data.dtype}; allowed: a floating dtype, such as torch.float32")
+    return data
+
+
 def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> None:
     """Error naming the axis and both sizes unless `tensor` has `size` there."""
     if tensor.dim() < -axis or tensor.shape[axis] != size:
@@ -1367,6 +1399,144 @@ def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> N
         raise ValueError(
             f"{owner}: {what} has shape {tuple(tensor.shape)}; allowed: axis {axis} of size {size}, read {read}"
         )
+
+
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
+    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
+    data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
+    if data.dim() != len(shape):
+        read = f"{name} has shape {tuple(data.shape)}"
+        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+    return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
+
+
+def check_steps(owner: str, steps: int) -> int:
+    """A number of steps, 1 or more."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
+    return steps
+
+
+def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+    """A real number, or a tensor that holds one and may need a gradient."""
+    allowed = "a real number or a real tensor of shape ()"
+    if isinstance(value, Tensor):
+        if value.dim() or value.is_complex() or value.dtype == torch.bool:
+            read = f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+            raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    return value
+
+
+def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """The networks of the steps."""
+    allowed = "an iterable of nn.Module, one for each step"
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+    found = list(blocks)
+    for n, block in enumerate(found):
+        if not isinstance(block, nn.Module):
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+    return found
+
+
+def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The one network of all steps."""
+    if not callable(field):
+        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+    return field
+
+
+def check_dtype(owner: str, x: Tensor, **parameters: Tensor) -> None:
+    """Outside autocast, a state and the parameters of written-out equations have one dtype."""
+    if torch.is_autocast_enabled(x.device.type):
+        return
+    for name, parameter in parameters.items():
+        if parameter.dtype != x.dtype:
+            raise TypeError(
+                f"{owner}: x has dtype {x.dtype}, and {name} has {parameter.dtype}; allowed: the same dtype"
+            )
+
+
+def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:
+    """Refuse a start that reads a parameter of the second step where there is none."""
+    if start in readers and blocks < 2:
+        raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
+
+
+def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
+
+    Gradients flow to t0 and t1 where these are tensors.
+    """
+    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
+    h = (end - start) / steps
+    return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
+
+
+def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> None:
+    """Refuse a read-out given in part, and sizes that differ; `size` names the last axis of `output`."""
+    missing = [name for name, (tensor, _) in given.items() if tensor is None]
+    if missing:
+        if len(missing) < len(given):
+            present = " and ".join(name for name in given if name not in missing)
+            together = " and ".join(given)
+            raise ValueError(
+                f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
+            )
+        return
+    known = {size: (output.shape[-1], "output")}
+    for name, (tensor, axes) in given.items():
+        assert tensor is not None
+        place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
+        if tensor.dim() != len(axes):
+            raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
+        for axis, size in enumerate(axes):
+            wanted, source = known.setdefault(size, (tensor.shape[axis], name))
+            if tensor.shape[axis] != wanted:
+                allowed = f"axis {axis} of size {wanted}, which is {size} of {source}"
+                raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+
+
+def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
+    """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+    allowed = f"a floating target of shape {tuple(output.shape)}"
+    if classes:
+        allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"
+    if target.is_floating_point():
+        check_axes(owner, target, tuple(output.shape), allowed)
+        return target
+    if not classes or target.is_complex() or target.dtype == torch.bool or target.shape == output.shape:
+        read = f"target has dtype {target.dtype} and shape {tuple(target.shape)}"
+        raise TypeError(f"{owner}: {read}; allowed: {allowed}")
+    check_axes(owner, target, tuple(output.shape[:-1]), allowed)
+    check_classes(owner, target, output.shape[-1])
+    return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
+
+
+def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
+    """Error naming the axis and both sizes unless the target has this shape."""
+    place = f"{owner}: target has shape {tuple(target.shape)}"
+    if target.dim() != len(shape):
+        raise ValueError(f"{place}, {target.dim()} axes in place of {len(shape)}; allowed: {allowed}")
+    for axis, (read, wanted) in enumerate(zip(target.shape, shape, strict=True)):
+        if read != wanted:
+            raise ValueError(f"{place}, size {read} on axis {axis} in place of {wanted}; allowed: {allowed}")
+
+
+def check_classes(owner: str, target: Tensor, count: int) -> None:
+    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return
+    try:
+        low, high = int(target.min()), int(target.max())
+    except RuntimeError:
+        return
+    if low < 0 or high >= count:
+        raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
 
 
 # --- the module ---------------------------
@@ -1419,9 +1589,9 @@ class LMResNet(StepNet):
         super().__init__(
             _RULES[choose("LMResNet", "start", start, list(_RULES))], memory=memory, gradient=gradient, tol=tol
         )
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(check_blocks("LMResNet", blocks))
         self.k = self.parameter_per_step("k", k, len(self.blocks) - 1)
-        self.step_size = step_size
+        self.step_size = check_number("LMResNet", "step_size", step_size)
         check_start("LMResNet", start, ("matched",), len(self.blocks))
 
     def step_blocks(self) -> Sequence[Callable[..., Tensor]]:
@@ -1438,10 +1608,10 @@ Module = LMResNet
 
 def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
     """softmax cross-entropy on a linear read-out, summed over the batch; output and target (..., K)."""
+    check_readout("loss", output, "d", V=(V, ("K", "d")), c=(c, ("K",)))
     if V is not None and c is not None:
         output = c + output @ V.mT
-    if not target.is_floating_point():
-        target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
+    target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
     )  # (42)
@@ -1450,9 +1620,9 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
 
 def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
+    check_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",)))
     if V is not None and c is not None:
         output = c + output @ V.mT
-    if not target.is_floating_point():
-        target = torch.nn.functional.one_hot(target, output.shape[-1]).to(output.dtype)
+    target = checked_target("loss_cotangent", target, output, classes=True)
     bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (43)
     return bar_output if V is None else bar_output @ V

@@ -115,6 +115,10 @@ Symbols:
     tanh_c (H) intermediate: squashed cell state
     x (I) input: input
 
+Facts:
+    state: h, c
+    peephole: diagonal, full, none
+
 Operations per step and component, forward and backward: 31, 61.
 """
 
@@ -132,7 +136,10 @@ DERIVATION: dict[str, object] = {
     "id": "lstm_peephole",
     "title": "LSTM with peephole connections",
     "source": "Gers and Schmidhuber 2000; recurrent networks 2/26/2018, 'The Peephole Connection'",
-    "facts": {},
+    "facts": {
+        "state": "h, c",
+        "peephole": "diagonal, full, none",
+    },
     "equations": {
         "1": r"a^{i}_t = C_{t-1} \odot p_i + b_i + W_{hi} h_{t-1} + W_{xi} x_t",
         "2": r"i_t = \sigma\left(a^{i}_t\right)",
@@ -146,17 +153,18 @@ DERIVATION: dict[str, object] = {
         "10": r"r_t = \tanh\left(C_t\right)",
         "11": r"h_t = o_t \odot r_t",
         "12": (
-            r"S = \left\langle \bar{h}_t,\, h_t \right\rangle + \left\langle \bar{C}_t^{\,\mathrm{out}},\, C_t "
-            r"\right\rangle + \left\langle \overline{a^{i}_t},\, C_{t-1} \odot p_i + b_i + W_{hi} h_{t-1} + W_{xi} "
-            r"x_t - a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - i_t\right\rangle +"
-            r" \left\langle \overline{a^{f}_t},\, C_{t-1} \odot p_f + b_f + W_{hf} h_{t-1} + W_{xf} x_t - "
-            r"a^{f}_t\right\rangle + \left\langle \bar{f}_t,\, \sigma\left(a^{f}_t\right) - f_t\right\rangle + "
-            r"\left\langle \overline{a^{C}_t},\, b_C + W_{hC} h_{t-1} + W_{xC} x_t - a^{C}_t\right\rangle + "
-            r"\left\langle \bar{\tilde C}_t,\, \tanh\left(a^{C}_t\right) - \tilde C_t\right\rangle + \left\langle "
-            r"\bar{C}_t,\, C_{t-1} \odot f_t + \tilde C_t \odot i_t - C_t\right\rangle + \left\langle "
-            r"\overline{a^{o}_t},\, C_t \odot p_o + b_o + W_{ho} h_{t-1} + W_{xo} x_t - a^{o}_t\right\rangle + "
-            r"\left\langle \bar{o}_t,\, \sigma\left(a^{o}_t\right) - o_t\right\rangle + \left\langle \bar{r}_t,\, "
-            r"\tanh\left(C_t\right) - r_t\right\rangle + \left\langle \bar{h}_t,\, o_t \odot r_t - h_t\right\rangle"
+            r"S = \ell\left(h_t,\, C_t\right) + \left\langle \overline{a^{i}_t},\, C_{t-1} \odot p_i + b_i + W_{hi} "
+            r"h_{t-1} + W_{xi} x_t - a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - "
+            r"i_t\right\rangle + \left\langle \overline{a^{f}_t},\, C_{t-1} \odot p_f + b_f + W_{hf} h_{t-1} + "
+            r"W_{xf} x_t - a^{f}_t\right\rangle + \left\langle \bar{f}_t,\, \sigma\left(a^{f}_t\right) - "
+            r"f_t\right\rangle + \left\langle \overline{a^{C}_t},\, b_C + W_{hC} h_{t-1} + W_{xC} x_t - "
+            r"a^{C}_t\right\rangle + \left\langle \bar{\tilde C}_t,\, \tanh\left(a^{C}_t\right) - \tilde "
+            r"C_t\right\rangle + \left\langle \bar{C}_t,\, C_{t-1} \odot f_t + \tilde C_t \odot i_t - "
+            r"C_t\right\rangle + \left\langle \overline{a^{o}_t},\, C_t \odot p_o + b_o + W_{ho} h_{t-1} + W_{xo} "
+            r"x_t - a^{o}_t\right\rangle + \left\langle \bar{o}_t,\, \sigma\left(a^{o}_t\right) - o_t\right\rangle +"
+            r" \left\langle \bar{r}_t,\, \tanh\left(C_t\right) - r_t\right\rangle + \left\langle \bar{h}_t,\, o_t "
+            r"\odot r_t - h_t\right\rangle, \qquad \partial \ell / \partial h_t = \bar{h}_t, \partial \ell / "
+            r"\partial C_t = \bar{C}_t^{\,\mathrm{out}}"
         ),
         "13": r"\bar{r}_t = \bar{h}_t \odot o_t",
         "14": r"\bar{o}_t = \bar{h}_t \odot r_t",
@@ -203,17 +211,18 @@ DERIVATION: dict[str, object] = {
         "46": r"a^{f}_t = b_f + W_{Cf} C_{t-1} + W_{hf} h_{t-1} + W_{xf} x_t",
         "47": r"a^{o}_t = b_o + W_{Co} C_t + W_{ho} h_{t-1} + W_{xo} x_t",
         "48": (
-            r"S = \left\langle \bar{h}_t,\, h_t \right\rangle + \left\langle \bar{C}_t^{\,\mathrm{out}},\, C_t "
-            r"\right\rangle + \left\langle \overline{a^{i}_t},\, b_i + W_{Ci} C_{t-1} + W_{hi} h_{t-1} + W_{xi} x_t "
-            r"- a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - i_t\right\rangle + "
-            r"\left\langle \overline{a^{f}_t},\, b_f + W_{Cf} C_{t-1} + W_{hf} h_{t-1} + W_{xf} x_t - "
-            r"a^{f}_t\right\rangle + \left\langle \bar{f}_t,\, \sigma\left(a^{f}_t\right) - f_t\right\rangle + "
-            r"\left\langle \overline{a^{C}_t},\, b_C + W_{hC} h_{t-1} + W_{xC} x_t - a^{C}_t\right\rangle + "
+            r"S = \ell\left(h_t,\, C_t\right) + \left\langle \overline{a^{i}_t},\, b_i + W_{Ci} C_{t-1} + W_{hi} "
+            r"h_{t-1} + W_{xi} x_t - a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - "
+            r"i_t\right\rangle + \left\langle \overline{a^{f}_t},\, b_f + W_{Cf} C_{t-1} + W_{hf} h_{t-1} + W_{xf} "
+            r"x_t - a^{f}_t\right\rangle + \left\langle \bar{f}_t,\, \sigma\left(a^{f}_t\right) - f_t\right\rangle +"
+            r" \left\langle \overline{a^{C}_t},\, b_C + W_{hC} h_{t-1} + W_{xC} x_t - a^{C}_t\right\rangle + "
             r"\left\langle \bar{\tilde C}_t,\, \tanh\left(a^{C}_t\right) - \tilde C_t\right\rangle + \left\langle "
             r"\bar{C}_t,\, C_{t-1} \odot f_t + \tilde C_t \odot i_t - C_t\right\rangle + \left\langle "
             r"\overline{a^{o}_t},\, b_o + W_{Co} C_t + W_{ho} h_{t-1} + W_{xo} x_t - a^{o}_t\right\rangle + "
             r"\left\langle \bar{o}_t,\, \sigma\left(a^{o}_t\right) - o_t\right\rangle + \left\langle \bar{r}_t,\, "
-            r"\tanh\left(C_t\right) - r_t\right\rangle + \left\langle \bar{h}_t,\, o_t \odot r_t - h_t\right\rangle"
+            r"\tanh\left(C_t\right) - r_t\right\rangle + \left\langle \bar{h}_t,\, o_t \odot r_t - h_t\right\rangle,"
+            r" \qquad \partial \ell / \partial h_t = \bar{h}_t, \partial \ell / \partial C_t = "
+            r"\bar{C}_t^{\,\mathrm{out}}"
         ),
         "49": (
             r"\bar{C}_t = \bar{r}_t \odot \left(1 - r_t^{2}\right) + \bar{C}_t^{\,\mathrm{out}} + W_{Co}^{\top} "
@@ -230,9 +239,8 @@ DERIVATION: dict[str, object] = {
         "55": r"a^{f}_t = b_f + W_{hf} h_{t-1} + W_{xf} x_t",
         "56": r"a^{o}_t = b_o + W_{ho} h_{t-1} + W_{xo} x_t",
         "57": (
-            r"S = \left\langle \bar{h}_t,\, h_t \right\rangle + \left\langle \bar{C}_t^{\,\mathrm{out}},\, C_t "
-            r"\right\rangle + \left\langle \overline{a^{i}_t},\, b_i + W_{hi} h_{t-1} + W_{xi} x_t - "
-            r"a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - i_t\right\rangle + "
+            r"S = \ell\left(h_t,\, C_t\right) + \left\langle \overline{a^{i}_t},\, b_i + W_{hi} h_{t-1} + W_{xi} x_t"
+            r" - a^{i}_t\right\rangle + \left\langle \bar{i}_t,\, \sigma\left(a^{i}_t\right) - i_t\right\rangle + "
             r"\left\langle \overline{a^{f}_t},\, b_f + W_{hf} h_{t-1} + W_{xf} x_t - a^{f}_t\right\rangle + "
             r"\left\langle \bar{f}_t,\, \sigma\left(a^{f}_t\right) - f_t\right\rangle + \left\langle "
             r"\overline{a^{C}_t},\, b_C + W_{hC} h_{t-1} + W_{xC} x_t - a^{C}_t\right\rangle + \left\langle "
@@ -240,7 +248,8 @@ DERIVATION: dict[str, object] = {
             r"C_{t-1} \odot f_t + \tilde C_t \odot i_t - C_t\right\rangle + \left\langle \overline{a^{o}_t},\, b_o +"
             r" W_{ho} h_{t-1} + W_{xo} x_t - a^{o}_t\right\rangle + \left\langle \bar{o}_t,\, "
             r"\sigma\left(a^{o}_t\right) - o_t\right\rangle + \left\langle \bar{r}_t,\, \tanh\left(C_t\right) - "
-            r"r_t\right\rangle + \left\langle \bar{h}_t,\, o_t \odot r_t - h_t\right\rangle"
+            r"r_t\right\rangle + \left\langle \bar{h}_t,\, o_t \odot r_t - h_t\right\rangle, \qquad \partial \ell / "
+            r"\partial h_t = \bar{h}_t, \partial \ell / \partial C_t = \bar{C}_t^{\,\mathrm{out}}"
         ),
         "58": r"\bar{C}_t = \bar{r}_t \odot \left(1 - r_t^{2}\right) + \bar{C}_t^{\,\mathrm{out}}",
         "59": r"\bar{C}_{t-1} = \bar{C}_t \odot f_t",
@@ -945,16 +954,18 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
-def checked_lengths(lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
+def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
     """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
     values = torch.as_tensor(lengths, device="cpu")
     if values.shape != (sequences,):
-        raise ValueError(f"lengths has shape {tuple(values.shape)}, but the input holds {sequences} sequences")
+        raise ValueError(
+            f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
+        )
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"lengths has dtype {values.dtype}, but must hold integers")
+        raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
     if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
         low, high = int(values.min()), int(values.max())
-        raise ValueError(f"lengths run from {low} to {high}, but must lie between 0 and the {steps} steps of the input")
+        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
     return values
 
 
@@ -1011,15 +1022,16 @@ class Recurrent(nn.Module):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
+        self.owner = type(self).__name__
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if size < 1:
-                raise ValueError(f"{name} is {size}, but must be at least 1")
-        if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"dropout is {dropout}, but must be a probability between 0 and 1")
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
-        self.memory = one_of("memory", memory, ("store", "chunk"))
-        self.gradient = one_of("gradient", gradient, ("derived", "autograd"))
+        self.memory = one_of(f"{self.owner}: memory", memory, ("store", "chunk"))
+        self.gradient = one_of(f"{self.owner}: gradient", gradient, ("derived", "autograd"))
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
                 for name, shape in self._shapes(layer).items():
@@ -1059,7 +1071,12 @@ class Recurrent(nn.Module):
         return ", ".join(shown)
 
     def forward(
-        self, x: Tensor | PackedSequence, state: State | None = None, *, lengths: Tensor | Sequence[int] | None = None
+        self,
+        x: Tensor | PackedSequence,
+        state: State | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        targets: Tensor | None = None,
     ) -> tuple[Any, Any]:
         """Run over all steps and return (output, state), shaped as torch.nn.LSTM shapes them.
 
@@ -1067,13 +1084,22 @@ class Recurrent(nn.Module):
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; zeros where not given.
         lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
         the state after them.
+        targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
+        if targets is not None:
+            raise ValueError(
+                f"{self.owner}: targets is given, but this cell feeds no output back; allowed: targets=None"
+            )
         if isinstance(x, PackedSequence):
             if lengths is not None:
-                raise ValueError("lengths is given, but a PackedSequence carries its own lengths")
+                raise ValueError(f"{self.owner}: lengths is given with a PackedSequence; allowed: its own lengths only")
             return self._forward_packed(x, state)
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{self.owner}: x is a {type(x).__name__}; allowed: a Tensor or a PackedSequence")
         if x.dim() not in (2, 3):
-            raise ValueError(f"the input has {x.dim()} axes, but must have 2 (one sequence) or 3")
+            raise ValueError(
+                f"{self.owner}: x has shape {tuple(x.shape)}; allowed: 2 axes (one sequence) or 3, read {x.dim()}"
+            )
         batched = x.dim() == 3
         self._check_input(x, time_axis=1 if batched and self.batch_first else 0)
         steps = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
@@ -1102,7 +1128,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output (T, B, features) and final states for a padded input (T, B, I)."""
         steps, sequences = x.shape[:2]
-        pieces, order = pieces_of_padded(x, checked_lengths(lengths, steps, sequences))
+        pieces, order = pieces_of_padded(x, checked_lengths(self.owner, lengths, steps, sequences))
         outputs, finals = self._run(pieces, tuple(value.index_select(1, order) for value in states))
         back = order.argsort()
         empty = finals[0].new_empty(0, sequences, self.hidden_size * self._directions)
@@ -1183,13 +1209,12 @@ class Recurrent(nn.Module):
         """Refuse an input whose features, dtype or number of steps do not fit."""
         weight = next(self.parameters())
         if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"the input has size {x.shape[-1]} in axis {x.dim() - 1}, but input_size is {self.input_size}"
-            )
+            allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
+            raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"the input has dtype {x.dtype}, but the parameters have {weight.dtype}")
+            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
         if x.shape[time_axis] == 0:
-            raise ValueError(f"the input has no step: axis {time_axis} has size 0")
+            raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
         """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
@@ -1199,18 +1224,20 @@ class Recurrent(nn.Module):
             return tuple(x.new_zeros(shape) for _ in names)
         values = (state,) if isinstance(state, Tensor) else tuple(state)
         if len(values) != len(names):
-            raise ValueError(f"the state has {len(values)} tensors, but must have {len(names)}: {', '.join(names)}")
+            allowed = f"{len(names)} tensors: {', '.join(names)}"
+            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
         wanted = shape if batched else (shape[0], shape[2])
         for name, value in zip(names, values, strict=True):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{self.owner}: state {name} is a {type(value).__name__}; allowed: a Tensor")
+            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
             if value.dim() != len(wanted):
-                raise ValueError(f"state {name} has {value.dim()} axes, but must have {len(wanted)}: shape {wanted}")
+                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
             for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
                 if size != right:
-                    raise ValueError(
-                        f"state {name} has size {size} in axis {axis}, but must have {right}: shape {wanted}"
-                    )
+                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
             if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"state {name} has dtype {value.dtype}, but the input has {x.dtype}")
+                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
         return values if batched else tuple(value.unsqueeze(1) for value in values)
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
@@ -1226,7 +1253,7 @@ def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value`, if it is one of the allowed ones."""
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, allowed))}")
     return value
 
 

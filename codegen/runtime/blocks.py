@@ -19,6 +19,10 @@ from torch import Tensor, nn
 Call = tuple[int, int]  # (step, which of the step's block calls)
 
 
+class StepError(RuntimeError):
+    """A loop over steps that cannot go on; the message names the step."""
+
+
 class ParameterSlot(NamedTuple):
     """Where one parameter of a block lives, and its place in the flat tuple of all parameters."""
 
@@ -42,10 +46,12 @@ class Block:
 class Blocks:
     """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
 
-    `parameters` holds every distinct parameter once, in the order in which the blocks are met.
+    `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
+    the net, for messages.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Tensor]]) -> None:
+    def __init__(self, functions: Sequence[Callable[..., Tensor]], owner: str = "net") -> None:
+        self.owner = owner
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[Block] = []
@@ -157,8 +163,13 @@ class Evaluation:
         block = self.blocks.of_step[call[0]]
         self.last = (call, points)
         evaluate = self._first if self.live else self._again
-        value = evaluate(block, call, points, parameters)
-        check_shape(value, points[-1], call[0])
+        try:
+            value = evaluate(block, call, points, parameters)
+        except PASSED_ON:
+            raise
+        except CALL_FAILURES as error:
+            raise failed_call(self.blocks.owner, call[0], points[-1], error) from error
+        check_shape(self.blocks.owner, value, points[-1], call[0])
         return value
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -257,11 +268,28 @@ def field_arity(function: Callable[..., Tensor]) -> int:
     return 1 if len(required) == 1 else 2
 
 
-def check_shape(value: Tensor, state: Tensor, step: int) -> None:
+CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
+"""What torch raises where a block does not fit its input."""
+
+PASSED_ON = (StepError, torch.OutOfMemoryError)
+"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
+
+
+def failed_call(owner: str, step: int, x: Tensor, error: Exception) -> StepError:
+    """The error of a block with the step and the input added."""
+    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    return StepError(f"{owner}: the block of step {step} was called with {given}: {error}")
+
+
+def check_shape(owner: str, value: Tensor, state: Tensor, step: int) -> None:
     """A block keeps the shape of its state; the message names the axis and both sizes."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: block of step {step}: it returned a {type(value).__name__}; allowed: a Tensor")
     if value.shape == state.shape:
         return
-    place = f"block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = (
+        f"{owner}: block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    )
     if value.dim() != state.dim():
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])

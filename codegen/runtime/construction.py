@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from numbers import Real
+
 import torch
 from torch import Tensor, nn
 
+from codegen.runtime.step_net import as_floating
 
-def as_parameter(value: float | Tensor) -> nn.Parameter:
+
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
     """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
-    if isinstance(value, nn.Parameter):
-        return value
-    kind = None if isinstance(value, Tensor) else torch.get_default_dtype()
-    return nn.Parameter(torch.as_tensor(value, dtype=kind).detach().clone())
+    data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
+    if data.dim() != len(shape):
+        read = f"{name} has shape {tuple(data.shape)}"
+        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+    return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
 
 
 def check_steps(owner: str, steps: int) -> int:
@@ -19,6 +25,48 @@ def check_steps(owner: str, steps: int) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"{owner}: steps={steps!r}; allowed: a whole number, 1 or more")
     return steps
+
+
+def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+    """A real number, or a tensor that holds one and may need a gradient."""
+    allowed = "a real number or a real tensor of shape ()"
+    if isinstance(value, Tensor):
+        if value.dim() or value.is_complex() or value.dtype == torch.bool:
+            read = f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+            raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    return value
+
+
+def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """The networks of the steps."""
+    allowed = "an iterable of nn.Module, one for each step"
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+    found = list(blocks)
+    for n, block in enumerate(found):
+        if not isinstance(block, nn.Module):
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+    return found
+
+
+def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The one network of all steps."""
+    if not callable(field):
+        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+    return field
+
+
+def check_dtype(owner: str, x: Tensor, **parameters: Tensor) -> None:
+    """Outside autocast, a state and the parameters of written-out equations have one dtype."""
+    if torch.is_autocast_enabled(x.device.type):
+        return
+    for name, parameter in parameters.items():
+        if parameter.dtype != x.dtype:
+            raise TypeError(
+                f"{owner}: x has dtype {x.dtype}, and {name} has {parameter.dtype}; allowed: the same dtype"
+            )
 
 
 def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -> None:

@@ -41,15 +41,16 @@ class Recurrent(nn.Module):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
+        self.owner = type(self).__name__
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if size < 1:
-                raise ValueError(f"{name} is {size}, but must be at least 1")
-        if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"dropout is {dropout}, but must be a probability between 0 and 1")
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
-        self.memory = one_of("memory", memory, ("store", "chunk"))
-        self.gradient = one_of("gradient", gradient, ("derived", "autograd"))
+        self.memory = one_of(f"{self.owner}: memory", memory, ("store", "chunk"))
+        self.gradient = one_of(f"{self.owner}: gradient", gradient, ("derived", "autograd"))
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
                 for name, shape in self._shapes(layer).items():
@@ -89,7 +90,12 @@ class Recurrent(nn.Module):
         return ", ".join(shown)
 
     def forward(
-        self, x: Tensor | PackedSequence, state: State | None = None, *, lengths: Tensor | Sequence[int] | None = None
+        self,
+        x: Tensor | PackedSequence,
+        state: State | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        targets: Tensor | None = None,
     ) -> tuple[Any, Any]:
         """Run over all steps and return (output, state), shaped as torch.nn.LSTM shapes them.
 
@@ -97,13 +103,22 @@ class Recurrent(nn.Module):
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; zeros where not given.
         lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
         the state after them.
+        targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
+        if targets is not None:
+            raise ValueError(
+                f"{self.owner}: targets is given, but this cell feeds no output back; allowed: targets=None"
+            )
         if isinstance(x, PackedSequence):
             if lengths is not None:
-                raise ValueError("lengths is given, but a PackedSequence carries its own lengths")
+                raise ValueError(f"{self.owner}: lengths is given with a PackedSequence; allowed: its own lengths only")
             return self._forward_packed(x, state)
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{self.owner}: x is a {type(x).__name__}; allowed: a Tensor or a PackedSequence")
         if x.dim() not in (2, 3):
-            raise ValueError(f"the input has {x.dim()} axes, but must have 2 (one sequence) or 3")
+            raise ValueError(
+                f"{self.owner}: x has shape {tuple(x.shape)}; allowed: 2 axes (one sequence) or 3, read {x.dim()}"
+            )
         batched = x.dim() == 3
         self._check_input(x, time_axis=1 if batched and self.batch_first else 0)
         steps = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
@@ -132,7 +147,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output (T, B, features) and final states for a padded input (T, B, I)."""
         steps, sequences = x.shape[:2]
-        pieces, order = pieces_of_padded(x, checked_lengths(lengths, steps, sequences))
+        pieces, order = pieces_of_padded(x, checked_lengths(self.owner, lengths, steps, sequences))
         outputs, finals = self._run(pieces, tuple(value.index_select(1, order) for value in states))
         back = order.argsort()
         empty = finals[0].new_empty(0, sequences, self.hidden_size * self._directions)
@@ -213,13 +228,12 @@ class Recurrent(nn.Module):
         """Refuse an input whose features, dtype or number of steps do not fit."""
         weight = next(self.parameters())
         if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"the input has size {x.shape[-1]} in axis {x.dim() - 1}, but input_size is {self.input_size}"
-            )
+            allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
+            raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"the input has dtype {x.dtype}, but the parameters have {weight.dtype}")
+            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
         if x.shape[time_axis] == 0:
-            raise ValueError(f"the input has no step: axis {time_axis} has size 0")
+            raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
         """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
@@ -229,18 +243,20 @@ class Recurrent(nn.Module):
             return tuple(x.new_zeros(shape) for _ in names)
         values = (state,) if isinstance(state, Tensor) else tuple(state)
         if len(values) != len(names):
-            raise ValueError(f"the state has {len(values)} tensors, but must have {len(names)}: {', '.join(names)}")
+            allowed = f"{len(names)} tensors: {', '.join(names)}"
+            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
         wanted = shape if batched else (shape[0], shape[2])
         for name, value in zip(names, values, strict=True):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{self.owner}: state {name} is a {type(value).__name__}; allowed: a Tensor")
+            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
             if value.dim() != len(wanted):
-                raise ValueError(f"state {name} has {value.dim()} axes, but must have {len(wanted)}: shape {wanted}")
+                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
             for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
                 if size != right:
-                    raise ValueError(
-                        f"state {name} has size {size} in axis {axis}, but must have {right}: shape {wanted}"
-                    )
+                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
             if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"state {name} has dtype {value.dtype}, but the input has {x.dtype}")
+                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
         return values if batched else tuple(value.unsqueeze(1) for value in values)
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
@@ -256,5 +272,5 @@ def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value`, if it is one of the allowed ones."""
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, allowed))}")
     return value

@@ -27,16 +27,18 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
-def checked_lengths(lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
+def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
     """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
     values = torch.as_tensor(lengths, device="cpu")
     if values.shape != (sequences,):
-        raise ValueError(f"lengths has shape {tuple(values.shape)}, but the input holds {sequences} sequences")
+        raise ValueError(
+            f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
+        )
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"lengths has dtype {values.dtype}, but must hold integers")
+        raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
     if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
         low, high = int(values.min()), int(values.max())
-        raise ValueError(f"lengths run from {low} to {high}, but must lie between 0 and the {steps} steps of the input")
+        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
     return values
 
 

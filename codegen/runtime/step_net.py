@@ -29,7 +29,7 @@ class StepNet(nn.Module):
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.inverse is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
-        if tol is not None and not tol > 0:
+        if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
 
@@ -45,25 +45,38 @@ class StepNet(nn.Module):
         """How many steps."""
         return len(self.step_blocks())
 
-    def parameter_per_step(self, name: str, value: float | Sequence[float] | Tensor, rows: int) -> nn.Parameter:
+    def parameter_per_step(
+        self, name: str, value: float | Sequence[float] | Tensor, rows: int, features: tuple[str, ...] = ()
+    ) -> nn.Parameter:
         """A parameter with one row per step, from one value for all steps or from one for each."""
         owner = type(self).__name__
         if rows < 0:
             raise ValueError(f"{owner}: no blocks; allowed: one block or more")
-        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype()).detach()
+        shape = ", ".join(["steps", *features])
+        data = as_floating(owner, name, value, f"a number, or one for each step in shape ({shape})").detach()
         if data.dim() == 0:
             data = data.expand(rows)
+        if data.dim() > 1 + len(features):
+            raise ValueError(f"{owner}: {name} has shape {tuple(data.shape)}; allowed: a number, or shape ({shape})")
         if len(data) != rows:
             raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {rows}, or a single number")
         return nn.Parameter(data.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> x_N of the same shape."""
-        return self.solve(x, trajectory=False)
+        return self.solve(self._checked(x), trajectory=False)
 
     def trajectory(self, x: Tensor) -> Tensor:
         """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
-        return self.solve(x, trajectory=True)
+        return self.solve(self._checked(x), trajectory=True)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: x is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+        if not x.is_floating_point():
+            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
+        return x
 
     def extra_repr(self) -> str:
         """The options."""
@@ -72,14 +85,11 @@ class StepNet(nn.Module):
 
     def solve(self, x: Tensor, trajectory: bool) -> Tensor:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
-        name = type(self).__name__
-        if not x.is_floating_point():
-            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
         functions = self.step_blocks()
         local, shared = self.step_parameters(x)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._solve_plain(x, functions, local, shared, trajectory)
-        blocks = Blocks(functions)
+        blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -87,7 +97,7 @@ class StepNet(nn.Module):
         casting = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
         numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
         plan = Plan(
-            name=name,
+            name=blocks.owner,
             rules=self.rules,
             blocks=blocks,
             steps=self.step_count(),
@@ -119,10 +129,11 @@ class StepNet(nn.Module):
         shared: Shared,
         trajectory: bool,
     ) -> Tensor:
+        name = type(self).__name__
         arities = {id(function): field_arity(function) for function in functions}
 
         def field_of(n: int) -> Callable[..., Tensor]:
-            return checked_field(functions[n], arities[id(functions[n])], n) if functions else no_field
+            return checked_field(functions[n], arities[id(functions[n])], name, n) if functions else no_field
 
         steps = self.step_count()
         output = run_plain(self.rules, field_of, steps, x, local, shared, trajectory)
@@ -131,7 +142,8 @@ class StepNet(nn.Module):
             FiniteTest.apply(answers, output.detach())
             if answers == [False]:
                 with torch.no_grad():
-                    name_bad_step(type(self).__name__, run_plain(self.rules, field_of, steps, x, local, shared, True))
+                    states = run_plain(self.rules, field_of, steps, x, local, shared, True)
+                    name_bad_step(name, states, bool(functions))
         return output
 
 
@@ -156,6 +168,17 @@ def choose(owner: str, option: str, value: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(value), allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{owner}: {option}={value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
+
+
+def as_floating(owner: str, name: str, value: object, allowed: str) -> Tensor:
+    """A tensor of a floating dtype, from a tensor or from numbers, which take the default dtype."""
+    try:
+        data = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}") from error
+    if not data.is_floating_point():
+        raise TypeError(f"{owner}: {name} has dtype {data.dtype}; allowed: a floating dtype, such as torch.float32")
+    return data
 
 
 def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> None:

@@ -10,14 +10,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from codegen.runtime.blocks import Blocks, Call, Evaluation, Snapshot, StepTape, check_shape
+from codegen.runtime.blocks import (
+    CALL_FAILURES,
+    PASSED_ON,
+    Blocks,
+    Call,
+    Evaluation,
+    Snapshot,
+    StepError,
+    StepTape,
+    check_shape,
+    failed_call,
+)
 
 State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
-
-
-class StepError(RuntimeError):
-    """A loop over steps that cannot go on; the message names the step."""
 
 
 class NotFiniteError(StepError):
@@ -137,12 +144,20 @@ def run_plain(
     return torch.stack(visited) if trajectory else state[0]
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, step: int) -> Callable[..., Tensor]:
-    """A block for the plain form: drops t where it is not wanted and checks the shape of the value."""
+def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step: int) -> Callable[..., Tensor]:
+    """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
     def field(*points: Any) -> Tensor:
-        value = function(*points[-arity:])
-        check_shape(value, points[-1], step)
+        if torch.compiler.is_compiling():
+            value = function(*points[-arity:])
+        else:
+            try:
+                value = function(*points[-arity:])
+            except PASSED_ON:
+                raise
+            except CALL_FAILURES as error:
+                raise failed_call(owner, step, points[-1], error) from error
+        check_shape(owner, value, points[-1], step)
         return value
 
     return field
@@ -181,16 +196,18 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
     if not bool(torch.isfinite(output).all()):
-        name_bad_step(plan.name, run_replay(replace(plan, trajectory=True), recording, inputs))
+        states = run_replay(replace(plan, trajectory=True), recording, inputs)
+        name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
 
-def name_bad_step(name: str, trajectory: Tensor) -> None:
+def name_bad_step(name: str, trajectory: Tensor, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
     if not finite[0]:
         raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
     raise NotFiniteError(
         f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or blocks with smaller values"
+        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )

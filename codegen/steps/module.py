@@ -105,18 +105,22 @@ class StepModuleWriter:
     def _start_functions(self) -> list[Function]:
         functions = []
         first = self.recurrence.old[: self.layout.components]
+        unknown = first[0].name if len(first) == 1 else "state"
         for name, program in self.recurrence.starts.items():
             writer = self._writer(f"start.{name}")
-            functions.append(writer.step(f"_start_{name}", program, first, self.recurrence.new))
-            functions.append(writer.adjoint(f"_start_{name}_adjoint", program, first, self.recurrence.new))
+            made = f"{unknown}_1 from {unknown}_0, start {name!r}"
+            doc = f"The first step: {made}."
+            functions.append(writer.step(f"_start_{name}", program, first, self.recurrence.new, doc))
+            doc = f"Reverse sweep over the first step: {made}."
+            functions.append(writer.adjoint(f"_start_{name}_adjoint", program, first, self.recurrence.new, doc))
         return functions
 
     def _inverse_functions(self) -> list[Function]:
         if self.inverse is None or not isinstance(self.scheme, LinearMultistep):
             return []
         number = self.derivation.number_of("inverse_trust")
-        body = amplification(inverse_amplification(self.scheme), self.layout)
-        doc = f"Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz; equation ({number})."
+        body = amplification(inverse_amplification(self.scheme), self.layout, number)
+        doc = "Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz."
         parameters = "local: Sequence[float], shared: Sequence[float], lipschitz: float"
         return [
             self._writer().inverse(self.inverse, self.recurrence),
@@ -205,16 +209,18 @@ class StepModuleWriter:
         )
         tol = ", tol=tol" if self.inverse is not None else ""
         body = [f"super().__init__({rules}, memory=memory, gradient=gradient{tol})"]
-        names = [a.name for a in positional]
+        owner, names = repr(self.spec.class_name), [a.name for a in positional]
         if "blocks" in names:
-            body.append("self.blocks = nn.ModuleList(blocks)")
+            body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
         if "field" in names:
-            body.append("self.field = field")
+            body.append(f"self.field = check_field({owner}, field)")
         body += [self._store_layer_parameter(q) for q in self.layer_parameters]
-        body += [f"self.{q.name} = as_parameter({q.name})" for q in self.parameters]
-        body += [f"self.{q.name} = float({q.name})" for q in self.constants]
+        body += [self._store_parameter(q, _axes(q)) for q in self.parameters]
+        body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in self.constants]
         body += [f"self.{size} = {size}" for size in self._augmented_sizes()]
-        body += ["self.step_size = step_size"] if self.layered else self._store_times()
+        body += (
+            [f"self.step_size = check_number({owner}, 'step_size', step_size)"] if self.layered else self._store_times()
+        )
         body += self._check_start()
         body += self._check_parameters()
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
@@ -228,13 +234,23 @@ class StepModuleWriter:
         return [f"check_start({self.spec.class_name!r}, start, {readers!r}, len(self.blocks))"]
 
     def _store_times(self) -> list[str]:
-        return [f"self.steps = check_steps({self.spec.class_name!r}, steps)", "self.t0, self.t1 = t0, t1"]
+        owner = repr(self.spec.class_name)
+        return [
+            f"self.steps = check_steps({owner}, steps)",
+            f"self.t0 = check_number({owner}, 't0', t0)",
+            f"self.t1 = check_number({owner}, 't1', t1)",
+        ]
+
+    def _store_parameter(self, quantity: Quantity, axes: Sequence[str]) -> str:
+        shape = tuple_display([repr(axis) for axis in axes]) if axes else "()"
+        return f"self.{quantity.name} = as_parameter({self.spec.class_name!r}, {quantity.name!r}, {quantity.name}, {shape})"
 
     def _store_layer_parameter(self, quantity: Quantity) -> str:
         if self.network is None:
-            return f"self.{quantity.name} = as_parameter({quantity.name})"
+            return self._store_parameter(quantity, ["steps", *_axes(quantity)])
         rows = "len(self.blocks)" + (f" - {self.recurrence.lags - 1}" if self.recurrence.starts else "")
-        return f"self.{quantity.name} = self.parameter_per_step({quantity.name!r}, {quantity.name}, {rows})"
+        axes = f", {tuple_display([repr(axis) for axis in _axes(quantity)])}" if quantity.shape else ""
+        return f"self.{quantity.name} = self.parameter_per_step({quantity.name!r}, {quantity.name}, {rows}{axes})"
 
     def _check_parameters(self) -> list[str]:
         """Every named dimension has one size; the first parameter that has it decides."""
@@ -298,12 +314,14 @@ class StepModuleWriter:
         return Function("step_parameters", "self, x: Tensor", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
 
     def _check_input(self) -> list[str]:
-        """The state's last axis, where its size is known."""
+        """The state's last axis, where its size is known; its dtype, where no network checks it."""
         name, known = self.spec.class_name, self._known_sizes()
+        held = "".join(f", {q.name}=self.{q.name}" for q in (*self.layer_parameters, *self.parameters))
+        lines = [f"check_dtype({name!r}, x{held})"] if self.network is None and held else []
         if self.layout.components > 1:
-            return [f"check_size({name!r}, 'x', x, -1, {self.layout.components})"]
+            return [*lines, f"check_size({name!r}, 'x', x, -1, {self.layout.components})"]
         size = self.recurrence.old[0].shape[:1]
-        return [f"check_size({name!r}, 'x', x, -1, {known[size[0]]})"] if size and size[0] in known else []
+        return [*lines, f"check_size({name!r}, 'x', x, -1, {known[size[0]]})"] if size and size[0] in known else lines
 
     def _source(self, quantity: Quantity) -> str:
         if quantity.role is Role.STEP_SIZE:
@@ -335,3 +353,8 @@ class StepModuleWriter:
         ]
         parts += [f"        {a.name}: {a.doc}." for a in (*positional, *keywords)]
         return "\n".join(parts)
+
+
+def _axes(quantity: Quantity) -> list[str]:
+    """Names of the axes of a parameter."""
+    return [str(size) for size in quantity.shape]

@@ -83,14 +83,21 @@ class RuleWriter:
         self.layout = layout
         self.numbers = numbers
 
-    def step(self, name: str, program: Program, old: Sequence[Quantity], new: Sequence[Quantity]) -> Function:
+    def step(
+        self,
+        name: str,
+        program: Program,
+        old: Sequence[Quantity],
+        new: Sequence[Quantity],
+        doc: str = "One step: the new state.",
+    ) -> Function:
         """The rule `step(field, state, local, shared) -> new state`."""
         printer = TorchPrinter(lambda node, arguments: f"field({', '.join(arguments)})")
         needed = program.needed_for(new)
         body = [*self._unpack_state("state", old, needed.inputs), *self._unpack(needed.inputs)]
         body += [self._line("step", line, printer(line.value)) for line in needed.assignments]
         body.append(f"return {self._pack(new)}")
-        return Function(name, f"field: Field, {STATE_ARGUMENTS}", "State", "One step: the new state.", tuple(body))
+        return Function(name, f"field: Field, {STATE_ARGUMENTS}", "State", doc, tuple(body))
 
     def inverse(self, inverse: Inverse, recurrence: Recurrence) -> Function:
         """The rule `inverse(field, new_state, local, shared) -> state`."""
@@ -109,7 +116,14 @@ class RuleWriter:
             tuple(body),
         )
 
-    def adjoint(self, name: str, program: Program, old: Sequence[Quantity], new: Sequence[Quantity]) -> Function:
+    def adjoint(
+        self,
+        name: str,
+        program: Program,
+        old: Sequence[Quantity],
+        new: Sequence[Quantity],
+        doc: str = "Reverse sweep over one step.",
+    ) -> Function:
         """The rule `adjoint(linearize, state, local, shared, bar_new)` -> cotangents of all three."""
         wanted = [*old, *self.layout.local, *self.layout.shared]
         adjoint = reverse_sweep(program, [q for q in wanted if q in program.inputs and q.role is not Role.CONSTANT])
@@ -129,7 +143,7 @@ class RuleWriter:
         )
         body.append(f"return {returned}")
         parameters = f"linearize: Linearize, {STATE_ARGUMENTS}, bar_new: State"
-        return Function(name, parameters, "Cotangents", "Reverse sweep over one step.", tuple(body))
+        return Function(name, parameters, "Cotangents", doc, tuple(body))
 
     def _line(self, kind: str, line: Assignment, text: str) -> str:
         number = self.numbers(kind, line.target)
@@ -258,7 +272,12 @@ class _AdjointLines:
         slots = {n.slot for n in wanted if n.args[:2] == node.args[:2]}
         shown = [name if slot in slots else "_" for slot, name in enumerate(names)]
         left = f"({shown[0]},)" if len(shown) == 1 else ", ".join(shown)
-        return f"{left} = pullback_{call.target.name}({node.covector.name})"
+        users = [line for line in self.swept.assignments if not self._inside_networks(line.target)]
+        used = [line for line in users if any(n.args[:2] == node.args[:2] for n in line.value.atoms(Pullback))]
+        numbers = dict.fromkeys(self.writer.numbers("adjoint", line.target) for line in used)
+        shown_numbers = ", ".join(f"({number})" for number in numbers if number)
+        text = f"{left} = pullback_{call.target.name}({node.covector.name})"
+        return f"{text}  # {shown_numbers}" if shown_numbers else text
 
     def _cotangent(self, line: Assignment) -> str:
         about = next(q for q, bar in self.adjoint.cotangents.items() if bar == line.target)
@@ -321,11 +340,15 @@ class _OuterPrinter(TorchPrinter):
         return super()._function(node)
 
 
-def amplification(roots: Sequence[Expr], layout: Layout) -> tuple[str, ...]:
-    """Body of the rule `amplification(local, shared, lipschitz)`: 1/|smallest root| for |z| = h Lip on the axes."""
-    zeta_z = Symbol("z")
+def amplification(roots: Sequence[Expr], layout: Layout, number: str) -> tuple[str, ...]:
+    """Body of the rule `amplification(local, shared, lipschitz)`: 1/|smallest root| for |h lambda| = h Lip on the axes.
+
+    The roots name h lambda `z`; in the text it is `h_lambda`, which no quantity of the system is called.
+    """
+    loop = Symbol("h_lambda")
     printer = _ComplexPrinter()
-    texts = [printer(sympy.together(root)) for root in roots]
+    texts = [printer(sympy.together(root.xreplace({Symbol("z"): loop}))) for root in roots]
+    mark = f"  # ({number})" if number else ""
     used = {s.name for root in roots for s in root.free_symbols}
     body = [
         f"{', '.join(q.name if q.name in used or q.role is Role.STEP_SIZE else f'_{q.name}' for q in group)}"
@@ -337,9 +360,9 @@ def amplification(roots: Sequence[Expr], layout: Layout) -> tuple[str, ...]:
     step = next(q.name for q in layout.shared if q.role is Role.STEP_SIZE)
     body += [
         "smallest = math.inf",
-        f"for {zeta_z} in ({step} * lipschitz, -{step} * lipschitz, {step} * lipschitz * 1j):",
-        *(f"    smallest = min(smallest, abs({text}))" for text in texts),
-        "return 1.0 / smallest if smallest > 0.0 else math.inf",
+        f"for {loop} in ({step} * lipschitz, -{step} * lipschitz, {step} * lipschitz * 1j):",
+        *(f"    smallest = min(smallest, abs({text})){mark}" for text in texts),
+        f"return 1.0 / smallest if smallest > 0.0 else math.inf{mark}",
     ]
     return tuple(body)
 

@@ -33,4 +33,8 @@ def _relation_row(spec: str, relation: Relation, check: Check) -> Row:
 def _claim_row(spec: str, claim: ClaimVerdict) -> Row:
     detail = f"the deck says {claim.says}; derived: {claim.derived}" + (f"; {claim.note}" if claim.note else "")
     measured = "agrees" if claim.agrees else f"differs by {claim.difference:.2g}"
-    return Row(spec, f"deck claim {claim.id}: {claim.about}", "verdict", measured, f"{claim.tolerance:g}", True, detail)
+    expected = {True: "agrees", False: "differs", None: "verdict"}[claim.expected]
+    passed = claim.expected in (None, claim.agrees)
+    return Row(
+        spec, f"deck claim {claim.id}: {claim.about}", expected, measured, f"{claim.tolerance:g}", passed, detail
+    )

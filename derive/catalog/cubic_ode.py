@@ -24,6 +24,7 @@ SPEC = Spec(
             about="costate_velocity_x",
             says=-(matvec(transpose(w), a) - 3 * gamma * x**2 * a),
             note="correct as printed",
+            agrees=True,
         ),
     ),
 )

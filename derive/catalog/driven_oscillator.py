@@ -1,6 +1,6 @@
 """Driven oscillator m s'' = -k s + A cos t, as a first-order system."""
 
-from derive import ODE, DeckClaim, Spec, at_step, constant, cos, parameter, sin, state, step_size, time
+from derive import ODE, DeckClaim, Spec, at_step, constant, cos, parameter, state, step_size, time
 
 s = state("s", (), meaning="displacement")
 v = state("v", (), meaning="velocity")
@@ -21,6 +21,12 @@ SPEC = Spec(
     system=ODE(state=(s, v), velocity=(v, A / m * cos(t) - k / m * s), time=t),
     scheme="forward_euler",
     invariants={"energy": ((m * v**2 + k * s**2) / 2, {A: 0})},
+    statements=(
+        (
+            r"|\lambda| > 1\ \text{for every}\ h > 0",
+            "the lecture does not say it of its recurrence (E002-5)",
+        ),
+    ),
     defaults={"m": 1.0, "k": 1.0, "A": 1.0},
     claims=(
         DeckClaim(
@@ -30,6 +36,7 @@ SPEC = Spec(
             says=v_n + h * (A / m * cos(n) - k / m * s_n),
             where={t_n: n * h},
             note="the number of the step is used as the time; cos(n) in place of cos(n h) does not converge",
+            agrees=False,
         ),
         DeckClaim(
             id="step of s",
@@ -37,25 +44,7 @@ SPEC = Spec(
             about="s_next",
             says=s_n + h * v_n,
             note="correct as printed",
-        ),
-        DeckClaim(
-            id="E002-5",
-            deck="lecture October 16, 'Example' (nothing is said of stability)",
-            about="growth",
-            says=0 * h,
-            note="forward Euler multiplies the undriven energy by 1 + h^2 k/m at every step size",
-        ),
-        DeckClaim(
-            id="local error of s",
-            deck="derived for the lecture's example",
-            about="local_error_s",
-            says=(A * cos(t) - k * s) / (2 * m),
-        ),
-        DeckClaim(
-            id="local error of v",
-            deck="derived for the lecture's example",
-            about="local_error_v",
-            says=-(k * v + A * sin(t)) / (2 * m),
+            agrees=True,
         ),
     ),
 )

@@ -10,11 +10,11 @@ from derive import (
     Symbol,
     at_step,
     parameter,
+    solution_derivative,
     state,
     step_size,
 )
 from derive.losses import SOFTMAX_CROSS_ENTROPY
-from derive.scheme_sections import modified_equation_symbol as derivative
 
 x = state("x", "d", meaning="features")
 k = parameter("k", per_layer=True, latex="k_n", meaning="weight of the older state")
@@ -43,13 +43,15 @@ SPEC = Spec(
             deck="deck A line 180: 'Linear Multi-step Scheme' of u' = f",
             about="effective_field",
             says=field,
+            agrees=False,
             note="sigma(1)/rho'(1) = 1/(1+k): the net follows u' = f/(1+k)",
         ),
         DeckClaim(
             id="modified equation",
             deck="deck A line 201",
             about="modified_equation",
-            says=(1 + k) * derivative(1) + (1 - k) * h / 2 * derivative(2),
+            says=(1 + k) * solution_derivative(1) + (1 - k) * h / 2 * solution_derivative(2),
+            agrees=True,
             note="correct as printed, to O(h^2) and for k that varies smoothly with depth",
         ),
         DeckClaim(
@@ -57,6 +59,7 @@ SPEC = Spec(
             deck="deck A line 201: x_{n+1} = (1-k_n) x_n + k_n x_{n-1} + dt f(x_n, t_n)",
             about="x_next",
             says=(1 - k) * x_n + k * x_prev + h * f(x_n),
+            agrees=True,
             note="the start x_1 is not specified there",
         ),
     ),

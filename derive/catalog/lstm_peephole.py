@@ -82,10 +82,11 @@ def past_hidden(bar: Expr) -> Expr:
 
 
 def claim(id: str, about: str, says: Expr, note: str) -> DeckClaim:
-    """A line of the deck's last slides on the backward rules, in column form and with indices shifted by one."""
-    return DeckClaim(id, "recurrent networks 2/26/2018, lines 1081-1095", about, says, option="full", note=note)
+    """One defect of the deck's last two formulas, alone, in column form and with indices shifted by one."""
+    return DeckClaim(id, DECK, about, says, option="full", note=note, agrees=False)
 
 
+DECK = "recurrent networks 2/26/2018, lines 1081-1095, with the other defects mended"
 W_Ch = parameter("W_Ch", ("H", "H"), latex="W_{Ch}", meaning="has no counterpart in the forward rules")
 
 SPEC = Spec(
@@ -143,13 +144,6 @@ SPEC = Spec(
             "bar_h",
             past_hidden(bar_c) + into_candidate + matvec(transpose(W_h["o"]), bar_h * tanh(C) * slope["o"]),
             "tanh(.) without its time: it is the new cell state that the output gate multiplies",
-        ),
-        claim("E003, mended", "bar_c", past_cell(bar_c), "the cell's formula with L1 to L7 mended: no path is missing"),
-        claim(
-            "E003, mended (h)",
-            "bar_h",
-            past_hidden(bar_c) + into_candidate + into_output,
-            "the hidden state's formula with L1 to L7 mended: no path is missing",
         ),
     ),
 )

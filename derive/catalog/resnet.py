@@ -21,6 +21,7 @@ SPEC = Spec(
             deck="deck A, 'Neural ODE': h_{t+1} = h_t + f(h_t)",
             about="x_next",
             says=x_n + f(x_n),
+            agrees=False,
             note="the literal net is h = 1; only with h = T/N has it an ODE as its limit",
         ),
     ),

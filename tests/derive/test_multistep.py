@@ -7,6 +7,7 @@ from sympy import Interval, Rational, S, Symbol, exp, factor, series, simplify, 
 from derive.catalog.lm_resnet import SPEC as LM_RESNET
 from derive.catalog.lm_resnet import k
 from derive.errors import SpecError, UnsupportedError
+from derive.expansion import field_weights, modified_equation, solution_weights
 from derive.networks import Network
 from derive.numbering import Author
 from derive.scheme_sections import stable_interval, write_root_condition
@@ -14,7 +15,7 @@ from derive.schemes import LinearMultistep
 from derive.schemes.multistep import LEAPFROG
 from derive.symbols import parameter, state
 from derive.systems import ODE
-from derive.truncation import modified_equation_weights, truncation
+from derive.truncation import truncation
 
 R = Rational
 LM = LM_RESNET.scheme
@@ -83,7 +84,7 @@ def test_lm_resnet_with_symbolic_k():
 
 
 def test_modified_equation_of_lm_resnet():
-    weights = modified_equation_weights(LM, 4)
+    weights = solution_weights(LM, 4)
     expected = [1 + k, (1 - k) / 2, (1 + k) / 6, (1 - k) / 24]
     assert all(simplify(a - b) == 0 for a, b in zip(weights, expected, strict=True))
 
@@ -94,8 +95,23 @@ def test_modified_equation_weights_by_expansion():
     for scheme in (LM, LEAPFROG, KNOWN["AB3"][0]):
         step = (exp(h) - sum(a * exp(-j * h) for j, a in enumerate(scheme.alpha))) / h
         expected = series(step, h, 0, 4).removeO()
-        found = sum(w * h**q for q, w in enumerate(modified_equation_weights(scheme, 4)))
+        found = sum(w * h**q for q, w in enumerate(solution_weights(scheme, 4)))
         assert simplify(found - expected) == 0
+
+
+def test_both_sides_of_the_modified_equation_make_the_error_constants():
+    """With f = u' the difference of the sides is C_q h^(q-1) u^(q); the betas must enter."""
+    for name in ("AB2", "AB3", "AB4"):
+        scheme = KNOWN[name][0]
+        order = truncation(LM_RESNET.system, scheme).order
+        left, right = solution_weights(scheme, order + 1), field_weights(scheme, order + 1)
+        gaps = [a - b for a, b in zip(left, right, strict=True)]
+        assert gaps[:-1] == [0] * order and gaps[-1] == scheme.error_constant(order + 1)
+
+
+def test_the_modified_equation_shows_the_betas():
+    assert modified_equation(LEAPFROG, 3).latex().endswith(r"2\, f(u)")
+    assert r"\frac{1}{2}\, h\, f^{(1)}(u)" in modified_equation(KNOWN["AB2"][0], 3).latex()
 
 
 def test_consistent_variants_of_lm_resnet():

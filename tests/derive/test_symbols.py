@@ -57,8 +57,12 @@ def test_quantities_are_equal_by_name_shape_role_and_latex():
     assert len({state("x"), state("x"), *different}) == 1 + len(different)
 
 
-def test_meaning_does_not_distinguish():
-    assert state("x", meaning="one") == state("x", meaning="another")
+def test_a_meaning_never_leaks_from_one_spec_into_another():
+    """SymPy caches products of equal symbols: with equal symbols of two meanings the first would win."""
+    one, two = (parameter("m_leak", meaning=text) for text in ("mass", ""))
+    x = state("x_leak")
+    meanings = [next(q.meaning for q in (-x / m).free_symbols if q.name == "m_leak") for m in (one, two)]
+    assert meanings == ["mass", ""]
 
 
 def test_a_quantity_is_real_and_keeps_what_it_was_given():

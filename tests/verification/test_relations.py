@@ -42,6 +42,16 @@ def test_every_relation_that_can_be_checked_is_a_row_that_passes(name):
 
 
 @pytest.mark.parametrize("name", CATALOG)
+def test_every_coefficient_of_every_relation_counts(name):
+    """Each term of what a relation shows is changed by a thousandth, one at a time: no check is blind to any."""
+    checks = [(relation.title, relation.check) for relation in derivation(name).relations if relation.check]
+    assert len(checks) >= 5
+    for title, check in checks:
+        for term in range(check.terms):
+            assert not check.perturbed(term).run().holds, (title, term)
+
+
+@pytest.mark.parametrize("name", CATALOG)
 def test_every_perturbed_relation_is_a_row_that_fails(name):
     rows = relation_rows(with_checks(derivation(name), lambda check: check.perturbed()))
     assert not [row for row in rows if row.passed]

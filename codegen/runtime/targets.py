@@ -1,0 +1,70 @@
+"""What a loss is given: a read-out whole or not at all, and a target that fits the output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> None:
+    """Refuse a read-out given in part, and sizes that differ; `size` names the last axis of `output`."""
+    missing = [name for name, (tensor, _) in given.items() if tensor is None]
+    if missing:
+        if len(missing) < len(given):
+            present = " and ".join(name for name in given if name not in missing)
+            together = " and ".join(given)
+            raise ValueError(
+                f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
+            )
+        return
+    known = {size: (output.shape[-1], "output")}
+    for name, (tensor, axes) in given.items():
+        assert tensor is not None
+        place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
+        if tensor.dim() != len(axes):
+            raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
+        for axis, size in enumerate(axes):
+            wanted, source = known.setdefault(size, (tensor.shape[axis], name))
+            if tensor.shape[axis] != wanted:
+                allowed = f"axis {axis} of size {wanted}, which is {size} of {source}"
+                raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+
+
+def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
+    """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+    allowed = f"a floating target of shape {tuple(output.shape)}"
+    if classes:
+        allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"
+    if target.is_floating_point():
+        check_axes(owner, target, tuple(output.shape), allowed)
+        return target
+    if not classes or target.is_complex() or target.dtype == torch.bool or target.shape == output.shape:
+        read = f"target has dtype {target.dtype} and shape {tuple(target.shape)}"
+        raise TypeError(f"{owner}: {read}; allowed: {allowed}")
+    check_axes(owner, target, tuple(output.shape[:-1]), allowed)
+    check_classes(owner, target, output.shape[-1])
+    return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
+
+
+def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
+    """Error naming the axis and both sizes unless the target has this shape."""
+    place = f"{owner}: target has shape {tuple(target.shape)}"
+    if target.dim() != len(shape):
+        raise ValueError(f"{place}, {target.dim()} axes in place of {len(shape)}; allowed: {allowed}")
+    for axis, (read, wanted) in enumerate(zip(target.shape, shape, strict=True)):
+        if read != wanted:
+            raise ValueError(f"{place}, size {read} on axis {axis} in place of {wanted}; allowed: {allowed}")
+
+
+def check_classes(owner: str, target: Tensor, count: int) -> None:
+    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return
+    try:
+        low, high = int(target.min()), int(target.max())
+    except RuntimeError:
+        return
+    if low < 0 or high >= count:
+        raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
