@@ -74,8 +74,8 @@ def _head(loss: Loss, owner: str) -> list[str]:
         text = TorchPrinter()(loss.readout.xreplace({state: loss.output}))
         shapes = "".join(f", {q.name}=({q.name}, {_axes(q)})" for q in parameters)
         given = " and ".join(f"{q.name} is not None" for q in parameters)
-        lines.append(f"check_readout({owner!r}, output, {_size(state)!r}{shapes})")
-        lines += [f"if {given}:", f"    output = {text}"]
+        asked = f"has_readout({owner!r}, output, {_size(state)!r}{shapes})"
+        lines += [f"if {asked} and {given}:", f"    output = {text}"]
     return [*lines, f"target = checked_target({owner!r}, target, output, classes={loss.classes})"]
 
 

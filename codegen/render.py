@@ -59,7 +59,7 @@ def formatted(text: str) -> str:
     Raises:
         DeriveError: ruff refuses it.
     """
-    for arguments in (["check", "--fix", "--quiet", "--select", "F401,I"], ["format", "--quiet"]):
+    for arguments in (["check", "--fix", "--quiet", "--select", "F401,F821,I"], ["format", "--quiet"]):
         command = [find_ruff_bin(), *arguments, "--isolated", "--no-cache", f"--line-length={LINE_LENGTH}"]
         done = subprocess.run(
             [*command, "--target-version", "py311", "-"], input=text, capture_output=True, text=True, check=False

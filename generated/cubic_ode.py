@@ -810,7 +810,8 @@ class ReverseSweep:
     def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
         self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
-        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output
+        # A view: where no step changes the cotangent it is returned, and a Function must not return its own input.
+        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output.view_as(bar_output)
         width = min(len(self.plan.rules.start), self.plan.steps) + 1
         self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
@@ -1296,7 +1297,7 @@ def check_steps(owner: str, steps: int) -> int:
     return steps
 
 
-def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+def check_number(owner: str, name: str, value: Any) -> float | Tensor:
     """A real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
@@ -1316,14 +1317,16 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
-            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
     return found
 
 
 def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The one network of all steps."""
     if not callable(field):
-        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+        raise TypeError(
+            f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
+        )
     return field
 
 

@@ -931,7 +931,8 @@ class ReverseSweep:
     def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
         self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
-        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output
+        # A view: where no step changes the cotangent it is returned, and a Function must not return its own input.
+        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output.view_as(bar_output)
         width = min(len(self.plan.rules.start), self.plan.steps) + 1
         self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
@@ -1417,7 +1418,7 @@ def check_steps(owner: str, steps: int) -> int:
     return steps
 
 
-def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+def check_number(owner: str, name: str, value: Any) -> float | Tensor:
     """A real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
@@ -1437,14 +1438,16 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
-            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
     return found
 
 
 def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The one network of all steps."""
     if not callable(field):
-        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+        raise TypeError(
+            f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
+        )
     return field
 
 
@@ -1475,8 +1478,8 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
-def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> None:
-    """Refuse a read-out given in part, and sizes that differ; `size` names the last axis of `output`."""
+def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> bool:
+    """Whether there is one; refuses a part of one and sizes that differ; `size` names the last axis of `output`."""
     missing = [name for name, (tensor, _) in given.items() if tensor is None]
     if missing:
         if len(missing) < len(given):
@@ -1485,18 +1488,19 @@ def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor |
             raise ValueError(
                 f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
             )
-        return
+        return False
     known = {size: (output.shape[-1], "output")}
     for name, (tensor, axes) in given.items():
         assert tensor is not None
         place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
         if tensor.dim() != len(axes):
             raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
-        for axis, size in enumerate(axes):
-            wanted, source = known.setdefault(size, (tensor.shape[axis], name))
+        for axis, letter in enumerate(axes):
+            wanted, source = known.setdefault(letter, (tensor.shape[axis], name))
             if tensor.shape[axis] != wanted:
-                allowed = f"axis {axis} of size {wanted}, which is {size} of {source}"
+                allowed = f"axis {axis} of size {wanted}, which is {letter} of {source}"
                 raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+    return True
 
 
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
@@ -1608,8 +1612,7 @@ Module = LMResNet
 
 def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
     """softmax cross-entropy on a linear read-out, summed over the batch; output and target (..., K)."""
-    check_readout("loss", output, "d", V=(V, ("K", "d")), c=(c, ("K",)))
-    if V is not None and c is not None:
+    if has_readout("loss", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
@@ -1620,8 +1623,7 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
 
 def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
-    check_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",)))
-    if V is not None and c is not None:
+    if has_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss_cotangent", target, output, classes=True)
     bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (43)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def check_steps(owner: str, steps: int) -> int:
     return steps
 
 
-def check_number(owner: str, name: str, value: float | Tensor) -> float | Tensor:
+def check_number(owner: str, name: str, value: Any) -> float | Tensor:
     """A real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
@@ -47,14 +48,16 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
-            raise TypeError(f"{owner}: blocks[{n}] is {block!r}, a {type(block).__name__}; allowed: {allowed}")
+            raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
     return found
 
 
 def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The one network of all steps."""
     if not callable(field):
-        raise TypeError(f"{owner}: field is {field!r}, a {type(field).__name__}; allowed: an nn.Module or a function")
+        raise TypeError(
+            f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
+        )
     return field
 
 

@@ -189,7 +189,8 @@ class ReverseSweep:
     def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
         self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
-        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output
+        # A view: where no step changes the cotangent it is returned, and a Function must not return its own input.
+        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output.view_as(bar_output)
         width = min(len(self.plan.rules.start), self.plan.steps) + 1
         self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)

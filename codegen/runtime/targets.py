@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> None:
-    """Refuse a read-out given in part, and sizes that differ; `size` names the last axis of `output`."""
+def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> bool:
+    """Whether there is one; refuses a part of one and sizes that differ; `size` names the last axis of `output`."""
     missing = [name for name, (tensor, _) in given.items() if tensor is None]
     if missing:
         if len(missing) < len(given):
@@ -16,18 +16,19 @@ def check_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor |
             raise ValueError(
                 f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
             )
-        return
+        return False
     known = {size: (output.shape[-1], "output")}
     for name, (tensor, axes) in given.items():
         assert tensor is not None
         place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
         if tensor.dim() != len(axes):
             raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
-        for axis, size in enumerate(axes):
-            wanted, source = known.setdefault(size, (tensor.shape[axis], name))
+        for axis, letter in enumerate(axes):
+            wanted, source = known.setdefault(letter, (tensor.shape[axis], name))
             if tensor.shape[axis] != wanted:
-                allowed = f"axis {axis} of size {wanted}, which is {size} of {source}"
+                allowed = f"axis {axis} of size {wanted}, which is {letter} of {source}"
                 raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+    return True
 
 
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:

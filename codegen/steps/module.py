@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegen.printer import TorchPrinter
@@ -243,7 +244,8 @@ class StepModuleWriter:
 
     def _store_parameter(self, quantity: Quantity, axes: Sequence[str]) -> str:
         shape = tuple_display([repr(axis) for axis in axes]) if axes else "()"
-        return f"self.{quantity.name} = as_parameter({self.spec.class_name!r}, {quantity.name!r}, {quantity.name}, {shape})"
+        name = quantity.name
+        return f"self.{name} = as_parameter({self.spec.class_name!r}, {name!r}, {name}, {shape})"
 
     def _store_layer_parameter(self, quantity: Quantity) -> str:
         if self.network is None:

@@ -225,7 +225,10 @@ class _AdjointLines:
     def used_inputs(self) -> set[Quantity]:
         """Inputs of the primal that the body reads."""
         arguments = {q for line in self.primal.assignments for q in _read(line.value)}
-        return arguments | self.read
+        reduced_to = {
+            q for q, bar in self.adjoint.cotangents.items() if bar in self.swept.outputs and not q.role.batched
+        }
+        return arguments | self.read | reduced_to
 
     def _network(self, node: Call | Pullback, arguments: list[str]) -> str:
         if isinstance(node, Call):
