@@ -1567,6 +1567,7 @@ class LMResNet(StepNet):
     """LM-ResNet: a linear two-step net: x_next = f*h + k*x_prev + x*(1 - k).
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    The scheme is zero-stable for -1 < k <= 1; nothing keeps a learned parameter in that range.
 
     Args:
         blocks: one network per step, each (..., d) -> (..., d).

@@ -1321,7 +1321,7 @@ class LSTMPeephole(Recurrent):
         dtype: torch.dtype | None = None,
     ) -> None:
         """See the class."""
-        self.peephole = one_of("peephole", peephole, tuple(_CELLS))
+        self.peephole = one_of("LSTMPeephole: peephole", peephole, tuple(_CELLS))
         super().__init__(
             input_size,
             hidden_size,

@@ -168,7 +168,8 @@ class RecurrentModule:
     def _constructor(self) -> Function:
         option = self.spec.option
         own = [f"{option}: str = {self.default!r}"] if option else []
-        body = [f"self.{option} = one_of({option!r}, {option}, tuple(_CELLS))"] if option else []
+        shown = f"{self.spec.class_name}: {option}"
+        body = [f"self.{option} = one_of({shown!r}, {option}, tuple(_CELLS))"] if option else []
         if not any(part.startswith("bias") for operand in self._operands() for part in operand.parts):
             body += [
                 "if not bias:",

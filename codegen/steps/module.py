@@ -341,6 +341,13 @@ class StepModuleWriter:
         value = f"len(self.{self.layer_parameters[0].name})" if self.layered else "self.steps"
         return [Function("step_count", "self", "int", "How many steps.", (f"return {value}",))]
 
+    def _stable_range(self) -> list[str]:
+        """A line on the root condition, where the scheme has symbols of its own that it binds."""
+        stable = self.derivation.facts.get("zero-stable for", "")
+        if not stable or not self.layer_parameters:
+            return []
+        return [f"    The scheme is zero-stable for {stable}; nothing keeps a learned parameter in that range."]
+
     def _class_doc(self) -> str:
         positional, keywords = self._arguments()
         after = self.recurrence.new[: self.layout.components]
@@ -350,6 +357,7 @@ class StepModuleWriter:
         parts = [f"{self.spec.title}: {'; '.join(lines)}.", ""]
         parts += [
             f"    `forward(x)`: x_0 {shape} -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).",
+            *self._stable_range(),
             "",
             "    Args:",
         ]
