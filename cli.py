@@ -78,7 +78,9 @@ def show(spec: str, form: str, section: str | None, output: Path | None) -> None
     from derive import explain, load
     from derive.rendering import only_section
 
-    derivation = explain(load(spec))
+    loaded = load(spec)
+    with _naming(spec):
+        derivation = explain(loaded)
     if section is not None:
         derivation = only_section(derivation, section)
     if form == "pdf":
@@ -103,16 +105,24 @@ def show(spec: str, form: str, section: str | None, output: Path | None) -> None
 def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, output: Path | None) -> None:
     """Emit the PyTorch module of each SPEC; print paths."""
     loaded = _load_all(specs, everything)
-    from codegen import generate as emit_to
+    from codegen import emit
+    from derive.files import write_whole
     from derive.loading import check_target, load_scheme
 
     chosen = None if scheme is None else load_scheme(scheme)
+    targets: dict[Path, str] = {}
     for reference, spec in loaded:
-        check_target(reference, _folder(reference, output) / f"{spec.id}.py")
+        path = _folder(reference, output) / f"{spec.id}.py"
+        check_target(reference, path)
+        if targets.setdefault(path, reference) != reference:
+            raise DeriveError(f"{targets[path]} and {reference} would both be written to {path}: change one spec's id")
+    texts = {}
     with _progress("generating", loaded) as items:
         for reference, spec in items:
-            for path in emit_to(spec, _folder(reference, output), scheme=chosen):
-                click.echo(path)
+            with _naming(reference):
+                texts[_folder(reference, output) / f"{spec.id}.py"] = emit(spec, chosen)
+    for path, text in texts.items():
+        click.echo(write_whole(path, text))
 
 
 @main.command()
@@ -129,7 +139,8 @@ def check(specs: tuple[str, ...], output: Path | None) -> None:
     stale = False
     with _progress("comparing", loaded) as items:
         for reference, spec in items:
-            result = compare(spec, _folder(reference, output))
+            with _naming(reference):
+                result = compare(spec, _folder(reference, output))
             stale = stale or not result.fresh
             for line in result.report().splitlines():
                 click.secho(line, fg={"+": "green", "-": "red"}.get(line[:1]))
@@ -154,8 +165,9 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
 
     rows = []
     with _progress("verifying", loaded) as items:
-        for _, spec in items:
-            rows += rows_of(spec, device=device)
+        for reference, spec in items:
+            with _naming(reference):
+                rows += rows_of(spec, device=device)
     click.echo(_json([asdict(row) for row in rows]) if as_json else _coloured(table(rows)))
     sys.exit(0 if all(row.passed for row in rows) else FINDING)
 
@@ -188,6 +200,16 @@ def _load_all(specs: Sequence[str], everything: bool) -> list[tuple[str, Spec]]:
         raise click.UsageError("give one or more SPECs, or --all")
     references = [listing.id for listing in REGISTER if listing.kind == "module"] if everything else specs
     return [(reference, load(reference)) for reference in references]
+
+
+@contextmanager
+def _naming(reference: str) -> Iterator[None]:
+    """What is refused inside is said of the spec that was asked for."""
+    try:
+        yield
+    except DeriveError as error:
+        text = str(error)
+        raise DeriveError(text if text.startswith(f"{reference}:") else f"{reference}: {text}") from None
 
 
 def _folder(reference: str, output: Path | None) -> Path:

@@ -37,6 +37,23 @@ class Header:
     facts: Mapping[str, str]
     equations: tuple[tuple[str, str], ...]
 
+    @property
+    def docstring_literal(self) -> str:
+        """The docstring as source, raw wherever that is possible."""
+        return quoted(f"{self.docstring}\n", raw=True)
+
+    def quoted(self, text: str) -> str:
+        """A docstring of the file's own as source; templates call it."""
+        return quoted(text)
+
+
+def quoted(text: str, raw: bool = False) -> str:
+    """A docstring literal of any text: plain, raw where it holds a backslash, escaped where neither can be."""
+    if '"""' in text or text.endswith(('"', "\\")):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"""{escaped}"""'
+    return f'r"""{text}"""' if raw or "\\" in text else f'"""{text}"""'
+
 
 def header(spec: Spec, derivation: Derivation, programs: Sequence[Program], command: str) -> Header:
     """Header of the file of one spec."""

@@ -89,6 +89,8 @@ class TorchPrinter:
             return str(node), ATOM if node >= 0 else SUM
         if node.is_Rational:
             return f"{node.p} / {node.q}", PRODUCT if node > 0 else SUM
+        if node.is_real is False or node.is_finite is False or node is sympy.nan:
+            raise UnsupportedError(f"the number {node} has no torch form; numbers must be real and finite")
         text = repr(float(node))
         return text, SUM if text.startswith("-") else ATOM
 
@@ -131,7 +133,7 @@ class TorchPrinter:
         if form is None:
             raise UnsupportedError(
                 f"the torch printer does not know {node.func.__name__} in {node}; "
-                f"it knows {', '.join(sorted(known.__name__ for known in (*FUNCTIONS, *OPERATORS)))}"
+                f"write it with {', '.join(sorted(known.__name__ for known in FUNCTIONS))}"
             )
         tightness = SUM if form.endswith("({})") and node.func not in LOOSE else ATOM
         arguments = [self._wrapped(argument, tightness) for argument in node.args]

@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 from derive.catalog import CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
 from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Scheme
-from derive.systems import Spec
+from derive.systems import Spec, unknown_scheme
 
 Wanted = TypeVar("Wanted")
 
@@ -67,7 +67,7 @@ def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
         kinds: tuple[type[Scheme], ...] = (ButcherTableau, LinearMultistep)
         return _from_file(text, kinds, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
     if text not in SCHEMES:
-        raise UnknownNameError("scheme", text, SCHEMES)
+        raise unknown_scheme(text)
     return text
 
 
@@ -103,6 +103,9 @@ def _catalog_spec(name: str) -> Spec:
 def _unknown_id(name: str) -> DeriveError:
     if Path(f"{name}.py").is_file():
         return DeriveError(f"unknown id {name!r}; there is a file of that name: write {name}.py")
+    longer = [known for known in CATALOG if name and known.startswith(name)]
+    if longer:
+        return DeriveError(f"unknown id {name!r}: did you mean {' or '.join(longer)}?")
     return UnknownNameError("id", name, CATALOG)
 
 

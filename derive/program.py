@@ -7,12 +7,13 @@ keeps the name of the quantity it belongs to.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from sympy import Expr, Symbol
+from sympy import Expr, Symbol, nan, preorder_traversal
 
-from derive.errors import SpecError
+from derive.errors import SpecError, UnsupportedError
 from derive.functions import ELEMENTWISE, as_expression
 from derive.networks import Call, Network
 from derive.operators import shape_of, show_shape
@@ -104,6 +105,7 @@ class Builder:
     ) -> Quantity:
         """Append an assignment and return its quantity, of the shape and batch axes of its value."""
         value = as_expression(value)
+        check_numbers(name, value)
         target = Quantity(name, shape_of(value), intermediate_role(value), latex, meaning)
         self.lines.append(Assignment(target, value, reason))
         return target
@@ -133,6 +135,29 @@ def undeclared(value: Expr) -> list[str]:
     """Names of plain SymPy symbols in an expression, which nobody gave a shape or a role."""
     plain = {atom.name for atom in value.atoms(Symbol) if not isinstance(atom, Quantity | Network)}
     return sorted(plain)
+
+
+def check_numbers(name: str, value: Expr) -> None:
+    """Refuse numbers that no tensor of real numbers can hold.
+
+    Raises:
+        UnsupportedError: a coefficient is complex, not finite, or beyond double precision.
+    """
+    for node in preorder_traversal(value):
+        if not isinstance(node, Expr) or not node.is_number:
+            continue
+        if node.is_real is False or node.is_finite is False or node is nan or _overflows(node):
+            raise UnsupportedError(
+                f"{name} has the coefficient {node}; numbers must be real and finite: "
+                "write it in real quantities (real and imaginary part as two unknowns)"
+            )
+
+
+def _overflows(node: Expr) -> bool:
+    try:
+        return bool(node.is_Number) and math.isinf(float(node))
+    except OverflowError:
+        return True
 
 
 def name_functions(program: Program) -> Program:
@@ -230,7 +255,10 @@ def _declare(known: dict[str, Quantity], quantity: Quantity, complaint: str) -> 
     known[quantity.name] = quantity
 
 
-_TAKEN = "a scheme itself names its step size h, field values f, f_1, ... and states <x>_next, <x>_prev: rename yours"
+_TAKEN = (
+    "a scheme itself names its step size h, field values f, f_1, ... and states <x>_next, <x>_prev, "
+    "the sweep its cotangents bar_<x>: rename yours"
+)
 
 
 def _check_symbols(line: Assignment, known: Mapping[str, Quantity]) -> None:

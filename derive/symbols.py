@@ -16,12 +16,15 @@ from typing import Any, cast
 import sympy
 
 from derive.errors import SpecError
+from derive.reserved import WORDS
 
 Dimension = str | int
 Shape = tuple[Dimension, ...]
 
 # Names that an emitted file uses itself: a quantity of that name would shadow them.
-RESERVED_NAMES = frozenset({"torch", "nn", "Tensor", "self", "field", "linearize", "math", "Module", "DERIVATION"})
+RESERVED_NAMES = WORDS
+# A file of such a name would hide a module that it imports itself.
+RESERVED_FILES = frozenset({"torch", "math", "cmath"})
 LONGEST_NAME = 40
 GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
@@ -93,7 +96,7 @@ class Quantity(sympy.Symbol):
         return Quantity(name, self.shape, role or self.role, latex, meaning)
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, reserved: frozenset[str] = RESERVED_NAMES) -> None:
     """Refuse what cannot be a Python name in an emitted file.
 
     Raises:
@@ -103,7 +106,9 @@ def check_name(name: str) -> None:
         raise SpecError(f"{name!r} is not a Python identifier; names become code: use letters, digits and _")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise SpecError(f"{name!r} is a Python keyword; rename it, for example to {name + '_'!r}")
-    if name in RESERVED_NAMES or hasattr(builtins, name):
+    if name.startswith("_"):
+        raise SpecError(f"{name!r} begins with _, as the names of the emitted file do; rename it")
+    if name in reserved or hasattr(builtins, name):
         raise SpecError(f"{name!r} is used by the emitted file itself; rename it, for example to {name + '_0'!r}")
     if len(name) > LONGEST_NAME:
         raise SpecError(f"{name!r} has {len(name)} characters; {LONGEST_NAME} are allowed")

@@ -6,18 +6,20 @@ entry by its name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sympy import Expr, Integer
 
-from derive.errors import SpecError
+from derive.errors import DeriveError, SpecError, UnknownNameError, UnsupportedError
 from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
-from derive.program import Assignment, Program, name_functions, symbols_of, undeclared
-from derive.symbols import Quantity, Role, by_name, check_name
+from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
+from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep
+from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class ODE:
         if len(self.state) != len(self.velocity):
             raise SpecError(f"{len(self.state)} unknowns but {len(self.velocity)} right-hand sides")
         for unknown, velocity in zip(self.state, self.velocity, strict=True):
+            check_numbers(f"the right-hand side of {unknown.name}", velocity)
             plain = undeclared(velocity)
             if plain:
                 raise SpecError(
@@ -56,6 +59,9 @@ class ODE:
                 raise SpecError(
                     f"{unknown.name} has shape {show_shape(unknown.shape)}, its right-hand side {show_shape(shape)}"
                 )
+        object.__setattr__(self, "velocity", tuple(map(_spread, self.velocity, self.state)))
+        for unknown, start in self.initial.items():
+            check_numbers(f"the initial value of {unknown.name}", as_expression(start))
         self._check_times_and_states()
 
     def _check_times_and_states(self) -> None:
@@ -86,6 +92,11 @@ class ODE:
         ]
         inputs = by_name({*self.quantities, *self.state})
         return name_functions(Program(tuple(inputs), tuple(lines), tuple(line.target for line in lines)))
+
+
+def _spread(velocity: Expr, unknown: Quantity) -> Expr:
+    """A scalar right-hand side of a vector drives every component alike."""
+    return fill(velocity, unknown) if unknown.shape and not shape_of(velocity) else velocity
 
 
 def velocity_of(unknown: Quantity) -> Quantity:
@@ -183,6 +194,7 @@ class Loss:
     classes: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(f"the loss {self.title}".strip(), self.value)
         if shape_of(self.value) != ():
             raise SpecError(
                 f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}"
@@ -257,15 +269,88 @@ class Spec:
     defaults: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_name(self.id)
+        check_name(self.id, RESERVED_FILES)
         check_name(self.class_name)
-        if isinstance(self.system, ODE) and self.scheme is None:
+        self._check_system()
+        if isinstance(self.system, ODE):
+            self._check_scheme()
+        self._check_defaults()
+
+    def _check_system(self) -> None:
+        if isinstance(self.system, ODE | Recurrence):
+            return
+        if not isinstance(self.system, Mapping) or not self.system:
+            raise SpecError(
+                f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, or a table of them"
+            )
+        for option, system in self.system.items():
+            if not isinstance(option, str) or not isinstance(system, Recurrence):
+                raise SpecError(f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence")
+        if len(self.system) > 1 and not self.option:
+            names = ", ".join(self.system)
+            raise SpecError(
+                f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
+                "name the constructor's argument that chooses, as in option='variant'"
+            )
+
+    def _check_scheme(self) -> None:
+        if self.scheme is None:
             raise SpecError(f"{self.id}: an ODE needs a scheme, for example scheme='forward_euler'")
+        if isinstance(self.scheme, str):
+            if self.scheme not in SCHEMES:
+                raise unknown_scheme(self.scheme)
+        elif not isinstance(self.scheme, ButcherTableau | LinearMultistep):
+            raise SpecError(
+                f"{self.id}: scheme is {_shown(self.scheme)}; give one of {', '.join(SCHEMES)}, "
+                "a ButcherTableau or a LinearMultistep"
+            )
+
+    def _check_defaults(self) -> None:
+        names = sorted(q.name for q in self._quantities() if q.role in _WITH_DEFAULT)
+        for name, value in self.defaults.items():
+            if name not in names:
+                raise SpecError(f"{self.id}: defaults: {UnknownNameError('parameter or constant', name, names)}")
+            if not _is_real(value):
+                raise SpecError(f"{self.id}: the default of {name} is {_shown(value)}; give a finite real number")
+
+    def _quantities(self) -> set[Quantity]:
+        """What the step may read: of the system, and symbols among the weights of the scheme."""
+        found: set[Quantity] = set()
+        for system in self.variants.values():
+            found |= system.quantities if isinstance(system, ODE) else set(system.step.inputs)
+        weights = (*self.scheme.alpha, *self.scheme.beta) if isinstance(self.scheme, LinearMultistep) else ()
+        return found.union(*(symbols_of(weight) for weight in weights))
 
     @property
     def variants(self) -> Mapping[str, Recurrence | ODE]:
         """Option value -> system; a single nameless one where the spec has no option."""
         return self.system if isinstance(self.system, Mapping) else {"": self.system}
+
+
+def unknown_scheme(name: str) -> DeriveError:
+    """What to say of a scheme's name that is not shipped."""
+    if name.lower().removeprefix("implicit_").startswith(_IMPLICIT) or name.lower().startswith("implicit"):
+        return UnsupportedError(
+            f"scheme {name!r} is implicit; implicit schemes are not available yet: choose of {', '.join(SCHEMES)}"
+        )
+    return UnknownNameError("scheme", name, SCHEMES)
+
+
+_IMPLICIT = ("backward_euler", "trapez", "crank", "gauss", "radau", "lobatto", "bdf", "sdirk", "dirk", "adams_moulton")
+_WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
+
+
+def _shown(value: object) -> str:
+    """A wrong value with its type."""
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+def _is_real(value: object) -> bool:
+    try:
+        return not isinstance(value, str | bytes) and math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def with_scheme(spec: Spec, scheme: Any) -> Spec:
