@@ -43,6 +43,9 @@ def hand_written(
     return torch.stack(output)
 
 
+RUN_SECONDS = 0.1  # one run: consecutive steps of one variant for about so long
+
+
 @dataclass(frozen=True)
 class Contestant:
     """One way to compute the output from x, and its parameters."""
@@ -82,6 +85,11 @@ def output_of_loop(loop: Callable[..., Tensor], zero: Tensor, values: list[Tenso
     return loop(x, zero, zero, *values)
 
 
+def run(contestant: Contestant, x: Tensor, cotangent: Tensor, count: int) -> float:
+    """Seconds per training step, over consecutive steps of one variant as in training."""
+    return sum(step(contestant, x, cotangent) for _ in range(count)) / count
+
+
 def step(contestant: Contestant, x: Tensor, cotangent: Tensor) -> float:
     """Seconds of one training step."""
     for value in (x, *contestant.parameters):
@@ -115,24 +123,27 @@ def measure(size: tuple[int, int, int, int], rounds: int) -> tuple[dict[str, flo
     x = torch.randn(steps, batch, features).requires_grad_()
     cotangent = torch.randn(steps, batch, hidden)
     field = contestants(size)
+    warm = {name: [step(contestant, x, cotangent) for _ in range(3)] for name, contestant in field.items()}
+    counts = {name: max(1, round(RUN_SECONDS / min(seconds))) for name, seconds in warm.items()}
     times: dict[str, list[float]] = {name: [] for name in field}
-    for turn in range(rounds + 3):
+    for _ in range(rounds):
         for name, contestant in field.items():
-            seconds = step(contestant, x, cotangent)
-            if turn >= 3:
-                times[name].append(seconds)
+            times[name].append(run(contestant, x, cotangent, counts[name]))
     memory = {name: saved_bytes(contestant, x) for name, contestant in field.items()}
     return {name: statistics.median(values) for name, values in times.items()}, memory
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each variant (default 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved runs of each variant (default 7)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument("--size", type=int, help="only the shapes with this hidden size")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, median of {options.rounds} steps in ms; (T, B, I, H)")
+    print(
+        f"torch {torch.__version__}, {options.threads} threads, median of {options.rounds} interleaved runs; "
+        "ms per step; (T, B, I, H)"
+    )
     print(f"{'shape':>20} {'hand':>7} {'script':>7} {'nn.LSTM':>8} {'derived':>8} {'chunk':>7}", end="")
     print(f" {'ratio':>6} {'target':>7} {'':7} {'saved MB: nn.LSTM, store, chunk':>32}")
     for size, target in TARGETS.items():

@@ -299,30 +299,31 @@ def _forward_diagonal(
     p_i_f = weight_ch[0:2]
     stack = a_path.view(steps, batch, 4, size)
     tanh_c = x.new_empty(batch, size)
-    for a, i_f, i, f, g, o, h, c, c_wide, h_next, c_next in zip(
-        a_path.unbind(0),
-        stack[:, :, 0:2].unbind(0),
-        stack[:, :, 0].unbind(0),
-        stack[:, :, 1].unbind(0),
-        stack[:, :, 2].unbind(0),
-        stack[:, :, 3].unbind(0),
-        (h_0, *h_rows[:-1]),
-        (c_0, *c_rows[:-1]),
-        (c_0.unsqueeze(1), *c_path[:-1].unsqueeze(2).unbind(0)),
-        h_rows,
-        c_rows,
-        strict=True,
-    ):
-        a.addmm_(h, weight_hh_t)  # (1) (3) (5) (8)
-        i_f.addcmul_(c_wide, p_i_f)  # (1) (3)
-        i_f.sigmoid_()  # (2) (4)
-        g.tanh_()  # (6)
-        torch.mul(c, f, out=c_next)  # (7)
-        c_next.addcmul_(g, i)  # (7)
-        o.addcmul_(c_next, p_o)  # (8)
-        o.sigmoid_()  # (9)
-        torch.tanh(c_next, out=tanh_c)  # (10)
-        torch.mul(o, tanh_c, out=h_next)  # (11)
+    with torch.inference_mode():
+        for a, i_f, i, f, g, o, h, c, c_wide, h_next, c_next in zip(
+            a_path.unbind(0),
+            stack[:, :, 0:2].unbind(0),
+            stack[:, :, 0].unbind(0),
+            stack[:, :, 1].unbind(0),
+            stack[:, :, 2].unbind(0),
+            stack[:, :, 3].unbind(0),
+            (h_0, *h_rows[:-1]),
+            (c_0, *c_rows[:-1]),
+            (c_0.unsqueeze(1), *c_path[:-1].unsqueeze(2).unbind(0)),
+            h_rows,
+            c_rows,
+            strict=True,
+        ):
+            a.addmm_(h, weight_hh_t)  # (1) (3) (5) (8)
+            i_f.addcmul_(c_wide, p_i_f)  # (1) (3)
+            i_f.sigmoid_()  # (2) (4)
+            g.tanh_()  # (6)
+            torch.mul(c, f, out=c_next)  # (7)
+            c_next.addcmul_(g, i)  # (7)
+            o.addcmul_(c_next, p_o)  # (8)
+            o.sigmoid_()  # (9)
+            torch.tanh(c_next, out=tanh_c)  # (10)
+            torch.mul(o, tanh_c, out=h_next)  # (11)
     return h_path, c_path, a_path
 
 
@@ -381,27 +382,28 @@ def _backward_diagonal(
     bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
-    for (
-        bar_a_o_row,
-        bar_c_next_by_bar_h_next_row,
-        bar_a_i_f_g_row,
-        bar_c_by_bar_c_next_row,
-        bar_a_row,
-        bar_output_prev,
-    ) in zip(
-        bar_stack[:, :, 3].unbind(0)[::-1],
-        bar_c_next_by_bar_h_next.unbind(0)[::-1],
-        bar_stack[:, :, 0:3].unbind(0)[::-1],
-        bar_c_by_bar_c_next.unbind(0)[::-1],
-        bar_a.unbind(0)[::-1],
-        (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
-        strict=True,
-    ):
-        bar_a_o_row.mul_(bar_h_next)  # (15)
-        torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (16)
-        bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, bar_c_by_bar_c_next_row, out=bar_c_next_out)  # (23) (27)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+    with torch.inference_mode():
+        for (
+            bar_a_o_row,
+            bar_c_next_by_bar_h_next_row,
+            bar_a_i_f_g_row,
+            bar_c_by_bar_c_next_row,
+            bar_a_row,
+            bar_output_prev,
+        ) in zip(
+            bar_stack[:, :, 3].unbind(0)[::-1],
+            bar_c_next_by_bar_h_next.unbind(0)[::-1],
+            bar_stack[:, :, 0:3].unbind(0)[::-1],
+            bar_c_by_bar_c_next.unbind(0)[::-1],
+            bar_a.unbind(0)[::-1],
+            (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
+            strict=True,
+        ):
+            bar_a_o_row.mul_(bar_h_next)  # (15)
+            torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (16)
+            bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
+            torch.mul(bar_c_next, bar_c_by_bar_c_next_row, out=bar_c_next_out)  # (23) (27)
+            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
@@ -460,29 +462,30 @@ def _forward_full(
     stack = a_path.view(steps, batch, 4, size)
     W_co_t = weight_ch[2].t()
     tanh_c = x.new_empty(batch, size)
-    for a, i_f, i, f, g, o, h, c, h_next, c_next in zip(
-        a_path.unbind(0),
-        a_path[:, :, : 2 * size].unbind(0),
-        stack[:, :, 0].unbind(0),
-        stack[:, :, 1].unbind(0),
-        stack[:, :, 2].unbind(0),
-        stack[:, :, 3].unbind(0),
-        (h_0, *h_rows[:-1]),
-        (c_0, *c_rows[:-1]),
-        h_rows,
-        c_rows,
-        strict=True,
-    ):
-        a.addmm_(h, weight_hh_t)  # (5) (45) (46) (47)
-        i_f.addmm_(c, W_ci_cf_t)  # (45) (46)
-        i_f.sigmoid_()  # (2) (4)
-        g.tanh_()  # (6)
-        torch.mul(c, f, out=c_next)  # (7)
-        c_next.addcmul_(g, i)  # (7)
-        o.addmm_(c_next, W_co_t)  # (47)
-        o.sigmoid_()  # (9)
-        torch.tanh(c_next, out=tanh_c)  # (10)
-        torch.mul(o, tanh_c, out=h_next)  # (11)
+    with torch.inference_mode():
+        for a, i_f, i, f, g, o, h, c, h_next, c_next in zip(
+            a_path.unbind(0),
+            a_path[:, :, : 2 * size].unbind(0),
+            stack[:, :, 0].unbind(0),
+            stack[:, :, 1].unbind(0),
+            stack[:, :, 2].unbind(0),
+            stack[:, :, 3].unbind(0),
+            (h_0, *h_rows[:-1]),
+            (c_0, *c_rows[:-1]),
+            h_rows,
+            c_rows,
+            strict=True,
+        ):
+            a.addmm_(h, weight_hh_t)  # (5) (45) (46) (47)
+            i_f.addmm_(c, W_ci_cf_t)  # (45) (46)
+            i_f.sigmoid_()  # (2) (4)
+            g.tanh_()  # (6)
+            torch.mul(c, f, out=c_next)  # (7)
+            c_next.addcmul_(g, i)  # (7)
+            o.addmm_(c_next, W_co_t)  # (47)
+            o.sigmoid_()  # (9)
+            torch.tanh(c_next, out=tanh_c)  # (10)
+            torch.mul(o, tanh_c, out=h_next)  # (11)
     return h_path, c_path, a_path
 
 
@@ -536,31 +539,32 @@ def _backward_full(
     bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
-    for (
-        bar_a_o_row,
-        bar_c_next_by_bar_h_next_row,
-        bar_a_i_f_g_row,
-        f_row,
-        bar_a_i_f_flat,
-        bar_a_row,
-        bar_output_prev,
-    ) in zip(
-        bar_stack[:, :, 3].unbind(0)[::-1],
-        bar_c_next_by_bar_h_next.unbind(0)[::-1],
-        bar_stack[:, :, 0:3].unbind(0)[::-1],
-        f.unbind(0)[::-1],
-        bar_a[:, :, : 2 * size].unbind(0)[::-1],
-        bar_a.unbind(0)[::-1],
-        (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
-        strict=True,
-    ):
-        bar_a_o_row.mul_(bar_h_next)  # (15)
-        torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (49)
-        bar_c_next.addmm_(bar_a_o_row, W_co)  # (49)
-        bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (50)
-        bar_c_next_out.addmm_(bar_a_i_f_flat, W_ci_cf)  # (27) (50)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+    with torch.inference_mode():
+        for (
+            bar_a_o_row,
+            bar_c_next_by_bar_h_next_row,
+            bar_a_i_f_g_row,
+            f_row,
+            bar_a_i_f_flat,
+            bar_a_row,
+            bar_output_prev,
+        ) in zip(
+            bar_stack[:, :, 3].unbind(0)[::-1],
+            bar_c_next_by_bar_h_next.unbind(0)[::-1],
+            bar_stack[:, :, 0:3].unbind(0)[::-1],
+            f.unbind(0)[::-1],
+            bar_a[:, :, : 2 * size].unbind(0)[::-1],
+            bar_a.unbind(0)[::-1],
+            (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
+            strict=True,
+        ):
+            bar_a_o_row.mul_(bar_h_next)  # (15)
+            torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (49)
+            bar_c_next.addmm_(bar_a_o_row, W_co)  # (49)
+            bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
+            torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (50)
+            bar_c_next_out.addmm_(bar_a_i_f_flat, W_ci_cf)  # (27) (50)
+            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
@@ -606,27 +610,28 @@ def _forward_none(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, weight
     weight_hh_t = weight_hh.t()
     stack = a_path.view(steps, batch, 4, size)
     tanh_c = x.new_empty(batch, size)
-    for a, i_f, i, f, g, o, h, c, h_next, c_next in zip(
-        a_path.unbind(0),
-        a_path[:, :, : 2 * size].unbind(0),
-        stack[:, :, 0].unbind(0),
-        stack[:, :, 1].unbind(0),
-        stack[:, :, 2].unbind(0),
-        stack[:, :, 3].unbind(0),
-        (h_0, *h_rows[:-1]),
-        (c_0, *c_rows[:-1]),
-        h_rows,
-        c_rows,
-        strict=True,
-    ):
-        a.addmm_(h, weight_hh_t)  # (5) (54) (55) (56)
-        i_f.sigmoid_()  # (2) (4)
-        g.tanh_()  # (6)
-        torch.mul(c, f, out=c_next)  # (7)
-        c_next.addcmul_(g, i)  # (7)
-        o.sigmoid_()  # (9)
-        torch.tanh(c_next, out=tanh_c)  # (10)
-        torch.mul(o, tanh_c, out=h_next)  # (11)
+    with torch.inference_mode():
+        for a, i_f, i, f, g, o, h, c, h_next, c_next in zip(
+            a_path.unbind(0),
+            a_path[:, :, : 2 * size].unbind(0),
+            stack[:, :, 0].unbind(0),
+            stack[:, :, 1].unbind(0),
+            stack[:, :, 2].unbind(0),
+            stack[:, :, 3].unbind(0),
+            (h_0, *h_rows[:-1]),
+            (c_0, *c_rows[:-1]),
+            h_rows,
+            c_rows,
+            strict=True,
+        ):
+            a.addmm_(h, weight_hh_t)  # (5) (54) (55) (56)
+            i_f.sigmoid_()  # (2) (4)
+            g.tanh_()  # (6)
+            torch.mul(c, f, out=c_next)  # (7)
+            c_next.addcmul_(g, i)  # (7)
+            o.sigmoid_()  # (9)
+            torch.tanh(c_next, out=tanh_c)  # (10)
+            torch.mul(o, tanh_c, out=h_next)  # (11)
     return h_path, c_path, a_path
 
 
@@ -675,20 +680,21 @@ def _backward_none(
     bar_c_next_out = bar_c_next_out.clone()  # (27)
     bar_c_next = torch.empty_like(bar_h_next)
     bar_c_next_wide = bar_c_next.unsqueeze(1)
-    for bar_a_o_row, bar_c_next_by_bar_h_next_row, bar_a_i_f_g_row, f_row, bar_a_row, bar_output_prev in zip(
-        bar_stack[:, :, 3].unbind(0)[::-1],
-        bar_c_next_by_bar_h_next.unbind(0)[::-1],
-        bar_stack[:, :, 0:3].unbind(0)[::-1],
-        f.unbind(0)[::-1],
-        bar_a.unbind(0)[::-1],
-        (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
-        strict=True,
-    ):
-        bar_a_o_row.mul_(bar_h_next)  # (15)
-        torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (58)
-        bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
-        torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (59)
-        torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+    with torch.inference_mode():
+        for bar_a_o_row, bar_c_next_by_bar_h_next_row, bar_a_i_f_g_row, f_row, bar_a_row, bar_output_prev in zip(
+            bar_stack[:, :, 3].unbind(0)[::-1],
+            bar_c_next_by_bar_h_next.unbind(0)[::-1],
+            bar_stack[:, :, 0:3].unbind(0)[::-1],
+            f.unbind(0)[::-1],
+            bar_a.unbind(0)[::-1],
+            (torch.zeros_like(bar_h_next), *bar_output[:-1].unbind(0))[::-1],
+            strict=True,
+        ):
+            bar_a_o_row.mul_(bar_h_next)  # (15)
+            torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (58)
+            bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
+            torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (59)
+            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:

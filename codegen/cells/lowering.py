@@ -167,6 +167,11 @@ def loop(variables: Sequence[tuple[str, str]], body: Sequence[str]) -> list[str]
     return [f"for {names} in zip({iterables}, strict=True):", *(f"    {line}" for line in body)]
 
 
+def in_place_loop(variables: Sequence[tuple[str, str]], body: Sequence[str]) -> list[str]:
+    """A loop of in-place operations on buffers of a sweep, spared the dispatch to autograd, which never sees them."""
+    return ["with torch.inference_mode():", *(f"    {line}" for line in loop(variables, body))]
+
+
 def tuple_text(items: Sequence[str]) -> str:
     """What stands behind `return` for a tuple."""
     return f"({items[0]},)" if len(items) == 1 else ", ".join(items) if items else "()"

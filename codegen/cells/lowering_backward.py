@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sympy import Expr
 
-from codegen.cells.lowering import CellText, commented, joined, loop, tuple_text, unpacking, wrapped
+from codegen.cells.lowering import CellText, commented, in_place_loop, joined, tuple_text, unpacking, wrapped
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.plan import values_read
@@ -52,7 +52,7 @@ class _Backward:
             f"{bars[1]} = {bars[1]} + {bars[0]}[-1]{cell.comment([cell.chain(0)])}",
             *(f"{seed} = {seed}.clone(){cell.comment([cell.chain(k)])}" for k, seed in enumerate(bars[2:], 1)),
             *self.buffers,
-            *loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
+            *in_place_loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
             "",
             *gradient_lines(cell),
             f"return {tuple_text(bars[1:])}{cell.comment(['initial_state'])}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from codegen.cells.lowering import CellText, commented, joined, loop, parameters_text, tuple_text
+from codegen.cells.lowering import CellText, commented, in_place_loop, joined, parameters_text, tuple_text
 from codegen.cells.lowering_statements import Statements
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Keep, Operation, Product
 from codegen.steps.rules import Function
@@ -295,7 +295,7 @@ def forward_function(cell: CellText) -> Function:
     lines += [f"{path} = {empty}" for path in paths]
     lines += [f"{frame.path_rows(place)} = {path}.unbind(0)" for place, path in enumerate(paths)]
     lines += [*_input_part(cell, cell.names("a_path")), *frame.before, *frame.buffers]
-    lines += loop(frame.sorted_variables(), body)
+    lines += in_place_loop(frame.sorted_variables(), body)
     lines.append(f"return {tuple_text([*paths, *([cell.names('a_path')] if cell.plan.stored else [])])}")
     kept = f"and the rows (T, B, {cell.count} H) " if cell.plan.stored else ""
     return Function(

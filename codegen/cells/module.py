@@ -73,8 +73,9 @@ def describe(plan: CellPlan) -> Mapping[str, int]:
 
 def loop_body(lines: Sequence[str]) -> list[str]:
     """Statements of the loop over steps in the body of a function."""
-    start = next(place for place, line in enumerate(lines) if line.startswith("for "))
-    stop = next((place for place in range(start + 1, len(lines)) if not lines[place].startswith(" ")), len(lines))
+    start = next(place for place, line in enumerate(lines) if line.lstrip().startswith("for "))
+    inside = lines[start][: -len(lines[start].lstrip())] + " "
+    stop = next((place for place in range(start + 1, len(lines)) if not lines[place].startswith(inside)), len(lines))
     return list(lines[start + 1 : stop])
 
 

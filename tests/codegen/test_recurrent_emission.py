@@ -166,7 +166,7 @@ def loops(text: str) -> dict[str, int]:
     found = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef):
-            inner = [part for part in node.body if isinstance(part, ast.For)]
+            inner = [part for part in ast.walk(node) if isinstance(part, ast.For)]
             if inner:
                 found[node.name] = len(inner[0].body)
     return found
@@ -187,7 +187,7 @@ def test_every_line_of_a_loop_carries_the_number_of_an_equation(cell):
     lines = text.splitlines()
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith(("_forward", "_backward")):
-            inner = next(part for part in node.body if isinstance(part, ast.For))
+            inner = next(part for part in ast.walk(node) if isinstance(part, ast.For))
             for statement in inner.body:
                 comment = lines[(statement.end_lineno or 0) - 1].partition("#")[2]
                 found = re.findall(r"\((\d+)\)", comment)
