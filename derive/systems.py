@@ -346,9 +346,9 @@ def _shown(value: object) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def _is_real(value: object) -> bool:
+def _is_real(value: Any) -> bool:
     try:
-        return not isinstance(value, str | bytes) and math.isfinite(float(value))  # type: ignore[arg-type]
+        return not isinstance(value, str | bytes) and math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):
         return False
 
