@@ -20,7 +20,6 @@ from derive.latex import latex
 from derive.linearization import forward_sweep
 from derive.numbering import Author
 from derive.operators import Numeric
-from derive.program import Program
 from derive.sampling import SMALLEST, Sampler
 from derive.schemes import LinearMultistep
 from derive.symbols import Quantity
@@ -169,9 +168,3 @@ def _trust_disagreements(scheme: LinearMultistep, root: Expr, symbol: Symbol, sc
             newest, newer, steps = newer, (newest - alpha[0] * newer) / alpha[1], steps + 1
         wrong += steps - 1 != int(scale) * trusted_steps(epsilon, tolerance, size)
     return wrong
-
-
-def inverse_program(recurrence: Recurrence) -> Program | None:
-    """The inverse as a program, or None."""
-    inverse = invert(recurrence)
-    return None if inverse is None else inverse.program

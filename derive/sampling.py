@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import mpmath
 import numpy as np
 
-from derive.evaluator import NetworkModel, evaluate
+from derive.evaluator import evaluate
 from derive.functions import tanh
 from derive.linearization import forward_sweep
 from derive.networks import Network
@@ -147,8 +147,3 @@ def _differential_program(
     outputs = tuple(adjoint.cotangents[q] for q in arguments[slot])
     whole = Program((*program.inputs, seed), (*program.assignments, *adjoint.program.assignments), outputs)
     return whole, [*groups, (seed,)]
-
-
-def models(networks: Mapping[Network, TanhNetwork]) -> Mapping[Network, NetworkModel]:
-    """The stand-ins as the evaluator takes them."""
-    return networks

@@ -83,13 +83,16 @@ def test_seed_decides(few):
     assert not torch.equal(one.model.body.net.k, other.model.body.net.k)
 
 
-@pytest.mark.parametrize("memory", ["recompute", "checkpoint", "invert"])
-def test_memory_modes_train_alike(few, memory):
-    """Batch norm, kinks and all: the mode decides what is kept, not what is learned."""
+@pytest.mark.parametrize(("memory", "within"), [("recompute", 1e-5), ("checkpoint", 1e-5), ("invert", 1e-2)])
+def test_memory_modes_train_alike(few, memory, within):
+    """Batch norm, kinks and all: the mode decides what is kept, not what is learned.
+
+    Recomputed states are the same numbers; rebuilt ones may be wrong by 1e-3 in float32, which an epoch passes on.
+    """
     digits = load("digits")
     kept, other = (digits_run(few, digits.LMResNet, epochs=1, memory=mode, k=0.9) for mode in ("store", memory))
     for one, two in zip(kept.model.state_dict().values(), other.model.state_dict().values(), strict=True):
-        torch.testing.assert_close(two, one, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(two, one, rtol=within, atol=within)
 
 
 def test_kept_bytes():
