@@ -31,6 +31,8 @@ class ODE:
         velocity: right-hand side of each unknown, in the same order.
         time: the independent variable, where the field depends on it.
         initial: state -> what it starts from, where that is not the module's input itself.
+        parts: the velocity as a sum of parts, for additive schemes and splittings: `parts[p]` is the right-hand side
+            of each unknown in part p. Unless given, part p is the velocity of the p-th unknown alone.
 
     Raises:
         SpecError: undeclared symbols, or a velocity whose shape is not its unknown's.
@@ -40,6 +42,7 @@ class ODE:
     velocity: tuple[Expr, ...]
     time: Quantity | None = None
     initial: Mapping[Quantity, Expr] = field(default_factory=dict)
+    parts: tuple[tuple[Expr, ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", tuple(self.state))

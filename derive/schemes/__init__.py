@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from derive.errors import UnknownNameError
+from derive.schemes.additive import AdditiveTableau
 from derive.schemes.multistep import LEAPFROG, LinearMultistep, Start
 from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4, ButcherTableau
+from derive.schemes.splitting import Splitting
 
 Scheme = ButcherTableau | LinearMultistep
 
@@ -30,4 +32,13 @@ def scheme_by_name(name: str | Scheme) -> Scheme:
     return SCHEMES[name]
 
 
-__all__ = ["SCHEMES", "ButcherTableau", "LinearMultistep", "Scheme", "Start", "scheme_by_name"]
+__all__ = [
+    "SCHEMES",
+    "AdditiveTableau",
+    "ButcherTableau",
+    "LinearMultistep",
+    "Scheme",
+    "Splitting",
+    "Start",
+    "scheme_by_name",
+]

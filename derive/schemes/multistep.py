@@ -1,4 +1,4 @@
-r"""Explicit linear multistep schemes $x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge -1} \beta_j f_{n-j}$."""
+r"""Linear multistep schemes $x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge -1} \beta_j f_{n-j}$."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class LinearMultistep:
         alpha: weights of x_n, x_{n-1}, ...
         beta: weights of f_{n+1}, f_n, f_{n-1}, ...: one more than alpha.
         start: name -> how the first steps are made; the first is the default.
+        order: the order it claims, where it claims one.
         title: its usual name.
 
     Raises:
@@ -42,6 +43,7 @@ class LinearMultistep:
     alpha: Sequence[Any]
     beta: Sequence[Any]
     start: Mapping[str, Start] = field(default_factory=dict)
+    order: int | None = None
     title: str = "linear multistep"
 
     def __post_init__(self) -> None:

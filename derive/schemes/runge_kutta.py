@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta schemes as Butcher tableaus."""
+"""Runge-Kutta schemes as Butcher tableaus."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ class ButcherTableau:
     Attributes:
         A, b, c: the tableau; entries are exact (rationals, algebraic numbers or symbols).
         b_error: weights of the embedded scheme, where there is one.
+        dense: coefficients of the dense output, where there is one: `b_i(theta) = sum_j dense[i][j] theta^(j+1)`.
+        order, embedded_order, dense_order: the orders it claims, where it claims them.
+        digits: digits of published decimals; None for exact entries.
         title: its usual name.
 
     Raises:
@@ -28,6 +31,11 @@ class ButcherTableau:
     b: Sequence[Any]
     c: Sequence[Any]
     b_error: Sequence[Any] | None = None
+    dense: Sequence[Sequence[Any]] | None = None
+    order: int | None = None
+    embedded_order: int | None = None
+    dense_order: int | None = None
+    digits: int | None = None
     title: str = "Runge-Kutta"
 
     def __post_init__(self) -> None:
