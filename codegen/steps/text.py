@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from codegen.render import render
-from codegen.steps.module import SUPPORT, StepModuleWriter
+from codegen.steps.facts import Facts
+from codegen.steps.module import SUPPORT, write_module
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.explanation import recurrences
@@ -17,7 +18,7 @@ IMPORTS = ("import cmath", "import math", "from collections.abc import Callable,
 def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
     """Text of the module of an ODE under its scheme."""
     recurrence = recurrences(spec)[""]
-    module = StepModuleWriter(spec, scheme_by_name(spec.scheme), recurrence, derivation).write()
+    module = write_module(Facts(spec, scheme_by_name(spec.scheme), recurrence, derivation))
     programs = [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
     view = {
         "functions": module.functions,

@@ -1,0 +1,154 @@
+"""The body of an emitted adjoint: primal lines, network calls with pullbacks, the reverse sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sympy import Add, Expr, Integer
+
+from codegen.printer import TorchPrinter
+from derive.networks import Call, Pullback
+from derive.operators import dot, outer, shape_of, total, transpose
+from derive.program import Assignment, Program, symbols_of
+from derive.reverse_sweep import Adjoint
+from derive.symbols import Quantity, Role
+
+if TYPE_CHECKING:
+    from codegen.steps.rules import RuleWriter
+
+
+class AdjointLines:
+    """The body of an adjoint: primal lines that it reads, network calls with pullbacks, then the reverse sweep."""
+
+    def __init__(self, writer: RuleWriter, program: Program, adjoint: Adjoint, swept: Program) -> None:
+        self.writer = writer
+        self.adjoint = adjoint
+        self.swept = swept
+        self.calls = [line for line in program.assignments if isinstance(line.value, Call)]
+        read = {q for line in swept.assignments for q in _read(line.value)}
+        self.read = read
+        reading = [q for q in program.targets if q in read or any(q == line.target for line in self.calls)]
+        self.primal = program.needed_for(reading)
+        self.pullbacks = _pullbacks(swept)
+        self.printer = TorchPrinter(self._network)
+
+    def used_inputs(self) -> set[Quantity]:
+        """Inputs of the primal that the body reads."""
+        arguments = {q for line in self.primal.assignments for q in _read(line.value)}
+        reduced_to = {
+            q for q, bar in self.adjoint.cotangents.items() if bar in self.swept.outputs and not q.role.batched
+        }
+        return arguments | self.read | reduced_to
+
+    def _network(self, node: Call | Pullback, arguments: list[str]) -> str:
+        if isinstance(node, Call):
+            return f"linearize({', '.join(arguments)})"
+        return self._pullback_name(node, node.slot)
+
+    def _pullback_name(self, node: Pullback, slot: int) -> str:
+        call = self._call_of(node)
+        argument = "x" if slot == len(node.point) - 2 else "t"
+        return f"bar_{argument}_by_{call.target.name}"
+
+    def _call_of(self, node: Pullback) -> Assignment:
+        return next(line for line in self.calls if line.value.args[:2] == node.args[:2])
+
+    def write(self) -> list[str]:
+        """All lines, in order."""
+        lines = []
+        for line in self.primal.assignments:
+            text = self.printer(line.value)
+            if line in self.calls:
+                value = line.target.name if line.target in self.read_values() else "_"
+                number = self.writer.numbers("step", line.target)
+                lines.append(f"{value}, pullback_{line.target.name} = {text}" + (f"  # ({number})" if number else ""))
+            else:
+                lines.append(self.writer.line("step", line, text))
+        for line in self.swept.assignments:
+            if not self._inside_networks(line.target):
+                lines.append(self._cotangent(line))
+            lines += [self._call_pullback(node) for node in self.pullbacks.get(line.target, ())]
+        return lines
+
+    def read_values(self) -> set[Quantity]:
+        """Quantities whose values are read, by the sweep or by later primal lines."""
+        return self.read | {q for line in self.primal.assignments for q in _read(line.value)}
+
+    def _inside_networks(self, bar: Quantity) -> bool:
+        """Cotangents of network parameters: the pullback adds them up where they belong."""
+        return any(bar.name == f"bar_theta_{line.value.network.name}" for line in self.calls)
+
+    def _call_pullback(self, node: Pullback) -> str:
+        call = self._call_of(node)
+        names = [self._pullback_name(node, slot) for slot in range(len(node.point) - 1)]
+        wanted = {n for line in self.swept.assignments for n in line.value.atoms(Pullback)}
+        slots = {n.slot for n in wanted if n.args[:2] == node.args[:2]}
+        shown = [name if slot in slots else "_" for slot, name in enumerate(names)]
+        left = f"({shown[0]},)" if len(shown) == 1 else ", ".join(shown)
+        users = [line for line in self.swept.assignments if not self._inside_networks(line.target)]
+        used = [line for line in users if any(n.args[:2] == node.args[:2] for n in line.value.atoms(Pullback))]
+        numbers = dict.fromkeys(self.writer.numbers("adjoint", line.target) for line in used)
+        shown_numbers = ", ".join(f"({number})" for number in numbers if number)
+        text = f"{left} = pullback_{call.target.name}({node.covector.name})"
+        return f"{text}  # {shown_numbers}" if shown_numbers else text
+
+    def _cotangent(self, line: Assignment) -> str:
+        about = next(q for q, bar in self.adjoint.cotangents.items() if bar == line.target)
+        if line.target.role.batched:
+            return self.writer.line("adjoint", line, self.printer(line.value))
+        text = reduced(line.value, about, self.printer)
+        if about.role in (Role.STEP_SIZE, Role.TIME):
+            text = f"{text} if isinstance({about.name}, Tensor) else None"
+        return self.writer.line("adjoint", line, text)
+
+
+def _pullbacks(swept: Program) -> Mapping[Quantity, list[Pullback]]:
+    """Cotangent of a network's value -> the pullbacks to call once it is known, one per network call."""
+    found: dict[Quantity, dict[tuple[Expr, ...], Pullback]] = {}
+    for line in swept.assignments:
+        for node in sorted(line.value.atoms(Pullback), key=str):
+            found.setdefault(node.covector, {}).setdefault(node.args[:2], node)
+    return {bar: list(nodes.values()) for bar, nodes in found.items()}
+
+
+def _read(value: Expr) -> set[Quantity]:
+    """Quantities that the printed text of an expression mentions: of a pullback only its covector, which is named."""
+    nodes = value.atoms(Pullback)
+    plain = value.xreplace({node: Integer(1) if not shape_of(node) else node.covector for node in nodes})
+    thetas = {call.network.theta for call in value.atoms(Call)}
+    return symbols_of(plain) - thetas
+
+
+def reduced(value: Expr, like: Quantity, printer: TorchPrinter) -> str:
+    """A cotangent contribution of a quantity without batch axes: the sum over the batch, read from the shapes."""
+    pulled = [term for term in Add.make_args(value) if term.atoms(Pullback)]
+    matrices = [term for term in Add.make_args(value) if term not in pulled and term.atoms(outer)]
+    plain = [term for term in Add.make_args(value) if term not in pulled and term not in matrices]
+    parts = []
+    if matrices:
+        parts.append(_OuterPrinter()(sum(matrices, Integer(0))))
+    if plain:
+        flat = sum((_without_reduction(term) for term in plain), Integer(0))
+        parts.append(f"sum_to({printer(flat)}, {like.name})")
+    parts += [printer(term) for term in pulled]
+    return " + ".join(parts)
+
+
+def _without_reduction(term: Expr) -> Expr:
+    """Inner products as plain products: the sum to the parameter's shape adds up components and batch at once."""
+    table: dict[Expr, Expr] = {node: node.args[0] * node.args[1] for node in term.atoms(dot)}
+    table |= {node: node.args[0] for node in term.atoms(total)}
+    return term.xreplace(table)
+
+
+class _OuterPrinter(TorchPrinter):
+    """Prints the cotangent of a matrix: outer products are summed over the batch."""
+
+    def _function(self, node: Expr) -> tuple[str, int]:
+        if isinstance(node, outer):
+            left, right = (self(argument) for argument in node.args)
+            return f"batch_outer({left}, {right})", 3
+        if isinstance(node, transpose):
+            return f"{self._wrapped(node.args[0], 3)}.mT", 3
+        return super()._function(node)

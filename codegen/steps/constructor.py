@@ -1,0 +1,88 @@
+"""The constructor of an emitted loop over steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codegen.steps.arguments import arguments
+from codegen.steps.facts import Facts
+from codegen.steps.rules import Function, tuple_display
+from derive.symbols import Quantity
+
+
+def constructor(facts: Facts) -> Function:
+    """`__init__`: checks its arguments and stores them."""
+    positional, keywords = arguments(facts)
+    parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
+    rules = (
+        f"_RULES[choose({facts.spec.class_name!r}, 'start', start, list(_RULES))]"
+        if facts.recurrence.starts
+        else "_RULES"
+    )
+    tol = ", tol=tol" if facts.inverse is not None else ""
+    body = [f"super().__init__({rules}, memory=memory, gradient=gradient{tol})"]
+    owner, names = repr(facts.spec.class_name), [a.name for a in positional]
+    if "blocks" in names:
+        body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
+    if "field" in names:
+        body.append(f"self.field = check_field({owner}, field)")
+    body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
+    body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
+    body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in facts.constants]
+    body += [f"self.{size} = {size}" for size in facts.augmented_sizes()]
+    body += (
+        [f"self.step_size = check_number({owner}, 'step_size', step_size)"] if facts.layered else _store_times(facts)
+    )
+    body += _check_start(facts)
+    body += _check_parameters(facts)
+    return Function("__init__", parameters, "None", "See the class.", tuple(body))
+
+
+def _check_start(facts: Facts) -> list[str]:
+    """A start that reads a per-layer parameter needs a layer that has one."""
+    layered = set(facts.layer_parameters)
+    readers = tuple(name for name, start in facts.recurrence.starts.items() if layered & set(start.inputs))
+    if not readers or facts.network is None:
+        return []
+    return [f"check_start({facts.spec.class_name!r}, start, {readers!r}, len(self.blocks))"]
+
+
+def _store_times(facts: Facts) -> list[str]:
+    owner = repr(facts.spec.class_name)
+    return [
+        f"self.steps = check_steps({owner}, steps)",
+        f"self.t0 = check_number({owner}, 't0', t0)",
+        f"self.t1 = check_number({owner}, 't1', t1)",
+    ]
+
+
+def _store_parameter(facts: Facts, quantity: Quantity, axes: Sequence[str]) -> str:
+    shape = tuple_display([repr(axis) for axis in axes]) if axes else "()"
+    name = quantity.name
+    return f"self.{name} = as_parameter({facts.spec.class_name!r}, {name!r}, {name}, {shape})"
+
+
+def _store_layer_parameter(facts: Facts, quantity: Quantity) -> str:
+    if facts.network is None:
+        return _store_parameter(facts, quantity, ["steps", *axes_of(quantity)])
+    rows = "len(self.blocks)" + (f" - {facts.recurrence.lags - 1}" if facts.recurrence.starts else "")
+    axes = f", {tuple_display([repr(axis) for axis in axes_of(quantity)])}" if quantity.shape else ""
+    return f"self.{quantity.name} = self.parameter_per_step({quantity.name!r}, {quantity.name}, {rows}{axes})"
+
+
+def _check_parameters(facts: Facts) -> list[str]:
+    """Every named dimension has one size; the first parameter that has it decides."""
+    lines, known = [], facts.known_sizes()
+    for quantity in [*facts.layer_parameters, *facts.parameters]:
+        for place, size in enumerate(quantity.shape):
+            axis = place - len(quantity.shape)
+            where = f"self.{quantity.name}.shape[{axis}]"
+            if known.get(size) not in (None, where):
+                owner, name = repr(facts.spec.class_name), quantity.name
+                lines.append(f"check_size({owner}, {name!r}, self.{name}, {axis}, {known[size]})")
+    return lines
+
+
+def axes_of(quantity: Quantity) -> list[str]:
+    """Names of the axes of a parameter."""
+    return [str(size) for size in quantity.shape]
