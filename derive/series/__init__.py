@@ -1,0 +1,1 @@
+"""Series in rooted trees: order, local error, composition and modified equations of one-step schemes."""

@@ -1,0 +1,117 @@
+"""An oracle that knows no trees: maps and flows of polynomial fields as truncated polynomials in h, exactly."""
+
+from random import Random
+
+from sympy import QQ, Poly, Rational, diff, symbols
+from sympy.polys.rings import ring
+
+
+class Fields:
+    """Random rational polynomial fields f_1, ..., f_parts of some unknowns, and a point where all is evaluated.
+
+    Everything is a polynomial in (s, h) over `domain`, cut after h^limit.
+    """
+
+    def __init__(self, seed, dimension=2, parts=1, degree=3, limit=4, domain=QQ):
+        random = Random(seed)
+        self.limit, self.domain = limit, domain
+        self.x = symbols(f"x1:{dimension + 1}")
+        self.ring, self.s, self.h = ring("s,h", domain)
+        self.parts = [[self._polynomial(random, degree) for _ in self.x] for _ in range(parts)]
+        self.start = [Rational(random.randint(-4, 4), 3) for _ in self.x]
+
+    def _polynomial(self, random, degree):
+        powers = [[]]
+        for _ in self.x:
+            powers = [[*known, p] for known in powers for p in range(degree + 1)]
+        total = 0
+        for exponents in (e for e in powers if sum(e) <= degree):
+            term = Rational(random.randint(-5, 5), random.randint(1, 4))
+            for unknown, exponent in zip(self.x, exponents, strict=True):
+                term *= unknown**exponent
+            total += term
+        return total
+
+    def cut(self, value):
+        """The value without powers of h above the limit."""
+        return self.ring.from_dict({m: c for m, c in value.items() if m[1] <= self.limit})
+
+    def at(self, expression, point):
+        """A polynomial expression at polynomials in (s, h)."""
+        total = self.ring.zero
+        for exponents, coefficient in Poly(expression, *self.x).terms():
+            term = self.ring(self.domain.from_sympy(coefficient))
+            for base, exponent in zip(point, exponents, strict=True):
+                for _ in range(exponent):
+                    term = self.cut(term * base)
+            total += term
+        return total
+
+    def constant(self, values):
+        return [self.ring(self.domain.from_sympy(value)) for value in values]
+
+    def numerical(self, tableaus):
+        """One step from the point: stages by fixed-point iteration, exact to h^limit; one tableau per part."""
+        start = self.constant(self.start)
+        element = self.domain.from_sympy
+        stages = range(len(tableaus[0].b))
+        points = [start for _ in stages]
+        for _ in range(self.limit + 1):
+            slopes = [[[self.at(f, X) for f in part] for X in points] for part in self.parts]
+            points = [self._moved(start, [t.A[i] for t in tableaus], slopes, element) for i in stages]
+        return self._moved(start, [t.b for t in tableaus], slopes, element)
+
+    def _moved(self, start, rows, slopes, element):
+        moved = []
+        for place, base in enumerate(start):
+            total = self.ring.zero
+            for row, values in zip(rows, slopes, strict=True):
+                for weight, slope in zip(row, values, strict=True):
+                    total += slope[place] * element(weight)
+            moved.append(base + self.cut(self.h * total))
+        return moved
+
+    def flow(self, fields):
+        """Time-h flow of x' = sum_j h^j fields[j](x) from the point, by Picard iteration in s of x(s h)."""
+        start = self.constant(self.start)
+        point = start
+        for _ in range(self.limit):
+            velocity = [self.ring.zero for _ in start]
+            for power, field in enumerate(fields):
+                velocity = [v + self.h**power * self.at(f, point) for v, f in zip(velocity, field, strict=True)]
+            point = [a + self._integral(self.cut(self.h * v)) for a, v in zip(start, velocity, strict=True)]
+        return [value.evaluate(0, 1).as_expr() for value in point]
+
+    def _integral(self, value):
+        weights = {(m[0] + 1, m[1]): c * self.domain.from_sympy(Rational(1, m[0] + 1)) for m, c in value.items()}
+        return self.ring.from_dict(weights)
+
+    def exact(self):
+        """Time-h flow of the sum of the parts."""
+        return self.flow([[sum(column) for column in zip(*self.parts, strict=True)]])
+
+    def differential(self, tau):
+        """F(tau) as polynomials in the unknowns, by the definition: derivatives contracted with the branches."""
+        branches = [self.differential(branch) for branch in tau.branches]
+        return [self._contract(f, branches) for f in self.parts[tau.colour]]
+
+    def _contract(self, expression, branches):
+        if not branches:
+            return expression.expand() if hasattr(expression, "expand") else expression
+        first, *others = branches
+        return sum((self._contract(diff(expression, x), others) * v for x, v in zip(self.x, first, strict=True)), 0)
+
+    def combined(self, table):
+        """Sum of coefficient times differential, as polynomials in the unknowns."""
+        total = [0 for _ in self.x]
+        for tau, coefficient in table.terms.items():
+            total = [(t + coefficient * part).expand() for t, part in zip(total, self.differential(tau), strict=True)]
+        return total
+
+    def here(self, values):
+        return [value.subs(dict(zip(self.x, self.start, strict=True))) if value != 0 else value for value in values]
+
+
+def coefficients(values, power, h):
+    """The coefficients of h^power."""
+    return [Poly(value, h).coeff_monomial(h**power) for value in values]
