@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
-from sympy import EX, QQ, ZZ, Expr, I, Pow, Rational, Symbol
+from sympy import EX, QQ, ZZ, Expr, I, Pow, Rational, S, Symbol
 
 Element = Any
 
@@ -24,11 +24,13 @@ class Arithmetic:
         domain: the SymPy domain; `EX` where entries are not rational in numbers, radicals and symbols.
         symbols: the symbols of the coefficients, sorted by name.
         atoms: the elements of symbols and radicals.
+        tolerance: how far a condition may miss for published decimals; 0 for exact entries.
     """
 
     domain: Any
     symbols: tuple[Symbol, ...]
     atoms: Mapping[Expr, Element]
+    tolerance: Expr = S.Zero
 
     def element(self, value: Expr) -> Element:
         """An expression as an element of the domain."""
@@ -59,21 +61,30 @@ class Arithmetic:
         value = self.domain.to_sympy(element)
         return sympy.factor(value) if self.symbols else sympy.expand(value)
 
+    def vanishes(self, element: Element) -> bool:
+        """Whether an element is zero, or small enough for published decimals."""
+        if not self.tolerance or self.symbols:
+            return not element
+        if self.domain is QQ:
+            return bool(abs(element) <= QQ(int(self.tolerance.p), int(self.tolerance.q)))
+        return bool(abs(self.domain.to_sympy(element).evalf(30)) <= self.tolerance)
 
-def arithmetic_of(entries: Iterable[Expr]) -> Arithmetic:
-    """The smallest field that holds the entries."""
+
+def arithmetic_of(entries: Iterable[Expr], digits: int | None = None) -> Arithmetic:
+    """The smallest field that holds the entries; conditions hold to 10^-(n - 2) for n published digits."""
     entries = list(entries)
+    tolerance = S.Zero if digits is None else Rational(1, 10 ** max(digits - 2, 0))
     symbols = tuple(sorted({s for entry in entries for s in entry.free_symbols}, key=str))
     radicals = sorted({atom for entry in entries for atom in _radicals(entry)}, key=str)
     if not all(_is_rational_in(entry, {*symbols, *radicals}) for entry in entries):
-        return Arithmetic(EX, symbols, {})
+        return Arithmetic(EX, symbols, {}, tolerance)
     numbers = QQ.algebraic_field(*radicals) if radicals else QQ
     atoms = {radical: numbers.from_sympy(radical) for radical in radicals}
     if not symbols:
-        return Arithmetic(numbers, symbols, atoms)
+        return Arithmetic(numbers, symbols, atoms, tolerance)
     functions = (numbers if radicals else ZZ).frac_field(*symbols)
     lifted = {radical: functions.convert_from(element, numbers) for radical, element in atoms.items()}
-    return Arithmetic(functions, symbols, lifted | {s: functions.from_sympy(s) for s in symbols})
+    return Arithmetic(functions, symbols, lifted | {s: functions.from_sympy(s) for s in symbols}, tolerance)
 
 
 def exact(value: Expr) -> Expr:

@@ -2,8 +2,10 @@
 
 from random import Random
 
-from sympy import QQ, Poly, Rational, diff, symbols
+from sympy import QQ, Poly, Rational, Symbol, diff, symbols
 from sympy.polys.rings import ring
+
+STEP = Symbol("h")
 
 
 class Fields:
@@ -37,27 +39,28 @@ class Fields:
         return self.ring.from_dict({m: c for m, c in value.items() if m[1] <= self.limit})
 
     def at(self, expression, point):
-        """A polynomial expression at polynomials in (s, h)."""
+        """A polynomial expression in the unknowns and `STEP` at polynomials in (s, h)."""
         total = self.ring.zero
-        for exponents, coefficient in Poly(expression, *self.x).terms():
-            term = self.ring(self.domain.from_sympy(coefficient))
-            for base, exponent in zip(point, exponents, strict=True):
+        for exponents, coefficient in Poly(expression, *self.x, STEP).terms():
+            term = self.ring(self.domain.from_sympy(coefficient)) * self.h ** exponents[-1]
+            for base, exponent in zip(point, exponents[:-1], strict=True):
                 for _ in range(exponent):
                     term = self.cut(term * base)
             total += term
-        return total
+        return self.cut(total)
 
     def constant(self, values):
         return [self.ring(self.domain.from_sympy(value)) for value in values]
 
-    def numerical(self, tableaus):
+    def numerical(self, tableaus, parts=None):
         """One step from the point: stages by fixed-point iteration, exact to h^limit; one tableau per part."""
+        parts = self.parts if parts is None else parts
         start = self.constant(self.start)
         element = self.domain.from_sympy
         stages = range(len(tableaus[0].b))
         points = [start for _ in stages]
         for _ in range(self.limit + 1):
-            slopes = [[[self.at(f, X) for f in part] for X in points] for part in self.parts]
+            slopes = [[[self.at(f, X) for f in part] for X in points] for part in parts]
             points = [self._moved(start, [t.A[i] for t in tableaus], slopes, element) for i in stages]
         return self._moved(start, [t.b for t in tableaus], slopes, element)
 
@@ -71,24 +74,22 @@ class Fields:
             moved.append(base + self.cut(self.h * total))
         return moved
 
-    def flow(self, fields):
-        """Time-h flow of x' = sum_j h^j fields[j](x) from the point, by Picard iteration in s of x(s h)."""
-        start = self.constant(self.start)
+    def flow(self, field, time=1, start=None):
+        """Flow of x' = field(x, STEP) over time * h, by Picard iteration in s of x(s h)."""
+        start = self.constant(self.start) if start is None else start
         point = start
         for _ in range(self.limit):
-            velocity = [self.ring.zero for _ in start]
-            for power, field in enumerate(fields):
-                velocity = [v + self.h**power * self.at(f, point) for v, f in zip(velocity, field, strict=True)]
-            point = [a + self._integral(self.cut(self.h * v)) for a, v in zip(start, velocity, strict=True)]
-        return [value.evaluate(0, 1).as_expr() for value in point]
+            velocity = [self.h * self.at(part, point) for part in field]
+            point = [a + self._integral(self.cut(v)) for a, v in zip(start, velocity, strict=True)]
+        return [self.cut(value.compose(self.s, self.ring(time))) for value in point]
 
     def _integral(self, value):
         weights = {(m[0] + 1, m[1]): c * self.domain.from_sympy(Rational(1, m[0] + 1)) for m, c in value.items()}
         return self.ring.from_dict(weights)
 
-    def exact(self):
-        """Time-h flow of the sum of the parts."""
-        return self.flow([[sum(column) for column in zip(*self.parts, strict=True)]])
+    def whole(self):
+        """The sum of the parts."""
+        return [sum(column) for column in zip(*self.parts, strict=True)]
 
     def differential(self, tau):
         """F(tau) as polynomials in the unknowns, by the definition: derivatives contracted with the branches."""
@@ -97,21 +98,21 @@ class Fields:
 
     def _contract(self, expression, branches):
         if not branches:
-            return expression.expand() if hasattr(expression, "expand") else expression
+            return expression
         first, *others = branches
         return sum((self._contract(diff(expression, x), others) * v for x, v in zip(self.x, first, strict=True)), 0)
 
     def combined(self, table):
         """Sum of coefficient times differential, as polynomials in the unknowns."""
-        total = [0 for _ in self.x]
+        total = [Rational(0) for _ in self.x]
         for tau, coefficient in table.terms.items():
             total = [(t + coefficient * part).expand() for t, part in zip(total, self.differential(tau), strict=True)]
         return total
 
     def here(self, values):
-        return [value.subs(dict(zip(self.x, self.start, strict=True))) if value != 0 else value for value in values]
+        """Expressions in the unknowns at the point."""
+        return [Rational(0) + value.subs(dict(zip(self.x, self.start, strict=True))) for value in values]
 
-
-def coefficients(values, power, h):
-    """The coefficients of h^power."""
-    return [Poly(value, h).coeff_monomial(h**power) for value in values]
+    def coefficients(self, value, power):
+        """The coefficients of h^power of each unknown."""
+        return [self.domain.to_sympy(part.get((0, power), self.domain.zero)) for part in value]

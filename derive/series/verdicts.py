@@ -1,0 +1,53 @@
+"""What rooted trees say of any scheme whose local error and modified field are B-series."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+from sympy import Expr, Rational, sqrt
+from sympy.logic.boolalg import Boolean
+
+from derive.series.bseries import BSeries
+from derive.series.differentials import DifferentialTable
+
+
+class SeriesVerdicts(ABC):
+    """Local error and modified equation of a scheme; each computed once."""
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """The largest p for which every condition up to p holds, for all values of the scheme's symbols."""
+
+    @property
+    @abstractmethod
+    def local_error(self) -> BSeries:
+        """Exact minus numerical after one step."""
+
+    @property
+    @abstractmethod
+    def modified_field(self) -> BSeries:
+        """The field (times h) whose flow is the step; of a multistep scheme that of its principal branch."""
+
+    @abstractmethod
+    def conditions(self, order: int) -> Boolean:
+        """What the symbols must satisfy for an order: true, false, or equations, solved for a single symbol."""
+
+    def error_terms(self, power: int) -> DifferentialTable:
+        """Coefficients of h^power in the local error, exact minus numerical."""
+        return self.local_error.table(power)
+
+    @cached_property
+    def principal_error(self) -> DifferentialTable:
+        """Coefficients of h^(p+1) in the local error, p the order."""
+        return self.error_terms(self.order + 1)
+
+    @cached_property
+    def principal_error_norm(self) -> Expr:
+        """Euclidean norm of the coefficients of the principal error."""
+        return sqrt(sum((value**2 for value in self.principal_error.values()), Rational(0)))
+
+    def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
+        """Power of h -> its terms in the modified field, up to h^order."""
+        return {power: self.modified_field.table(power + 1) for power in range(order + 1)}
