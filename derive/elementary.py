@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import factorial
 from typing import Any
 
@@ -13,26 +13,33 @@ from derive.linearization import pushforward
 from derive.operators import Numeric
 from derive.power_series import flow
 from derive.sampling import Sampler
+from derive.series.trees import Tree, density, symmetry, trees
 from derive.symbols import Quantity, Role
 from derive.systems import ODE
-from derive.trees import Tree, density, symmetry, trees, vertices
+
+Fields = Sequence[tuple[Expr, ...]]
 
 
-def elementary_differential(ode: ODE, tree: Tree) -> tuple[Expr, ...]:
-    """F(tau) of the field, one expression per unknown; a time argument counts as an unknown of velocity 1.
+def elementary_differential(ode: ODE, tau: Tree, fields: Fields = ()) -> tuple[Expr, ...]:
+    """F(tau) of a field, one expression per unknown; a time argument counts as an unknown of velocity 1.
 
     The branches are put in as placeholders, so that only the field is differentiated and never a direction.
+
+    Args:
+        ode: the unknowns, the time, and the field of trees of one colour.
+        tau: the tree.
+        fields: right-hand sides of every unknown for each colour; the first one moves the time, where there is one.
     """
-    branches = [elementary_differential(ode, branch) for branch in tree]
+    branches = [elementary_differential(ode, branch, fields) for branch in tau.branches]
     holders: dict[Quantity, Expr] = {}
-    values = ode.velocity
-    for place, (branch, direction) in enumerate(zip(tree, branches, strict=True)):
+    values = (fields or (ode.velocity,))[tau.colour]
+    for place, (branch, direction) in enumerate(zip(tau.branches, branches, strict=True)):
         tangents: dict[Quantity, Expr] = {}
         for unknown, part in zip(ode.state, direction, strict=True):
             holder = Quantity(f"branch{place}_{unknown.name}", unknown.shape, Role.TANGENT)
             holders[holder] = part
             tangents[unknown] = holder
-        if ode.time is not None and not branch:
+        if ode.time is not None and not branch.branches and branch.colour == 0:
             tangents[ode.time] = Integer(1)
         values = tuple(pushforward(value, tangents) for value in values)
     return tuple(value.xreplace(holders) for value in values)
@@ -41,10 +48,14 @@ def elementary_differential(ode: ODE, tree: Tree) -> tuple[Expr, ...]:
 def derivative_along_flow(ode: ODE, order: int) -> tuple[Expr, ...]:
     """x^(order) along solutions: the sum of order!/(gamma sigma) F(tau) over the trees with that many vertices."""
     total = [Integer(0) for _ in ode.state]
-    for tree in trees(order):
-        weight = Integer(factorial(vertices(tree))) / (density(tree) * symmetry(tree))
-        total = [t + weight * part for t, part in zip(total, elementary_differential(ode, tree), strict=True)]
+    for tau in trees(order):
+        total = [t + labellings(tau) * part for t, part in zip(total, elementary_differential(ode, tau), strict=True)]
     return tuple(total)
+
+
+def labellings(tau: Tree) -> Integer:
+    """|tau|!/(gamma sigma): how often F(tau) occurs in the derivative of that order along solutions."""
+    return Integer(factorial(tau.order) // (density(tau) * symmetry(tau)))
 
 
 def taylor(

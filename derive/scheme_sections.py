@@ -10,14 +10,17 @@ import sympy
 from sympy import Abs, Expr, Integer, Interval, Poly, S, Symbol
 from sympy.solvers.inequalities import solve_poly_inequality
 
-from derive import trees
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
+from derive.elementary import labellings
 from derive.errors import UnsupportedError
 from derive.expansion import expansion_check, modified_equation
 from derive.latex import latex
 from derive.numbering import Author
 from derive.schemes import ButcherTableau, LinearMultistep
+from derive.series.notation import differential_latex
+from derive.series.rk import order
+from derive.series.trees import trees
 from derive.symbols import Quantity
 from derive.truncation import (
     Truncation,
@@ -62,7 +65,7 @@ def _error_formula(analysis: Truncation) -> str:
         parts = [latex(sympy.factor_terms(part)) for part in analysis.local_error(analysis.coefficients)]
         body = parts[0] if len(parts) == 1 else r"\begin{pmatrix}" + r" \\ ".join(parts) + r"\end{pmatrix}"
         return rf"h^{{{p + 1}}} \left({body}\right)" if len(parts) == 1 else rf"h^{{{p + 1}}} {body}"
-    terms = [rf"{latex(c)}\, {trees.differential_latex(tree)}" for c, tree in analysis.terms if tree is not None]
+    terms = [rf"{latex(c)}\, {differential_latex(tree)}" for c, tree in analysis.terms if tree is not None]
     return rf"h^{{{p + 1}}} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
 
 
@@ -150,16 +153,11 @@ def _with_value(analysis: Truncation, values: dict[Quantity, Expr]) -> Truncatio
 def _write_modified_field(author: Author, analysis: Truncation) -> None:
     p = analysis.order
     if isinstance(analysis.scheme, ButcherTableau):
-        terms = [
-            rf"{latex(-c)}\, {trees.differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None
-        ]
+        terms = [rf"{latex(-c)}\, {differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None]
         right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
     else:
         scale = sympy.factor(-analysis.coefficients[0] * analysis.speed / sum(analysis.scheme.beta))
-        terms = [
-            rf"{latex(scale * _tree_weight(tree))}\, {trees.differential_latex(tree, 'F')}"
-            for tree in trees.trees(p + 1)
-        ]
+        terms = [rf"{latex(scale * labellings(tree))}\, {differential_latex(tree, 'F')}" for tree in trees(p + 1)]
         right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms)}\right)"
     speed = "f" if analysis.speed == 1 else latex(analysis.speed * Symbol("f"))
     author.relation(
@@ -172,11 +170,6 @@ def _write_modified_field(author: Author, analysis: Truncation) -> None:
     )
 
 
-def _tree_weight(tree: trees.Tree) -> Expr:
-    count = trees.vertices(tree)
-    return Integer(int(sympy.factorial(count))) / (trees.density(tree) * trees.symmetry(tree))
-
-
 def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
     """Error of each start of a multistep scheme, and the order of scheme and start together."""
     scheme = analysis.scheme
@@ -186,7 +179,7 @@ def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
     for name, start in scheme.start.items():
         speed = scheme.speed if start.effective else Integer(1)
         gap = sympy.factor(scheme.speed - speed)
-        own = trees.order(start.scheme)
+        own = order(start.scheme)
         orders[name] = 1 if gap != 0 else own + 1
         formula = rf"{latex(gap)}\, h f(x_0)" if gap != 0 else "0"
         author.relation(

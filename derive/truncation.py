@@ -14,7 +14,6 @@ import mpmath
 import numpy as np
 from sympy import Expr, Integer, S, expand, solveset
 
-from derive import trees
 from derive.discretization import STEP_SIZE, at_step, discretize, time_at_step
 from derive.elementary import derivative_along_flow, elementary_differential, taylor
 from derive.evaluator import evaluate, value_of
@@ -23,6 +22,8 @@ from derive.power_series import Series, array_of
 from derive.program import Program
 from derive.sampling import Sampler
 from derive.schemes import ButcherTableau, LinearMultistep, Scheme
+from derive.series.rk import OneStepVerdicts
+from derive.series.trees import Tree
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE
 
@@ -43,7 +44,7 @@ class Truncation:
     ode: ODE
     order: int
     speed: Expr
-    terms: tuple[tuple[Expr, trees.Tree | None], ...]
+    terms: tuple[tuple[Expr, Tree | None], ...]
     conditions: dict[Quantity, tuple[Expr, ...]]
 
     @property
@@ -67,9 +68,9 @@ class Truncation:
 def truncation(ode: ODE, scheme: Scheme) -> Truncation:
     """Order and leading local error."""
     if isinstance(scheme, ButcherTableau):
-        p = trees.order(scheme)
-        found = [(trees.error_coefficient(tree, scheme), tree) for tree in trees.trees(p + 1)]
-        terms = tuple((coefficient, tree) for coefficient, tree in found if coefficient != 0)
+        verdicts = OneStepVerdicts(scheme)
+        p = verdicts.order
+        terms = tuple((coefficient, tree) for tree, coefficient in verdicts.principal_error.terms.items())
         if not ode.networks:  # of a polynomial of low degree, many differentials vanish identically
             terms = tuple(term for term in terms if _present(ode, term[1])) or terms
         return Truncation(scheme, ode, p, Integer(1), terms, {})
@@ -83,7 +84,7 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
     return Truncation(scheme, ode, p, scheme.speed, ((constant, None),), conditions)
 
 
-def _present(ode: ODE, tree: trees.Tree) -> bool:
+def _present(ode: ODE, tree: Tree) -> bool:
     return any(expand(part) != 0 for part in elementary_differential(ode, tree))
 
 

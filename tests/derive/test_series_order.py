@@ -2,12 +2,18 @@
 
 import pytest
 from polynomial_fields import Fields
-from sympy import QQ, Rational, Symbol, cancel, sqrt
+from sympy import QQ, Rational, Symbol, cancel, cos, sin, sqrt
 
+from derive.elementary import derivative_along_flow, elementary_differential
 from derive.errors import UnsupportedError
 from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau
 from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
+from derive.series.notation import parse
 from derive.series.rk import error_terms, order, principal_error
+from derive.series.trees import tree, trees
+from derive.series.weights import Stages
+from derive.symbols import state, time
+from derive.systems import ODE
 
 R = Rational
 s3 = sqrt(3)
@@ -135,3 +141,41 @@ def test_entries_outside_radicals_and_symbols_still_work():
 def test_multistep_schemes_have_no_trees_here():
     with pytest.raises(UnsupportedError, match="ButcherTableau"):
         order(SCHEMES["leapfrog"])
+
+
+def test_order_three_family_with_two_symbols():
+    """Weights that are rational in the nodes c_2, c_3 (Kutta 1901): order 3 identically."""
+    p, q = Symbol("p"), Symbol("q")
+    b2, b3 = (2 - 3 * q) / (6 * p * (p - q)), (2 - 3 * p) / (6 * q * (q - p))
+    inner = q * (q - p) / (p * (2 - 3 * p))
+    family = ButcherTableau(A=[[0, 0, 0], [p, 0, 0], [q - inner, inner, 0]], b=[1 - b2 - b3, b2, b3], c=[0, p, q])
+    assert order(family) == 3
+
+
+def test_elementary_weights():
+    heun, rk4 = Stages(HEUN), Stages(RK4)
+    assert rk4.weight(tree()) == 1
+    assert rk4.weight(parse("f'f'f'f'f")) == 0
+    assert heun.weight(parse("f''(f'f,f'f)")) == 0
+    assert heun.weight(parse("f^{(3)}fff")) == QQ(1, 2)
+
+
+@pytest.mark.parametrize("colours", [1, 2])
+def test_elementary_differentials_of_a_concrete_field(colours):
+    """F(tau) through placeholders and the linearization of a program, against nested derivatives."""
+    known = Fields(8, 2, colours, degree=3)
+    unknowns = [state("x1"), state("x2")]
+    fields = [tuple(f.subs(dict(zip(known.x, unknowns, strict=True))) for f in part) for part in known.parts]
+    ode = ODE(unknowns, fields[0])
+    for n in range(1, 5 - (colours == 2)):
+        for tau in trees(n, colours):
+            found = elementary_differential(ode, tau, fields if colours == 2 else ())
+            wanted = [v.subs(dict(zip(known.x, unknowns, strict=True))) for v in known.differential(tau)]
+            assert [(a - b).expand() for a, b in zip(found, wanted, strict=True)] == [0, 0]
+
+
+def test_time_moves_with_velocity_one():
+    x, t = state("x"), time("t")
+    ode = ODE((x,), (sin(t) * x**2,), time=t)
+    assert elementary_differential(ode, parse("f'f"))[0].expand() == (cos(t) * x**2 + 2 * sin(t) ** 2 * x**3).expand()
+    assert derivative_along_flow(ode, 2) == elementary_differential(ode, parse("f'f"))
