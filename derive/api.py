@@ -7,18 +7,17 @@ from typing import Any
 
 from sympy import Symbol
 
-from derive import expansion, phase_space
+from derive import phase_space
+from derive.analysis import Analysis
 from derive.errors import UnsupportedError
 from derive.explanation import recurrences
 from derive.inversion import Inverse, invert
-from derive.loading import load
-from derive.networks import Network
+from derive.loading import load, load_any
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEMES, LinearMultistep, Scheme, scheme_by_name
-from derive.symbols import state
+from derive.schemes import SCHEMES, AnyScheme, LinearMultistep, Scheme, scheme_by_name
+from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
-from derive.truncation import Truncation, truncation
 
 Source = Spec | str | Path
 
@@ -53,25 +52,29 @@ def inverse(source: Source, option: str | None = None) -> Inverse | None:
     return invert(step_of(source, option))
 
 
-def analyse(source: Source | Scheme) -> Truncation:
-    """Order and leading local error of a spec's scheme on its ODE, or of a scheme on x' = f(x)."""
-    if not isinstance(source, Spec | str | Path) or source in SCHEMES:
-        unknown = state("x")
-        return truncation(ODE((unknown,), (Network("f")(unknown),)), _scheme(source))
-    spec = as_spec(source)
-    return truncation(_ode(spec), scheme_by_name(spec.scheme))
+def analyse(source: Source | AnyScheme) -> Analysis:
+    """Order, local error, conditions on the symbols and modified equation of a scheme.
 
-
-def modified_equation(source: Source | Scheme, terms: int = 3) -> expansion.ModifiedEquation:
-    """Weights of both sides of the modified equation of a multistep scheme.
+    Args:
+        source: id of a scheme or of a system (then its scheme), a file that holds either, or the object itself.
 
     Raises:
-        UnsupportedError: a Runge-Kutta scheme; its modified equation is in `explain`.
+        UnsupportedError: the spec's system is a recurrence: it has no scheme.
     """
-    scheme = _scheme(source)
-    if not isinstance(scheme, LinearMultistep):
-        raise UnsupportedError(f"{scheme.title}: the modified equation in this form is for multistep schemes")
-    return expansion.modified_equation(scheme, terms)
+    return Analysis(_any_scheme(source))
+
+
+def modified_equation(source: Source | AnyScheme, order: int) -> dict[int, DifferentialTable]:
+    """The field whose flow a scheme is: power of h, 0 to `order` -> elementary differential -> coefficient.
+
+    Args:
+        source: as for `analyse`; of a multistep scheme its principal branch.
+        order: last power of h.
+
+    Raises:
+        UnsupportedError: the spec's system is a recurrence: it has no scheme.
+    """
+    return analyse(source).modified_equation(order)
 
 
 def stability(source: Source | Scheme) -> Any:
@@ -88,6 +91,14 @@ def _scheme(source: Source | Scheme) -> Scheme:
     if isinstance(source, Spec | str | Path):
         return scheme_by_name(as_spec(source).scheme)
     return source
+
+
+def _any_scheme(source: Source | AnyScheme) -> AnyScheme:
+    found = load_any(source) if isinstance(source, str | Path) else source
+    if not isinstance(found, Spec):
+        return found
+    _ode(found)
+    return scheme_by_name(found.scheme)
 
 
 def _ode(spec: Spec) -> ODE:

@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 from derive.catalog import CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
-from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Scheme
+from derive.schemes import SCHEME_KINDS, SCHEMES, AnyScheme, ButcherTableau, LinearMultistep, Scheme
 from derive.systems import Spec, unknown_scheme
 
 Wanted = TypeVar("Wanted")
@@ -71,6 +71,27 @@ def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
     return text
 
 
+def load_any(reference: str | os.PathLike[str]) -> Spec | AnyScheme:
+    """A scheme or a system by its id, or what a file holds: its spec, or else its scheme.
+
+    Raises:
+        UnknownNameError: neither a scheme nor a system has that id.
+        DeriveError: the file is missing, raises, or holds neither (or several, and none is named).
+    """
+    text = os.fspath(reference)
+    if names_a_file(text):
+        location, name = _split(text)
+        kinds: tuple[type[Spec | AnyScheme], ...] = (Spec, *SCHEME_KINDS)
+        found = _objects(_run(Path(location)), kinds)
+        specs: dict[str, Spec | AnyScheme] = {label: it for label, it in found.items() if isinstance(it, Spec)}
+        return _chosen(text, found if name else specs or found, "spec or scheme", "SPEC = Spec(...) or SCHEME = ...")
+    if text in SCHEMES:
+        return SCHEMES[text]
+    if text in CATALOG:
+        return _catalog_spec(text)
+    raise UnknownNameError("scheme or id", text, [*SCHEMES, *CATALOG])
+
+
 def names_a_file(reference: str) -> bool:
     """Whether a reference is a file, `path/to/spec.py[:NAME]`, and not an id."""
     path, _ = _split(reference)
@@ -116,9 +137,14 @@ def _split(reference: str) -> tuple[str, str]:
 
 
 def _from_file(reference: str, kinds: tuple[type[Wanted], ...], kind: str, example: str) -> Wanted:
+    location, _ = _split(reference)
+    return _chosen(reference, _objects(_run(Path(location)), kinds), kind, example)
+
+
+def _chosen(reference: str, found: dict[str, Wanted], kind: str, example: str) -> Wanted:
+    """The object that a reference names, or the only one there is."""
     location, name = _split(reference)
     path = Path(location)
-    found = _objects(_run(path), kinds)
     if name:
         if name not in found:
             raise _no_such_name(path, kind, name, found)

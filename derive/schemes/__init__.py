@@ -9,6 +9,8 @@ from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4, Butch
 from derive.schemes.splitting import Splitting
 
 Scheme = ButcherTableau | LinearMultistep
+AnyScheme = ButcherTableau | AdditiveTableau | LinearMultistep | Splitting
+SCHEME_KINDS: tuple[type[AnyScheme], ...] = (ButcherTableau, AdditiveTableau, LinearMultistep, Splitting)
 
 SCHEMES: dict[str, Scheme] = {
     "forward_euler": FORWARD_EULER,
@@ -34,7 +36,9 @@ def scheme_by_name(name: str | Scheme) -> Scheme:
 
 __all__ = [
     "SCHEMES",
+    "SCHEME_KINDS",
     "AdditiveTableau",
+    "AnyScheme",
     "ButcherTableau",
     "LinearMultistep",
     "Scheme",

@@ -32,6 +32,17 @@ def all_vanish(arithmetic: Arithmetic, residuals: Iterable[Element]) -> Boolean:
     return _solved(_reduced(ideal, arithmetic.symbols), poles, arithmetic.symbols)
 
 
+def condition_text(condition: Boolean) -> str:
+    """A condition as it is written: `alpha*beta = 1/2 and theta = 1`."""
+    if isinstance(condition, Eq):
+        return f"{condition.lhs} = {condition.rhs}"
+    if isinstance(condition, And | Or):
+        joint = " and " if isinstance(condition, And) else " or "
+        parts = [condition_text(part) for part in sorted(condition.args, key=sympy.default_sort_key)]
+        return joint.join(f"({part})" if " or " in part and joint == " and " else part for part in parts)
+    return str(condition)
+
+
 def _solved(ideal: Sequence[Expr], poles: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Boolean:
     if any(value.is_number for value in ideal):
         return false

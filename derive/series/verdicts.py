@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
-from sympy import Expr, Rational, sqrt
+from sympy import Expr, Rational, Symbol, sqrt
 from sympy.logic.boolalg import Boolean
 
 from derive.series.bseries import BSeries
@@ -13,7 +13,32 @@ from derive.series.differentials import DifferentialTable
 
 
 class SeriesVerdicts(ABC):
-    """Local error and modified equation of a scheme; each computed once."""
+    """Local error and modified equation of a scheme, each computed once; None where a notion does not apply."""
+
+    @property
+    def stage_order(self) -> int | None:
+        """The largest q, at most the order, to which every stage is exact on polynomials."""
+        return None
+
+    @property
+    def embedded_order(self) -> int | None:
+        """Order of the embedded scheme."""
+        return None
+
+    @property
+    def dense_order(self) -> int | None:
+        """The largest p for which the dense output errs by O(h^(p+1)) at every theta."""
+        return None
+
+    @property
+    def error_constant(self) -> Expr | None:
+        """C_{p+1} of a multistep scheme."""
+        return None
+
+    @property
+    def error_constant_normalized(self) -> Expr | None:
+        """C_{p+1}/sigma(1) of a multistep scheme."""
+        return None
 
     @property
     @abstractmethod
@@ -33,6 +58,11 @@ class SeriesVerdicts(ABC):
     @abstractmethod
     def conditions(self, order: int) -> Boolean:
         """What the symbols must satisfy for an order: true, false, or equations, solved for a single symbol."""
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols among the scheme's coefficients, by name."""
+        return self.local_error.arithmetic.symbols
 
     def error_terms(self, power: int) -> DifferentialTable:
         """Coefficients of h^power in the local error, exact minus numerical."""

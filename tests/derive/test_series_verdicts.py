@@ -1,11 +1,12 @@
 """Stage, embedded and dense order, conditions on symbols, norms."""
 
 import pytest
-from sympy import And, Eq, Rational, Symbol, false, sqrt, symbols, true
+from sympy import And, Eq, Or, Rational, Symbol, false, sqrt, symbols, true
 from test_series_order import BACKWARD, GAUSS4, IIIB, KUTTA3, SYMPLECTIC_EULER, TRAPEZOID, VERLET
 
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
+from derive.series.conditions import condition_text
 from derive.series.multistep import MultistepVerdicts
 from derive.series.rk import OneStepVerdicts, conditions, dense_order, embedded_order, order, stage_order
 
@@ -127,3 +128,14 @@ def test_conditions_of_multistep_schemes():
 
 def test_midpoint_is_better_than_heun():
     assert OneStepVerdicts(MIDPOINT).principal_error_norm < OneStepVerdicts(HEUN).principal_error_norm
+
+
+def test_conditions_as_they_are_written():
+    a, b = symbols("a b")
+    assert condition_text(Eq(a * b, R(1, 2))) == "a*b = 1/2"
+    assert condition_text(Or(Eq(a, 1), Eq(a, 2))) == "a = 1 or a = 2"
+    assert condition_text(And(Or(Eq(a, 1), Eq(a, 2)), Eq(b, 3))) in (
+        "(a = 1 or a = 2) and b = 3",
+        "b = 3 and (a = 1 or a = 2)",
+    )
+    assert condition_text(true) == "True"

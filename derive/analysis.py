@@ -1,0 +1,155 @@
+"""The analysis of a scheme: one object that computes each verdict when it is first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from sympy import Expr, Integer, false
+from sympy.logic.boolalg import Boolean
+
+from derive.latex import latex
+from derive.schemes import AnyScheme, LinearMultistep
+from derive.series.conditions import condition_text
+from derive.series.differentials import DifferentialTable
+from derive.series.multistep import MultistepVerdicts
+from derive.series.notation import differential, differential_latex, words
+from derive.series.rk import OneStepVerdicts
+from derive.series.verdicts import SeriesVerdicts
+
+_TERMS_SHOWN = 12
+_CHARACTERS_SHOWN = 40
+
+
+class Analysis:
+    """Order, local error and modified equation of a scheme, exactly; None where a notion does not apply.
+
+    Attributes:
+        scheme: what is analysed.
+        label: "exact", or "to n digits" where the table holds published decimals.
+    """
+
+    def __init__(self, scheme: AnyScheme) -> None:
+        self.scheme = scheme
+        digits = getattr(scheme, "digits", None)
+        self.label = "exact" if digits is None else f"to {digits} digits"
+
+    @cached_property
+    def _series(self) -> SeriesVerdicts:
+        return (
+            MultistepVerdicts(self.scheme) if isinstance(self.scheme, LinearMultistep) else OneStepVerdicts(self.scheme)
+        )
+
+    @property
+    def order(self) -> Integer:
+        """p: the local error is O(h^(p+1)) for all values of the scheme's symbols."""
+        return Integer(self._series.order)
+
+    @property
+    def stage_order(self) -> Integer | None:
+        """The largest q, at most p, to which every stage is exact on polynomials; None without stages."""
+        return _integer(self._series.stage_order)
+
+    @property
+    def embedded_order(self) -> Integer | None:
+        """Order of the embedded scheme; None where there is none."""
+        return _integer(self._series.embedded_order)
+
+    @property
+    def dense_order(self) -> Integer | None:
+        """The dense output errs by O(h^(q+1)) at every theta; None where there is none."""
+        return _integer(self._series.dense_order)
+
+    def conditions(self, order: int) -> Boolean:
+        """What the scheme's symbols must satisfy for an order: true, false, or equations."""
+        return self._series.conditions(order)
+
+    @cached_property
+    def order_conditions(self) -> dict[int, Boolean]:
+        """Higher orders that some values of the symbols reach -> the condition on them."""
+        found: dict[int, Boolean] = {}
+        higher = int(self.order) + 1
+        while self._series.symbols and (condition := self.conditions(higher)) != false:
+            found[higher] = condition
+            higher += 1
+        return found
+
+    def error_terms(self, power: int) -> DifferentialTable:
+        """Coefficients of h^power in the local error, exact minus numerical."""
+        return self._series.error_terms(power)
+
+    @property
+    def principal_error(self) -> DifferentialTable:
+        """Elementary differential -> coefficient of h^(p+1) in the local error, exact minus numerical."""
+        return self._series.principal_error
+
+    @property
+    def principal_error_norm(self) -> Expr:
+        """Euclidean norm of the coefficients of the principal error."""
+        return self._series.principal_error_norm
+
+    @property
+    def error_constant(self) -> Expr | None:
+        """C_{p+1} of a multistep scheme."""
+        return self._series.error_constant
+
+    @property
+    def error_constant_normalized(self) -> Expr | None:
+        """C_{p+1}/sigma(1) of a multistep scheme, scaled to be consistent where it is not."""
+        return self._series.error_constant_normalized
+
+    def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
+        """Power of h, 0 to `order` -> elementary differential -> coefficient in the field whose flow the scheme is."""
+        return self._series.modified_equation(order)
+
+    def rows(self) -> list[tuple[str, object]]:
+        """Name and value of every verdict that applies, without the terms of the local error."""
+        p = int(self.order)
+        found = [
+            ("order", self.order),
+            *((f"order {higher} iff", condition) for higher, condition in self.order_conditions.items()),
+            ("stage order", self.stage_order),
+            ("embedded order", self.embedded_order),
+            ("order of the dense output", self.dense_order),
+            (f"error constant C_{p + 1}", self.error_constant),
+            (f"C_{p + 1}/sigma(1)", self.error_constant_normalized),
+            ("norm of the principal error", self.principal_error_norm),
+        ]
+        return [(name, value) for name, value in found if value is not None]
+
+    def __str__(self) -> str:
+        """A table for the terminal; floats stand for exact values that are too long."""
+        rows = [(name, _shown(value)) for name, value in self.rows()]
+        terms = [(_shown(value), tau) for tau, value in self.principal_error.terms.items()]
+        shown, left = terms[:_TERMS_SHOWN], len(terms[_TERMS_SHOWN:])
+        width = max(len(name) for name, _ in rows)
+        inner = max((len(value) for value, _ in shown), default=0)
+        lines = [f"{self.scheme.title} ({self.label})", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+        lines.append(f"  local error, exact minus numerical, over h^{int(self.order) + 1}:")
+        lines += [f"    {value:>{inner}}  {differential(tau)}: {words(tau)}" for value, tau in shown]
+        return "\n".join([*lines, *([f"    and {left} more: see principal_error"] if left else [])])
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        """The same for notebooks."""
+        lines = [f"**{self.scheme.title}** ({self.label})", "", "| | |", "|---|---|"]
+        lines += [f"| {name.replace('_', chr(92) + '_')} | ${_shown_latex(value)}$ |" for name, value in self.rows()]
+        terms = list(self.principal_error.terms.items())
+        lines += [f"| ${differential_latex(tau)}$ | ${_shown_latex(value)}$ |" for tau, value in terms[:_TERMS_SHOWN]]
+        return "\n".join(lines)
+
+
+def _integer(value: int | None) -> Integer | None:
+    return None if value is None else Integer(value)
+
+
+def _shown(value: object) -> str:
+    text = condition_text(value) if isinstance(value, Boolean) else str(value)
+    if len(text) <= _CHARACTERS_SHOWN or not isinstance(value, Expr) or value.free_symbols:
+        return text
+    return f"{float(value):.6g}..."
+
+
+def _shown_latex(value: object) -> str:
+    short = _shown(value)
+    return short.replace("...", r"\dots") if short.endswith("...") else latex(value)

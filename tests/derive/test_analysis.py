@@ -1,0 +1,133 @@
+"""`derive.analyse` and `derive.modified_equation`: what they take, what they answer, how it is shown."""
+
+import pytest
+from sympy import Eq, Rational, Symbol, sqrt, symbols
+from test_series_order import RK4_ROUNDED, SYMPLECTIC_EULER
+from test_series_verdicts import BS32
+
+import derive
+from derive.analysis import Analysis
+from derive.errors import DeriveError, UnknownNameError, UnsupportedError
+from derive.schemes import SCHEMES, ButcherTableau, Splitting
+
+R = Rational
+SCHEME_FILE = """
+from derive import ButcherTableau, Rational
+MINE = ButcherTableau(A=[[0, 0], [Rational(2, 3), 0]], b=[Rational(1, 4), Rational(3, 4)], c=[0, Rational(2, 3)])
+"""
+SPEC_FILE = """
+from derive import ODE, Spec, state
+x = state("x")
+SPEC = Spec(id="own_decay", class_name="OwnDecay", title="Decay", system=ODE((x,), (-x,)), scheme=MINE)
+"""
+
+
+def test_an_embedded_pair_has_everything():
+    found = derive.analyse(BS32)
+    assert (found.order, found.stage_order, found.embedded_order, found.dense_order) == (3, 1, 2, 3)
+    assert found.label == "exact"
+    assert found.principal_error["f'f'f'f"] == R(1, 24)
+    assert found.principal_error_norm == sqrt(sum(v**2 for v in found.principal_error.values()))
+    assert found.error_terms(3) == {}
+    assert found.order_conditions == {}
+    assert found.error_constant is None is found.error_constant_normalized
+    assert all(value.is_Integer for value in (found.order, found.stage_order, found.embedded_order))
+
+
+def test_what_does_not_apply_is_none():
+    assert derive.analyse("rk4").embedded_order is None is derive.analyse("rk4").dense_order
+    leapfrog = derive.analyse("leapfrog")
+    assert leapfrog.stage_order is None is leapfrog.embedded_order
+    assert (leapfrog.order, leapfrog.error_constant, leapfrog.error_constant_normalized) == (2, R(1, 3), R(1, 6))
+    assert leapfrog.principal_error == {"f''(f,f)": R(1, 3), "f'f'f": R(1, 3)}
+
+
+def test_conditions_of_a_family():
+    alpha, beta = symbols("alpha beta")
+    found = derive.analyse(ButcherTableau(A=[[0, 0], [alpha, 0]], b=[1 - beta, beta], c=[0, alpha]))
+    assert found.order == 1
+    assert found.order_conditions == {2: Eq(alpha * beta, R(1, 2))}
+    assert "order 2 iff" in str(found) and "alpha*beta = 1/2" in str(found)
+
+
+def test_higher_orders_are_followed_until_no_value_reaches_them():
+    theta = Symbol("theta")
+    weights = [R(1, 2) - theta, R(1, 2) + theta]
+    found = derive.analyse(ButcherTableau(A=[[R(1, 3) + theta, 0], [1, 0]], b=weights, c=[R(1, 3) + theta, 1]))
+    for higher, condition in found.order_conditions.items():
+        assert condition.free_symbols == {theta}
+        for value in (
+            equation.rhs for equation in (condition.args if condition.func.__name__ == "Or" else [condition])
+        ):
+            special = [[entry.subs(theta, value) for entry in row] for row in found.scheme.A]
+            assert (
+                derive.analyse(
+                    ButcherTableau(
+                        A=special, b=[w.subs(theta, value) for w in weights], c=[sum(row) for row in special]
+                    )
+                ).order
+                >= higher
+            )
+
+
+def test_published_decimals_carry_their_label():
+    found = derive.analyse(RK4_ROUNDED)
+    assert found.label == "to 6 digits" and found.order == 4
+    assert "to 6 digits" in str(found)
+
+
+def test_sources(tmp_path):
+    assert derive.analyse("lm_resnet").order_conditions == derive.analyse(derive.load("lm_resnet")).order_conditions
+    assert derive.analyse("resnet").scheme == SCHEMES["forward_euler"]
+    assert derive.analyse(SYMPLECTIC_EULER).order == 1
+    assert derive.analyse(Splitting(((0, 1), (1, 1)))).order == 1
+    path = tmp_path / "mine.py"
+    path.write_text(SCHEME_FILE)
+    assert derive.analyse(path).order == derive.analyse(f"{path}:MINE").order == 2
+    path.write_text(SCHEME_FILE + SPEC_FILE)
+    assert derive.analyse(str(path)).principal_error == {"f'f'f": R(1, 6)}
+    assert derive.analyse(f"{path}:MINE").order == derive.analyse(f"{path}:SPEC").order == 2
+
+
+def test_what_cannot_be_analysed_is_refused(tmp_path):
+    with pytest.raises(UnsupportedError, match="recurrence"):
+        derive.analyse("lstm_peephole")
+    with pytest.raises(UnknownNameError, match="did you mean rk4"):
+        derive.analyse("rk44")
+    path = tmp_path / "empty.py"
+    path.write_text("")
+    with pytest.raises(DeriveError, match="no spec or scheme"):
+        derive.analyse(path)
+    path.write_text(SCHEME_FILE + SCHEME_FILE.replace("MINE", "OTHER"))
+    with pytest.raises(DeriveError, match=r"name one, as in .*:MINE"):
+        derive.analyse(path)
+
+
+def test_modified_equations():
+    assert derive.modified_equation("heun", 2) == {0: {"f": 1}, 1: {}, 2: {"f''(f,f)": R(1, 12), "f'f'f": R(-1, 6)}}
+    k = next(iter(derive.load("lm_resnet").scheme.alpha[1].free_symbols))
+    found = derive.modified_equation("lm_resnet", 4)
+    assert list(found) == [0, 1, 2, 3, 4]
+    assert found[1] == {"f'f": (k - 1) / (2 * (k + 1) ** 3)}
+    assert [len(found[power]) for power in found] == [1, 1, 2, 4, 9]
+
+
+def test_how_it_is_shown():
+    shown = str(derive.analyse("rk4"))
+    assert shown.startswith("classical Runge-Kutta (exact)\n  order")
+    assert "norm of the principal error  sqrt(1745)/2880" in shown
+    assert "-1/2880  f^{(4)}ffff: the fourth derivative of f along f, f, f and f" in shown
+    assert repr(derive.analyse("rk4")) == shown
+    table = derive.analyse("rk4")._repr_markdown_()
+    assert "| order | $4$ |" in table and r"| $f'f'f'f'f$ | $\frac{1}{120}$ |" in table
+
+
+def test_long_tables_and_long_numbers_are_cut_only_where_they_are_shown():
+    long = R(10**40 + 1, 3 * 10**40)
+    scheme = ButcherTableau(A=[[0, 0], [long, 0]], b=[R(1, 2), R(1, 2)], c=[0, long])
+    assert "0.333333..." in str(Analysis(scheme)) and "\\dots" in Analysis(scheme)._repr_markdown_()
+    assert Analysis(scheme).principal_error["f'f"] == R(1, 2) - long / 2
+    many = Splitting(((0, R(1, 2)), (1, 1), (0, R(1, 2))))
+    assert str(Analysis(many)).count("\n    ") == len(Analysis(many).principal_error) == 10
+    more = derive.analyse(derive.AdditiveTableau((SCHEMES["rk4"], SCHEMES["rk4"])))
+    assert f"and {len(more.principal_error) - 12} more" in str(more)
