@@ -8,7 +8,7 @@ from sympy import Expr, Integer, false
 from sympy.logic.boolalg import Boolean
 
 from derive.latex import latex
-from derive.schemes import AnyScheme, LinearMultistep
+from derive.schemes import LinearMultistep, Scheme
 from derive.series.conditions import condition_text
 from derive.series.differentials import DifferentialTable
 from derive.series.multistep import MultistepVerdicts
@@ -28,7 +28,7 @@ class Analysis:
         label: "exact", or "to n digits" where the table holds published decimals.
     """
 
-    def __init__(self, scheme: AnyScheme) -> None:
+    def __init__(self, scheme: Scheme) -> None:
         self.scheme = scheme
         digits = getattr(scheme, "digits", None)
         self.label = "exact" if digits is None else f"to {digits} digits"

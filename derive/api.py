@@ -15,7 +15,7 @@ from derive.inversion import Inverse, invert
 from derive.loading import load, load_any
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEMES, AnyScheme, LinearMultistep, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Scheme, scheme_by_name
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 
@@ -52,7 +52,7 @@ def inverse(source: Source, option: str | None = None) -> Inverse | None:
     return invert(step_of(source, option))
 
 
-def analyse(source: Source | AnyScheme) -> Analysis:
+def analyse(source: Source | Scheme) -> Analysis:
     """Order, local error, conditions on the symbols and modified equation of a scheme.
 
     Args:
@@ -64,7 +64,7 @@ def analyse(source: Source | AnyScheme) -> Analysis:
     return Analysis(_any_scheme(source))
 
 
-def modified_equation(source: Source | AnyScheme, order: int) -> dict[int, DifferentialTable]:
+def modified_equation(source: Source | Scheme, order: int) -> dict[int, DifferentialTable]:
     """The field whose flow a scheme is: power of h, 0 to `order` -> elementary differential -> coefficient.
 
     Args:
@@ -78,11 +78,17 @@ def modified_equation(source: Source | AnyScheme, order: int) -> dict[int, Diffe
 
 
 def stability(source: Source | Scheme) -> Any:
-    """Values of a multistep scheme's one symbol that satisfy the root condition; the polynomial R(z) of a tableau."""
+    """Values of a multistep scheme's one symbol that satisfy the root condition; the polynomial R(z) of a tableau.
+
+    Raises:
+        UnsupportedError: a scheme for a field in several parts.
+    """
     scheme = _scheme(source)
     if isinstance(scheme, LinearMultistep):
         return stable_interval(scheme)
-    return scheme.stability_function(Symbol("z"))
+    if isinstance(scheme, ButcherTableau):
+        return scheme.stability_function(Symbol("z"))
+    raise UnsupportedError(f"{scheme.title}: stability in this form is for Butcher tableaus and multistep schemes")
 
 
 def _scheme(source: Source | Scheme) -> Scheme:
@@ -93,7 +99,7 @@ def _scheme(source: Source | Scheme) -> Scheme:
     return source
 
 
-def _any_scheme(source: Source | AnyScheme) -> AnyScheme:
+def _any_scheme(source: Source | Scheme) -> Scheme:
     found = load_any(source) if isinstance(source, str | Path) else source
     if not isinstance(found, Spec):
         return found

@@ -23,10 +23,15 @@ def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
     name where there are several of those.
 
     Raises:
-        UnsupportedError: an implicit scheme.
+        UnsupportedError: an implicit scheme, or one for a field in several parts.
         SpecError: a multistep scheme without a start.
     """
     scheme = scheme_by_name(scheme)
+    if not isinstance(scheme, ButcherTableau | LinearMultistep):
+        raise UnsupportedError(
+            f"{scheme.title} is of kind {type(scheme).__name__}; "
+            "steps of Butcher tableaus and of linear multistep schemes can be emitted"
+        )
     if not scheme.explicit:
         raise UnsupportedError(f"{scheme.title} is implicit; explicit schemes can be emitted")
     if isinstance(scheme, ButcherTableau):

@@ -17,8 +17,8 @@ from typing import TypeVar, cast
 
 from derive.catalog import CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
-from derive.schemes import SCHEME_KINDS, SCHEMES, AnyScheme, ButcherTableau, LinearMultistep, Scheme
-from derive.systems import Spec, unknown_scheme
+from derive.schemes import SCHEME_KINDS, SCHEMES, Scheme
+from derive.systems import Spec
 
 Wanted = TypeVar("Wanted")
 
@@ -64,14 +64,13 @@ def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
     """
     text = os.fspath(reference)
     if names_a_file(text):
-        kinds: tuple[type[Scheme], ...] = (ButcherTableau, LinearMultistep)
-        return _from_file(text, kinds, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
+        return _from_file(text, SCHEME_KINDS, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
     if text not in SCHEMES:
-        raise unknown_scheme(text)
+        raise UnknownNameError("scheme", text, SCHEMES)
     return text
 
 
-def load_any(reference: str | os.PathLike[str]) -> Spec | AnyScheme:
+def load_any(reference: str | os.PathLike[str]) -> Spec | Scheme:
     """A scheme or a system by its id, or what a file holds: its spec, or else its scheme.
 
     Raises:
@@ -81,15 +80,31 @@ def load_any(reference: str | os.PathLike[str]) -> Spec | AnyScheme:
     text = os.fspath(reference)
     if names_a_file(text):
         location, name = _split(text)
-        kinds: tuple[type[Spec | AnyScheme], ...] = (Spec, *SCHEME_KINDS)
+        kinds: tuple[type[Spec | Scheme], ...] = (Spec, *SCHEME_KINDS)
         found = _objects(_run(Path(location)), kinds)
-        specs: dict[str, Spec | AnyScheme] = {label: it for label, it in found.items() if isinstance(it, Spec)}
+        specs: dict[str, Spec | Scheme] = {label: it for label, it in found.items() if isinstance(it, Spec)}
         return _chosen(text, found if name else specs or found, "spec or scheme", "SPEC = Spec(...) or SCHEME = ...")
     if text in SCHEMES:
         return SCHEMES[text]
     if text in CATALOG:
         return _catalog_spec(text)
     raise UnknownNameError("scheme or id", text, [*SCHEMES, *CATALOG])
+
+
+def objects_in_file(reference: str, kinds: tuple[type[Wanted], ...]) -> dict[str, Wanted]:
+    """Public objects of some kinds that a file defines at its top level, or the one that the reference names.
+
+    Raises:
+        UnknownNameError: the file defines no object of that name and those kinds.
+        DeriveError: the file is missing or raises.
+    """
+    location, name = _split(reference)
+    found = _objects(_run(Path(location)), kinds)
+    if not name:
+        return {label: value for label, value in found.items() if not label.startswith("_")}
+    if name not in found:
+        raise UnknownNameError(f"name in {location}", name, found)
+    return {name: found[name]}
 
 
 def names_a_file(reference: str) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 
 from sympy import Expr, Integer
 
-from derive.errors import DeriveError, SpecError, UnknownNameError, UnsupportedError
+from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep
+from derive.schemes import SCHEMES, LinearMultistep, Scheme
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
 
@@ -301,11 +301,11 @@ class Spec:
             raise SpecError(f"{self.id}: an ODE needs a scheme, for example scheme='forward_euler'")
         if isinstance(self.scheme, str):
             if self.scheme not in SCHEMES:
-                raise unknown_scheme(self.scheme)
-        elif not isinstance(self.scheme, ButcherTableau | LinearMultistep):
+                raise UnknownNameError("scheme", self.scheme, SCHEMES)
+        elif not isinstance(self.scheme, Scheme):
             raise SpecError(
-                f"{self.id}: scheme is {_shown(self.scheme)}; give one of {', '.join(SCHEMES)}, "
-                "a ButcherTableau or a LinearMultistep"
+                f"{self.id}: scheme is {_shown(self.scheme)}; give the id of one (`derive list --schemes` lists them), "
+                "a ButcherTableau, an AdditiveTableau, a LinearMultistep or a Splitting"
             )
 
     def _check_defaults(self) -> None:
@@ -330,16 +330,6 @@ class Spec:
         return self.system if isinstance(self.system, Mapping) else {"": self.system}
 
 
-def unknown_scheme(name: str) -> DeriveError:
-    """What to say of a scheme's name that is not shipped."""
-    if name.lower().removeprefix("implicit_").startswith(_IMPLICIT) or name.lower().startswith("implicit"):
-        return UnsupportedError(
-            f"scheme {name!r} is implicit; implicit schemes are not available yet: choose of {', '.join(SCHEMES)}"
-        )
-    return UnknownNameError("scheme", name, SCHEMES)
-
-
-_IMPLICIT = ("backward_euler", "trapez", "crank", "gauss", "radau", "lobatto", "bdf", "sdirk", "dirk", "adams_moulton")
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
 
 

@@ -16,6 +16,7 @@ from sympy import Expr, Integer, S, expand, solveset
 
 from derive.discretization import STEP_SIZE, at_step, discretize, time_at_step
 from derive.elementary import derivative_along_flow, elementary_differential, taylor
+from derive.errors import UnsupportedError
 from derive.evaluator import evaluate, value_of
 from derive.operators import Numeric
 from derive.power_series import Series, array_of
@@ -40,7 +41,7 @@ class Truncation:
         conditions: symbol -> its values at which the order is higher.
     """
 
-    scheme: Scheme
+    scheme: ButcherTableau | LinearMultistep
     ode: ODE
     order: int
     speed: Expr
@@ -66,7 +67,11 @@ class Truncation:
 
 
 def truncation(ode: ODE, scheme: Scheme) -> Truncation:
-    """Order and leading local error."""
+    """Order and leading local error.
+
+    Raises:
+        UnsupportedError: a scheme for a field in several parts.
+    """
     if isinstance(scheme, ButcherTableau):
         verdicts = OneStepVerdicts(scheme)
         p = verdicts.order
@@ -74,6 +79,10 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         if not ode.networks:  # of a polynomial of low degree, many differentials vanish identically
             terms = tuple(term for term in terms if _present(ode, term[1])) or terms
         return Truncation(scheme, ode, p, Integer(1), terms, {})
+    if not isinstance(scheme, LinearMultistep):
+        raise UnsupportedError(
+            f"{scheme.title} is of kind {type(scheme).__name__}; give a Butcher tableau or a linear multistep scheme"
+        )
     p = 0
     while scheme.error_constant(p + 1) == 0:
         p += 1

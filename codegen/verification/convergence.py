@@ -82,6 +82,7 @@ def _is_near(order: int, observed: float) -> bool:
 def expectations(ode: ODE, scheme: Scheme) -> list[Expectation]:
     """Derived orders: of the scheme at a typical value and at special values of its symbols, bounded by its start."""
     found = truncation(ode, scheme)
+    scheme = found.scheme
     if isinstance(scheme, ButcherTableau):
         return [Expectation("", {}, found.order, found.speed)]
     symbols = sorted({s for w in (*scheme.alpha, *scheme.beta) for s in w.free_symbols}, key=str)
@@ -192,4 +193,4 @@ def _at_step_times_only(scheme: Scheme) -> bool:
     """Whether the field is evaluated at t_n alone in the step from t_n to t_(n+1)."""
     if isinstance(scheme, LinearMultistep):
         return all(weight == 0 for weight in scheme.beta[2:])
-    return all(node == 0 for node in scheme.c)
+    return isinstance(scheme, ButcherTableau) and all(node == 0 for node in scheme.c)

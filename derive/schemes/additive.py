@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from derive.errors import SpecError
+from derive.schemes.claims import additive_claims
+from derive.schemes.consistency import additive_findings
+from derive.schemes.findings import Finding, refuse
 from derive.schemes.runge_kutta import ButcherTableau
 
 
@@ -23,7 +25,7 @@ class AdditiveTableau:
         title: its usual name.
 
     Raises:
-        SpecError: fewer than two parts, or parts of different numbers of stages.
+        SpecError: fewer than two parts, parts of different numbers of stages, or a claimed order that is not reached.
     """
 
     parts: Sequence[ButcherTableau]
@@ -33,11 +35,14 @@ class AdditiveTableau:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
-        if len(self.parts) < 2:
-            raise SpecError(f"{self.title}: {len(self.parts)} part(s); give two tableaus or more, one for each part")
-        stages = [part.stages for part in self.parts]
-        if len(set(stages)) > 1:
-            raise SpecError(f"{self.title}: the parts have {stages} stages; all need the same number")
+        refuse(self.title, self.findings())
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the tables: number of parts and stages, a claimed order that they have not."""
+        wrong = [*additive_findings(self), *(finding for part in self.parts for finding in part.findings())]
+        yield from wrong
+        if not wrong:
+            yield from additive_claims(self)
 
     @property
     def stages(self) -> int:

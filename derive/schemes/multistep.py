@@ -2,14 +2,17 @@ r"""Linear multistep schemes $x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sympy import Expr, Rational, cancel, expand, factor, factorial, sympify
+from sympy import Expr, Rational, factor, factorial, sympify
 
-from derive.errors import SpecError
-from derive.schemes.runge_kutta import FORWARD_EULER, ButcherTableau
+from derive.schemes.claims import multistep_claims
+from derive.schemes.consistency import multistep_findings
+from derive.schemes.findings import Finding, expressions, refuse
+from derive.schemes.runge_kutta import ButcherTableau
+from derive.schemes.tables.explicit import forward_euler
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Start:
         effective: step along the field that the multistep scheme is consistent with, where that is not f itself.
     """
 
-    scheme: ButcherTableau = FORWARD_EULER
+    scheme: ButcherTableau = field(default_factory=forward_euler)
     effective: bool = False
 
 
@@ -37,7 +40,7 @@ class LinearMultistep:
         title: its usual name.
 
     Raises:
-        SpecError: sizes that do not fit, or weights alpha that do not sum to 1.
+        SpecError: sizes that do not fit, weights alpha that do not sum to 1, or a claimed order that is not reached.
     """
 
     alpha: Sequence[Any]
@@ -47,15 +50,16 @@ class LinearMultistep:
     title: str = "linear multistep"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", tuple(sympify(entry) for entry in self.alpha))
-        object.__setattr__(self, "beta", tuple(sympify(entry) for entry in self.beta))
-        if len(self.beta) != len(self.alpha) + 1:
-            raise SpecError(
-                f"{self.title}: {len(self.alpha)} alphas need {len(self.alpha) + 1} betas "
-                f"(beta_{{-1}} first), {len(self.beta)} given"
-            )
-        if cancel(expand(sum(self.alpha) - 1)) != 0:
-            raise SpecError(f"{self.title}: alpha sums to {sum(self.alpha)}, not 1: constants would not be kept")
+        object.__setattr__(self, "alpha", expressions(self.alpha))
+        object.__setattr__(self, "beta", expressions(self.beta))
+        refuse(self.title, self.findings())
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the weights: how many, their sum, a claimed order that they have not."""
+        wrong = list(multistep_findings(self))
+        yield from wrong
+        if not wrong:
+            yield from multistep_claims(self)
 
     @property
     def explicit(self) -> bool:
@@ -77,8 +81,12 @@ class LinearMultistep:
     @property
     def speed(self) -> Expr:
         """sigma(1)/rho'(1): the scheme is consistent with x' = speed * f."""
-        lag_sum = sum(weight * (self.steps - 1 - j) for j, weight in enumerate(self.alpha))
-        return factor(sum(self.beta) / (self.steps - lag_sum))
+        return factor(sum(self.beta) / self.slope)
+
+    @property
+    def slope(self) -> Expr:
+        """rho'(1)."""
+        return factor(self.steps - sum(weight * (self.steps - 1 - j) for j, weight in enumerate(self.alpha)))
 
     def error_constant(self, q: int) -> Expr:
         """C_q: the coefficient of h^q u^(q) in the local residual along a solution of u' = speed * f."""
@@ -87,6 +95,3 @@ class LinearMultistep:
             return factor(1 - past)
         slopes = sum(weight * (Rational(1 - j) ** (q - 1) if q > 1 else 1) for j, weight in enumerate(self.beta))
         return factor((1 - past) / factorial(q) - slopes / (self.speed * factorial(q - 1)))
-
-
-LEAPFROG = LinearMultistep(alpha=(0, 1), beta=(0, 2, 0), start={"euler": Start()}, title="leapfrog")

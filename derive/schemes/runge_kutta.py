@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Matrix, Rational, cancel, expand, latex, sympify
+from sympy import Expr, Matrix, expand, latex, sympify
 
-from derive.errors import SpecError
+from derive.schemes.claims import tableau_claims
+from derive.schemes.consistency import tableau_findings
+from derive.schemes.findings import Finding, expressions, refuse
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class ButcherTableau:
         title: its usual name.
 
     Raises:
-        SpecError: sizes that do not fit, a row of A that does not sum to c, or b that does not sum to 1.
+        SpecError: sizes that do not fit, a row of A that does not sum to c, weights that do not sum to 1, or an order
+            that is claimed and not reached.
     """
 
     A: Sequence[Sequence[Any]]
@@ -39,29 +42,21 @@ class ButcherTableau:
     title: str = "Runge-Kutta"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "A", tuple(tuple(sympify(entry) for entry in row) for row in self.A))
-        object.__setattr__(self, "b", tuple(sympify(entry) for entry in self.b))
-        object.__setattr__(self, "c", tuple(sympify(entry) for entry in self.c))
-        stages = len(self.b)
-        if len(self.c) != stages or len(self.A) != stages or any(len(row) != stages for row in self.A):
-            raise SpecError(
-                f"{self.title}: b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries"
-            )
-        for index, row in enumerate(self.A):
-            if cancel(expand(sum(row) - self.c[index])) != 0:
-                raise SpecError(
-                    f"{self.title}: row {index + 1} of A sums to {sum(row)}, c_{index + 1} is {self.c[index]}"
-                )
-        self._check_weights("b", self.b)
+        object.__setattr__(self, "A", tuple(map(expressions, self.A)))
+        object.__setattr__(self, "b", expressions(self.b))
+        object.__setattr__(self, "c", expressions(self.c))
         if self.b_error is not None:
-            object.__setattr__(self, "b_error", tuple(sympify(entry) for entry in self.b_error))
-            self._check_weights("b_error", self.b_error)
+            object.__setattr__(self, "b_error", expressions(self.b_error))
+        if self.dense is not None:
+            object.__setattr__(self, "dense", tuple(map(expressions, self.dense)))
+        refuse(self.title, self.findings())
 
-    def _check_weights(self, name: str, weights: Sequence[Any]) -> None:
-        if len(weights) != self.stages:
-            raise SpecError(f"{self.title}: {name} has {len(weights)} entries, b has {self.stages}")
-        if cancel(expand(sum(weights) - 1)) != 0:
-            raise SpecError(f"{self.title}: {name} sums to {sum(weights)}, not 1")
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the table: sizes, sums, claimed orders that it has not."""
+        wrong = list(tableau_findings(self))
+        yield from wrong
+        if not wrong:
+            yield from tableau_claims(self)
 
     @property
     def stages(self) -> int:
@@ -91,16 +86,3 @@ class ButcherTableau:
         rows.append(" & ".join([r"\hline ", *(latex(entry) for entry in self.b)]))
         columns = "c|" + "c" * self.stages
         return rf"\begin{{array}}{{{columns}}}" + r" \\ ".join(rows) + r"\end{array}"
-
-
-half, third, sixth = Rational(1, 2), Rational(1, 3), Rational(1, 6)
-
-FORWARD_EULER = ButcherTableau(A=[[0]], b=[1], c=[0], title="forward Euler")
-MIDPOINT = ButcherTableau(A=[[0, 0], [half, 0]], b=[0, 1], c=[0, half], title="explicit midpoint")
-HEUN = ButcherTableau(A=[[0, 0], [1, 0]], b=[half, half], c=[0, 1], title="Heun")
-RK4 = ButcherTableau(
-    A=[[0, 0, 0, 0], [half, 0, 0, 0], [0, half, 0, 0], [0, 0, 1, 0]],
-    b=[sixth, third, third, sixth],
-    c=[0, half, half, 1],
-    title="classical Runge-Kutta",
-)

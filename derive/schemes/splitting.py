@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, cancel, expand, sympify
+from sympy import sympify
 
-from derive.errors import SpecError
+from derive.schemes.claims import splitting_claims
+from derive.schemes.consistency import splitting_findings
+from derive.schemes.findings import Finding, refuse
 from derive.schemes.runge_kutta import ButcherTableau
 
 
@@ -23,7 +25,8 @@ class Splitting:
         title: its usual name.
 
     Raises:
-        SpecError: no stages, parts not numbered 0, 1, ..., or fractions of a part that do not sum to 1.
+        SpecError: no stages, parts not numbered 0, 1, ..., fractions of a part that do not sum to 1, or a claimed
+            order that is not reached.
     """
 
     stages: Sequence[tuple[int, Any]]
@@ -33,13 +36,14 @@ class Splitting:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple((part, sympify(fraction)) for part, fraction in self.stages))
-        used = sorted({part for part, _ in self.stages})
-        if len(used) < 2 or used != list(range(len(used))):
-            raise SpecError(f"{self.title}: stages of the parts {used}; number two parts or more 0, 1, ...")
-        for part in used:
-            total: Expr = sum((fraction for owner, fraction in self.stages if owner == part), sympify(0))
-            if cancel(expand(total - 1)) != 0:
-                raise SpecError(f"{self.title}: the fractions of part {part} sum to {total}, not 1")
+        refuse(self.title, self.findings())
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the composition: parts, fractions, a claimed order that exact flows do not give."""
+        wrong = list(splitting_findings(self))
+        yield from wrong
+        if not wrong:
+            yield from splitting_claims(self)
 
     @property
     def parts(self) -> int:

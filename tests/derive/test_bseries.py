@@ -5,8 +5,7 @@ from polynomial_fields import STEP, Fields
 from sympy import QQ, Rational, Symbol, cancel
 from test_series_order import ALL, BACKWARD, GAUSS4, KUTTA3, SYMPLECTIC_EULER, TRAPEZOID, VERLET, s3, tableaus
 
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
-from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
+from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 from derive.series.bseries import adjoint, compose, difference, exact_flow, inverse, order_of, rescaled, substitute
 from derive.series.modified import flow, modified_field
 from derive.series.multistep import MultistepVerdicts
@@ -15,6 +14,7 @@ from derive.series.rk import error_terms, modified_equation, order, principal_er
 from derive.series.trees import trees, trees_up_to
 
 R = Rational
+FORWARD_EULER, HEUN, MIDPOINT, RK4 = (SCHEMES[name] for name in ("forward_euler", "heun", "midpoint", "rk4"))
 k = Symbol("k")
 LIE = Splitting(((0, 1), (1, 1)))
 STRANG = Splitting(((0, R(1, 2)), (1, 1), (0, R(1, 2))))

@@ -11,8 +11,7 @@ from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import evaluate
 from derive.functions import tanh
 from derive.operators import matvec
-from derive.schemes import ButcherTableau, LinearMultistep, Start
-from derive.schemes.runge_kutta import HEUN, RK4
+from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Start
 from derive.symbols import parameter, state, time
 from derive.systems import ODE
 
@@ -65,7 +64,9 @@ def test_leapfrog():
 
 
 def test_adams_bashforth_2():
-    scheme = LinearMultistep(alpha=(1, 0), beta=(0, Rational(3, 2), Rational(-1, 2)), start={"heun": Start(HEUN)})
+    scheme = LinearMultistep(
+        alpha=(1, 0), beta=(0, Rational(3, 2), Rational(-1, 2)), start={"heun": Start(SCHEMES["heun"])}
+    )
     expected = X0 + H * (1.5 * field(T0, X0) - 0.5 * field(T0 - H, X_OLD))
     assert stepped(scheme) == pytest.approx(expected, rel=1e-14)
 
@@ -99,7 +100,7 @@ def test_two_unknowns_read_old_values_only():
 
 
 def test_two_unknowns_in_rk4_are_the_exponential_s_polynomial():
-    recurrence = discretize(OSCILLATOR, RK4)
+    recurrence = discretize(OSCILLATOR, "rk4")
     values = {"s": 1.5, "v": -0.4, "m": 2.0, "k": 3.0, "h": H}
     found = evaluate(recurrence.step, {q: values[q.name] for q in recurrence.step.inputs})
     generator = H * np.array([[0.0, 1.0], [-1.5, 0.0]])

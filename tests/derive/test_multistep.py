@@ -11,13 +11,13 @@ from derive.expansion import field_weights, modified_equation, solution_weights
 from derive.networks import Network
 from derive.numbering import Author
 from derive.scheme_sections import stable_interval, write_root_condition
-from derive.schemes import LinearMultistep
-from derive.schemes.multistep import LEAPFROG
+from derive.schemes import SCHEMES, LinearMultistep
 from derive.symbols import parameter, state
 from derive.systems import ODE
 from derive.truncation import truncation
 
 R = Rational
+LEAPFROG = SCHEMES["leapfrog"]
 LM = LM_RESNET.scheme
 ODE_OF_F = ODE(state=(state("x"),), velocity=(Network("f")(state("x")),))
 

@@ -5,9 +5,9 @@ from sympy import Rational, Symbol
 
 from derive.errors import SpecError, UnknownNameError
 from derive.schemes import SCHEMES, ButcherTableau, scheme_by_name
-from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
 
 R = Rational
+FORWARD_EULER, HEUN, MIDPOINT, RK4 = (SCHEMES[name] for name in ("forward_euler", "heun", "midpoint", "rk4"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from sympy import QQ, Rational, Symbol, cancel, cos, sin, sqrt
 from derive.elementary import derivative_along_flow, elementary_differential
 from derive.errors import UnsupportedError
 from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau
-from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
 from derive.series.notation import parse
 from derive.series.rk import error_terms, order, principal_error
 from derive.series.trees import tree, trees
@@ -16,6 +15,7 @@ from derive.symbols import state, time
 from derive.systems import ODE
 
 R = Rational
+FORWARD_EULER, HEUN, MIDPOINT, RK4 = (SCHEMES[name] for name in ("forward_euler", "heun", "midpoint", "rk4"))
 s3 = sqrt(3)
 KUTTA3 = ButcherTableau(A=[[0, 0, 0], [R(1, 2), 0, 0], [-1, 2, 0]], b=[R(1, 6), R(2, 3), R(1, 6)], c=[0, R(1, 2), 1])
 BACKWARD = ButcherTableau(A=[[1]], b=[1], c=[1])

@@ -4,13 +4,13 @@ import pytest
 from sympy import And, Eq, Or, Rational, Symbol, false, sqrt, symbols, true
 from test_series_order import BACKWARD, GAUSS4, IIIB, KUTTA3, SYMPLECTIC_EULER, TRAPEZOID, VERLET
 
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
-from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
+from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 from derive.series.conditions import condition_text
 from derive.series.multistep import MultistepVerdicts
 from derive.series.rk import OneStepVerdicts, conditions, dense_order, embedded_order, order, stage_order
 
 R = Rational
+FORWARD_EULER, HEUN, MIDPOINT, RK4 = (SCHEMES[name] for name in ("forward_euler", "heun", "midpoint", "rk4"))
 BS32 = ButcherTableau(
     A=[[0] * 4, [R(1, 2), 0, 0, 0], [0, R(3, 4), 0, 0], [R(2, 9), R(1, 3), R(4, 9), 0]],
     b=[R(2, 9), R(1, 3), R(4, 9), 0],

@@ -34,14 +34,14 @@ from derive import (
 )
 from derive.catalog import REGISTER
 from derive.losses import BINARY_CROSS_ENTROPY, SQUARED_ERROR
-from derive.schemes import HEUN
+from derive.schemes import SCHEMES
 
 MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "specs").glob("*.py"))
 ADAMS_BASHFORTH = LinearMultistep(
     alpha=(1, 0),
     beta=(0, Rational(3, 2), -Rational(1, 2)),
-    start={"euler": Start(), "heun": Start(scheme=HEUN)},
+    start={"euler": Start(), "heun": Start(scheme=SCHEMES["heun"])},
     title="Adams-Bashforth 2",
 )
 

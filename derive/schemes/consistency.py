@@ -1,0 +1,103 @@
+"""Whether a table is one: sizes, row sums, sums of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from derive.schemes.findings import Finding, advice, error, exact_sum, shown, to_digits, vanishes
+
+if TYPE_CHECKING:
+    from derive.schemes.additive import AdditiveTableau
+    from derive.schemes.multistep import LinearMultistep
+    from derive.schemes.runge_kutta import ButcherTableau
+    from derive.schemes.splitting import Splitting
+
+
+def tableau_findings(tableau: ButcherTableau) -> Iterator[Finding]:
+    """Of a Butcher tableau: shape, c against the row sums of A, sums of b and b_error, dense output at the end."""
+    wrong_shape = list(_tableau_shape(tableau))
+    yield from wrong_shape
+    if wrong_shape:
+        return
+    digits = tableau.digits
+    for place, row in enumerate(tableau.A):
+        total = exact_sum(row)
+        if not vanishes(total - tableau.c[place], digits):
+            found, node = shown(total, digits), tableau.c[place]
+            text = f"row {place + 1} of A sums to {found}, c_{place + 1} is {node}{to_digits(digits)}"
+            text += advice(digits, (*row, node))
+            yield error(f"row {place + 1} of A", f"sum {found}", f"c_{place + 1} = {node}", text)
+    yield from _sum_to_one("b", tableau.b, digits)
+    if tableau.b_error is not None:
+        yield from _sum_to_one("b_error", tableau.b_error, digits)
+    for place, row in enumerate(tableau.dense or ()):
+        total, weight = exact_sum(row), tableau.b[place]
+        if not vanishes(total - weight, digits):
+            found = shown(total, digits)
+            text = (
+                f"row {place + 1} of dense sums to {found} at theta = 1, b_{place + 1} is {weight}{to_digits(digits)}"
+            )
+            yield error(f"row {place + 1} of dense", f"sum {found}", f"b_{place + 1} = {weight}", text)
+
+
+def additive_findings(scheme: AdditiveTableau) -> Iterator[Finding]:
+    """Of an additive tableau: how many parts, and whether they have as many stages."""
+    if len(scheme.parts) < 2:
+        text = f"{len(scheme.parts)} part(s); give two tableaus or more, one for each part"
+        yield error("parts", len(scheme.parts), "2 or more", text)
+    stages = [part.stages for part in scheme.parts]
+    if len(set(stages)) > 1:
+        yield error("parts", stages, "one number", f"the parts have {stages} stages; all need the same number")
+
+
+def multistep_findings(scheme: LinearMultistep) -> Iterator[Finding]:
+    """Of a multistep scheme: as many betas as there must be, alphas that sum to 1."""
+    needed = len(scheme.alpha) + 1
+    if len(scheme.beta) != needed:
+        text = f"{needed - 1} alphas need {needed} betas (beta_{{-1}} first), {len(scheme.beta)} given"
+        yield error("beta", f"{len(scheme.beta)} entries", f"{needed} entries", text)
+        return
+    total = exact_sum(scheme.alpha)
+    if not vanishes(total - 1):
+        found = shown(total)
+        yield error("alpha", f"sum {found}", "sum 1", f"alpha sums to {found}, not 1: constants would not be kept")
+
+
+def splitting_findings(scheme: Splitting) -> Iterator[Finding]:
+    """Of a splitting: parts numbered 0, 1, ..., fractions of each that sum to 1."""
+    used = sorted({part for part, _ in scheme.stages})
+    if len(used) < 2 or used != list(range(len(used))):
+        text = f"stages of the parts {used}; number two parts or more 0, 1, ..."
+        yield error("stages", f"parts {used}", "parts 0, 1, ...", text)
+        return
+    for part in used:
+        total = exact_sum(fraction for owner, fraction in scheme.stages if owner == part)
+        if not vanishes(total - 1):
+            found = shown(total)
+            text = f"the fractions of part {part} sum to {found}, not 1"
+            yield error(f"part {part}", f"sum {found}", "sum 1", text)
+
+
+def _tableau_shape(tableau: ButcherTableau) -> Iterator[Finding]:
+    stages = len(tableau.b)
+    widths = [len(row) for row in tableau.A]
+    if len(tableau.A) != stages or len(tableau.c) != stages or any(width != stages for width in widths):
+        odd = next((f"row {i + 1} of A" for i, width in enumerate(widths) if width != stages), "A")
+        row = odd if len(tableau.A) == stages and len(tableau.c) == stages else "A, b, c"
+        found = f"A of {len(widths)} rows with {', '.join(map(str, widths))} entries, c of {len(tableau.c)}"
+        text = f"b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries; found {found}"
+        yield error(row, found, f"{stages} x {stages}", text)
+    for name, rows in (("b_error", tableau.b_error), ("dense", tableau.dense)):
+        if rows is not None and len(rows) != stages:
+            text = f"{name} has {len(rows)} {'entries' if name == 'b_error' else 'rows'}, b has {stages}"
+            yield error(name, len(rows), stages, text)
+
+
+def _sum_to_one(name: str, weights: Sequence[Any], digits: int | None) -> Iterator[Finding]:
+    total = exact_sum(weights)
+    if not vanishes(total - 1, digits):
+        found = shown(total, digits)
+        yield error(
+            name, f"sum {found}", "sum 1", f"{name} sums to {found}, not 1{to_digits(digits)}{advice(digits, weights)}"
+        )
