@@ -54,9 +54,14 @@ def main() -> None:
 
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: id, kind, class, family, title, source.")
-def list_(as_json: bool) -> None:
-    """List the systems of the catalogue."""
+@click.option("--schemes", is_flag=True, help="The shipped schemes: id, kind, stages or steps, order, title.")
+def list_(as_json: bool, schemes: bool) -> None:
+    """List the systems of the catalogue, or the shipped schemes."""
     from derive import catalog_entries
+
+    if schemes:
+        _list_schemes(as_json)
+        return
 
     entries = catalog_entries()
     if as_json:
@@ -173,12 +178,42 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
 
 
 @main.command()
+@click.argument("references", nargs=-1, required=True, metavar="FILE|ID...")
+def lint(references: tuple[str, ...]) -> None:
+    """Check schemes: of a shipped scheme's id, of a SPEC, or all that a file holds.
+
+    Sizes, row sums, sums of weights, claimed orders, zero stability. Exit status 1 where there is an error.
+    """
+    from derive.linting import lint_reference
+
+    linted = [found for reference in references for found in lint_reference(reference)]
+    for found in linted:
+        click.echo(f"{found.label} ({found.scheme.title}): {'' if found.findings else 'nothing found'}".rstrip())
+        for finding in found.findings:
+            colour = {"error": "red", "warning": "yellow"}.get(finding.kind)
+            click.echo(f"  {click.style(f'{finding.kind}:', fg=colour)} {finding.message}")
+    sys.exit(FINDING if any(found.faulty for found in linted) else 0)
+
+
+@main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def new(path: Path) -> None:
     """Write a commented spec to start from."""
     from derive.new_spec import write_new_spec
 
     click.echo(write_new_spec(path))
+
+
+def _list_schemes(as_json: bool) -> None:
+    from derive.schemes.register import listing
+
+    fields = ("id", "kind", "size", "order", "title")
+    rows = listing()
+    if as_json:
+        click.echo(_json([dict(zip(fields, row, strict=True)) for row in rows]))
+        return
+    for line in _columns([tuple(map(str, row)) for row in rows]):
+        click.echo(line)
 
 
 def _renderer(form: str) -> Callable[[Any], str]:

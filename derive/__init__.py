@@ -15,6 +15,7 @@ _HOME = {
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",
     "derive.systems": "ODE DeckClaim Loss Recurrence Spec Stack zeros",
+    "derive.schemes.lint": "lint",
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep Splitting Start",
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep",

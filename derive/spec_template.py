@@ -29,7 +29,7 @@ SPEC = Spec(
     title="Leaky network",
     source="where the equation is from",
     system=ODE(state=(x,), velocity=(velocity,), time=t),
-    # forward_euler, midpoint, heun, rk4, leapfrog, or a ButcherTableau(A=..., b=..., c=...) of your own.
+    # heun, rk4, ... (`derive list --schemes`), or a ButcherTableau(A=..., b=..., c=...) of your own.
     scheme="heun",
     # What the parameters start from, where it is not given to the constructor.
     defaults={"tau": 1.0},

@@ -1,0 +1,91 @@
+"""`derive lint` and `derive list --schemes`: what is printed, and with which exit status."""
+
+import json
+
+import pytest
+
+from tests.test_cli import SPEC, refused, run
+
+TABLES = """
+from derive import ButcherTableau, LinearMultistep, Rational as R, Splitting
+GOOD = ButcherTableau(A=[[0, 0], [R(1, 4), 0]], b=[-1, 2], c=[0, R(1, 4)], order=2, title="of my own")
+TYPO = ButcherTableau(A=[[0, 0], [1, 0]], b=[R(1, 2), R(1, 3)], c=[0, R(1, 2)], title="mistyped")
+_HIDDEN = LinearMultistep(alpha=(1,), beta=(0, 2, 0))
+UNSTABLE = LinearMultistep(alpha=(-4, 5), beta=(0, 4, 2), order=3, title="two steps")
+ALIAS = TYPO
+"""
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables.py").write_text(TABLES, encoding="utf-8")
+    return tmp_path / "tables.py"
+
+
+def test_a_shipped_scheme_is_fine():
+    result = run("lint", "rk4", "dop853")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "rk4 (classical Runge-Kutta): nothing found\ndop853 (Dormand-Prince 8(5)): nothing found\n",
+    )
+
+
+def test_a_file_is_linted_whole_and_an_error_is_a_finding(tables):
+    result = run("lint", "tables.py")
+    unstable = "rho has a root outside the unit circle, or a double one on it; it does not converge"
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "GOOD (of my own): nothing found",
+        "TYPO (mistyped):",
+        "  error: row 2 of A sums to 1, c_2 is 1/2",
+        "  error: b sums to 5/6, not 1",
+        "UNSTABLE (two steps):",
+        f"  warning: not zero-stable: {unstable}",
+        "  info: this is explicit, 2 steps, order 3, unstable, shipped as 'unstable_explicit_2step'",
+    ]
+
+
+def test_one_scheme_of_a_file(tables):
+    assert run("lint", "tables.py:UNSTABLE").exit_code == 0
+    assert run("lint", "tables.py:TYPO").exit_code == 1
+    assert "did you mean TYPO" in refused("lint", "tables.py:TYPE")
+
+
+def test_the_scheme_of_a_spec(tables):
+    result = run("lint", "lm_resnet")
+    assert result.exit_code == 0 and "warning: sigma(1) is 1, rho'(1) is k + 1" in result.stdout
+    tables.write_text(SPEC, encoding="utf-8")
+    assert run("lint", "tables.py").stdout == "SPEC (Heun): nothing found\n"
+    assert "lstm_peephole is a recurrence: it has no scheme" in refused("lint", "lstm_peephole")
+
+
+def test_what_cannot_be_linted_is_refused(tables):
+    assert "did you mean rk4" in refused("lint", "rk44")
+    assert "there is no file" in refused("lint", "absent.py")
+    tables.write_text("x = 1\n", encoding="utf-8")
+    assert "defines no scheme" in refused("lint", "tables.py")
+    tables.write_text(TABLES + "1 / 0\n", encoding="utf-8")
+    assert "ZeroDivisionError" in refused("lint", "tables.py")
+
+
+def test_bad_tables_are_still_refused_elsewhere(tables):
+    run("lint", "tables.py")
+    assert "row 2 of A sums to 1, c_2 is 1/2" in refused("generate", "cubic_ode", "--scheme", "tables.py")
+
+
+def test_schemes_are_listed():
+    lines = run("list", "--schemes").stdout.splitlines()
+    assert len(lines) == 59 and lines[0].split() == [
+        "forward_euler",
+        "Runge-Kutta",
+        "1",
+        "stage",
+        "1",
+        "forward",
+        "Euler",
+    ]
+    rows = json.loads(run("list", "--schemes", "--json").stdout)
+    assert {"id": "ruth3", "kind": "partitioned", "size": "5 stages", "order": 3, "title": "Ruth, order 3"} in rows
+    assert {"id": "bdf6", "kind": "multistep", "size": "6 steps", "order": 6, "title": "BDF6"} in rows
+    assert {"id": "strang", "kind": "splitting", "size": "3 flows", "order": 2, "title": "Strang"} in rows
