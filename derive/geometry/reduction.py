@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from derive.schemes import AdditiveTableau, ButcherTableau
 from derive.series.domains import Element
-from derive.series.weights import OneStep, Stages
+from derive.series.weights import Stages, Tableau
 
 Rows = tuple[tuple[Element, ...], ...]
 
 
-def reduced(scheme: OneStep) -> OneStep:
+def reduced(scheme: Tableau) -> Tableau:
     """The irreducible scheme of the same maps; the scheme itself where nothing can go."""
     stages = Stages(scheme)
     while True:
@@ -75,7 +75,7 @@ def _sum(stages: Stages, row: Sequence[Element], members: Sequence[int]) -> Elem
     return sum((row[k] for k in members), stages.arithmetic.domain.zero)
 
 
-def _collapsed(stages: Stages, classes: list[list[int]]) -> OneStep:
+def _collapsed(stages: Stages, classes: list[list[int]]) -> Tableau:
     show = stages.arithmetic.expression
 
     def part(A: Rows, b: Sequence[Element]) -> ButcherTableau:

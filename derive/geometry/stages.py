@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from derive.schemes import AdditiveTableau, ButcherTableau
 from derive.series.domains import Element
-from derive.series.weights import OneStep, Stages
+from derive.series.weights import Stages, Tableau
 
 Entry = Callable[[int, int, int], Element]
 
@@ -16,7 +16,7 @@ def name_of_stage(index: int) -> str:
     return str(index + 1)
 
 
-def rebuilt(stages: Stages, a: Entry, b: Sequence[Sequence[Element]], title: str) -> OneStep:
+def rebuilt(stages: Stages, a: Entry, b: Sequence[Sequence[Element]], title: str) -> Tableau:
     """A scheme of the same kind from entries a(part, i, j) and weights b[part][i]."""
     show = stages.arithmetic.expression
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sympy import S, cancel
+from sympy import Expr, S, cancel, expand
 
 from derive.geometry.reduction import reduced
 from derive.geometry.stages import rebuilt
 from derive.schemes import AdditiveTableau, LinearMultistep, Scheme, Splitting
-from derive.series import splitting
 from derive.series.notation import differential
-from derive.series.trees import trees_up_to
-from derive.series.weights import OneStep, Stages
+from derive.series.trees import tree, trees_up_to
+from derive.series.weights import Stages, Tableau
 from derive.verdict import Step, Verdict
 
 AnyScheme = Scheme | AdditiveTableau | Splitting
@@ -72,13 +71,25 @@ def _same_multistep(left: LinearMultistep, right: LinearMultistep) -> bool:
 
 
 def _symmetric_splitting(scheme: Splitting) -> Verdict:
-    if not splitting.is_symmetric(scheme):
+    stages = _joined(scheme)
+    if stages != stages[::-1]:
         return Verdict(S.false, (Step("the stages read differently backwards"),))
     step = Step("the stages read the same backwards")
     if scheme.substep is None:
         return Verdict(S.true, (step,))
     verdict = is_symmetric(scheme.substep)
     return Verdict(verdict.value, (step, *verdict.proof))
+
+
+def _joined(scheme: Splitting) -> list[tuple[int, Expr]]:
+    """Stages with neighbours of one part joined where they are flows of it, which add up."""
+    found: list[tuple[int, Expr]] = []
+    for part, fraction in scheme.stages:
+        if found and found[-1][0] == part and scheme.substep is None:
+            found[-1] = (part, expand(found[-1][1] + fraction))
+        else:
+            found.append((part, fraction))
+    return found
 
 
 def _matchings(stages: Stages) -> Iterator[tuple[int, ...]]:
@@ -99,8 +110,8 @@ def _extended(stages: Stages, chosen: tuple[int, ...]) -> Iterator[tuple[int, ..
 def _fits(stages: Stages, chosen: tuple[int, ...]) -> bool:
     """Whether a_(ij) + a_(pi i, pi j) = b_j and b_(pi i) = b_i hold as far as the stages are matched."""
     i, image = len(chosen) - 1, chosen[-1]
-    for b, c, A in zip(stages.b, stages.c, stages.A, strict=True):
-        total = sum(b, stages.arithmetic.domain.zero)
+    for p, (b, A) in enumerate(zip(stages.b, stages.A, strict=True)):
+        c, total = stages.increments(tree(colour=p)), sum(b, stages.arithmetic.domain.zero)
         if not stages.vanishes(b[i] - b[image]) or not stages.vanishes(c[i] + c[image] - total):
             return False
         for j, other in enumerate(chosen):
@@ -111,7 +122,7 @@ def _fits(stages: Stages, chosen: tuple[int, ...]) -> bool:
     return True
 
 
-def _different_tree(scheme: OneStep) -> Step:
+def _different_tree(scheme: Tableau) -> Step:
     """The first elementary differential in which the step and its adjoint differ."""
     mirrored = adjoint_method(scheme)
     assert mirrored is not None and not isinstance(mirrored, LinearMultistep | Splitting)

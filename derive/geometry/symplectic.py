@@ -20,7 +20,7 @@ from derive.latex import latex
 from derive.schemes import AdditiveTableau, LinearMultistep, Scheme, Splitting
 from derive.series.notation import differential
 from derive.series.trees import Tree, tree, trees
-from derive.series.weights import OneStep, Stages
+from derive.series.weights import Stages, Tableau
 from derive.verdict import Step, Verdict
 
 
@@ -53,7 +53,7 @@ _CONDITION = r"b_i a_{ij} + b_j a_{ji} = b_i b_j"
 _PARTITIONED = r"b_i \hat a_{ij} + \hat b_j a_{ji} = b_i \hat b_j"
 
 
-def symplecticity_order(scheme: OneStep) -> Integer:
+def symplecticity_order(scheme: Tableau) -> Integer:
     """The largest q with a(u o v) + a(v o u) = a(u) a(v) for all |u| + |v| <= q; oo for a symplectic scheme."""
     if is_symplectic(scheme).value == S.true:
         return oo
