@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from derive.geometry.adjoints import adjoint_gap_order, backward_tableau, hager_partner
 from derive.geometry.invariants import Invariant, invariants
+from derive.geometry.modified_hamiltonian import modified_hamiltonian
 from derive.geometry.reduction import reduced
 from derive.geometry.symmetry import adjoint_method, is_symmetric
 from derive.geometry.symplectic import is_symplectic, symplecticity_order
@@ -19,6 +20,7 @@ __all__ = [
     "invariants",
     "is_symmetric",
     "is_symplectic",
+    "modified_hamiltonian",
     "reduced",
     "symplecticity_order",
     "undoing",

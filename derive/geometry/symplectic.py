@@ -84,11 +84,12 @@ def _grafted(u: Tree, v: Tree) -> Tree:
 
 def _relevant(stages: Stages, u: Tree, v: Tree) -> bool:
     """In a separable field no part acts on itself: neighbours have different colours."""
-    return stages.colours == 1 or (u.colour != v.colour and _alternates(u) and _alternates(v))
+    return stages.colours == 1 or (u.colour != v.colour and alternates(u) and alternates(v))
 
 
-def _alternates(tau: Tree) -> bool:
-    return all(branch.colour != tau.colour and _alternates(branch) for branch in tau.branches)
+def alternates(tau: Tree) -> bool:
+    """Whether neighbours have different colours, as in the trees of separable fields."""
+    return all(branch.colour != tau.colour and alternates(branch) for branch in tau.branches)
 
 
 def _pairs(stages: Stages) -> list[tuple[int, int]]:
