@@ -9,7 +9,7 @@ import pytest
 from sympy import Rational, cbrt, expand, radsimp
 
 from derive.errors import UnsupportedError
-from derive.schemes import FORWARD_EULER, Splitting
+from derive.schemes import SCHEMES, Splitting
 from derive.series.commutators import commutators
 from derive.series.rk import modified_equation
 from derive.series.trees import tree
@@ -98,7 +98,7 @@ def test_commutators_are_the_field_that_trees_give(scheme):
 
 def test_commutators_need_exact_flows():
     with pytest.raises(UnsupportedError, match=re.escape("substep=None")):
-        commutators(Splitting(((0, 1), (1, 1)), substep=FORWARD_EULER), 1)
+        commutators(Splitting(((0, 1), (1, 1)), substep=SCHEMES["forward_euler"]), 1)
 
 
 @pytest.mark.parametrize(("letters", "length", "count"), [(2, 1, 2), (2, 4, 3), (2, 5, 6), (3, 3, 8), (2, 7, 18)])

@@ -11,7 +11,7 @@ from sympy import Rational, symbols
 from derive.errors import UnsupportedError
 from derive.geometry import modified_hamiltonian
 from derive.geometry.modified_hamiltonian import representatives
-from derive.schemes import FORWARD_EULER, Splitting
+from derive.schemes import SCHEMES, Splitting
 from derive.series.notation import parse
 from tests.derive.test_geometry import GAUSS4, HALF, IMPLICIT_MIDPOINT, SYMPLECTIC_EULER, VERLET, step
 
@@ -106,4 +106,4 @@ def test_splittings_have_one_too():
 
 def test_other_schemes_have_none():
     with pytest.raises(UnsupportedError, match="not symplectic"):
-        modified_hamiltonian(FORWARD_EULER, 2)
+        modified_hamiltonian(SCHEMES["forward_euler"], 2)

@@ -6,7 +6,7 @@ import pytest
 from mpmath import mp, mpf
 from sympy import Rational, Symbol
 
-from derive.schemes import LEAPFROG, LinearMultistep
+from derive.schemes import SCHEMES, LinearMultistep
 from derive.series.parasitic import parasitic_roots
 
 K = Symbol("k")
@@ -17,7 +17,7 @@ BDF4 = LinearMultistep(alpha=[Rational(n, 25) for n in (48, -36, 16, -3)], beta=
 
 
 def test_closed_forms():
-    (leapfrog,) = parasitic_roots(LEAPFROG)
+    (leapfrog,) = parasitic_roots(SCHEMES["leapfrog"])
     assert (leapfrog.root, leapfrog.growth) == (-1, -1)
     (milne,) = parasitic_roots(MILNE)
     assert (milne.root, milne.growth) == (-1, Rational(-1, 3))
@@ -38,7 +38,7 @@ def test_roots_beyond_radicals_stay_exact():
     assert len(found) == 3 and abs(product - 3 / 25) < 1e-12
 
 
-@pytest.mark.parametrize(("scheme", "root"), [(LEAPFROG, -1), (MILNE, -1)], ids=["leapfrog", "milne"])
+@pytest.mark.parametrize(("scheme", "root"), [(SCHEMES["leapfrog"], -1), (MILNE, -1)], ids=["leapfrog", "milne"])
 def test_growth_is_that_of_the_roots_on_the_linear_equation(scheme, root):
     """The root of rho - z sigma near zeta is zeta exp(g z) to first order in z."""
     (parasitic,) = parasitic_roots(scheme)
