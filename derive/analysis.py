@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sympy import Expr, Integer, false
+from sympy import Expr, Integer, false, true
 from sympy.logic.boolalg import Boolean
 
+from derive.geometry import adjoint_gap_order, is_symmetric, is_symplectic
 from derive.latex import latex
 from derive.schemes import LinearMultistep, Scheme
 from derive.series.conditions import condition_text
@@ -21,7 +22,7 @@ _CHARACTERS_SHOWN = 40
 
 
 class Analysis:
-    """Order, local error and modified equation of a scheme, exactly; None where a notion does not apply.
+    """Order, local error, modified equation and geometry of a scheme, exactly; None where a notion does not apply.
 
     Attributes:
         scheme: what is analysed.
@@ -97,6 +98,21 @@ class Analysis:
         """C_{p+1}/sigma(1) of a multistep scheme, scaled to be consistent where it is not."""
         return self._series.error_constant_normalized
 
+    @cached_property
+    def is_symplectic(self) -> Boolean | None:
+        """Whether the symplectic form of Hamiltonian fields is kept, of two parts the first driving the positions."""
+        return is_symplectic(self.scheme).value
+
+    @cached_property
+    def is_symmetric(self) -> Boolean | None:
+        """Whether a step of -h undoes a step of h."""
+        return is_symmetric(self.scheme).value
+
+    @cached_property
+    def adjoint_gap_order(self) -> Expr | None:
+        """q: adjoint of the scheme and scheme of the adjoint equation differ by O(h^q); oo when they agree."""
+        return adjoint_gap_order(self.scheme)
+
     def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
         """Power of h, 0 to `order` -> elementary differential -> coefficient in the field whose flow the scheme is."""
         return self._series.modified_equation(order)
@@ -113,6 +129,9 @@ class Analysis:
             (f"error constant C_{p + 1}", self.error_constant),
             (f"C_{p + 1}/sigma(1)", self.error_constant_normalized),
             ("norm of the principal error", self.principal_error_norm),
+            ("symplectic", self.is_symplectic),
+            ("symmetric", self.is_symmetric),
+            ("order of the adjoint gap", self.adjoint_gap_order),
         ]
         return [(name, value) for name, value in found if value is not None]
 
@@ -144,6 +163,8 @@ def _integer(value: int | None) -> Integer | None:
 
 
 def _shown(value: object) -> str:
+    if value in (true, false):
+        return "yes" if value == true else "no"
     text = condition_text(value) if isinstance(value, Boolean) else str(value)
     if len(text) <= _CHARACTERS_SHOWN or not isinstance(value, Expr) or value.free_symbols:
         return text
@@ -152,4 +173,6 @@ def _shown(value: object) -> str:
 
 def _shown_latex(value: object) -> str:
     short = _shown(value)
+    if value in (true, false):
+        return rf"\text{{{short}}}"
     return short.replace("...", r"\dots") if short.endswith("...") else latex(value)

@@ -12,7 +12,7 @@ import sympy
 from sympy import EX, Eq, Expr, Poly, Symbol, false, groebner, true
 from sympy.logic.boolalg import And, Boolean, Or
 
-from derive.series.domains import Arithmetic, Element
+from derive.series.domains import Arithmetic, Element, factors_of
 
 # A Groebner basis of many residuals in many symbols can take forever; beyond this the equations stand as they are.
 _SYMBOLS_REDUCED = 4
@@ -27,9 +27,9 @@ def all_vanish(arithmetic: Arithmetic, residuals: Iterable[Element]) -> Boolean:
         return false
     if arithmetic.domain is EX:
         return And(*(Eq(arithmetic.domain.to_sympy(residual), 0) for residual in left))
-    poles = _factors(sympy.prod(arithmetic.domain.to_sympy(residual.denom) for residual in left), arithmetic.symbols)
-    ideal = [_without(arithmetic.domain.to_sympy(residual.numer), poles, arithmetic.symbols) for residual in left]
-    return _solved(_reduced(ideal, arithmetic.symbols), poles, arithmetic.symbols)
+    symbols, poles = arithmetic.symbols, arithmetic.poles
+    numerators = [_without(arithmetic.domain.to_sympy(residual.numer), poles, symbols) for residual in left]
+    return _solved([_without(value, poles, symbols) for value in _reduced(numerators, symbols)], symbols)
 
 
 def condition_text(condition: Boolean) -> str:
@@ -43,15 +43,10 @@ def condition_text(condition: Boolean) -> str:
     return str(condition)
 
 
-def _solved(ideal: Sequence[Expr], poles: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Boolean:
-    if any(value.is_number for value in ideal):
-        return false
-    if len(symbols) == 1:
-        values = _values(ideal[0], symbols[0]) if len(ideal) == 1 else []
-        allowed = [value for value in values if all(pole.subs(symbols[0], value) != 0 for pole in poles)]
-        return Or(*(Eq(symbols[0], value) for value in allowed))
-    kept = [_without(value, poles, symbols) for value in ideal]
-    return And(*(Or(*(_equation(factor, symbols) for factor in _factors(value, symbols))) for value in kept))
+def _solved(ideal: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Boolean:
+    if len(symbols) == 1 and len(ideal) == 1:
+        return Or(*(Eq(symbols[0], value) for value in _values(ideal[0], symbols[0])))
+    return And(*(Or(*(_equation(factor, symbols) for factor in factors_of(value, symbols))) for value in ideal))
 
 
 def _values(value: Expr, symbol: Symbol) -> list[Expr]:
@@ -71,17 +66,11 @@ def _reduced(ideal: Sequence[Expr], symbols: tuple[Symbol, ...]) -> list[Expr]:
     return list(groebner(ideal, *symbols, order="grevlex", extension=True).exprs)
 
 
-def _factors(value: Expr, symbols: tuple[Symbol, ...]) -> list[Expr]:
-    """The irreducible factors that hold symbols, each once."""
-    _, factors = sympy.factor_list(value, *symbols, extension=True)
-    return [factor for factor, _ in factors if factor.free_symbols]
-
-
 def _without(value: Expr, poles: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Expr:
     """The product of the factors of a polynomial that no denominator holds."""
     if value.is_number:
         return value
-    return sympy.prod(factor for factor in _factors(value, symbols) if factor not in poles)
+    return sympy.prod(factor for factor in factors_of(value, symbols) if factor not in poles)
 
 
 def _equation(value: Expr, symbols: tuple[Symbol, ...]) -> Boolean:

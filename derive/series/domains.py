@@ -7,7 +7,7 @@ its numbers cost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
@@ -25,12 +25,14 @@ class Arithmetic:
         symbols: the symbols of the coefficients, sorted by name.
         atoms: the elements of symbols and radicals.
         tolerance: how far a condition may miss for published decimals; 0 for exact entries.
+        poles: polynomials in the symbols by which entries are divided; they are not zero.
     """
 
     domain: Any
     symbols: tuple[Symbol, ...]
     atoms: Mapping[Expr, Element]
     tolerance: Expr = S.Zero
+    poles: tuple[Expr, ...] = ()
 
     def element(self, value: Expr) -> Element:
         """An expression as an element of the domain."""
@@ -84,7 +86,19 @@ def arithmetic_of(entries: Iterable[Expr], digits: int | None = None) -> Arithme
         return Arithmetic(numbers, symbols, atoms, tolerance)
     functions = (numbers if radicals else ZZ).frac_field(*symbols)
     lifted = {radical: functions.convert_from(element, numbers) for radical, element in atoms.items()}
-    return Arithmetic(functions, symbols, lifted | {s: functions.from_sympy(s) for s in symbols}, tolerance)
+    found = Arithmetic(functions, symbols, lifted | {s: functions.from_sympy(s) for s in symbols}, tolerance)
+    return replace(found, poles=_poles(found, entries))
+
+
+def _poles(arithmetic: Arithmetic, entries: Iterable[Expr]) -> tuple[Expr, ...]:
+    divisors = {arithmetic.domain.to_sympy(arithmetic.element(entry).denom) for entry in entries if entry.free_symbols}
+    return factors_of(sympy.prod(sorted(divisors, key=sympy.default_sort_key)), arithmetic.symbols)
+
+
+def factors_of(value: Expr, symbols: tuple[Symbol, ...]) -> tuple[Expr, ...]:
+    """The irreducible factors of a polynomial that hold symbols, each once."""
+    _, factors = sympy.factor_list(value, *symbols, extension=True)
+    return tuple(factor for factor, _ in factors if factor.free_symbols)
 
 
 def exact(value: Expr) -> Expr:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial, reduce
 
+from sympy import Expr, Rational, S, expand
+
 from derive.errors import UnsupportedError
 from derive.schemes import AdditiveTableau, ButcherTableau, Splitting
-from derive.series.bseries import BSeries, compose, exact_flow, rescaled
+from derive.series.bseries import BSeries, compose, rescaled
 from derive.series.domains import Arithmetic, Element, arithmetic_of, exact
-from derive.series.trees import Tree
+from derive.series.trees import Tree, density
 from derive.series.weights import Stages
 
 OneStep = ButcherTableau | AdditiveTableau | Splitting
@@ -23,38 +25,55 @@ def step_series(scheme: OneStep) -> BSeries:
     if isinstance(scheme, ButcherTableau | AdditiveTableau):
         return Stages(scheme).series()
     if isinstance(scheme, Splitting):
-        return _splitting_series(scheme)
+        return _exact_splitting(scheme) if scheme.substep is None else Stages(additive_tableau(scheme)).series()
     raise UnsupportedError(
         f"{getattr(scheme, 'title', scheme)}: B-series of one step are for Runge-Kutta, partitioned, additive and "
         "splitting schemes; give a ButcherTableau, an AdditiveTableau or a Splitting"
     )
 
 
-def _splitting_series(scheme: Splitting) -> BSeries:
-    """Flows of single parts, or what a tableau puts in their place, one after the other."""
+def additive_tableau(scheme: Splitting) -> AdditiveTableau:
+    """The additive scheme that a splitting becomes when a tableau stands for each flow.
+
+    Raises:
+        UnsupportedError: the flows are exact.
+    """
     substep = scheme.substep
-    entries = [fraction for _, fraction in scheme.stages]
-    if substep is not None:
-        entries += [entry for row in (*substep.A, substep.b) for entry in row]
-    arithmetic = arithmetic_of(map(exact, entries), None if substep is None else substep.digits)
-    alone = exact_flow(arithmetic, 1) if substep is None else Stages(substep).series()
+    if substep is None:
+        raise UnsupportedError(f"{scheme.title}: exact flows have no tableau; give Splitting(..., substep=...)")
+    before: dict[int, list[Expr]] = {part: [] for part in range(scheme.parts)}
+    rows: dict[int, list[list[Expr]]] = {part: [] for part in before}
+    total = substep.stages * len(scheme.stages)
+    for own, fraction in scheme.stages:
+        for row in substep.A:
+            for part, weights in before.items():
+                inner = [fraction * entry if part == own else S.Zero for entry in row]
+                rows[part].append([*weights, *inner, *[S.Zero] * (total - len(weights) - len(inner))])
+        for part, weights in before.items():
+            weights.extend(fraction * weight if part == own else S.Zero for weight in substep.b)
+    parts = [
+        ButcherTableau(A=rows[part], b=weights, c=[expand(sum(row)) for row in rows[part]])
+        for part, weights in before.items()
+    ]
+    return AdditiveTableau(parts, digits=substep.digits, title=scheme.title)
+
+
+def _exact_splitting(scheme: Splitting) -> BSeries:
+    """The exact flows of single parts, one after the other."""
+    arithmetic = arithmetic_of(exact(fraction) for _, fraction in scheme.stages)
     flows = [
-        rescaled(BSeries(arithmetic, scheme.parts, partial(_of_part, alone, arithmetic, part)), arithmetic.element(c))
-        for part, c in scheme.stages
+        rescaled(
+            BSeries(arithmetic, scheme.parts, partial(_flow_of_part, arithmetic, part)), arithmetic.element(exact(time))
+        )
+        for part, time in scheme.stages
     ]
     return reduce(compose, flows)
 
 
-def _of_part(alone: BSeries, arithmetic: Arithmetic, part: int, tau: Tree) -> Element:
-    """The coefficient of a one-coloured series whose field is one part of several."""
-    own = _uncoloured(tau, part)
-    if own is None:
-        return arithmetic.domain.zero
-    return arithmetic.element(alone.arithmetic.expression(alone(own)))
+def _flow_of_part(arithmetic: Arithmetic, part: int, tau: Tree) -> Element:
+    """1/gamma on trees of one colour."""
+    return arithmetic.rational(Rational(1, density(tau))) if _is_of(tau, part) else arithmetic.domain.zero
 
 
-def _uncoloured(tau: Tree, part: int) -> Tree | None:
-    """The tree with colour 0 in the place of `part`; None where it has other colours."""
-    branches = [_uncoloured(branch, part) for branch in tau.branches]
-    kept = tuple(branch for branch in branches if branch is not None)
-    return Tree(tau.order, 0, kept) if tau.colour == part and len(kept) == len(branches) else None
+def _is_of(tau: Tree, part: int) -> bool:
+    return tau.colour == part and all(_is_of(branch, part) for branch in tau.branches)

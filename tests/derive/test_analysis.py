@@ -1,7 +1,9 @@
 """`derive.analyse` and `derive.modified_equation`: what they take, what they answer, how it is shown."""
 
+import re
+
 import pytest
-from sympy import Eq, Rational, Symbol, sqrt, symbols
+from sympy import Eq, Rational, false, sqrt, symbols, true
 from test_series_order import RK4_ROUNDED, SYMPLECTIC_EULER
 from test_series_verdicts import BS32
 
@@ -42,6 +44,15 @@ def test_what_does_not_apply_is_none():
     assert leapfrog.principal_error == {"f''(f,f)": R(1, 3), "f'f'f": R(1, 3)}
 
 
+def test_geometry():
+    rk4, leapfrog = derive.analyse("rk4"), derive.analyse("leapfrog")
+    assert (rk4.is_symplectic, rk4.is_symmetric, rk4.adjoint_gap_order) == (false, false, 4)
+    assert (leapfrog.is_symplectic, leapfrog.is_symmetric, leapfrog.adjoint_gap_order) == (None, true, None)
+    shown = str(derive.analyse(SYMPLECTIC_EULER))
+    assert re.search(r"symplectic +yes\n +symmetric +no\n +order of the adjoint gap +oo\n", shown)
+    assert r"| symplectic | $\text{yes}$ |" in derive.analyse(SYMPLECTIC_EULER)._repr_markdown_()
+
+
 def test_conditions_of_a_family():
     alpha, beta = symbols("alpha beta")
     found = derive.analyse(ButcherTableau(A=[[0, 0], [alpha, 0]], b=[1 - beta, beta], c=[0, alpha]))
@@ -51,23 +62,13 @@ def test_conditions_of_a_family():
 
 
 def test_higher_orders_are_followed_until_no_value_reaches_them():
-    theta = Symbol("theta")
-    weights = [R(1, 2) - theta, R(1, 2) + theta]
-    found = derive.analyse(ButcherTableau(A=[[R(1, 3) + theta, 0], [1, 0]], b=weights, c=[R(1, 3) + theta, 1]))
-    for higher, condition in found.order_conditions.items():
-        assert condition.free_symbols == {theta}
-        for value in (
-            equation.rhs for equation in (condition.args if condition.func.__name__ == "Or" else [condition])
-        ):
-            special = [[entry.subs(theta, value) for entry in row] for row in found.scheme.A]
-            assert (
-                derive.analyse(
-                    ButcherTableau(
-                        A=special, b=[w.subs(theta, value) for w in weights], c=[sum(row) for row in special]
-                    )
-                ).order
-                >= higher
-            )
+    c2, c3, b2, b3, a = symbols("c2 c3 b2 b3 a32")
+    third = ButcherTableau(A=[[0, 0, 0], [c2, 0, 0], [c3 - a, a, 0]], b=[1 - b2 - b3, b2, b3], c=[0, c2, c3])
+    found = derive.analyse(third).order_conditions
+    assert list(found) == [2, 3]
+    kutta = {c2: R(1, 2), c3: 1, b2: R(2, 3), b3: R(1, 6), a: 2}
+    assert found[2].subs(kutta) == found[3].subs(kutta) == true
+    assert found[3].subs(kutta | {a: 1}) == false
 
 
 def test_published_decimals_carry_their_label():

@@ -96,9 +96,10 @@ def test_fields_compose_with_maps():
 
 
 def test_substitution_into_several_parts():
-    """Symplectic Euler of modified parts f + h f'g, g - h g'f: B-series against the map itself."""
+    """A scheme of modified parts f + h f'g, g - h g'f: B-series against the map itself."""
+    scheme = AdditiveTableau((HEUN, MIDPOINT))
     fields = Fields(11, 2, 2, degree=2, limit=3)
-    step = step_series(SYMPLECTIC_EULER)
+    step = step_series(scheme)
     pieces = {tau: 1 if tau.order == 1 else 0 for tau in trees_up_to(3, 2)}
     f_g, g_f = (t for t in trees(2, 2) if t.colour != t.branches[0].colour)
     pieces |= {f_g: 1, g_f: -1}
@@ -108,7 +109,7 @@ def test_substitution_into_several_parts():
         [(f + sign * STEP * extra).expand() for f, extra in zip(part, correction, strict=True)]
         for part, sign, correction in zip(fields.parts, (1, -1), corrections, strict=True)
     ]
-    numerical = fields.numerical(tableaus(SYMPLECTIC_EULER), parts)
+    numerical = fields.numerical(scheme.parts, parts)
     series = substitute(field, step)
     for power in range(1, 4):
         claimed = fields.here(fields.combined(series.table(power)))

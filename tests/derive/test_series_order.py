@@ -179,3 +179,6 @@ def test_time_moves_with_velocity_one():
     ode = ODE((x,), (sin(t) * x**2,), time=t)
     assert elementary_differential(ode, parse("f'f"))[0].expand() == (cos(t) * x**2 + 2 * sin(t) ** 2 * x**3).expand()
     assert derivative_along_flow(ode, 2) == elementary_differential(ode, parse("f'f"))
+    parts = [(sin(t) * x,), (x**2,)]
+    assert elementary_differential(ode, parse("f'g"), parts)[0].expand() == sin(t) * x**2
+    assert elementary_differential(ode, parse("f'f"), parts)[0].expand() == cos(t) * x + sin(t) ** 2 * x

@@ -45,6 +45,9 @@ def test_embedded_and_dense_order():
     assert embedded_order(RK4) is dense_order(RK4) is None
     linear = ButcherTableau(A=HEUN.A, b=HEUN.b, c=HEUN.c, dense=[[R(1, 2)], [R(1, 2)]])
     assert dense_order(linear) == 1
+    wavy = ButcherTableau(A=[[0]], b=[1], c=[0], dense=[[1, 1, -1]])
+    assert dense_order(wavy) == 0
+    assert dense_order(ButcherTableau(A=[[0]], b=[1], c=[0], dense=[[1]])) == 1
     quadratic = ButcherTableau(A=HEUN.A, b=HEUN.b, c=HEUN.c, dense=[[1, R(-1, 2)], [0, R(1, 2)]])
     assert dense_order(quadratic) == 2
     spoiled = [[1, R(-11, 6), R(19, 18)], [0, 1, R(-2, 3)], [0, R(4, 3), R(-8, 9)], [0, R(-1, 2), R(1, 2)]]
@@ -88,6 +91,9 @@ def test_assumptions_and_poles_leave_values_out():
     s = Symbol("s")
     pole = ButcherTableau(A=[[0, 0], [s, 0]], b=[1 - 1 / s**2, 1 / s**2], c=[0, s])
     assert conditions(pole, 2) == Eq(s, 2)
+    weight = 1 / (2 * s) + s - 1  # the residual s(s - 1) of order 2 vanishes at s = 0, where there is no scheme
+    hidden = ButcherTableau(A=[[0, 0], [s, 0]], b=[1 - weight, weight], c=[0, s])
+    assert conditions(hidden, 2) == Eq(s, 1)
 
 
 def test_conditions_on_several_symbols():
