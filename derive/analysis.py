@@ -7,7 +7,8 @@ from functools import cached_property
 from sympy import Expr, Integer, false, true
 from sympy.logic.boolalg import Boolean
 
-from derive.geometry import adjoint_gap_order, is_symmetric, is_symplectic
+from derive.geometry import adjoint_gap_order
+from derive.geometry.families import symmetric_condition, symplectic_condition
 from derive.latex import latex
 from derive.schemes import LinearMultistep, Scheme
 from derive.series.conditions import condition_text
@@ -101,12 +102,12 @@ class Analysis:
     @cached_property
     def is_symplectic(self) -> Boolean | None:
         """Whether the symplectic form of Hamiltonian fields is kept, of two parts the first driving the positions."""
-        return is_symplectic(self.scheme).value
+        return symplectic_condition(self.scheme)
 
     @cached_property
-    def is_symmetric(self) -> Boolean | None:
+    def is_symmetric(self) -> Boolean:
         """Whether a step of -h undoes a step of h."""
-        return is_symmetric(self.scheme).value
+        return symmetric_condition(self.scheme)
 
     @cached_property
     def adjoint_gap_order(self) -> Expr | None:
