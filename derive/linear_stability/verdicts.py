@@ -1,0 +1,236 @@
+"""The verdicts of linear stability on any scheme, with numbers or with one symbol in its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from sympy import Piecewise, S, Symbol, atan, false, oo, pi, piecewise_fold, sqrt, true
+
+from derive.errors import UnsupportedError
+from derive.linear_stability import multistep, oscillator, runge_kutta
+from derive.linear_stability.branches import end_in_cells
+from derive.linear_stability.cells import Cell, condition, decide_in_cells, end_of
+from derive.linear_stability.fields import GenericField, RealField, field_of
+from derive.linear_stability.functions import (
+    Multistep,
+    Polynomials,
+    Propagation,
+    RationalFunction,
+    Scheme,
+    multistep_polynomials,
+    propagation,
+    rational_function,
+)
+from derive.linear_stability.real_roots import RealRoot
+from derive.linear_stability.verdict import Step, Verdict
+from derive.schemes import ButcherTableau, LinearMultistep
+
+RULES: dict[type[Polynomials], ModuleType] = {RationalFunction: runge_kutta, Multistep: multistep}
+"""Schemes with a scalar test equation: all of the complex plane is their domain."""
+NOT_SCALAR = Step("Schemes of several parts are tested on the oscillator: half planes and sectors do not apply.")
+UNSTABLE = Step("Not zero-stable: 0 does not belong to the stability region.")
+
+
+def polynomials_of(scheme: Scheme) -> Polynomials | None:
+    """What decides about a scheme; None for more than two parts."""
+    if isinstance(scheme, ButcherTableau):
+        return rational_function(scheme)
+    if isinstance(scheme, LinearMultistep):
+        return multistep_polynomials(scheme)
+    return propagation(scheme)
+
+
+def _scalar_polynomials(scheme: Scheme) -> Polynomials | None:
+    """What decides about a scheme on x' = lambda x; None for schemes of several parts."""
+    return polynomials_of(scheme) if isinstance(scheme, ButcherTableau | LinearMultistep) else None
+
+
+def zero_stability(scheme: Scheme) -> Verdict:
+    """Root condition of rho; `strong` where no root but 1 lies on the unit circle. One-step schemes are zero-stable."""
+    if not isinstance(scheme, LinearMultistep):
+        return Verdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), true)
+    data = multistep_polynomials(scheme)
+    if data.domain.is_FractionField and len(data.domain.symbols) > 1:
+        conditions = multistep.jury_conditions(GenericField(data.domain), data)
+        return Verdict(
+            conditions[0],
+            (Step("Jury's inequalities of rho over zeta - 1, a double root at -1 excluded"),),
+            conditions[1],
+        )
+    return _with_cells(
+        data,
+        multistep.zero_stability,
+        lambda holds: (holds(lambda kind: kind in ("weak", "strong")), holds(lambda kind: kind == "strong")),
+    )
+
+
+def a_stability(scheme: Scheme) -> Verdict:
+    """Whether |R| <= 1 (multistep: the root condition) in all of Re z <= 0; None for schemes of several parts."""
+    return _half_plane(scheme, lambda rules, field, data, proof: rules.is_a_stable(field, data, proof))
+
+
+def l_stability(scheme: Scheme) -> Verdict:
+    """A-stability with R(oo) = 0 (multistep: all roots tend to 0 at infinity); None for schemes of several parts."""
+    return _half_plane(
+        scheme,
+        lambda rules, field, data, proof: (
+            rules.is_a_stable(field, data, proof) and rules.vanishes_at_infinity(field, data, proof)
+        ),
+    )
+
+
+def _half_plane(scheme: Scheme, decide: Callable[[ModuleType, RealField, Any, list[Step]], bool]) -> Verdict:
+    data = _scalar_polynomials(scheme)
+    if data is None:
+        return Verdict(None, (NOT_SCALAR,))
+    if isinstance(scheme, ButcherTableau) and scheme.explicit:
+        return Verdict(false, (Step("R is a polynomial of degree one or more: |R| tends to infinity with |z|."),))
+    return _with_cells(data, partial(decide, RULES[type(data)]), lambda holds: (holds(bool), None))
+
+
+def _with_cells(
+    data: Polynomials,
+    decide: Callable[[RealField, Any, list[Step]], Any],
+    values: Callable[[Callable[[Callable[[Any], bool]], Any]], tuple[Any, Any]],
+) -> Verdict:
+    """A decision, on numbers once, on one symbol in cells; `values` makes value and `strong` from what holds."""
+    proof = _published(data)
+    if not data.domain.is_FractionField:
+        label = decide(field_of(data.domain), data, proof)
+        value, strong = values(lambda holds: true if holds(label) else false)
+        return Verdict(value, tuple(proof), strong)
+    symbol = one_symbol(data)
+
+    def decide_there(field: RealField, special: Polynomials) -> Any:
+        own: list[Step] = []
+        label = decide(field, special, own)
+        proof.extend([] if proof else own)  # the course at one sample shows the method
+        return label
+
+    cells = decide_in_cells(data, decide_there)
+    value, strong = values(lambda holds: condition(cells, holds, symbol))
+    return Verdict(value, (*proof, *(_cell_step(cell, symbol) for cell in cells)), strong)
+
+
+def _published(data: Polynomials) -> list[Step]:
+    """The reservation that published decimals need."""
+    if not data.noise:
+        return []
+    return [Step(f"Entries are published decimals: what is below {float(data.noise):.0e} and should vanish is zero.")]
+
+
+def one_symbol(data: Polynomials) -> Symbol:
+    """The symbol of a scheme.
+
+    Raises:
+        UnsupportedError: there are more.
+    """
+    symbols = data.domain.symbols
+    if len(symbols) > 1:
+        names = ", ".join(str(symbol) for symbol in symbols)
+        raise UnsupportedError(f"stability in {names}: one symbol is decided; give values to the others")
+    return symbols[0]
+
+
+def _cell_step(cell: Cell, symbol: Symbol) -> Step:
+    if cell.is_point:
+        return Step(f"At {symbol} = {end_of(cell.low)}, exactly: {cell.label}.")
+    low = "-oo" if cell.low is None else end_of(cell.low)
+    high = "oo" if cell.high is None else end_of(cell.high)
+    return Step(f"For {low} < {symbol} < {high} every sign asked for is that at {cell.sample}: {cell.label}.")
+
+
+def real_interval(scheme: Scheme) -> Verdict:
+    """(left, 0): closure of the component of the stability region on the real axis that contains 0.
+
+    None where 0 does not belong to the region (not zero-stable), and for schemes of several parts.
+    """
+    data = _scalar_polynomials(scheme)
+    if data is None:
+        return Verdict(None, (NOT_SCALAR,))
+    return _interval(data, RULES[type(data)].real_axis, _real_end, lambda end: (end, S.Zero))
+
+
+def imaginary_interval(scheme: Scheme) -> Verdict:
+    """(-w, w): the same on the imaginary axis; in two parts, of h omega on the oscillator. None as `real_interval`."""
+    data = polynomials_of(scheme)
+    if data is None:
+        return Verdict(None, (NOT_SCALAR,))
+    rules = oscillator if isinstance(data, Propagation) else RULES[type(data)]
+    return _interval(data, rules.imaginary_axis, _imaginary_end, lambda end: (piecewise_fold(-end), end))
+
+
+def _real_end(argument: Any) -> Any:
+    if isinstance(argument, RealRoot):
+        return argument.negative().expression()
+    return -oo if argument == math.inf else (-S(argument)).cancel()
+
+
+def _imaginary_end(argument: Any) -> Any:
+    if isinstance(argument, RealRoot):
+        return sqrt(argument.expression())
+    return oo if argument == math.inf else sqrt(S(argument))
+
+
+def _interval(
+    data: Polynomials,
+    axis: Callable[[RealField, Any], Any],
+    to_value: Callable[[Any], Any],
+    pair: Callable[[Any], tuple[Any, Any]],
+) -> Verdict:
+    proof = _published(data)
+    if not data.domain.is_FractionField:
+        field = field_of(data.domain)
+        if not _zero_belongs(field, data):
+            return Verdict(None, (*proof, UNSTABLE))
+        return Verdict(pair(to_value(axis(field, data).end(proof))), tuple(proof))
+    symbol = one_symbol(data)
+    pieces = end_in_cells(data, symbol, axis, _zero_belongs, to_value, proof)
+    if not pieces:
+        return Verdict(None, (*proof, UNSTABLE))
+    everywhere = len(pieces) == 1 and pieces[0][1] == true
+    return Verdict(pair(pieces[0][0] if everywhere else Piecewise(*pieces)), tuple(proof))
+
+
+def _zero_belongs(field: RealField, data: Polynomials) -> bool:
+    return not isinstance(data, Multistep) or multistep.zero_stability(field, data, []) != "unstable"
+
+
+def alpha_stability(scheme: Scheme) -> Verdict:
+    """The largest alpha with A(alpha)-stability: pi/2 for A-stable schemes, 0 where no sector is stable, else exact."""
+    a_stable = a_stability(scheme)
+    if a_stable.value is None or a_stable.value == true:
+        return Verdict(None if a_stable.value is None else pi / 2, a_stable.proof)
+    data = polynomials_of(scheme)
+    assert data is not None
+    if isinstance(scheme, ButcherTableau | LinearMultistep) and scheme.explicit:
+        words = "Explicit: some root grows without bound as z goes to infinity, so no sector is stable."
+        return Verdict(S.Zero, (*a_stable.proof, Step(words)))
+    proof = list(a_stable.proof)
+    rules = RULES[type(data)]
+    if not data.domain.is_FractionField:
+        return Verdict(_angle(rules, field_of(data.domain), data, proof), tuple(proof))
+    symbol = one_symbol(data)
+    cells = decide_in_cells(data, partial(_has_sector, rules))
+    none = condition(cells, lambda kind: kind == "no sector", symbol)
+    if condition(cells, lambda kind: kind == "some sector", symbol) != false:
+        raise UnsupportedError(f"the angle of A(alpha) depends on {symbol}: give it a value")
+    value = Piecewise((pi / 2, a_stable.value), (S.Zero, none)) if a_stable.value != false else S.Zero
+    return Verdict(value, (*proof, *(_cell_step(cell, symbol) for cell in cells)))
+
+
+def _has_sector(rules: ModuleType, field: RealField, data: Polynomials) -> str:
+    if rules.is_a_stable(field, data, []):
+        return "half plane"
+    return "some sector" if rules.is_stable_on_negative_axis(field, data, []) else "no sector"
+
+
+def _angle(rules: ModuleType, field: RealField, data: Polynomials, proof: list[Step]) -> Any:
+    if not rules.is_stable_on_negative_axis(field, data, proof):
+        return S.Zero
+    end = rules.sector(field, data).end(proof)
+    return atan(sqrt(end.expression())) if isinstance(end, RealRoot) else S.Zero
