@@ -12,10 +12,11 @@ from derive.analysis import Analysis
 from derive.errors import UnsupportedError
 from derive.explanation import recurrences
 from derive.inversion import Inverse, invert
+from derive.linear_stability import stability_function
 from derive.loading import load, load_any
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, LinearMultistep, Scheme, scheme_by_name
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 
@@ -78,17 +79,9 @@ def modified_equation(source: Source | Scheme, order: int) -> dict[int, Differen
 
 
 def stability(source: Source | Scheme) -> Any:
-    """Values of a multistep scheme's one symbol that satisfy the root condition; the polynomial R(z) of a tableau.
-
-    Raises:
-        UnsupportedError: a scheme for a field in several parts.
-    """
+    """Values of a multistep scheme's one symbol that satisfy the root condition; else its `stability_function` of z."""
     scheme = _scheme(source)
-    if isinstance(scheme, LinearMultistep):
-        return stable_interval(scheme)
-    if isinstance(scheme, ButcherTableau):
-        return scheme.stability_function(Symbol("z"))
-    raise UnsupportedError(f"{scheme.title}: stability in this form is for Butcher tableaus and multistep schemes")
+    return stable_interval(scheme) if isinstance(scheme, LinearMultistep) else stability_function(scheme, Symbol("z"))
 
 
 def _scheme(source: Source | Scheme) -> Scheme:

@@ -7,15 +7,14 @@ from functools import partial
 
 import numpy as np
 import sympy
-from sympy import Abs, Expr, Integer, Interval, Poly, S, Symbol
-from sympy.solvers.inequalities import solve_poly_inequality
+from sympy import Expr, Integer, Interval, Poly, S, Symbol, false, true
 
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
 from derive.elementary import labellings
-from derive.errors import UnsupportedError
 from derive.expansion import expansion_check, modified_equation
 from derive.latex import latex
+from derive.linear_stability import zero_stability
 from derive.numbering import Author
 from derive.schemes import ButcherTableau, LinearMultistep
 from derive.series.notation import differential_latex
@@ -211,9 +210,9 @@ def write_root_condition(author: Author, scheme: LinearMultistep) -> str:
         name="characteristic",
     )
     if not free:
-        return _write_fixed_root_condition(author, rho, zeta)
+        return _write_fixed_root_condition(author, scheme, rho, zeta)
     parameter = free[0]
-    region = _stable_region(rho, zeta, parameter)
+    region = stable_interval(scheme)
     author.relation(
         f"root condition: zero-stable for {interval_text(region, parameter)}",
         Kind.INEQUALITY,
@@ -226,10 +225,10 @@ def write_root_condition(author: Author, scheme: LinearMultistep) -> str:
     return interval_text(region, parameter)
 
 
-def _write_fixed_root_condition(author: Author, rho: Expr, zeta: Symbol) -> str:
+def _write_fixed_root_condition(author: Author, scheme: LinearMultistep, rho: Expr, zeta: Symbol) -> str:
     """The root condition of a scheme whose weights are numbers."""
     roots = sympy.roots(Poly(rho, zeta))
-    stable = all(Abs(root) < 1 or (Abs(root) == 1 and count == 1) for root, count in roots.items())
+    stable = bool(zero_stability(scheme).value)
     listed = ",\\ ".join(latex(root) for root, count in roots.items() for _ in range(count))
     author.relation(
         f"root condition: {'zero-stable' if stable else 'not zero-stable'}",
@@ -251,13 +250,10 @@ def _fixed_root_disagreements(rho: Expr, zeta: Symbol, stable: bool) -> int:
 
 def stable_interval(scheme: LinearMultistep) -> sympy.Set:
     """Values of a scheme's one symbol at which it is zero-stable; all or no reals where it has none."""
-    zeta = Symbol("zeta")
-    rho = scheme.characteristic(zeta)
-    free = sorted(rho.free_symbols - {zeta}, key=str)
-    if free:
-        return _stable_region(rho, zeta, free[0])
-    coefficients = [complex(c) for c in Poly(rho, zeta).all_coeffs()]
-    return S.Reals if _satisfies_root_condition(np.roots(coefficients)) else S.EmptySet
+    value = zero_stability(scheme).value
+    if value == true:
+        return S.Reals
+    return S.EmptySet if value == false else value.as_set()
 
 
 def interval_text(region: sympy.Set, parameter: Symbol) -> str:
@@ -266,44 +262,6 @@ def interval_text(region: sympy.Set, parameter: Symbol) -> str:
         return f"{parameter} in {region}"
     left, right = ("<" if is_open else "<=" for is_open in (region.left_open, region.right_open))
     return f"{region.start} {left} {parameter} {right} {region.end}"
-
-
-def _stable_region(rho: Expr, zeta: Symbol, parameter: Symbol) -> sympy.Set:
-    roots = list(sympy.roots(Poly(rho, zeta), multiple=True))
-    region: sympy.Set = S.Reals
-    for root in roots:
-        region &= _inside_circle(root, parameter)
-    for place, root in enumerate(roots):
-        for other in roots[place + 1 :]:
-            region -= _meet_on_circle(root, other, parameter)
-    return region
-
-
-def _meet_on_circle(root: Expr, other: Expr, parameter: Symbol) -> sympy.Set:
-    """Values at which two roots are one number of modulus 1."""
-    gap = sympy.expand(root - other)
-    if gap == 0 and not root.free_symbols:
-        return S.Reals if Abs(root) == 1 else S.EmptySet
-    values = _real_roots(root**2 - 1 if gap == 0 else gap, parameter)
-    return sympy.FiniteSet(*(value for value in values if Abs(root.subs(parameter, value)) == 1))
-
-
-def _real_roots(value: Expr, parameter: Symbol) -> list[Expr]:
-    if value.is_polynomial(parameter):
-        return [root for root in sympy.roots(Poly(value, parameter)) if root.is_real]
-    return list(sympy.solve(value, parameter))
-
-
-def _inside_circle(root: Expr, parameter: Symbol) -> sympy.Set:
-    """Values at which |root| <= 1: a polynomial inequality where the root is a real polynomial of the symbol."""
-    if not root.free_symbols:
-        return S.Reals if Abs(root) <= 1 else S.EmptySet
-    if root.is_polynomial(parameter):
-        return sympy.Union(*solve_poly_inequality(Poly(root**2 - 1, parameter), "<="))
-    if not root.is_rational_function(parameter):
-        raise UnsupportedError(f"the root condition in {parameter}: the root {root} is not a rational function of it")
-    real = Symbol("real", real=True)
-    return sympy.solve_univariate_inequality(Abs(root.subs(parameter, real)) <= 1, real, relational=False)
 
 
 def _root_disagreements(rho: Expr, zeta: Symbol, parameter: Symbol, region: sympy.Set) -> int:

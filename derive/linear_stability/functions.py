@@ -152,6 +152,12 @@ def multistep_polynomials(scheme: LinearMultistep) -> Multistep:
     return Multistep(domain, ([*(-a for a in reversed(alpha)), domain.one], list(reversed(beta))))
 
 
+def root_polynomial(scheme: LinearMultistep) -> Multistep:
+    """rho alone, over the domain of its own weights."""
+    domain, alpha = common_domain(scheme.alpha)
+    return Multistep(domain, ([*(-a for a in reversed(alpha)), domain.one], []))
+
+
 def propagation(scheme: AdditiveTableau | Splitting) -> Propagation | None:
     """The step of the oscillator by a scheme of two parts; None for more parts."""
     if isinstance(scheme, Splitting):

@@ -24,6 +24,7 @@ from derive.linear_stability.functions import (
     multistep_polynomials,
     propagation,
     rational_function,
+    root_polynomial,
 )
 from derive.linear_stability.real_roots import RealRoot
 from derive.linear_stability.verdict import Step, Verdict
@@ -53,7 +54,7 @@ def zero_stability(scheme: Scheme) -> Verdict:
     """Root condition of rho; `strong` where no root but 1 lies on the unit circle. One-step schemes are zero-stable."""
     if not isinstance(scheme, LinearMultistep):
         return Verdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), true)
-    data = multistep_polynomials(scheme)
+    data = root_polynomial(scheme)
     if data.domain.is_FractionField and len(data.domain.symbols) > 1:
         conditions = multistep.jury_conditions(GenericField(data.domain), data)
         return Verdict(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Matrix, cancel, expand, eye, latex, sympify
+from sympy import latex
 
 from derive.schemes.claims import tableau_claims
 from derive.schemes.consistency import tableau_findings
@@ -67,18 +67,6 @@ class ButcherTableau:
     def explicit(self) -> bool:
         """Whether every stage needs only earlier ones."""
         return all(self.A[i][j] == 0 for i in range(self.stages) for j in range(i, self.stages))
-
-    def stability_function(self, z: Expr) -> Expr:
-        """R(z) = 1 + z b^T (I - z A)^{-1} 1, a polynomial in z for explicit schemes."""
-        matrix, weights, ones = Matrix(self.A), Matrix([self.b]), Matrix([1] * self.stages)
-        if not self.explicit:
-            resolvent = eye(self.stages) - z * matrix
-            return cancel(expand((resolvent + z * ones * weights).det()) / expand(resolvent.det()))
-        power, result = ones, sympify(1)
-        for order in range(1, self.stages + 1):
-            result += z**order * (weights * power)[0]
-            power = matrix * power
-        return expand(result)
 
     def latex(self) -> str:
         """The tableau as it is printed in books."""

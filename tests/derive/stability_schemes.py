@@ -2,9 +2,9 @@
 
 from sympy import Poly, Rational, Symbol, expand, sqrt
 
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
-from derive.schemes.runge_kutta import FORWARD_EULER, HEUN, MIDPOINT, RK4
+from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 
+FORWARD_EULER, HEUN, MIDPOINT, RK4 = (SCHEMES[name] for name in ("forward_euler", "heun", "midpoint", "rk4"))
 R = Rational
 HALF = R(1, 2)
 

@@ -6,7 +6,7 @@ from sympy import Interval, Rational, S, Symbol, exp, factor, series, simplify, 
 
 from derive.catalog.lm_resnet import SPEC as LM_RESNET
 from derive.catalog.lm_resnet import k
-from derive.errors import SpecError, UnsupportedError
+from derive.errors import SpecError
 from derive.expansion import field_weights, modified_equation, solution_weights
 from derive.networks import Network
 from derive.numbering import Author
@@ -173,11 +173,10 @@ def test_root_condition_of_a_rational_root():
     assert all(R(n, 10) in region for n in (-4, 0, 20, 500)) and all(R(n, 10) not in region for n in (-5, -6, -30))
 
 
-def test_root_condition_of_roots_that_may_be_complex_is_refused():
-    """rho = (zeta - 1)(zeta^2 + c): sqrt(-c) is not real for c > 0, where an inequality says nothing."""
+def test_root_condition_of_roots_that_may_be_complex():
+    """rho = (zeta - 1)(zeta^2 + c): roots of modulus sqrt |c|, at 1 itself for c = -1."""
     c = parameter("c")
-    with pytest.raises(UnsupportedError, match="not a rational function"):
-        stable_interval(LinearMultistep(alpha=(1, -c, c), beta=(0, 1, 0, 0)))
+    assert stable_interval(LinearMultistep(alpha=(1, -c, c), beta=(0, 1, 0, 0))) == Interval.Lopen(-1, 1)
 
 
 @pytest.mark.parametrize(
