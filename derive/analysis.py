@@ -10,6 +10,7 @@ from sympy.logic.boolalg import Boolean
 from derive.geometry import adjoint_gap_order
 from derive.geometry.families import symmetric_condition, symplectic_condition
 from derive.latex import latex
+from derive.linear_stability.attributes import StabilityAttributes
 from derive.schemes import LinearMultistep, Scheme
 from derive.series.conditions import condition_text
 from derive.series.differentials import DifferentialTable
@@ -22,8 +23,9 @@ _TERMS_SHOWN = 12
 _CHARACTERS_SHOWN = 40
 
 
-class Analysis:
-    """Order, local error, modified equation and geometry of a scheme, exactly; None where a notion does not apply.
+class Analysis(StabilityAttributes):
+    """Order, local error, modified equation, stability and geometry of a scheme, exactly; None where a notion does not
+    apply.
 
     Attributes:
         scheme: what is analysed.

@@ -1,8 +1,9 @@
 """Linear stability of every scheme: exact verdicts with proofs, never a grid, no floats inside a verdict."""
 
+from derive.linear_stability.attributes import StabilityAttributes
 from derive.linear_stability.functions import stability_function, stability_polynomial
-from derive.linear_stability.verdict import Step, Verdict
 from derive.linear_stability.verdicts import (
+    RootVerdict,
     a_stability,
     alpha_stability,
     imaginary_interval,
@@ -12,8 +13,8 @@ from derive.linear_stability.verdicts import (
 )
 
 __all__ = [
-    "Step",
-    "Verdict",
+    "RootVerdict",
+    "StabilityAttributes",
     "a_stability",
     "alpha_stability",
     "imaginary_interval",

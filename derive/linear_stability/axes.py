@@ -14,9 +14,10 @@ from typing import Any
 from sympy import Symbol
 
 from derive.linear_stability.fields import RealField
+from derive.linear_stability.formulas import formula
 from derive.linear_stability.polynomials import Coefficients
 from derive.linear_stability.real_roots import RealRoot, first_exit, isolate_all
-from derive.linear_stability.verdict import Step, formula
+from derive.verdict import Step
 
 
 @dataclass(frozen=True)

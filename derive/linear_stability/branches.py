@@ -25,10 +25,11 @@ from derive.linear_stability.cells import (
     specialised,
 )
 from derive.linear_stability.fields import GenericField, RealField
+from derive.linear_stability.formulas import polynomial_expression
 from derive.linear_stability.functions import Polynomials
 from derive.linear_stability.polynomials import Coefficients, multiply, reflect, squarefree, trim
 from derive.linear_stability.real_roots import RealRoot, extension, isolate
-from derive.linear_stability.verdict import Step, polynomial_expression
+from derive.verdict import Step
 
 ARGUMENT = Symbol("t")
 

@@ -17,6 +17,7 @@ from sympy.polys.domains.domain import Domain
 from sympy.polys.matrices import DomainMatrix
 
 from derive.linear_stability.fields import GenericField, RealField, common_domain, rational_if_possible
+from derive.linear_stability.formulas import polynomial_expression
 from derive.linear_stability.polynomials import (
     Coefficients,
     add,
@@ -28,7 +29,6 @@ from derive.linear_stability.polynomials import (
     subtract,
     trim,
 )
-from derive.linear_stability.verdict import polynomial_expression
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 
 Scheme = ButcherTableau | LinearMultistep | AdditiveTableau | Splitting

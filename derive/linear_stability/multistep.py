@@ -16,6 +16,7 @@ from sympy import And, Or, Symbol, true
 from derive.errors import UnsupportedError
 from derive.linear_stability.axes import Axis, always
 from derive.linear_stability.fields import RealField
+from derive.linear_stability.formulas import formula
 from derive.linear_stability.functions import Multistep
 from derive.linear_stability.polynomials import (
     Coefficients,
@@ -37,7 +38,7 @@ from derive.linear_stability.real_roots import RealRoot, extension, isolate
 from derive.linear_stability.resultants import resultant
 from derive.linear_stability.root_condition import ZETA, on_half_plane, root_condition
 from derive.linear_stability.runge_kutta import is_nonnegative
-from derive.linear_stability.verdict import Step, formula
+from derive.verdict import Step
 
 T, SQUARE, V, SLOPE = Symbol("t"), Symbol("x"), Symbol("v"), Symbol("M")
 

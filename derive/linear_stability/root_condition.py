@@ -14,8 +14,9 @@ from typing import Any
 from sympy import Symbol
 
 from derive.linear_stability.fields import RealField
+from derive.linear_stability.formulas import formula
 from derive.linear_stability.polynomials import Coefficients, add, derivative, multiply, power, scale
-from derive.linear_stability.verdict import Step, formula
+from derive.verdict import Step
 
 ZETA = Symbol("zeta")
 

@@ -15,6 +15,7 @@ from sympy import Symbol
 
 from derive.linear_stability.axes import Axis, always
 from derive.linear_stability.fields import RealField
+from derive.linear_stability.formulas import formula
 from derive.linear_stability.functions import RationalFunction, lowest_terms
 from derive.linear_stability.polynomials import (
     Coefficients,
@@ -34,7 +35,7 @@ from derive.linear_stability.polynomials import (
 )
 from derive.linear_stability.resultants import discriminant
 from derive.linear_stability.root_condition import routh_column
-from derive.linear_stability.verdict import Step, formula
+from derive.verdict import Step
 
 Z, T, SQUARE, SLOPE = Symbol("z"), Symbol("t"), Symbol("x"), Symbol("M")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -27,13 +28,24 @@ from derive.linear_stability.functions import (
     root_polynomial,
 )
 from derive.linear_stability.real_roots import RealRoot
-from derive.linear_stability.verdict import Step, Verdict
 from derive.schemes import ButcherTableau, LinearMultistep
+from derive.verdict import Step, Verdict
 
 RULES: dict[type[Polynomials], ModuleType] = {RationalFunction: runge_kutta, Multistep: multistep}
 """Schemes with a scalar test equation: all of the complex plane is their domain."""
 NOT_SCALAR = Step("Schemes of several parts are tested on the oscillator: half planes and sectors do not apply.")
 UNSTABLE = Step("Not zero-stable: 0 does not belong to the stability region.")
+
+
+@dataclass(frozen=True)
+class RootVerdict(Verdict):
+    """Zero stability.
+
+    Attributes:
+        strong: whether no other root than 1 lies on the unit circle.
+    """
+
+    strong: Any = None
 
 
 def polynomials_of(scheme: Scheme) -> Polynomials | None:
@@ -50,23 +62,18 @@ def _scalar_polynomials(scheme: Scheme) -> Polynomials | None:
     return polynomials_of(scheme) if isinstance(scheme, ButcherTableau | LinearMultistep) else None
 
 
-def zero_stability(scheme: Scheme) -> Verdict:
+def zero_stability(scheme: Scheme) -> RootVerdict:
     """Root condition of rho; `strong` where no root but 1 lies on the unit circle. One-step schemes are zero-stable."""
     if not isinstance(scheme, LinearMultistep):
-        return Verdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), true)
+        return RootVerdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), true)
     data = root_polynomial(scheme)
     if data.domain.is_FractionField and len(data.domain.symbols) > 1:
-        conditions = multistep.jury_conditions(GenericField(data.domain), data)
-        return Verdict(
-            conditions[0],
-            (Step("Jury's inequalities of rho over zeta - 1, a double root at -1 excluded"),),
-            conditions[1],
-        )
-    return _with_cells(
-        data,
-        multistep.zero_stability,
-        lambda holds: (holds(lambda kind: kind in ("weak", "strong")), holds(lambda kind: kind == "strong")),
-    )
+        value, strong = multistep.jury_conditions(GenericField(data.domain), data)
+        return RootVerdict(value, (Step("Jury's inequalities of rho over zeta - 1, no double root at -1"),), strong)
+    proof: list[Step] = []
+    where = _where(data, multistep.zero_stability, proof)
+    value, strong = where(lambda kind: kind in ("weak", "strong")), where(lambda kind: kind == "strong")
+    return RootVerdict(value, tuple(proof), strong)
 
 
 def a_stability(scheme: Scheme) -> Verdict:
@@ -90,31 +97,29 @@ def _half_plane(scheme: Scheme, decide: Callable[[ModuleType, RealField, Any, li
         return Verdict(None, (NOT_SCALAR,))
     if isinstance(scheme, ButcherTableau) and scheme.explicit:
         return Verdict(false, (Step("R is a polynomial of degree one or more: |R| tends to infinity with |z|."),))
-    return _with_cells(data, partial(decide, RULES[type(data)]), lambda holds: (holds(bool), None))
-
-
-def _with_cells(
-    data: Polynomials,
-    decide: Callable[[RealField, Any, list[Step]], Any],
-    values: Callable[[Callable[[Callable[[Any], bool]], Any]], tuple[Any, Any]],
-) -> Verdict:
-    """A decision, on numbers once, on one symbol in cells; `values` makes value and `strong` from what holds."""
     proof = _published(data)
+    value = _where(data, partial(decide, RULES[type(data)]), proof)(bool)
+    return Verdict(value, tuple(proof))
+
+
+def _where(
+    data: Polynomials, decide: Callable[[RealField, Any, list[Step]], Any], proof: list[Step]
+) -> Callable[[Callable[[Any], bool]], Any]:
+    """A decision, on numbers once, on one symbol in cells: property of the decision -> where it holds."""
     if not data.domain.is_FractionField:
         label = decide(field_of(data.domain), data, proof)
-        value, strong = values(lambda holds: true if holds(label) else false)
-        return Verdict(value, tuple(proof), strong)
+        return lambda holds: true if holds(label) else false
     symbol = one_symbol(data)
+    courses: list[list[Step]] = []
 
     def decide_there(field: RealField, special: Polynomials) -> Any:
-        own: list[Step] = []
-        label = decide(field, special, own)
-        proof.extend([] if proof else own)  # the course at one sample shows the method
-        return label
+        courses.append([])
+        return decide(field, special, courses[-1])
 
     cells = decide_in_cells(data, decide_there)
-    value, strong = values(lambda holds: condition(cells, holds, symbol))
-    return Verdict(value, (*proof, *(_cell_step(cell, symbol) for cell in cells)), strong)
+    proof += courses[0]  # the course at one sample shows the method
+    proof += [_cell_step(cell, symbol) for cell in cells]
+    return lambda holds: condition(cells, holds, symbol)
 
 
 def _published(data: Polynomials) -> list[Step]:

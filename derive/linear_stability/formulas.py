@@ -1,9 +1,8 @@
-"""What an analysis of linear stability returns: an exact value and the steps that prove it."""
+"""Polynomials of proofs as expressions and formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sympy import Expr, Poly, Rational, Symbol
@@ -12,35 +11,6 @@ from derive.latex import latex
 
 LONGEST_INTEGER = 10**9
 """Coefficients with larger numerators or denominators are shown as decimals."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a proof.
-
-    Attributes:
-        words: what is done and what follows.
-        formula: LaTeX of what it is done to; empty where words say all.
-    """
-
-    words: str
-    formula: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """An exact answer with its proof.
-
-    Attributes:
-        value: a SymPy Boolean, number, pair of numbers, or a condition on the symbols; None where the notion does not
-            apply.
-        proof: the steps, in order.
-        strong: of zero stability: whether no other root than 1 lies on the unit circle.
-    """
-
-    value: Any
-    proof: tuple[Step, ...] = ()
-    strong: Any = None
 
 
 def polynomial_expression(domain: Any, coefficients: Sequence[Any], variable: Symbol) -> Expr:
