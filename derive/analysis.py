@@ -24,8 +24,7 @@ _CHARACTERS_SHOWN = 40
 
 
 class Analysis(StabilityAttributes):
-    """Order, local error, modified equation, stability and geometry of a scheme, exactly; None where a notion does not
-    apply.
+    """Order, local error, modified equation, stability and geometry of a scheme, exactly; None where nothing applies.
 
     Attributes:
         scheme: what is analysed.

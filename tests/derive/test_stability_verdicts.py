@@ -195,7 +195,7 @@ def test_an_algebraic_end_satisfies_its_equation():
     assert left.has(CRootOf) and abs((1 + left / 2 + left**2 / 6 + left**3 / 24).evalf(40)) < 1e-35
 
 
-@pytest.mark.parametrize("name", NOT_ZERO_STABLE)
+@pytest.mark.parametrize("name", sorted(NOT_ZERO_STABLE))
 def test_no_interval_without_zero_stability(name):
     assert real_interval(FIXED[name]).value is None and imaginary_interval(FIXED[name]).value is None
 
@@ -256,7 +256,15 @@ def test_the_proof_of_a_stability_shows_its_polynomials():
 
 def test_digits():
     """The 3/8 rule in eight decimals: the noise of rounding does not end the imaginary interval at 0."""
-    third = R("0.33333333")
+    for third in (R("0.33333333"), R("0.33333334")):
+        check_rounded(third)
+    gamma, near = R("0.2928932188134525"), R("0.2928932188134524")
+    decimal = tableau([[gamma, 0], [1 - gamma, gamma]], [1 - near, near], digits=16)
+    assert l_stability(decimal).value == true
+    assert l_stability(tableau(decimal.A, decimal.b)).value == false
+
+
+def check_rounded(third):
     rounded = tableau(
         [[0, 0, 0, 0], [third, 0, 0, 0], [-third, 1, 0, 0], [1, -1, 1, 0]],
         [R(1, 8), R(3, 8), R(3, 8), R(1, 8)],
@@ -265,9 +273,14 @@ def test_digits():
     assert abs(imaginary_interval(rounded).value[1].evalf() - 2 * sqrt(2).evalf()) < 1e-6
     assert abs(real_interval(rounded).value[0].evalf() - real_interval(FIXED["rk4"]).value[0].evalf()) < 1e-6
     assert "published decimals" in imaginary_interval(rounded).proof[0].words
-    gamma = R("0.2928932188134525")
-    decimal = tableau([[gamma, 0], [1 - gamma, gamma]], [1 - gamma, gamma], digits=16)
-    assert l_stability(decimal).value == true
+
+
+def test_a_pole_in_the_left_half_plane():
+    """1/((1 + z)(1 - 2z)) is bounded by 1 on the imaginary axis, and yet not A-stable."""
+    function = RationalFunction(QQ, ([QQ(1)], [QQ(1), QQ(-1), QQ(-2)]))
+    proof = []
+    assert not rules.is_a_stable(RealField(), function, proof)
+    assert "root with Re z <= 0" in proof[-1].words
 
 
 def test_one_digit_decides():
