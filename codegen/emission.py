@@ -8,7 +8,7 @@ from pathlib import Path
 from derive.explanation import explain
 from derive.files import write_whole
 from derive.schemes import Scheme
-from derive.systems import ODE, Spec, with_scheme
+from derive.systems import Spec, with_scheme
 
 # Where the text of each kind of system is made. Loaded on use: no run needs both.
 STEPS = ("codegen.steps.text", "step_text")
@@ -25,7 +25,7 @@ def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
     if scheme is not None:
         spec = with_scheme(spec, scheme)
         command += f" --scheme {scheme}" if isinstance(scheme, str) else " --scheme FILE"
-    module, function = STEPS if isinstance(spec.system, ODE) else CELLS
+    module, function = STEPS if spec.in_steps else CELLS
     text: str = getattr(import_module(module), function)(spec, explain(spec), command)
     return text
 

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 from sympy import Expr, Integer
 
+from derive.additive_steps import additive_step
 from derive.errors import UnsupportedError
 from derive.program import Builder, Program, name_functions
-from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
-from derive.symbols import Quantity, Role, step_size, with_index
+from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting, scheme_by_name
+from derive.series.one_step import additive_tableau
+from derive.step_quantities import STEP_SIZE, at_step, stage_latex, time_at_step
+from derive.symbols import Quantity
 from derive.systems import ODE, Recurrence
 
-STEP_SIZE = step_size()
+__all__ = ["STEP_SIZE", "at_step", "discretize", "time_at_step"]
 
 
 def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
@@ -23,38 +26,19 @@ def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
     name where there are several of those.
 
     Raises:
-        UnsupportedError: an implicit scheme, or one for a field in several parts.
+        UnsupportedError: an implicit scheme, or one that is implicit for this field.
         SpecError: a multistep scheme without a start.
     """
     scheme = scheme_by_name(scheme)
-    if not isinstance(scheme, ButcherTableau | LinearMultistep):
-        raise UnsupportedError(
-            f"{scheme.title} is of kind {type(scheme).__name__}; "
-            "steps of Butcher tableaus and of linear multistep schemes can be emitted"
-        )
+    if isinstance(scheme, Splitting):
+        scheme = additive_tableau(scheme)
+    if isinstance(scheme, AdditiveTableau):
+        return additive_step(ode, scheme)
     if not scheme.explicit:
         raise UnsupportedError(f"{scheme.title} is implicit; explicit schemes can be emitted")
     if isinstance(scheme, ButcherTableau):
         return _one_step(ode, scheme)
     return _multistep(ode, scheme)
-
-
-def at_step(unknown: Quantity, lag: int) -> Quantity:
-    """The unknown at t_{n-lag}; lag -1 is the value after the step."""
-    names = {-1: f"{unknown.name}_next", 0: unknown.name, 1: f"{unknown.name}_prev"}
-    index = {-1: "n+1", 0: "n"}.get(lag, f"n-{lag}")
-    name = names.get(lag, f"{unknown.name}_prev{lag}")
-    role = Role.INTERMEDIATE if lag == -1 else Role.STATE
-    return Quantity(name, unknown.shape, role, with_index(unknown.latex, index), unknown.meaning)
-
-
-def time_at_step(ode: ODE) -> Quantity | None:
-    """The time t_n, where the field depends on it."""
-    return (
-        None
-        if ode.time is None
-        else Quantity(ode.time.name, (), Role.TIME, with_index(ode.time.latex, "n"), ode.time.meaning)
-    )
 
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
@@ -86,8 +70,7 @@ def _stage_point(
     if not row:
         return x
     value = x + STEP_SIZE * sum(weight * slope for weight, slope in row)
-    base = x.latex.removesuffix("_{n}") if x.latex.endswith("_{n}") else x.latex.removesuffix(",n}") + "}"
-    return builder.let(f"{x.name}_{stage + 1}", value, latex=f"{base}^{{({stage + 1})}}", reason="stage point")
+    return builder.let(f"{x.name}_{stage + 1}", value, latex=stage_latex(x, stage), reason="stage point")
 
 
 def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Quantity:

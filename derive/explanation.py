@@ -7,22 +7,26 @@ from dataclasses import dataclass, field
 
 from sympy import Expr
 
+from derive.additive_steps import PartsScheme
 from derive.claims import judge
 from derive.derivation import ClaimVerdict, Derivation, Kind
 from derive.discretization import discretize
+from derive.expansion_sections import write_expansion, write_local_error
 from derive.lagrangian import StepNames, merged, write_adjoint, write_loss, write_program, write_step
 from derive.linear_step import write_invariants, write_linear_step
+from derive.linear_test import write_linear_test
 from derive.momentum import write_momentum
 from derive.numbering import Author
 from derive.operators import show_shape
 from derive.phase_space import write_hamiltonian, write_phase_map
 from derive.program import Program
+from derive.readings import write_reading
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
 from derive.scheme_sections import stable_interval, write_root_condition, write_starts, write_truncation
 from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
 from derive.symbols import Quantity, by_name
-from derive.systems import ODE, Recurrence, Spec
+from derive.systems import ODE, Option, Recurrence, Spec
 from derive.truncation import Truncation, truncation
 
 
@@ -41,11 +45,16 @@ def explain(spec: Spec) -> Derivation:
     """Derive everything the tool knows to derive about a spec."""
     draft = _Draft(spec)
     for option, system in spec.variants.items():
-        names = StepNames(option)
+        names = StepNames(str(option))
         if isinstance(system, ODE):
             _explain_ode(draft, system, names)
         else:
             _explain_recurrence(draft, system, names)
+    for title, recurrence in spec.beside.items():
+        _write_depth(draft, recurrence, StepNames(title))
+    for reading in spec.readings:
+        for recurrence in recurrences(spec).values():
+            draft.results |= write_reading(draft.author, recurrence, reading)
     if spec.loss is not None:
         write_loss(draft.author, spec.loss)
     for formula, source in spec.statements:
@@ -64,7 +73,7 @@ def explain(spec: Spec) -> Derivation:
     )
 
 
-def recurrences(spec: Spec) -> Mapping[str, Recurrence]:
+def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
     """Option -> one step of the spec's system, discretized where it is an ODE."""
     return {
         option: discretize(system, scheme_by_name(spec.scheme)) if isinstance(system, ODE) else system
@@ -82,19 +91,40 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
         author.close("The scheme")
     adjoint = _write_recurrence(draft, recurrence, names)
     write_phase_map(author, recurrence, adjoint)
-    analysis = truncation(ode, scheme)
-    draft.results |= write_truncation(author, analysis)
-    starts = write_starts(author, analysis)
+    facts = _write_accuracy(draft, ode, scheme, recurrence)
     if isinstance(scheme, LinearMultistep):
         stable = write_root_condition(author, scheme)
         draft.facts |= {"zero-stable for": stable} if stable else {}
         write_momentum(author, recurrence, scheme)
     draft.results |= write_linear_step(author, ode, recurrence)
     draft.results |= write_invariants(author, ode, recurrence, spec.invariants)
-    inverse = write_inverse(author, recurrence, scheme, names)
-    draft.facts |= _facts(analysis, starts, draft.results)
+    draft.facts |= facts
     draft.facts["scheme"] = scheme.title
+    _write_inverse(draft, recurrence, scheme, names)
+
+
+def _write_accuracy(draft: _Draft, ode: ODE, scheme: Scheme, recurrence: Recurrence) -> dict[str, str]:
+    """Sections on order and local error; returns the facts of them."""
+    if isinstance(scheme, PartsScheme):
+        results = write_local_error(draft.author, ode, recurrence, scheme.title)
+        draft.results |= results
+        return {"order": str(results["order"])}
+    analysis = truncation(ode, scheme)
+    draft.results |= write_truncation(draft.author, analysis)
+    starts = write_starts(draft.author, analysis)
+    return _facts(analysis, starts, draft.results)
+
+
+def _write_inverse(draft: _Draft, recurrence: Recurrence, scheme: Scheme | None, names: StepNames) -> None:
+    inverse = write_inverse(draft.author, recurrence, scheme, names)
     draft.facts["inverse"] = "explicit" if inverse is not None else "the solution of an equation"
+
+
+def _write_depth(draft: _Draft, recurrence: Recurrence, names: StepNames) -> None:
+    """Sections of a step that is not made from an ODE: its expansion and its linear stability."""
+    results = write_expansion(draft.author, recurrence, names)
+    results |= write_linear_test(draft.author, recurrence, names)
+    draft.results |= {names.joined(name): value for name, value in results.items()}
 
 
 def _facts(analysis: Truncation, starts: Mapping[str, int], results: Mapping[str, Expr]) -> dict[str, str]:
@@ -139,16 +169,22 @@ def _stability_there(scheme: Scheme, value: Expr) -> str:
 
 
 def _explain_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -> None:
-    _write_recurrence(draft, recurrence, names)
+    adjoint = _write_recurrence(draft, recurrence, names)
     draft.facts["state"] = ", ".join(q.name for q in recurrence.old)
+    if recurrence.in_depth:
+        if not names.prefix:
+            write_phase_map(draft.author, recurrence, adjoint)
+        _write_depth(draft, recurrence, names)
+        if not names.prefix:
+            _write_inverse(draft, recurrence, None, names)
     if draft.spec.option:
-        draft.facts[draft.spec.option] = ", ".join(draft.spec.variants)
+        draft.facts[draft.spec.option] = ", ".join(map(str, draft.spec.variants))
 
 
 def _claims(draft: _Draft) -> tuple[ClaimVerdict, ...]:
     verdicts = []
     for claim in draft.spec.claims:
-        option = claim.option or next(iter(draft.spec.variants))
+        option = str(claim.option or next(iter(draft.spec.variants)))
         results = {**draft.results, **_of_option(draft.results, option)}
         verdicts.append(judge(claim, results, draft.contexts.get(option)))
     return tuple(verdicts)

@@ -1,15 +1,17 @@
-"""Inverse of a step: solve it for its oldest state; where that needs no new solve, the step is reversible."""
+"""Inverse of a step: its lines solved backwards; where that needs no new solve, the step is reversible."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sympy
-from sympy import Expr, Integer, denom, solve, together
+from sympy import Expr, Integer, Mul, denom, solve, together
+from sympy.combinatorics import Permutation
 
+from derive.operators import shape_of
 from derive.program import Assignment, Program, symbols_of
-from derive.symbols import Quantity, Role
+from derive.symbols import Quantity, Role, by_name
 from derive.systems import Recurrence, has_operator
 
 
@@ -20,39 +22,103 @@ class Inverse:
     Attributes:
         program: reads the new state (and the newer part of the old one), computes the oldest state.
         conditions: expressions that must not vanish.
+        solved: lines of the step that were solved, with the quantity each was solved for.
     """
 
     program: Program
     conditions: tuple[Expr, ...]
+    solved: tuple[tuple[Quantity, Assignment], ...] = ()
+
+    def determinant_base(self, recurrence: Recurrence) -> Expr | None:
+        """b, where the Jacobian of the step has determinant b^d for parts of d components each; None elsewhere.
+
+        Each solved line changes one quantity and keeps the others, so that its Jacobian is triangular with its slope
+        on the diagonal; what is left is the order in which the new state lists its parts.
+        """
+        base = Mul(*(sympy.diff(line.value, unknown) for unknown, line in self.solved))
+        became = {unknown: line.target for unknown, line in self.solved}
+        ends = [_followed(became, q) for q in recurrence.old]
+        places = [recurrence.new.index(q) if q in recurrence.new else -1 for q in ends]
+        alike = len({q.shape for q in recurrence.old}) == 1
+        if shape_of(base) or not alike or sorted(places) != list(range(len(places))):
+            return None
+        return base * Permutation(places).signature()
 
 
 def invert(recurrence: Recurrence) -> Inverse | None:
     """The explicit inverse of a step, or None where it needs the solution of an equation.
 
-    The oldest state is solved from the line that uses it. It must enter that line elementwise and nothing else may
-    depend on it: then all that is evaluated is what the forward step evaluates, at states that are known.
+    The lines of the step are taken in turn: one whose right side is known is computed as the step computes it; one
+    whose left side is known is solved for the one quantity on its right that is not, where that enters elementwise.
+    All that is evaluated is then what the forward step evaluates, at states that are known.
     """
-    kept = [q for q in recurrence.new if q in recurrence.old]
-    oldest = [q for q in recurrence.old if q not in kept]
-    lines: list[Assignment] = []
-    conditions: list[Expr] = []
-    unknown = set(oldest)
-    program = recurrence.step
-    shared = [line for line in program.assignments if not _depends(program, line.target, oldest)]
-    for target in (q for q in recurrence.new if q not in kept):
-        value = program.value(target)
-        found = sorted(symbols_of(value) & unknown, key=lambda q: q.name)
-        if len(found) != 1 or has_operator(value, found[0]) or _hidden(program, value, oldest):
-            return None
-        solution = _solved(value, found[0], target)
-        if solution is None:
-            return None
-        conditions += _must_not_vanish(solution)
-        lines.append(Assignment(_as_intermediate(found[0]), solution, f"the step solved for {found[0].name}"))
-        unknown -= set(found)
-    if unknown:
+    oldest = [q for q in recurrence.old if q not in recurrence.new]
+    sweep = _BackwardSweep(recurrence, oldest)
+    if not sweep.run():
         return None
-    return _assemble(recurrence, shared, lines, conditions)
+    names = {q: _as_intermediate(q) for q in oldest}
+    outputs = tuple(names.values())
+    lines = [
+        Assignment(names.get(line.target, line.target), line.value.xreplace(names), line.reason) for line in sweep.lines
+    ]
+    used = {q for line in lines for q in symbols_of(line.value)}
+    inputs = tuple(by_name(used - {line.target for line in lines}))
+    program = Program(inputs, tuple(lines), outputs).needed_for(outputs)
+    return Inverse(program, tuple(sweep.conditions), tuple(sweep.solved))
+
+
+class _BackwardSweep:
+    """The lines of a step in the order in which its inverse can take them."""
+
+    def __init__(self, recurrence: Recurrence, oldest: list[Quantity]) -> None:
+        self.oldest = oldest
+        self.known = {*recurrence.step.inputs, *recurrence.new} - set(oldest)
+        self.waiting = list(recurrence.step.assignments)
+        self.lines: list[Assignment] = []
+        self.conditions: list[Expr] = []
+        self.solved: list[tuple[Quantity, Assignment]] = []
+
+    def run(self) -> bool:
+        """Whether all of the oldest state was found."""
+        while self._compute() or self._solve():
+            pass
+        return self.known.issuperset(self.oldest)
+
+    def _compute(self) -> bool:
+        """Take the first line whose right side is known."""
+        for line in self.waiting:
+            if line.target not in self.known and symbols_of(line.value) <= self.known:
+                return self._take(line, line)
+        return False
+
+    def _solve(self) -> bool:
+        """Solve the first line that has one unknown left."""
+        for line in self.waiting:
+            missing = symbols_of(line.value) - self.known
+            if line.target not in self.known or len(missing) != 1:
+                continue
+            (unknown,) = missing
+            if unknown.shape != line.target.shape or has_operator(line.value, unknown):
+                continue
+            solution = _solved(line.value, unknown, line.target)
+            if solution is None:
+                continue
+            self.conditions += _must_not_vanish(solution)
+            self.solved.append((unknown, line))
+            return self._take(line, Assignment(unknown, solution, f"the step solved for {unknown.name}"))
+        return False
+
+    def _take(self, line: Assignment, made: Assignment) -> bool:
+        self.waiting.remove(line)
+        self.lines.append(made)
+        self.known.add(made.target)
+        return True
+
+
+def _followed(became: Mapping[Quantity, Quantity], quantity: Quantity) -> Quantity:
+    while quantity in became:
+        quantity = became[quantity]
+    return quantity
 
 
 def _solved(value: Expr, unknown: Quantity, target: Quantity) -> Expr | None:
@@ -60,33 +126,15 @@ def _solved(value: Expr, unknown: Quantity, target: Quantity) -> Expr | None:
     slope = sympy.diff(value, unknown)
     if unknown not in slope.free_symbols:
         return (target - value.xreplace({unknown: Integer(0)})) / slope
-    solutions = solve(target - value, unknown)
+    try:
+        solutions = solve(target - value, unknown)
+    except NotImplementedError:
+        return None
     return solutions[0] if len(solutions) == 1 else None
-
-
-def _assemble(
-    recurrence: Recurrence, shared: list[Assignment], lines: list[Assignment], conditions: list[Expr]
-) -> Inverse:
-    outputs = tuple(line.target for line in lines)
-    used = {q for line in [*shared, *lines] for q in symbols_of(line.value)}
-    inputs = used - {line.target for line in [*shared, *lines]}
-    ordered = tuple(sorted(inputs, key=lambda q: q.name))
-    program = Program(ordered, (*shared, *lines), outputs).needed_for(outputs)
-    return Inverse(program, tuple(conditions))
 
 
 def _as_intermediate(quantity: Quantity) -> Quantity:
     return quantity.renamed(quantity.name, quantity.latex, Role.INTERMEDIATE)
-
-
-def _depends(program: Program, target: Quantity, on: Iterable[Quantity]) -> bool:
-    part = program.needed_for((target,))
-    return any(q in on for line in part.assignments for q in symbols_of(line.value))
-
-
-def _hidden(program: Program, value: Expr, oldest: list[Quantity]) -> bool:
-    """Whether the value depends on the oldest state through another assigned quantity."""
-    return any(_depends(program, q, oldest) for q in symbols_of(value) if q in program.targets)
 
 
 def _must_not_vanish(solution: Expr) -> list[Expr]:

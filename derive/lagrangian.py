@@ -23,7 +23,16 @@ class StepNames:
 
     def __call__(self, kind: str, quantity: Quantity) -> str:
         """Name of the relation that computes a quantity."""
-        return ".".join(part for part in (self.prefix, kind, quantity.name) if part)
+        return self.joined(kind, quantity.name)
+
+    def joined(self, *words: str) -> str:
+        """Name of any other relation of this program."""
+        return ".".join(part for part in (self.prefix, *words) if part)
+
+    @property
+    def title(self) -> str:
+        """What is appended to the titles of this program's own sections."""
+        return f" ({self.prefix})" if self.prefix else ""
 
 
 def write_program(author: Author, program: Program, names: StepNames, kind: str) -> None:

@@ -51,7 +51,7 @@ class Network(sympy.Symbol):
     def theta(self) -> Quantity:
         """All parameters of the network as one vector; its length is the network's own affair."""
         role = Role.LAYER_PARAMETER if self.per_layer else Role.PARAMETER
-        latex = r"\theta_n" if self.per_layer else r"\theta"
+        latex = rf"\theta_{{{self.latex},n}}" if self.per_layer else rf"\theta_{{{self.latex}}}"
         return Quantity(f"theta_{self.name}", (f"theta_{self.name}",), role, latex, f"parameters of {self.name}")
 
     def __call__(self, *arguments: Expr) -> Call:
@@ -96,12 +96,12 @@ class _Differential(Operator):
             for index, argument in enumerate(self.point)
         ]
         for place, (index, vector) in enumerate(self.directions):
-            others = _directions(pair for spot, pair in enumerate(self.directions) if spot != place)
+            others = direction_list(pair for spot, pair in enumerate(self.directions) if spot != place)
             pairs.append((vector, Pullback(self.network, self.args[1], others, covector, Integer(index))))
         return pairs
 
 
-def _directions(pairs: Any) -> Tuple:
+def direction_list(pairs: Any) -> Tuple:
     """Directions as a SymPy tuple in canonical order."""
     return Tuple(
         *(Tuple(Integer(i), w) for i, w in sorted(pairs, key=lambda p: (int(p[0]), sympy.default_sort_key(p[1]))))
@@ -122,14 +122,14 @@ class Call(_Differential):
 
     def _terms(self, tangent: Callable[[Expr], Expr]) -> list[Expr]:
         terms = [
-            Call(self.network, self.args[1], _directions([*self.directions, (index, tangent(argument))]))
+            Call(self.network, self.args[1], direction_list([*self.directions, (index, tangent(argument))]))
             for index, argument in enumerate(self.point)
             if tangent(argument) != 0
         ]
         for place, (index, vector) in enumerate(self.directions):
             if tangent(vector) != 0:
                 replaced = [*self.directions[:place], (index, tangent(vector)), *self.directions[place + 1 :]]
-                terms.append(Call(self.network, self.args[1], _directions(replaced)))
+                terms.append(Call(self.network, self.args[1], direction_list(replaced)))
         return terms
 
     def _latex(self, printer: Any) -> str:
@@ -154,7 +154,7 @@ class Pullback(_Differential):
         return shape_of(self.point[self.slot])
 
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        extended = _directions([*self.directions, (self.slot, u)])
+        extended = direction_list([*self.directions, (self.slot, u)])
         whole = Call(self.network, self.args[1], extended)
         return [
             *whole._gradients(self.covector)[: len(self.point)],
@@ -167,7 +167,7 @@ class Pullback(_Differential):
         for place, (index, vector) in enumerate(self.directions):
             others = [pair for spot, pair in enumerate(self.directions) if spot != place]
             node = Pullback(
-                self.network, self.args[1], _directions([*others, (self.slot, u)]), self.covector, Integer(index)
+                self.network, self.args[1], direction_list([*others, (self.slot, u)]), self.covector, Integer(index)
             )
             pairs.append((vector, node))
         return pairs

@@ -13,6 +13,7 @@ from sympy import Expr, Integer, Rational, Symbol
 
 from derive.checks import IdentityCheck, ProgramCheck, SampledCheck
 from derive.derivation import Kind
+from derive.error_growth import line_growth, write_growth
 from derive.evaluator import evaluate
 from derive.inversion import Inverse, invert
 from derive.lagrangian import StepNames
@@ -42,12 +43,15 @@ def write_inverse(author: Author, recurrence: Recurrence, scheme: object, names:
         )
         author.close("Inverse")
         return None
+    solved = {q.name for q, _ in inverse.solved}
     for line in inverse.program.assignments:
-        oldest = line.target in inverse.program.outputs
-        if oldest:
+        if line.target.name in solved:
             author.assignment(line, names("inverse", line.target), _round_trip(recurrence, inverse))
-    _write_determinant(author, recurrence, scheme)
-    _write_trust(author, scheme)
+    _write_determinant(author, recurrence, inverse)
+    if isinstance(scheme, LinearMultistep):
+        _write_trust(author, scheme)
+    else:
+        _write_growth(author, recurrence, inverse)
     author.close(
         "Inverse",
         "The step solved for its oldest state: nothing is evaluated that the forward step does not evaluate, "
@@ -66,19 +70,26 @@ def _round_trip(recurrence: Recurrence, inverse: Inverse) -> ProgramCheck:
     return ProgramCheck(recurrence.step, program, pairs)
 
 
-def _write_determinant(author: Author, recurrence: Recurrence, scheme: object) -> None:
-    if not isinstance(scheme, LinearMultistep) or len(recurrence.old) != scheme.steps:
+def _write_determinant(author: Author, recurrence: Recurrence, inverse: Inverse) -> None:
+    base = inverse.determinant_base(recurrence)
+    if base is None:
         return
     shape = recurrence.old[0].shape
     size = shape[0] if shape else 1
-    last = scheme.alpha[-1]
-    base = -last if scheme.steps % 2 == 0 else last
+    unit = base == 1
+    state = ", ".join(_with_lag(q, place, recurrence) for place, q in enumerate(recurrence.old))
+    reason = (
+        "companion form: only the weight of the oldest state is left of the block determinant"
+        if recurrence.lags > 1
+        else "each line changes one part of the state and keeps the others: its Jacobian is triangular, "
+        "with the slope of the line on the diagonal"
+    )
     author.relation(
-        "determinant of the step on (x_n, x_(n-1))",
+        f"determinant of the step on ({state})",
         Kind.IDENTITY,
-        rf"\det \frac{{\partial z_{{n+1}}}}{{\partial z_n}} = \left({latex(base)}\right)^{{{size}}}",
-        text=f"det(dz_next/dz) = ({base})^{size}",
-        reason="companion form: only the weight of the oldest state is left of the block determinant",
+        r"\det \frac{\partial z_{n+1}}{\partial z_n} = " + ("1" if unit else rf"\left({latex(base)}\right)^{{{size}}}"),
+        text="det(dz_next/dz) = " + ("1" if unit else f"({base})^{size}"),
+        reason=reason,
         name="step_determinant",
         check=IdentityCheck(
             partial(_numeric_determinant, recurrence),
@@ -87,6 +98,13 @@ def _write_determinant(author: Author, recurrence: Recurrence, scheme: object) -
             recurrence.step.networks(),
         ),
     )
+
+
+def _with_lag(quantity: Quantity, place: int, recurrence: Recurrence) -> str:
+    """`x_n`, `x_(n-1)`: a part of the state as it is written in a title."""
+    width = len(recurrence.old) // recurrence.lags
+    unknown = recurrence.old[place % width].name
+    return f"{unknown}_n" if place < width else f"{unknown}_(n-{place // width})"
 
 
 def _numeric_determinant(recurrence: Recurrence, values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
@@ -120,10 +138,15 @@ def inverse_amplification(scheme: LinearMultistep) -> list[Expr]:
     return list(sympy.roots(sympy.Poly(scheme.characteristic(zeta, z), zeta), multiple=True))
 
 
-def _write_trust(author: Author, scheme: object) -> None:
+def _write_growth(author: Author, recurrence: Recurrence, inverse: Inverse) -> None:
+    """Of a one-step scheme the lines of the inverse decide, where a network is what limits them."""
+    growth = line_growth(inverse, recurrence) if recurrence.step.networks() else None
+    if growth is not None:
+        write_growth(author, recurrence, growth)
+
+
+def _write_trust(author: Author, scheme: LinearMultistep) -> None:
     """The parasitic root, where there is one that depends on one symbol, decides how fast rounding grows backwards."""
-    if not isinstance(scheme, LinearMultistep):
-        return
     zeta = Symbol("zeta")
     roots = [r for r in sympy.roots(scheme.characteristic(zeta), zeta, multiple=True) if r != 1]
     free = sorted({s for r in roots for s in r.free_symbols}, key=str)

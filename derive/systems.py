@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, expand
 
 from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
@@ -19,6 +19,7 @@ from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
 from derive.schemes import SCHEMES, LinearMultistep, Scheme
+from derive.spec_parts import DeckClaim, Loss, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
 
@@ -65,7 +66,22 @@ class ODE:
         object.__setattr__(self, "velocity", tuple(map(_spread, self.velocity, self.state)))
         for unknown, start in self.initial.items():
             check_numbers(f"the initial value of {unknown.name}", as_expression(start))
+        object.__setattr__(self, "parts", tuple(self._checked_part(part) for part in self.parts))
         self._check_times_and_states()
+        if self.parts:
+            self._check_sum_of_parts()
+
+    def _checked_part(self, part: tuple[Any, ...]) -> tuple[Expr, ...]:
+        if len(part) != len(self.state):
+            raise SpecError(f"a part has {len(part)} right-hand sides; {len(self.state)} unknowns need as many")
+        values = [as_expression(value) for value in part]
+        return tuple(v if v == 0 else _spread(v, x) for v, x in zip(values, self.state, strict=True))
+
+    def _check_sum_of_parts(self) -> None:
+        for place, (unknown, velocity) in enumerate(zip(self.state, self.velocity, strict=True)):
+            total = sum((part[place] for part in self.parts), Integer(0))
+            if expand(total - velocity) != 0:
+                raise SpecError(f"the parts for {unknown.name} add up to {total}, its right-hand side is {velocity}")
 
     def _check_times_and_states(self) -> None:
         for quantity in by_name(self.quantities):
@@ -80,6 +96,14 @@ class ODE:
     def quantities(self) -> set[Quantity]:
         """Everything the right-hand sides mention."""
         return {quantity for velocity in self.velocity for quantity in symbols_of(velocity)}
+
+    @property
+    def split(self) -> tuple[tuple[Expr, ...], ...]:
+        """The parts as given; else one part for each unknown, which drives that unknown alone."""
+        if self.parts:
+            return self.parts
+        places = range(len(self.state))
+        return tuple(tuple(self.velocity[i] if i == part else Integer(0) for i in places) for part in places)
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -140,6 +164,8 @@ class Recurrence:
                 raise SpecError(
                     f"{before.name} has shape {show_shape(before.shape)}, after the step {show_shape(after.shape)}"
                 )
+        if self.in_depth:
+            object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
             raise SpecError(
                 f"a {self.lags}-step scheme needs a start for its first {self.lags - 1} step(s): "
@@ -153,90 +179,17 @@ class Recurrence:
         return 1 + shifted // (len(self.new) - shifted)
 
     @property
+    def in_depth(self) -> bool:
+        """Whether the steps are layers: nothing but the state comes from outside."""
+        return not self.inputs and all(q.role is not Role.INPUT for q in self.step.inputs)
+
+    @property
     def parameters(self) -> tuple[Quantity, ...]:
         """Learnable quantities of the step, by name."""
         return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A tensor of the emitted module that holds several parameters as consecutive row blocks.
-
-    Attributes:
-        name: attribute of the module; recurrent modules append `_l{layer}`.
-        rows: parameters in order, each of shape (H, ...) or (H,).
-        parts: names of tensors that are added up to it (torch's two biases), where there are several.
-        initial: "uniform" as torch.nn's recurrent cells, or "zeros".
-        separate: stack along a new first axis instead of joining rows.
-    """
-
-    name: str
-    rows: tuple[Quantity, ...]
-    parts: tuple[str, ...] = ()
-    initial: str = "uniform"
-    separate: bool = False
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss of one output (or logit) vector against a target, and where it comes from.
-
-    Attributes:
-        output: the vector that is judged; `target` what it is compared with.
-        value: the scalar loss as an expression in both.
-        readout: the output as an expression in the state, for a learnable read-out; None for the identity.
-        title: its name.
-        classes: whether targets may be class indices, which stand for one-hot vectors.
-    """
-
-    output: Quantity
-    target: Quantity
-    value: Expr
-    readout: Expr | None = None
-    title: str = ""
-    classes: bool = False
-
-    def __post_init__(self) -> None:
-        check_numbers(f"the loss {self.title}".strip(), self.value)
-        if shape_of(self.value) != ():
-            raise SpecError(
-                f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}"
-            )
-        stray = [q.name for q in by_name(symbols_of(self.value)) if q not in (self.output, self.target)]
-        if stray or undeclared(self.value):
-            raise SpecError(
-                f"the loss uses {', '.join(stray + undeclared(self.value))}; only output and target are allowed"
-            )
-
-    def program(self) -> Program:
-        """`value = ...` as a program in output and target."""
-        target = Quantity("value", (), Role.INTERMEDIATE, r"\ell", "loss of one sample")
-        return name_functions(Program((self.output, self.target), (Assignment(target, self.value),), (target,)))
-
-
-@dataclass(frozen=True)
-class DeckClaim:
-    """What a lecture deck says, in the spec's symbols, for comparison with what is derived.
-
-    Attributes:
-        id: its number in the list of errata, or a name.
-        deck: where: deck and line.
-        about: name of the derived result it speaks of.
-        says: the deck's expression.
-        where: substitutions that hold in the deck's setting (t = n h).
-        option: the variant of the spec that it speaks of, where there are several.
-        note: what is wrong with it, or what it leaves out.
-        agrees: the verdict that verification expects; None where it is only to be reported.
-    """
-
-    id: str
-    deck: str
-    about: str
-    says: Expr
-    where: Mapping[Quantity, Expr] = field(default_factory=dict)
-    option: str = ""
-    note: str = ""
-    agrees: bool | None = None
+Option = str | int
 
 
 @dataclass(frozen=True)
@@ -246,7 +199,8 @@ class Spec:
     Attributes:
         id: name of the emitted file; `class_name` of its main class.
         title, source: for the derivation's head.
-        system: an ODE, a recurrence, or a table option -> recurrence for a class with variants.
+        system: an ODE, a recurrence, or a table option -> recurrence for a class with variants; options are names or
+            whole numbers.
         scheme: the discretization of an ODE.
         option: name of the constructor's argument that chooses among variants.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
@@ -254,13 +208,15 @@ class Spec:
         claims: what the decks say.
         statements: facts that are quoted from a source and not checked.
         invariants: name -> (quantity conserved by the ODE, values of parameters for which it is).
-        defaults: constructor defaults of parameters and constants, by name.
+        defaults: constructor defaults of parameters and constants, by name, and the default variant by the option's.
+        beside: steps of other systems that the derivation expands beside the spec's own, by title.
+        readings: how a step with several networks is read as a Runge-Kutta scheme.
     """
 
     id: str
     class_name: str
     title: str
-    system: ODE | Recurrence | Mapping[str, Recurrence]
+    system: ODE | Recurrence | Mapping[Option, Recurrence]
     source: str = ""
     scheme: Any = None
     option: str = ""
@@ -269,7 +225,9 @@ class Spec:
     claims: tuple[DeckClaim, ...] = ()
     statements: tuple[tuple[str, str], ...] = ()
     invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]] = field(default_factory=dict)
-    defaults: Mapping[str, float] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Recurrence] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
@@ -287,10 +245,10 @@ class Spec:
                 f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, or a table of them"
             )
         for option, system in self.system.items():
-            if not isinstance(option, str) or not isinstance(system, Recurrence):
+            if not isinstance(option, Option) or not isinstance(system, Recurrence):
                 raise SpecError(f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence")
         if len(self.system) > 1 and not self.option:
-            names = ", ".join(self.system)
+            names = ", ".join(map(str, self.system))
             raise SpecError(
                 f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
                 "name the constructor's argument that chooses, as in option='variant'"
@@ -311,6 +269,8 @@ class Spec:
     def _check_defaults(self) -> None:
         names = sorted(q.name for q in self._quantities() if q.role in _WITH_DEFAULT)
         for name, value in self.defaults.items():
+            if name == self.option and value in self.variants:
+                continue
             if name not in names:
                 raise SpecError(f"{self.id}: defaults: {UnknownNameError('parameter or constant', name, names)}")
             if not _is_real(value):
@@ -325,9 +285,19 @@ class Spec:
         return found.union(*(symbols_of(weight) for weight in weights))
 
     @property
-    def variants(self) -> Mapping[str, Recurrence | ODE]:
+    def variants(self) -> Mapping[Option, Recurrence | ODE]:
         """Option value -> system; a single nameless one where the spec has no option."""
         return self.system if isinstance(self.system, Mapping) else {"": self.system}
+
+    @property
+    def default_option(self) -> Option:
+        """The variant that is chosen unless one is named: the first, or what the defaults say."""
+        return self.defaults.get(self.option, next(iter(self.variants)))
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether it is emitted as a loop over steps or layers; else it is a cell that reads a sequence."""
+        return all(isinstance(system, ODE) or system.in_depth for system in self.variants.values())
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)

@@ -50,7 +50,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -66,21 +66,24 @@ DERIVATION: dict[str, object] = {
         "inverse": "the solution of an equation",
     },
     "equations": {
-        "6": r"f_n = f\left(x_{n};\, \theta_n\right)",
+        "6": r"f_n = f\left(x_{n};\, \theta_{f,n}\right)",
         "7": r"x_{n+1} = h \, f_n + x_{n}",
         "8": (
-            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_n\right) - "
+            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_{f,n}\right) - "
             r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - x_{n+1}\right\rangle, \qquad "
             r"\partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "10": (
-            r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n + "
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_{f,n}\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1}"
         ),
         "11": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "12": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
-        "13": r"\bar{\theta}_n = \left(\partial_{\theta} f\left(x_{n};\, \theta_n\right)\right)^{\top} \bar{f}_n",
+        "13": (
+            r"\bar{\theta}_{f,n} = \left(\partial_{\theta} f\left(x_{n};\, \theta_{f,n}\right)\right)^{\top} "
+            r"\bar{f}_n"
+        ),
         "14": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "15": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
         "22": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
@@ -131,11 +134,25 @@ def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
 
 
-Call = tuple[int, int]  # (step, which of the step's block calls)
+Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
+Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
 
 
 class StepError(RuntimeError):
     """A loop over steps that cannot go on; the message names the step."""
+
+
+Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
+
+
+def networks_of(given: Networks) -> tuple[Callable[..., Tensor], ...]:
+    """The networks of one step: a single one is given as it is."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def as_given(found: Sequence[Callable[..., Any]]) -> Any:
+    """What the rules of a step take for its networks: a function, or a tuple of them where there are several."""
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 class ParameterSlot(NamedTuple):
@@ -159,35 +176,45 @@ class Block:
 
 
 class Blocks:
-    """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
+    """All blocks of one call: `of_step[n]` are the networks of step n (a block may serve several steps).
+
+    They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
     the net, for messages.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Tensor]], owner: str = "net") -> None:
+    def __init__(self, functions: Sequence[Networks], owner: str = "net") -> None:
         self.owner = owner
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
-        self.of_step: list[Block] = []
+        self.of_step: list[tuple[Block, ...]] = []
         known: dict[int, Block] = {}
         places: dict[int, int] = {}
-        for function in functions:
-            if id(function) not in known:
-                known[id(function)] = self._read(function, places)
-                self.distinct.append(known[id(function)])
-            self.of_step.append(known[id(function)])
+        for row in map(networks_of, functions):
+            for function in row:
+                if id(function) not in known:
+                    known[id(function)] = self._read(function, places)
+                    self.distinct.append(known[id(function)])
+            self.of_step.append(tuple(known[id(function)] for function in row))
+
+    def width(self, step: int) -> int:
+        """How many networks a step has."""
+        return len(self.of_step[step]) if self.of_step else 0
 
     def _read(self, function: Callable[..., Tensor], places: dict[int, int]) -> Block:
         block = Block(function)
         if not isinstance(function, nn.Module):
             return block
-        self._read_module(function, "", block, places)
+        self._read_module(function, "", block, places, set())
         return block
 
-    def _read_module(self, module: nn.Module, prefix: str, block: Block, places: dict[int, int]) -> None:
-        if any(module is known for known, _ in block.modes):
+    def _read_module(
+        self, module: nn.Module, prefix: str, block: Block, places: dict[int, int], seen: set[int]
+    ) -> None:
+        if id(module) in seen:
             return
+        seen.add(id(module))
         block.modes.append((module, module.training))
         for key, parameter in module._parameters.items():
             if parameter is not None:
@@ -201,7 +228,7 @@ class Blocks:
                 block.buffers.append((prefix + key, module._buffers, key))
         for key, child in module._modules.items():
             if child is not None:
-                self._read_module(child, f"{prefix}{key}.", block, places)
+                self._read_module(child, f"{prefix}{key}.", block, places, seen)
 
     @contextlib.contextmanager
     def modes_as_called(self) -> Iterator[None]:
@@ -214,6 +241,9 @@ class Blocks:
         finally:
             for module, mode in changed:
                 module.training = not mode
+
+
+Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
 
 class Snapshot(NamedTuple):
@@ -251,7 +281,7 @@ class Evaluation:
         self.device = device
         self.live = live
         self.random = random_state(device) if live else ()
-        self.last: tuple[Call, tuple[Any, ...]] = ((0, 0), ())
+        self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
 
@@ -268,28 +298,37 @@ class Evaluation:
             self.own[id(block)] = all(slot.holder[slot.key] is self.parameters[slot.place] for slot in block.parameters)
         return self.own[id(block)]
 
-    def field(self, step: int) -> Callable[..., Tensor]:
-        """The block of one step as a function that counts its calls."""
+    def field(self, step: int, through: Through | None = None) -> Any:
+        """The networks of one step as functions that count their calls; `through` wraps each."""
+        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        return as_given([through(one) for one in found] if through else found)
+
+    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
         calls = itertools.count()
-        return lambda *points: self.call((step, next(calls)), points, self.parameters)
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+
+        return field
 
     def call(self, call: Call, points: tuple[Any, ...], parameters: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters."""
-        block = self.blocks.of_step[call[0]]
-        self.last = (call, points)
+        step, network, _ = call
+        row = self.blocks.of_step[step]
+        self.last[network] = (call, points)
         evaluate = self._first if self.live else self._again
         try:
-            value = evaluate(block, call, points, parameters)
+            value = evaluate(row[network], call, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
-            raise failed_call(self.blocks.owner, call[0], points[-1], error) from error
-        check_shape(self.blocks.owner, value, points[-1], call[0])
+            raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
+        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
         """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
-        block = self.blocks.of_step[call[0]]
+        block = self.blocks.of_step[call[0]][call[1]]
         with torch.enable_grad():
             leaves = tuple(point.detach().requires_grad_() if isinstance(point, Tensor) else point for point in points)
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
@@ -306,10 +345,10 @@ class Evaluation:
         return leaf
 
     def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
-        buffers = {name: holder[key].clone() for name, holder, key in block.buffers}
+        buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
         value = self._apply(block, points, parameters, {})
         random = random_state(self.device)
-        drew = not all(torch.equal(now, before) for now, before in zip(random, self.random, strict=True))
+        drew = not all(map(torch.equal, random, self.random))
         if drew or buffers:
             self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
         self.random = random
@@ -334,33 +373,43 @@ class Evaluation:
 
 
 class StepTape:
-    """The block calls of one step in their order, each with its graph, for the adjoint of that step."""
+    """The block calls of one step, each with its graph, for the adjoint of that step."""
 
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: list[Evaluated] = []
-        self.read = 0
+        self.calls: dict[Call, Evaluated] = {}
+        self.read = [0] * evaluation.blocks.width(step)
 
-    def field(self, *points: Any) -> Tensor:
-        """Evaluate the block and keep its graph."""
-        self.calls.append(self.evaluation.with_graph((self.step, len(self.calls)), points))
-        return self.calls[-1].value.detach()
+    def field(self) -> Any:
+        """The networks of the step as functions that keep the graphs of their calls."""
+        return as_given([self._keeping(network) for network in range(len(self.read))])
 
-    def next(self, *points: Any) -> Evaluated:
-        """The next kept call in order; evaluated now where the step has not been run with this tape."""
-        if self.read == len(self.calls):
-            self.field(*points)
-        self.read += 1
-        return self.calls[self.read - 1]
+    def _keeping(self, network: int) -> Callable[..., Tensor]:
+        calls = itertools.count()
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            key = (self.step, network, next(calls) if call is None else call)
+            self.calls[key] = self.evaluation.with_graph(key, points)
+            return self.calls[key].value.detach()
+
+        return field
+
+    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated:
+        """The next call of a network in the order of the step; evaluated now unless it was kept."""
+        key = (self.step, network, self.read[network])
+        self.read[network] += 1
+        if key not in self.calls:
+            self.calls[key] = self.evaluation.with_graph(key, points)
+        return self.calls[key]
 
 
 def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
 
-    def closed(*points: Any) -> Tensor:
+    def closed(*points: Any, call: int | None = None) -> Tensor:
         with torch.enable_grad():
-            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points))
+            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
         if value.requires_grad:
             raise ValueError(
                 "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
@@ -373,7 +422,21 @@ def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def field_arity(function: Callable[..., Tensor]) -> int:
     """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
-    target = function.forward if isinstance(function, nn.Module) else function
+    if not isinstance(function, nn.Module):
+        return _arity(function)
+    kind = type(function)
+    if "forward" in vars(function):
+        return _arity(function.forward)
+    if kind not in ARITIES:
+        ARITIES[kind] = _arity(function.forward)
+    return ARITIES[kind]
+
+
+ARITIES: dict[type[nn.Module], int] = {}
+"""Of the classes met: reading a signature costs as much as a small block."""
+
+
+def _arity(target: Callable[..., Tensor]) -> int:
     try:
         arguments = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -390,21 +453,26 @@ PASSED_ON = (StepError, torch.OutOfMemoryError)
 """Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
 
 
-def failed_call(owner: str, step: int, x: Tensor, error: Exception) -> StepError:
+def block_name(where: Where) -> str:
+    """`block of step 3`, or `block[1] of step 3` where a step has several."""
+    step, network, width = where
+    return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
+
+
+def failed_call(owner: str, where: Where, x: Tensor, error: Exception) -> StepError:
     """The error of a block with the step and the input added."""
     given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
-    return StepError(f"{owner}: the block of step {step} was called with {given}: {error}")
+    return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 
-def check_shape(owner: str, value: Tensor, state: Tensor, step: int) -> None:
+def check_shape(owner: str, value: Tensor, state: Tensor, where: Where) -> None:
     """A block keeps the shape of its state; the message names the axis and both sizes."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: block of step {step}: it returned a {type(value).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
     if value.shape == state.shape:
         return
-    place = (
-        f"{owner}: block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
-    )
+    shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = f"{owner}: {block_name(where)}: {shapes}"
     if value.dim() != state.dim():
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
@@ -439,7 +507,7 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
-State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
+State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 
 
@@ -455,14 +523,17 @@ class Rules(NamedTuple):
     """The derived equations of one step, as plain torch functions; batch axes lead and are free.
 
     step(field, state, local, shared) -> new_state
+        where a step has several networks, `field` and `linearize` are tuples of one function for each
     adjoint(linearize, state, local, shared, bar_new) -> (bar_state, bar_local, bar_shared)
         `value, pullback = linearize(x)` or `linearize(t, x)`; `pullback(bar_value)` is a tuple, one cotangent for each
-        argument; it is called once, and the calls of `linearize` come in the order of those of `field` in `step` and
-        `inverse`. None stands for a cotangent that is zero or not wanted.
+        argument; it is called once, and the calls of `linearize` come in the order of those of `field` in `step`.
+        None stands for a cotangent that is zero or not wanted.
     inverse(field, new_state, local, shared) -> state
+        a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
     start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
     """
 
     step: Callable[..., State]
@@ -470,6 +541,7 @@ class Rules(NamedTuple):
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
+    streams: int = 1
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -480,7 +552,8 @@ class Rules(NamedTuple):
 class Plan:
     """What one call of a net does, apart from its tensors.
 
-    The tensors travel as one flat tuple: x, per-step parameters (leading step axis), shared tensors, block parameters.
+    The tensors travel as one flat tuple: the initial value of every stream, per-step parameters (leading step axis),
+    shared tensors, block parameters.
     `shared` has None where a tensor of that tuple belongs and the number itself elsewhere.
     """
 
@@ -501,11 +574,16 @@ class Plan:
         """How many of the shared quantities are tensors."""
         return sum(value is None for value in self.shared)
 
-    def split(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-        """(x, per-step parameters, shared tensors, block parameters)."""
-        first = 1 + self.local_count
+    @property
+    def streams(self) -> int:
+        """How many tensors hold one value of the state."""
+        return self.rules.streams
+
+    def split(self, inputs: Sequence[Tensor]) -> tuple[State, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        """(initial state, per-step parameters, shared tensors, block parameters)."""
+        first = self.streams + self.local_count
         second = first + self.shared_count
-        return inputs[0], inputs[1:first], inputs[first:second], inputs[second:]
+        return tuple(inputs[: self.streams]), inputs[self.streams : first], inputs[first:second], inputs[second:]
 
     def full_shared(self, tensors: Sequence[Tensor]) -> Shared:
         """The shared quantities in the order of the rules."""
@@ -543,27 +621,59 @@ def rows_of(local: Sequence[Tensor], steps: int) -> list[tuple[Tensor, ...]]:
 
 def run_plain(
     rules: Rules,
-    field_of: Callable[[int], Callable[..., Tensor]],
+    field_of: Callable[[int], Any],
     steps: int,
-    x: Tensor,
+    x: State,
     local: Sequence[Tensor],
     shared: Shared,
     trajectory: bool,
-) -> Tensor:
-    """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features)."""
-    state: State = (x,)
+) -> State:
+    """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features), of every stream."""
+    state = x
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
         state = rules.of_step(n).step(field_of(n), state, row, shared)
         if trajectory:
-            visited.append(state[0])
-    return torch.stack(visited) if trajectory else state[0]
+            visited.append(state[: rules.streams])
+    return stacked(visited) if trajectory else state[: rules.streams]
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step: int) -> Callable[..., Tensor]:
+def stacked(visited: Sequence[State]) -> State:
+    """The trajectory of every stream, (steps+1, ..., features)."""
+    return tuple(torch.stack(values) for values in zip(*visited, strict=True))
+
+
+def run_back(
+    rules: Rules,
+    field_of: Callable[[int], Any],
+    steps: int,
+    x: State,
+    local: Sequence[Tensor],
+    shared: Shared,
+    trajectory: bool,
+) -> State:
+    """The plain form of the inverse: x_0 from x_N, or the states from x_N to x_0, of every stream."""
+    assert rules.inverse is not None
+    state = x
+    visited = [x]
+    for n, row in reversed(list(enumerate(rows_of(local, steps)))):
+        state = rules.inverse(field_of(n), state, row, shared)
+        if trajectory:
+            visited.append(state)
+    return stacked(visited) if trajectory else state
+
+
+def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
+    """The networks of a step for the plain form."""
+    row = networks_of(given)
+    where = [(step, network, len(row)) for network in range(len(row))]
+    return as_given([checked_field(f, arities[id(f)], owner, place) for f, place in zip(row, where, strict=True)])
+
+
+def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where: Where) -> Callable[..., Tensor]:
     """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
-    def field(*points: Any) -> Tensor:
+    def field(*points: Any, call: int | None = None) -> Tensor:
         if torch.compiler.is_compiling():
             value = function(*points[-arity:])
         else:
@@ -572,8 +682,8 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step:
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
-                raise failed_call(owner, step, points[-1], error) from error
-        check_shape(owner, value, points[-1], step)
+                raise failed_call(owner, where, points[-1], error) from error
+        check_shape(owner, value, points[-1], where)
         return value
 
     return field
@@ -595,12 +705,13 @@ class Recording:
         self.inverted: set[int] = set()
 
 
-def state_bank(trajectory: bool, x: Tensor, output: Tensor, saved: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors that stored states are made of: x, the last state or all states, then the saved ones."""
-    return [x, *(output.unbind(0)[1:] if trajectory else (output,)), *saved]
+def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that stored states are made of: x, the last states or all states, then the saved ones."""
+    known = [value for output in outputs for value in output.unbind(0)[1:]] if trajectory else outputs
+    return [*x, *known, *saved]
 
 
-def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> Tensor:
+def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> State:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
@@ -609,16 +720,23 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
         return run_plain(plan.rules, evaluation.field, plan.steps, x, local, full, plan.trajectory)
 
 
-def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
+def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
-    if not bool(torch.isfinite(output).all()):
+    if not bool(all_finite(outputs)):
         states = run_replay(replace(plan, trajectory=True), recording, inputs)
         name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
 
-def name_bad_step(name: str, trajectory: Tensor, has_blocks: bool) -> None:
+def all_finite(values: State) -> Tensor:
+    """Whether all numbers of several tensors are finite, as a tensor of shape ()."""
+    answers = [torch.isfinite(value).all() for value in values]
+    return answers[0] if len(answers) == 1 else torch.stack(answers).all()
+
+
+def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
-    finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
+    answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
+    finite = torch.stack(answers).all(0).tolist()
     if not finite[0]:
         raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
@@ -691,8 +809,10 @@ class InversionSchedule:
         return rules.amplification(row, self.shared, self.lipschitz)
 
     def _measure(self, n: int, old: State, new: State) -> None:
-        increment = torch.linalg.vector_norm(new[0] - old[0]) / torch.linalg.vector_norm(new[0])
-        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), increment.float()]).tolist()
+        pairs = list(zip(new, old, strict=True))[: self.plan.streams]
+        shares = [torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(a) for a, b in pairs]
+        share = torch.stack(shares).amin() if len(shares) > 1 else shares[0]
+        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), share.float()]).tolist()
         self.limit = self.plan.tol
         if self.plan.local_count and share > 0.0:  # an increment of exactly zero has no digits to lose
             self.limit *= min(1.0, INCREMENT_SLACK * share)
@@ -700,12 +820,18 @@ class InversionSchedule:
 
 
 def block_lipschitz(evaluation: Evaluation) -> Tensor:
-    """0-dim estimate of the norm of the Jacobian J of the block called last: |J^T w| / |w| with w = J v, v random.
+    """0-dim estimate of the largest norm of the Jacobians of the blocks called last, one of each network of a step."""
+    norms = [_lipschitz(evaluation, *last) for last in evaluation.last.values()]
+    return torch.stack(norms).amax() if len(norms) > 1 else norms[0]
+
+
+def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> Tensor:
+    """0-dim estimate of the norm of the Jacobian J of one block call: |J^T w| / |w| with w = J v, v random.
 
     Weighting by J once makes the ratio about 0.7 of the largest singular value of a random matrix; hence the 1.5.
     The block is replayed and v has a generator of its own: buffers and random state are left as they are.
     """
-    call, (*times, x) = evaluation.last
+    *times, x = points
     again = evaluation.for_replay()
     evaluated = again.with_graph(call, (*times, x))
     if x.numel() == 0 or not evaluated.value.requires_grad:
@@ -721,27 +847,26 @@ def block_lipschitz(evaluation: Evaluation) -> Tensor:
     return 1.5 * ratio.float()
 
 
-def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """The steps, recording what the memory mode keeps: (output, stored states' tensors beyond x and the output)."""
+def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+    """The steps, recording what the memory mode keeps: (outputs, stored states' tensors beyond x and the outputs)."""
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
     keeping_graphs = plan.memory == "store" and bool(plan.blocks.of_step)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)
-    schedule = InversionSchedule(plan, evaluation, local, shared, x.dtype) if plan.memory == "invert" else None
+    schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
     kept: dict[int, State] = {}
-    state: State = (x,)
+    state = x
     visited = [x]
     with plan.as_called():
         for n, row in enumerate(rows_of(local, plan.steps)):
             previous = state
-            field = evaluation.field(n)
-            if hidden:
-                field = closed_field(field)
             if keeping_graphs:
                 recording.tape.append((previous, StepTape(evaluation, n)))
-                field = recording.tape[-1][1].field
+                field = recording.tape[-1][1].field()
+            else:
+                field = evaluation.field(n, closed_field if hidden else None)
             state = plan.rules.of_step(n).step(field, previous, row, shared)
             if schedule:
                 if schedule.add_step(n, previous, state):
@@ -751,12 +876,13 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
             elif n % every == 0:
                 kept[n] = previous
             if plan.trajectory:
-                visited.append(state[0])
+                visited.append(state[: plan.streams])
     if schedule:
         kept[plan.steps] = state
-    output = torch.stack(visited) if plan.trajectory else state[0]
-    check_finite(plan, recording, inputs, output)
-    return output, place_states(recording, kept, [x, *visited[1:]] if plan.trajectory else [x, output])
+    outputs = stacked(visited) if plan.trajectory else state[: plan.streams]
+    check_finite(plan, recording, inputs, outputs)
+    known = [value for stream in zip(*visited[1:], strict=True) for value in stream] if plan.trajectory else outputs
+    return outputs, place_states(recording, kept, [*x, *known])
 
 
 def segment_length(plan: Plan) -> int:
@@ -798,17 +924,20 @@ class ReverseSweep:
         self.bar_parameters: list[Tensor | None] = [None] * len(self.parameters)
         self.bar_local: list[dict[int, Tensor]] = [{} for _ in self.local]
         self.bar_shared: list[Tensor | None] = [None] * len(self.shared)
-        self.bar_trajectory: Sequence[Tensor] = ()
+        self.bar_trajectory: list[State] = []  # of every state, where all are asked for
         self.bar_state: State = ()
         self.mismatches: list[tuple[int, Tensor]] = []
 
-    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+    def run(self, bars: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
-        self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
-        # A view: where no step changes the cotangent it is returned, and a Function must not return its own input.
-        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output.view_as(bar_output)
-        width = min(len(self.plan.rules.start), self.plan.steps) + 1
-        self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
+        if self.plan.trajectory:
+            self.bar_trajectory = list(zip(*(bar.unbind(0) for bar in bars), strict=True))
+            newest = self.bar_trajectory[-1]
+        else:
+            # Views: where no step changes a cotangent it is returned, and a Function must not return its own input.
+            newest = tuple(bar.view_as(bar) for bar in bars)
+        older = min(len(self.plan.rules.start), self.plan.steps)
+        self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
         tape, self.recording.tape = self.recording.tape, []
         with self.plan.as_called():
@@ -833,7 +962,7 @@ class ReverseSweep:
                 calls = StepTape(self.evaluation, n)
                 tape.append((state, calls))
                 if n + 1 < end:
-                    state = self.plan.rules.of_step(n).step(calls.field, state, self.rows[n], self.shared)
+                    state = self.plan.rules.of_step(n).step(calls.field(), state, self.rows[n], self.shared)
         while tape:
             state, calls = tape.pop()
             self._adjoint(calls, state)
@@ -847,7 +976,7 @@ class ReverseSweep:
             state = stored
             inverse = self.plan.rules.of_step(n).inverse
             if inverse is not None and n in self.recording.inverted:
-                state = inverse(calls.field, new, self.rows[n], self.shared)
+                state = inverse(calls.field(), new, self.rows[n], self.shared)
                 if n == start:
                     self.mismatches.append((n, relative_mismatch(state, stored)))
             self._adjoint(calls, state)
@@ -855,19 +984,21 @@ class ReverseSweep:
 
     def _adjoint(self, calls: StepTape, state: State) -> None:
         n = calls.step
-        linearize = partial(self._linearize, calls)
+        linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
-        self.bar_state = (whole[0] + self.bar_trajectory[n], *whole[1:]) if self.plan.trajectory else whole
+        if self.plan.trajectory:
+            whole = (*(a + b for a, b in zip(whole, self.bar_trajectory[n], strict=False)), *whole[self.plan.streams :])
+        self.bar_state = whole
         for column, bars, bar in zip(self.local, self.bar_local, bar_local, strict=False):
             if bar is not None:
                 row = row_of_step(n, self.plan.steps, len(column))
                 bars[row] = bars[row] + bar if row in bars else bar
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, bar_shared, strict=True)]
 
-    def _linearize(self, calls: StepTape, *points: Any) -> tuple[Tensor, Any]:
-        evaluated = calls.next(*points)
+    def _linearize(self, calls: StepTape, network: int, *points: Any) -> tuple[Tensor, Any]:
+        evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
     def _pull_back(self, evaluated: Evaluated, bar: Tensor) -> tuple[Tensor | None, ...]:
@@ -875,15 +1006,16 @@ class ReverseSweep:
         value, points, parameters = evaluated
         leaves = [point for point in points if isinstance(point, Tensor)]
         wanted = [pair for pair in parameters if self.needs[self.offset + pair[0]]]
-        bars: Sequence[Tensor | None] = [None] * (len(leaves) + len(wanted))
-        if value.requires_grad:
-            targets = leaves + [parameter for _, parameter in wanted]
-            with self.plan.without_autocast():
-                bars = torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True)
-        for (index, _), bar_parameter in zip(wanted, bars[len(leaves) :], strict=True):
+        if not value.requires_grad:
+            return tuple(torch.zeros_like(point) if isinstance(point, Tensor) else None for point in points)
+        targets = leaves + [parameter for _, parameter in wanted]
+        with self.plan.without_autocast():
+            bars = iter(torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True))
+        found = [next(bars) if isinstance(point, Tensor) else None for point in points]
+        for (index, _), bar_parameter in zip(wanted, bars, strict=True):
             self.bar_parameters[index] = added(self.bar_parameters[index], bar_parameter)
-        by_leaf = {id(leaf): torch.zeros_like(leaf) if b is None else b for leaf, b in zip(leaves, bars, strict=False)}
-        return tuple(by_leaf.get(id(point)) for point in points)
+        pairs = zip(found, points, strict=True)
+        return tuple(torch.zeros_like(p) if b is None and isinstance(p, Tensor) else b for b, p in pairs)
 
     def _check_mismatches(self) -> None:
         if not self.mismatches:
@@ -898,7 +1030,7 @@ class ReverseSweep:
                 )
 
     def _cotangents(self) -> tuple[Tensor | None, ...]:
-        bars: list[Tensor | None] = [self.bar_state[0].to(self.x.dtype)]
+        bars: list[Tensor | None] = [bar.to(x.dtype) for bar, x in zip(self.bar_state, self.x, strict=False)]
         for column, by_row in zip(self.local, self.bar_local, strict=True):
             rows = [by_row[n] if n in by_row else torch.zeros_like(column[n]) for n in range(len(column))]
             bars.append(torch.stack(rows) if by_row else None)
@@ -926,82 +1058,89 @@ def relative_mismatch(rebuilt: State, stored: State) -> Tensor:
 class DerivedSteps(torch.autograd.Function):
     """All steps as one node of the graph; its backward is a Function of its own, so that it has derivatives too.
 
-    (plan, recording, x, per-step parameters…, shared tensors…, block parameters…) -> (output, stored tensors…)
+    (plan, recording, x…, per-step parameters…, shared tensors…, block parameters…) -> (outputs…, stored tensors…)
     """
 
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        output, saved = forward_sweep(plan, recording, inputs)
-        return (output, *saved)
+        outputs, saved = forward_sweep(plan, recording, inputs)
+        return (*outputs, *saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save inputs and stored states; the output only where stored states are made of it."""
+        """Save inputs and stored states; the outputs only where stored states are made of them."""
         ctx.plan, ctx.recording, *tensors = inputs
-        result, *stored = output
+        results, stored = output[: ctx.plan.streams], output[ctx.plan.streams :]
         ctx.mark_non_differentiable(*stored)
         ctx.set_materialize_grads(False)
         ctx.count = len(tensors)
+        ctx.shapes = [result.shape for result in results]
         needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
-        ctx.save_for_backward(*tensors, *((result,) if needed else ()), *stored)
+        ctx.save_for_backward(*tensors, *(results if needed else ()), *stored)
 
     @staticmethod
-    def backward(ctx: Any, bar_output: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *bars_of_all: Tensor | None) -> tuple[Tensor | None, ...]:
         """The derived reverse sweep, whatever transform asks for it."""
-        if bar_output is None:
+        given = bars_of_all[: ctx.plan.streams]
+        known = next((bar for bar in given if bar is not None), None)
+        if known is None:
             return (None,) * (2 + ctx.count)
+        pairs = zip(given, ctx.shapes, strict=True)
+        bars = [known.new_zeros(shape) if bar is None else bar for bar, shape in pairs]
         needs = tuple(ctx.needs_input_grad[2:])
-        bars = DerivedReverse.apply(ctx.plan, ctx.recording, needs, ctx.count, bar_output, *ctx.saved_tensors)
-        return (None, None, *bars)
+        found = DerivedReverse.apply(ctx.plan, ctx.recording, needs, ctx.count, *bars, *ctx.saved_tensors)
+        return (None, None, *found)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, *inputs: Tensor) -> Any:
         """The plain form under vmap; blocks are called for the first time here, so that it is recorded."""
 
-        def run(*tensors: Tensor) -> Tensor:
+        def run(*tensors: Tensor) -> State:
             return run_replay(plan, recording, tensors, live=True)
 
-        output = torch.vmap(run, in_dims=in_dims[2:], randomness=info.randomness)(*inputs)
-        return (output,), (0,)
+        outputs = torch.vmap(run, in_dims=in_dims[2:], randomness=info.randomness)(*inputs)
+        return outputs, (0,) * plan.streams
 
 
 class DerivedReverse(torch.autograd.Function):
-    """The reverse sweep as a function of the cotangent and all inputs; its derivatives are those of the plain form."""
+    """The reverse sweep as a function of the cotangents and all inputs; its derivatives are those of the plain form."""
 
     @staticmethod
     def forward(
-        plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int, bar_output: Tensor, *tensors: Tensor
+        plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int, *tensors: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs, `tensors[:count]`; the rest are the stored tensors."""
-        inputs, stored = tensors[:count], tensors[count:]
+        """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
+        width = plan.streams
+        bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
         if plan.memory == "invert" or plan.trajectory:
-            bank = state_bank(plan.trajectory, inputs[0], stored[0], stored[1:])
+            bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
-            bank = state_bank(False, inputs[0], bar_output, stored)  # the last state is not asked for
-        return ReverseSweep(plan, recording, needs, inputs, bank).run(bar_output)
+            bank = state_bank(False, inputs[:width], bars, stored)  # the last states are not asked for
+        return ReverseSweep(plan, recording, needs, inputs, bank).run(bars)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
-        """Save the cotangent and the inputs."""
-        ctx.plan, ctx.recording, ctx.needs, ctx.count, bar_output, *tensors = inputs
-        ctx.extra = len(tensors) - ctx.count
+        """Save the cotangents and the inputs."""
+        ctx.plan, ctx.recording, ctx.needs, ctx.count, *tensors = inputs
+        ctx.primals = ctx.plan.streams + ctx.count
+        ctx.extra = len(tensors) - ctx.primals
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(bar_output, *tensors[: ctx.count])
-        ctx.save_for_forward(bar_output, *tensors[: ctx.count])
+        ctx.save_for_backward(*tensors[: ctx.primals])
+        ctx.save_for_forward(*tensors[: ctx.primals])
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         """Second derivatives: the pullback of the plain form's pullback."""
-        primals = ctx.saved_tensors
+        primals, width = ctx.saved_tensors, ctx.plan.streams
         present = [n for n, bar in enumerate(bars) if bar is not None]
-        wanted = [n for n, needed in enumerate((True, *ctx.needs)) if needed]
+        wanted = [n for n, needed in enumerate((*(True,) * width, *ctx.needs)) if needed]
 
         def some(*chosen: Tensor) -> tuple[Tensor, ...]:
             full = list(primals)
             for n, tensor in zip(wanted, chosen, strict=True):
                 full[n] = tensor
-            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, full[0], full[1:])
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, full)
             return tuple(bar for n in present if (bar := pulled[n]) is not None)
 
         result: list[Tensor | None] = [None] * len(primals)
@@ -1014,18 +1153,19 @@ class DerivedReverse(torch.autograd.Function):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int,
-        bar_output: Tensor, *tensors: Tensor,
+        *tensors: Tensor,
     ) -> Any:  # fmt: skip
         """The plain form's pullback under vmap."""
 
-        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-            pulled = plain_pull_back(plan, recording, needs, bar, inputs)
+        def pull(*primals: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(plan, recording, needs, primals)
             return tuple(one for one in pulled if one is not None)
 
         # A replay draws what was drawn before: for every sample the same unless the first call was under vmap as well.
         randomness = "same" if info.randomness == "error" else info.randomness
-        dims = in_dims[4 : 5 + count]
-        given = iter(torch.vmap(pull, in_dims=dims, randomness=randomness)(bar_output, *tensors[:count]))
+        primals = plan.streams + count
+        dims = in_dims[4 : 4 + primals]
+        given = iter(torch.vmap(pull, in_dims=dims, randomness=randomness)(*tensors[:primals]))
         return tuple(next(given) if needed else None for needed in needs), tuple(
             0 if needed else None for needed in needs
         )
@@ -1034,28 +1174,32 @@ class DerivedReverse(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
         """Forward over reverse, as the pullback of the pullback of the plain form's pullback."""
 
-        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, bar, inputs)
+        def pull(*primals: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, primals)
             return tuple(one for one in pulled if one is not None)
 
-        given = iter(push_forward(pull, ctx.saved_tensors, tangents[4 : 5 + ctx.count]))
+        given = iter(push_forward(pull, ctx.saved_tensors, tangents[4 : 4 + ctx.primals]))
         return tuple(next(given) if needed else None for needed in ctx.needs)
 
 
 def plain_pull_back(
-    plan: Plan, recording: Recording, needs: Sequence[bool], bar_output: Tensor, inputs: Sequence[Tensor]
+    plan: Plan, recording: Recording, needs: Sequence[bool], primals: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Pullback of the plain form: cotangents of the inputs that need one, None for the others."""
+    """Pullback of the plain form: cotangents of the inputs that need one, None for the others.
+
+    `primals` are the cotangents of the outputs, then the inputs.
+    """
+    bars, inputs = tuple(primals[: plan.streams]), primals[plan.streams :]
     wanted = [n for n, needed in enumerate(needs) if needed]
 
-    def run(*chosen: Tensor) -> Tensor:
+    def run(*chosen: Tensor) -> State:
         full = list(inputs)
         for n, tensor in zip(wanted, chosen, strict=True):
             full[n] = tensor
         return run_replay(plan, recording, full)
 
     pull_back = torch.func.vjp(run, *(inputs[n] for n in wanted))[1]
-    pulled = iter(pull_back(bar_output))
+    pulled = iter(pull_back(bars))
     return [next(pulled) if needed else None for needed in needs]
 
 
@@ -1081,13 +1225,13 @@ def push_forward(
 
 
 class FiniteTest(torch.autograd.Function):
-    """Whether a tensor is finite, appended to `answers`; under vmap nothing is asked."""
+    """Whether all tensors are finite, appended to `answers`; under vmap nothing is asked."""
 
     @staticmethod
-    def forward(answers: list[bool], value: Tensor) -> Tensor:
+    def forward(answers: list[bool], *values: Tensor) -> Tensor:
         """One host read."""
-        answers.append(bool(torch.isfinite(value).all()))
-        return value.new_empty(0)
+        answers.append(bool(all_finite(values)))
+        return values[0].new_empty(0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -1095,37 +1239,38 @@ class FiniteTest(torch.autograd.Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], answers: list[bool], value: Tensor) -> tuple[Tensor, None]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], answers: list[bool], *values: Tensor) -> tuple[Tensor, None]:
         """A batched tensor cannot be read on the host."""
-        return value.new_empty(0), None
+        return values[0].new_empty(0), None
 
 
+Choice = TypeVar("Choice", str, int)
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 
 
-class StepNet(nn.Module):
+class StepLoop(nn.Module):
     """A net or integrator that is a loop over the steps of `rules`.
 
-    A subclass says which blocks the steps call (`step_blocks`) and which parameters they use (`step_parameters`).
+    A subclass says which blocks the steps call (`step_blocks`), which parameters they use (`step_parameters`), and how
+    it is called.
     """
+
+    step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
+    """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
     def __init__(self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None) -> None:
         super().__init__()
         self.rules = rules
-        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.inverse is not None)
+        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
 
-    def step_blocks(self) -> Sequence[Callable[..., Tensor]]:
-        """The block of each step, or nothing for a system without opaque blocks."""
+    def step_blocks(self) -> Sequence[Networks]:
+        """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
         return ()
-
-    def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
-        """(per-step parameters with a leading step axis, parameters and numbers used by every step)."""
-        raise NotImplementedError
 
     def step_count(self) -> int:
         """How many steps."""
@@ -1148,39 +1293,42 @@ class StepNet(nn.Module):
             raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {rows}, or a single number")
         return nn.Parameter(data.clone())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x_0 of shape (..., features) -> x_N of the same shape."""
-        return self.solve(self._checked(x), trajectory=False)
-
-    def trajectory(self, x: Tensor) -> Tensor:
-        """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
-        return self.solve(self._checked(x), trajectory=True)
-
-    def _checked(self, x: Tensor) -> Tensor:
-        name = type(self).__name__
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
-        if not x.is_floating_point():
-            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
-        return x
+    def checked(self, **streams: Tensor) -> State:
+        """The tensors of the streams by name: floating, and with the same batch axes."""
+        owner = type(self).__name__
+        for name, x in streams.items():
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+            if not x.is_floating_point():
+                allowed = "a floating dtype, such as torch.float32"
+                raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")
+        (first, x), *others = streams.items()
+        for name, other in others:
+            if other.shape[:-1] != x.shape[:-1] or other.dim() != x.dim() or other.dtype != x.dtype:
+                raise ValueError(
+                    f"{owner}: {name} has shape {tuple(other.shape)} and dtype {other.dtype}; allowed: the batch axes "
+                    f"and dtype of {first}, which has shape {tuple(x.shape)} and dtype {x.dtype}"
+                )
+        return tuple(streams.values())
 
     def extra_repr(self) -> str:
         """The options."""
         tol = "" if self.tol is None else f", tol={self.tol:g}"
         return f"steps={self.step_count()}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
-    def solve(self, x: Tensor, trajectory: bool) -> Tensor:
+    def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
-        local, shared = self.step_parameters(x)
+        local, shared = self.step_parameters(*x)
         if self.gradient == "autograd" or self._needs_plain(functions):
-            return self._solve_plain(x, functions, local, shared, trajectory)
+            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
-        inputs = (x, *local, *tensors, *blocks.parameters)
+        inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
-            return self._solve_plain(x, functions, local, shared, trajectory)
-        casting = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
+            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+        device, dtype = x[0].device, x[0].dtype
+        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
         plan = Plan(
             name=blocks.owner,
@@ -1188,49 +1336,73 @@ class StepNet(nn.Module):
             blocks=blocks,
             steps=self.step_count(),
             memory=self.memory,
-            tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else x.dtype, 5e-2),
+            tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else dtype, 5e-2),
             trajectory=trajectory,
             local_count=len(local),
             shared=numbers,
-            device=x.device,
+            device=device,
             autocast=casting,
         )
-        output: Tensor = DerivedSteps.apply(plan, Recording(), *inputs)[0]
-        return output
+        outputs: State = DerivedSteps.apply(plan, Recording(), *inputs)
+        return outputs[: len(x)]
 
-    def _needs_plain(self, functions: Sequence[Callable[..., Tensor]]) -> bool:
+    def undo_steps(self, x: State) -> State:
+        """The initial state that the steps bring to x, through the inverse of every step; followed by autograd."""
+        functions = self.step_blocks()
+        local, shared = self.step_parameters(*x)
+        return self._run_plain(run_back, x, functions, local, shared, False)
+
+    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
         plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
         """
-        hidden = self.memory == "store" and not all(isinstance(function, nn.Module) for function in functions)
+        modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
+        hidden = self.memory == "store" and not all(modules)
         return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
-    def _solve_plain(
+    def _run_plain(
         self,
-        x: Tensor,
-        functions: Sequence[Callable[..., Tensor]],
+        run: Callable[..., State],
+        x: State,
+        functions: Sequence[Networks],
         local: Sequence[Tensor],
         shared: Shared,
         trajectory: bool,
-    ) -> Tensor:
+    ) -> State:
         name = type(self).__name__
-        arities = {id(function): field_arity(function) for function in functions}
+        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
 
-        def field_of(n: int) -> Callable[..., Tensor]:
-            return checked_field(functions[n], arities[id(functions[n])], name, n) if functions else no_field
+        def field_of(n: int) -> Any:
+            return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps = self.step_count()
-        output = run_plain(self.rules, field_of, steps, x, local, shared, trajectory)
+        outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
         if not torch.compiler.is_compiling():
             answers: list[bool] = []
-            FiniteTest.apply(answers, output.detach())
+            FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run_plain(self.rules, field_of, steps, x, local, shared, True)
+                    states = run(self.rules, field_of, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
-        return output
+        return outputs
+
+
+class StepNet(StepLoop):
+    """A loop over steps whose state is one tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x_0 of shape (..., features) -> x_N of the same shape."""
+        return self.solve(self.checked(x=x)[0], trajectory=False)
+
+    def trajectory(self, x: Tensor) -> Tensor:
+        """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
+        return self.solve(self.checked(x=x)[0], trajectory=True)
+
+    def solve(self, x: Tensor, trajectory: bool) -> Tensor:
+        """Run the steps."""
+        return self.run_steps((x,), trajectory)[0]
 
 
 def forward_mode_on() -> bool:
@@ -1247,11 +1419,11 @@ def no_field(*points: Any) -> Tensor:
     raise NotImplementedError("these rules have no opaque field")
 
 
-def choose(owner: str, option: str, value: str, allowed: Sequence[str]) -> str:
+def choose(owner: str, option: str, value: Choice, allowed: Sequence[Choice]) -> Choice:
     """`value` if it is allowed; else an error that says what is, and what was perhaps meant."""
     if value in allowed:
         return value
-    close = difflib.get_close_matches(str(value), allowed, n=1)
+    close = difflib.get_close_matches(str(value), map(str, allowed), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{owner}: {option}={value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
 
@@ -1314,6 +1486,32 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
         if not isinstance(block, nn.Module):
             raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
     return found
+
+
+def check_block_rows(
+    owner: str, blocks: Iterable[Sequence[nn.Module]], names: tuple[str, ...]
+) -> list[tuple[nn.Module, ...]]:
+    """The networks of the steps, several for each."""
+    allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+    rows = []
+    for n, row in enumerate(blocks):
+        if not isinstance(row, Iterable):
+            raise TypeError(f"{owner}: blocks[{n}] is {row!r} of type {type(row).__name__}; allowed: {allowed}")
+        found = tuple(row)
+        wrong = next((one for one in found if not isinstance(one, nn.Module)), None)
+        if wrong is not None:
+            raise TypeError(f"{owner}: blocks[{n}] has {wrong!r} of type {type(wrong).__name__}; allowed: {allowed}")
+        if len(found) != len(names):
+            raise ValueError(f"{owner}: blocks[{n}] has {len(found)} networks; allowed: {allowed}")
+        rows.append(found)
+    return rows
+
+
+def block_rows(blocks: nn.ModuleList) -> list[tuple[nn.Module, ...]]:
+    """The networks of each step as the step takes them."""
+    return [tuple(row) for row in blocks if isinstance(row, nn.ModuleList)]
 
 
 def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -1447,7 +1645,7 @@ class ResNet(StepNet):
         self.blocks = nn.ModuleList(check_blocks("ResNet", blocks))
         self.step_size = check_number("ResNet", "step_size", step_size)
 
-    def step_blocks(self) -> Sequence[Callable[..., Tensor]]:
+    def step_blocks(self) -> Sequence[Networks]:
         """Block n serves step n."""
         return list(self.blocks)
 

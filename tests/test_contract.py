@@ -13,6 +13,9 @@ from derive import load
 CLASSES = {
     "resnet": "ResNet",
     "lm_resnet": "LMResNet",
+    "revnet": "RevNet",
+    "polynet": "PolyNet",
+    "fractalnet": "FractalNet",
     "lstm_peephole": "LSTMPeephole",
     "driven_oscillator": "DrivenOscillator",
     "cubic_ode": "CubicODE",

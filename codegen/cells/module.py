@@ -99,7 +99,9 @@ class RecurrentModule:
 
     def __init__(self, spec: Spec, derivation: Derivation) -> None:
         self.spec, self.derivation = spec, derivation
-        self.recurrences = {name: system for name, system in spec.variants.items() if isinstance(system, Recurrence)}
+        self.recurrences = {
+            str(name): system for name, system in spec.variants.items() if isinstance(system, Recurrence)
+        }
         self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
         self.default = next(iter(self.plans))
 

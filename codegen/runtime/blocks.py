@@ -16,11 +16,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-Call = tuple[int, int]  # (step, which of the step's block calls)
+Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
+Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
 
 
 class StepError(RuntimeError):
     """A loop over steps that cannot go on; the message names the step."""
+
+
+Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
+
+
+def networks_of(given: Networks) -> tuple[Callable[..., Tensor], ...]:
+    """The networks of one step: a single one is given as it is."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def as_given(found: Sequence[Callable[..., Any]]) -> Any:
+    """What the rules of a step take for its networks: a function, or a tuple of them where there are several."""
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 class ParameterSlot(NamedTuple):
@@ -44,35 +58,45 @@ class Block:
 
 
 class Blocks:
-    """All blocks of one call: `of_step[n]` serves step n (a block may serve several steps).
+    """All blocks of one call: `of_step[n]` are the networks of step n (a block may serve several steps).
+
+    They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
     the net, for messages.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Tensor]], owner: str = "net") -> None:
+    def __init__(self, functions: Sequence[Networks], owner: str = "net") -> None:
         self.owner = owner
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
-        self.of_step: list[Block] = []
+        self.of_step: list[tuple[Block, ...]] = []
         known: dict[int, Block] = {}
         places: dict[int, int] = {}
-        for function in functions:
-            if id(function) not in known:
-                known[id(function)] = self._read(function, places)
-                self.distinct.append(known[id(function)])
-            self.of_step.append(known[id(function)])
+        for row in map(networks_of, functions):
+            for function in row:
+                if id(function) not in known:
+                    known[id(function)] = self._read(function, places)
+                    self.distinct.append(known[id(function)])
+            self.of_step.append(tuple(known[id(function)] for function in row))
+
+    def width(self, step: int) -> int:
+        """How many networks a step has."""
+        return len(self.of_step[step]) if self.of_step else 0
 
     def _read(self, function: Callable[..., Tensor], places: dict[int, int]) -> Block:
         block = Block(function)
         if not isinstance(function, nn.Module):
             return block
-        self._read_module(function, "", block, places)
+        self._read_module(function, "", block, places, set())
         return block
 
-    def _read_module(self, module: nn.Module, prefix: str, block: Block, places: dict[int, int]) -> None:
-        if any(module is known for known, _ in block.modes):
+    def _read_module(
+        self, module: nn.Module, prefix: str, block: Block, places: dict[int, int], seen: set[int]
+    ) -> None:
+        if id(module) in seen:
             return
+        seen.add(id(module))
         block.modes.append((module, module.training))
         for key, parameter in module._parameters.items():
             if parameter is not None:
@@ -86,7 +110,7 @@ class Blocks:
                 block.buffers.append((prefix + key, module._buffers, key))
         for key, child in module._modules.items():
             if child is not None:
-                self._read_module(child, f"{prefix}{key}.", block, places)
+                self._read_module(child, f"{prefix}{key}.", block, places, seen)
 
     @contextlib.contextmanager
     def modes_as_called(self) -> Iterator[None]:
@@ -99,6 +123,9 @@ class Blocks:
         finally:
             for module, mode in changed:
                 module.training = not mode
+
+
+Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
 
 class Snapshot(NamedTuple):
@@ -136,7 +163,7 @@ class Evaluation:
         self.device = device
         self.live = live
         self.random = random_state(device) if live else ()
-        self.last: tuple[Call, tuple[Any, ...]] = ((0, 0), ())
+        self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
 
@@ -153,28 +180,37 @@ class Evaluation:
             self.own[id(block)] = all(slot.holder[slot.key] is self.parameters[slot.place] for slot in block.parameters)
         return self.own[id(block)]
 
-    def field(self, step: int) -> Callable[..., Tensor]:
-        """The block of one step as a function that counts its calls."""
+    def field(self, step: int, through: Through | None = None) -> Any:
+        """The networks of one step as functions that count their calls; `through` wraps each."""
+        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        return as_given([through(one) for one in found] if through else found)
+
+    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
         calls = itertools.count()
-        return lambda *points: self.call((step, next(calls)), points, self.parameters)
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+
+        return field
 
     def call(self, call: Call, points: tuple[Any, ...], parameters: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters."""
-        block = self.blocks.of_step[call[0]]
-        self.last = (call, points)
+        step, network, _ = call
+        row = self.blocks.of_step[step]
+        self.last[network] = (call, points)
         evaluate = self._first if self.live else self._again
         try:
-            value = evaluate(block, call, points, parameters)
+            value = evaluate(row[network], call, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
-            raise failed_call(self.blocks.owner, call[0], points[-1], error) from error
-        check_shape(self.blocks.owner, value, points[-1], call[0])
+            raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
+        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
         """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
-        block = self.blocks.of_step[call[0]]
+        block = self.blocks.of_step[call[0]][call[1]]
         with torch.enable_grad():
             leaves = tuple(point.detach().requires_grad_() if isinstance(point, Tensor) else point for point in points)
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
@@ -191,10 +227,10 @@ class Evaluation:
         return leaf
 
     def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
-        buffers = {name: holder[key].clone() for name, holder, key in block.buffers}
+        buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
         value = self._apply(block, points, parameters, {})
         random = random_state(self.device)
-        drew = not all(torch.equal(now, before) for now, before in zip(random, self.random, strict=True))
+        drew = not all(map(torch.equal, random, self.random))
         if drew or buffers:
             self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
         self.random = random
@@ -219,33 +255,43 @@ class Evaluation:
 
 
 class StepTape:
-    """The block calls of one step in their order, each with its graph, for the adjoint of that step."""
+    """The block calls of one step, each with its graph, for the adjoint of that step."""
 
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: list[Evaluated] = []
-        self.read = 0
+        self.calls: dict[Call, Evaluated] = {}
+        self.read = [0] * evaluation.blocks.width(step)
 
-    def field(self, *points: Any) -> Tensor:
-        """Evaluate the block and keep its graph."""
-        self.calls.append(self.evaluation.with_graph((self.step, len(self.calls)), points))
-        return self.calls[-1].value.detach()
+    def field(self) -> Any:
+        """The networks of the step as functions that keep the graphs of their calls."""
+        return as_given([self._keeping(network) for network in range(len(self.read))])
 
-    def next(self, *points: Any) -> Evaluated:
-        """The next kept call in order; evaluated now where the step has not been run with this tape."""
-        if self.read == len(self.calls):
-            self.field(*points)
-        self.read += 1
-        return self.calls[self.read - 1]
+    def _keeping(self, network: int) -> Callable[..., Tensor]:
+        calls = itertools.count()
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            key = (self.step, network, next(calls) if call is None else call)
+            self.calls[key] = self.evaluation.with_graph(key, points)
+            return self.calls[key].value.detach()
+
+        return field
+
+    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated:
+        """The next call of a network in the order of the step; evaluated now unless it was kept."""
+        key = (self.step, network, self.read[network])
+        self.read[network] += 1
+        if key not in self.calls:
+            self.calls[key] = self.evaluation.with_graph(key, points)
+        return self.calls[key]
 
 
 def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
 
-    def closed(*points: Any) -> Tensor:
+    def closed(*points: Any, call: int | None = None) -> Tensor:
         with torch.enable_grad():
-            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points))
+            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
         if value.requires_grad:
             raise ValueError(
                 "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
@@ -258,7 +304,21 @@ def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def field_arity(function: Callable[..., Tensor]) -> int:
     """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
-    target = function.forward if isinstance(function, nn.Module) else function
+    if not isinstance(function, nn.Module):
+        return _arity(function)
+    kind = type(function)
+    if "forward" in vars(function):
+        return _arity(function.forward)
+    if kind not in ARITIES:
+        ARITIES[kind] = _arity(function.forward)
+    return ARITIES[kind]
+
+
+ARITIES: dict[type[nn.Module], int] = {}
+"""Of the classes met: reading a signature costs as much as a small block."""
+
+
+def _arity(target: Callable[..., Tensor]) -> int:
     try:
         arguments = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -275,21 +335,26 @@ PASSED_ON = (StepError, torch.OutOfMemoryError)
 """Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
 
 
-def failed_call(owner: str, step: int, x: Tensor, error: Exception) -> StepError:
+def block_name(where: Where) -> str:
+    """`block of step 3`, or `block[1] of step 3` where a step has several."""
+    step, network, width = where
+    return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
+
+
+def failed_call(owner: str, where: Where, x: Tensor, error: Exception) -> StepError:
     """The error of a block with the step and the input added."""
     given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
-    return StepError(f"{owner}: the block of step {step} was called with {given}: {error}")
+    return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 
-def check_shape(owner: str, value: Tensor, state: Tensor, step: int) -> None:
+def check_shape(owner: str, value: Tensor, state: Tensor, where: Where) -> None:
     """A block keeps the shape of its state; the message names the axis and both sizes."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: block of step {step}: it returned a {type(value).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
     if value.shape == state.shape:
         return
-    place = (
-        f"{owner}: block of step {step}: it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
-    )
+    shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = f"{owner}: {block_name(where)}: {shapes}"
     if value.dim() != state.dim():
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])

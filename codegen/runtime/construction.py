@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -50,6 +50,32 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
         if not isinstance(block, nn.Module):
             raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
     return found
+
+
+def check_block_rows(
+    owner: str, blocks: Iterable[Sequence[nn.Module]], names: tuple[str, ...]
+) -> list[tuple[nn.Module, ...]]:
+    """The networks of the steps, several for each."""
+    allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+    rows = []
+    for n, row in enumerate(blocks):
+        if not isinstance(row, Iterable):
+            raise TypeError(f"{owner}: blocks[{n}] is {row!r} of type {type(row).__name__}; allowed: {allowed}")
+        found = tuple(row)
+        wrong = next((one for one in found if not isinstance(one, nn.Module)), None)
+        if wrong is not None:
+            raise TypeError(f"{owner}: blocks[{n}] has {wrong!r} of type {type(wrong).__name__}; allowed: {allowed}")
+        if len(found) != len(names):
+            raise ValueError(f"{owner}: blocks[{n}] has {len(found)} networks; allowed: {allowed}")
+        rows.append(found)
+    return rows
+
+
+def block_rows(blocks: nn.ModuleList) -> list[tuple[nn.Module, ...]]:
+    """The networks of each step as the step takes them."""
+    return [tuple(row) for row in blocks if isinstance(row, nn.ModuleList)]
 
 
 def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -8,89 +8,96 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codegen.runtime.steps import Plan, Recording, run_replay, state_bank
+from codegen.runtime.steps import Plan, Recording, State, all_finite, run_replay, state_bank
 from codegen.runtime.sweep import ReverseSweep, forward_sweep
 
 
 class DerivedSteps(torch.autograd.Function):
     """All steps as one node of the graph; its backward is a Function of its own, so that it has derivatives too.
 
-    (plan, recording, x, per-step parameters…, shared tensors…, block parameters…) -> (output, stored tensors…)
+    (plan, recording, x…, per-step parameters…, shared tensors…, block parameters…) -> (outputs…, stored tensors…)
     """
 
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        output, saved = forward_sweep(plan, recording, inputs)
-        return (output, *saved)
+        outputs, saved = forward_sweep(plan, recording, inputs)
+        return (*outputs, *saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save inputs and stored states; the output only where stored states are made of it."""
+        """Save inputs and stored states; the outputs only where stored states are made of them."""
         ctx.plan, ctx.recording, *tensors = inputs
-        result, *stored = output
+        results, stored = output[: ctx.plan.streams], output[ctx.plan.streams :]
         ctx.mark_non_differentiable(*stored)
         ctx.set_materialize_grads(False)
         ctx.count = len(tensors)
+        ctx.shapes = [result.shape for result in results]
         needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
-        ctx.save_for_backward(*tensors, *((result,) if needed else ()), *stored)
+        ctx.save_for_backward(*tensors, *(results if needed else ()), *stored)
 
     @staticmethod
-    def backward(ctx: Any, bar_output: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *bars_of_all: Tensor | None) -> tuple[Tensor | None, ...]:
         """The derived reverse sweep, whatever transform asks for it."""
-        if bar_output is None:
+        given = bars_of_all[: ctx.plan.streams]
+        known = next((bar for bar in given if bar is not None), None)
+        if known is None:
             return (None,) * (2 + ctx.count)
+        pairs = zip(given, ctx.shapes, strict=True)
+        bars = [known.new_zeros(shape) if bar is None else bar for bar, shape in pairs]
         needs = tuple(ctx.needs_input_grad[2:])
-        bars = DerivedReverse.apply(ctx.plan, ctx.recording, needs, ctx.count, bar_output, *ctx.saved_tensors)
-        return (None, None, *bars)
+        found = DerivedReverse.apply(ctx.plan, ctx.recording, needs, ctx.count, *bars, *ctx.saved_tensors)
+        return (None, None, *found)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, *inputs: Tensor) -> Any:
         """The plain form under vmap; blocks are called for the first time here, so that it is recorded."""
 
-        def run(*tensors: Tensor) -> Tensor:
+        def run(*tensors: Tensor) -> State:
             return run_replay(plan, recording, tensors, live=True)
 
-        output = torch.vmap(run, in_dims=in_dims[2:], randomness=info.randomness)(*inputs)
-        return (output,), (0,)
+        outputs = torch.vmap(run, in_dims=in_dims[2:], randomness=info.randomness)(*inputs)
+        return outputs, (0,) * plan.streams
 
 
 class DerivedReverse(torch.autograd.Function):
-    """The reverse sweep as a function of the cotangent and all inputs; its derivatives are those of the plain form."""
+    """The reverse sweep as a function of the cotangents and all inputs; its derivatives are those of the plain form."""
 
     @staticmethod
     def forward(
-        plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int, bar_output: Tensor, *tensors: Tensor
+        plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int, *tensors: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs, `tensors[:count]`; the rest are the stored tensors."""
-        inputs, stored = tensors[:count], tensors[count:]
+        """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
+        width = plan.streams
+        bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
         if plan.memory == "invert" or plan.trajectory:
-            bank = state_bank(plan.trajectory, inputs[0], stored[0], stored[1:])
+            bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
-            bank = state_bank(False, inputs[0], bar_output, stored)  # the last state is not asked for
-        return ReverseSweep(plan, recording, needs, inputs, bank).run(bar_output)
+            bank = state_bank(False, inputs[:width], bars, stored)  # the last states are not asked for
+        return ReverseSweep(plan, recording, needs, inputs, bank).run(bars)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
-        """Save the cotangent and the inputs."""
-        ctx.plan, ctx.recording, ctx.needs, ctx.count, bar_output, *tensors = inputs
-        ctx.extra = len(tensors) - ctx.count
+        """Save the cotangents and the inputs."""
+        ctx.plan, ctx.recording, ctx.needs, ctx.count, *tensors = inputs
+        ctx.primals = ctx.plan.streams + ctx.count
+        ctx.extra = len(tensors) - ctx.primals
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(bar_output, *tensors[: ctx.count])
-        ctx.save_for_forward(bar_output, *tensors[: ctx.count])
+        ctx.save_for_backward(*tensors[: ctx.primals])
+        ctx.save_for_forward(*tensors[: ctx.primals])
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         """Second derivatives: the pullback of the plain form's pullback."""
-        primals = ctx.saved_tensors
+        primals, width = ctx.saved_tensors, ctx.plan.streams
         present = [n for n, bar in enumerate(bars) if bar is not None]
-        wanted = [n for n, needed in enumerate((True, *ctx.needs)) if needed]
+        wanted = [n for n, needed in enumerate((*(True,) * width, *ctx.needs)) if needed]
 
         def some(*chosen: Tensor) -> tuple[Tensor, ...]:
             full = list(primals)
             for n, tensor in zip(wanted, chosen, strict=True):
                 full[n] = tensor
-            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, full[0], full[1:])
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, full)
             return tuple(bar for n in present if (bar := pulled[n]) is not None)
 
         result: list[Tensor | None] = [None] * len(primals)
@@ -103,18 +110,19 @@ class DerivedReverse(torch.autograd.Function):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[Any, ...], plan: Plan, recording: Recording, needs: tuple[bool, ...], count: int,
-        bar_output: Tensor, *tensors: Tensor,
+        *tensors: Tensor,
     ) -> Any:  # fmt: skip
         """The plain form's pullback under vmap."""
 
-        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-            pulled = plain_pull_back(plan, recording, needs, bar, inputs)
+        def pull(*primals: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(plan, recording, needs, primals)
             return tuple(one for one in pulled if one is not None)
 
         # A replay draws what was drawn before: for every sample the same unless the first call was under vmap as well.
         randomness = "same" if info.randomness == "error" else info.randomness
-        dims = in_dims[4 : 5 + count]
-        given = iter(torch.vmap(pull, in_dims=dims, randomness=randomness)(bar_output, *tensors[:count]))
+        primals = plan.streams + count
+        dims = in_dims[4 : 4 + primals]
+        given = iter(torch.vmap(pull, in_dims=dims, randomness=randomness)(*tensors[:primals]))
         return tuple(next(given) if needed else None for needed in needs), tuple(
             0 if needed else None for needed in needs
         )
@@ -123,28 +131,32 @@ class DerivedReverse(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
         """Forward over reverse, as the pullback of the pullback of the plain form's pullback."""
 
-        def pull(bar: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, bar, inputs)
+        def pull(*primals: Tensor) -> tuple[Tensor, ...]:
+            pulled = plain_pull_back(ctx.plan, ctx.recording, ctx.needs, primals)
             return tuple(one for one in pulled if one is not None)
 
-        given = iter(push_forward(pull, ctx.saved_tensors, tangents[4 : 5 + ctx.count]))
+        given = iter(push_forward(pull, ctx.saved_tensors, tangents[4 : 4 + ctx.primals]))
         return tuple(next(given) if needed else None for needed in ctx.needs)
 
 
 def plain_pull_back(
-    plan: Plan, recording: Recording, needs: Sequence[bool], bar_output: Tensor, inputs: Sequence[Tensor]
+    plan: Plan, recording: Recording, needs: Sequence[bool], primals: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Pullback of the plain form: cotangents of the inputs that need one, None for the others."""
+    """Pullback of the plain form: cotangents of the inputs that need one, None for the others.
+
+    `primals` are the cotangents of the outputs, then the inputs.
+    """
+    bars, inputs = tuple(primals[: plan.streams]), primals[plan.streams :]
     wanted = [n for n, needed in enumerate(needs) if needed]
 
-    def run(*chosen: Tensor) -> Tensor:
+    def run(*chosen: Tensor) -> State:
         full = list(inputs)
         for n, tensor in zip(wanted, chosen, strict=True):
             full[n] = tensor
         return run_replay(plan, recording, full)
 
     pull_back = torch.func.vjp(run, *(inputs[n] for n in wanted))[1]
-    pulled = iter(pull_back(bar_output))
+    pulled = iter(pull_back(bars))
     return [next(pulled) if needed else None for needed in needs]
 
 
@@ -170,13 +182,13 @@ def push_forward(
 
 
 class FiniteTest(torch.autograd.Function):
-    """Whether a tensor is finite, appended to `answers`; under vmap nothing is asked."""
+    """Whether all tensors are finite, appended to `answers`; under vmap nothing is asked."""
 
     @staticmethod
-    def forward(answers: list[bool], value: Tensor) -> Tensor:
+    def forward(answers: list[bool], *values: Tensor) -> Tensor:
         """One host read."""
-        answers.append(bool(torch.isfinite(value).all()))
-        return value.new_empty(0)
+        answers.append(bool(all_finite(values)))
+        return values[0].new_empty(0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -184,6 +196,6 @@ class FiniteTest(torch.autograd.Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], answers: list[bool], value: Tensor) -> tuple[Tensor, None]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], answers: list[bool], *values: Tensor) -> tuple[Tensor, None]:
         """A batched tensor cannot be read on the host."""
-        return value.new_empty(0), None
+        return values[0].new_empty(0), None

@@ -4,42 +4,53 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from codegen.runtime.blocks import Blocks, field_arity
+from codegen.runtime.blocks import Blocks, Networks, field_arity, networks_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
-from codegen.runtime.steps import Plan, Recording, Rules, Shared, checked_field, name_bad_step, run_plain
+from codegen.runtime.steps import (
+    Plan,
+    Recording,
+    Rules,
+    Shared,
+    State,
+    checked_fields,
+    name_bad_step,
+    run_back,
+    run_plain,
+)
 
+Choice = TypeVar("Choice", str, int)
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 
 
-class StepNet(nn.Module):
+class StepLoop(nn.Module):
     """A net or integrator that is a loop over the steps of `rules`.
 
-    A subclass says which blocks the steps call (`step_blocks`) and which parameters they use (`step_parameters`).
+    A subclass says which blocks the steps call (`step_blocks`), which parameters they use (`step_parameters`), and how
+    it is called.
     """
+
+    step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
+    """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
     def __init__(self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None) -> None:
         super().__init__()
         self.rules = rules
-        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.inverse is not None)
+        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
 
-    def step_blocks(self) -> Sequence[Callable[..., Tensor]]:
-        """The block of each step, or nothing for a system without opaque blocks."""
+    def step_blocks(self) -> Sequence[Networks]:
+        """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
         return ()
-
-    def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
-        """(per-step parameters with a leading step axis, parameters and numbers used by every step)."""
-        raise NotImplementedError
 
     def step_count(self) -> int:
         """How many steps."""
@@ -62,39 +73,42 @@ class StepNet(nn.Module):
             raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {rows}, or a single number")
         return nn.Parameter(data.clone())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x_0 of shape (..., features) -> x_N of the same shape."""
-        return self.solve(self._checked(x), trajectory=False)
-
-    def trajectory(self, x: Tensor) -> Tensor:
-        """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
-        return self.solve(self._checked(x), trajectory=True)
-
-    def _checked(self, x: Tensor) -> Tensor:
-        name = type(self).__name__
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: x is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
-        if not x.is_floating_point():
-            raise TypeError(f"{name}: x has dtype {x.dtype}; allowed: a floating dtype, such as torch.float32")
-        return x
+    def checked(self, **streams: Tensor) -> State:
+        """The tensors of the streams by name: floating, and with the same batch axes."""
+        owner = type(self).__name__
+        for name, x in streams.items():
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+            if not x.is_floating_point():
+                allowed = "a floating dtype, such as torch.float32"
+                raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")
+        (first, x), *others = streams.items()
+        for name, other in others:
+            if other.shape[:-1] != x.shape[:-1] or other.dim() != x.dim() or other.dtype != x.dtype:
+                raise ValueError(
+                    f"{owner}: {name} has shape {tuple(other.shape)} and dtype {other.dtype}; allowed: the batch axes "
+                    f"and dtype of {first}, which has shape {tuple(x.shape)} and dtype {x.dtype}"
+                )
+        return tuple(streams.values())
 
     def extra_repr(self) -> str:
         """The options."""
         tol = "" if self.tol is None else f", tol={self.tol:g}"
         return f"steps={self.step_count()}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
-    def solve(self, x: Tensor, trajectory: bool) -> Tensor:
+    def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
-        local, shared = self.step_parameters(x)
+        local, shared = self.step_parameters(*x)
         if self.gradient == "autograd" or self._needs_plain(functions):
-            return self._solve_plain(x, functions, local, shared, trajectory)
+            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
-        inputs = (x, *local, *tensors, *blocks.parameters)
+        inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
-            return self._solve_plain(x, functions, local, shared, trajectory)
-        casting = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
+            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+        device, dtype = x[0].device, x[0].dtype
+        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
         plan = Plan(
             name=blocks.owner,
@@ -102,49 +116,73 @@ class StepNet(nn.Module):
             blocks=blocks,
             steps=self.step_count(),
             memory=self.memory,
-            tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else x.dtype, 5e-2),
+            tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else dtype, 5e-2),
             trajectory=trajectory,
             local_count=len(local),
             shared=numbers,
-            device=x.device,
+            device=device,
             autocast=casting,
         )
-        output: Tensor = DerivedSteps.apply(plan, Recording(), *inputs)[0]
-        return output
+        outputs: State = DerivedSteps.apply(plan, Recording(), *inputs)
+        return outputs[: len(x)]
 
-    def _needs_plain(self, functions: Sequence[Callable[..., Tensor]]) -> bool:
+    def undo_steps(self, x: State) -> State:
+        """The initial state that the steps bring to x, through the inverse of every step; followed by autograd."""
+        functions = self.step_blocks()
+        local, shared = self.step_parameters(*x)
+        return self._run_plain(run_back, x, functions, local, shared, False)
+
+    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
         plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
         """
-        hidden = self.memory == "store" and not all(isinstance(function, nn.Module) for function in functions)
+        modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
+        hidden = self.memory == "store" and not all(modules)
         return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
-    def _solve_plain(
+    def _run_plain(
         self,
-        x: Tensor,
-        functions: Sequence[Callable[..., Tensor]],
+        run: Callable[..., State],
+        x: State,
+        functions: Sequence[Networks],
         local: Sequence[Tensor],
         shared: Shared,
         trajectory: bool,
-    ) -> Tensor:
+    ) -> State:
         name = type(self).__name__
-        arities = {id(function): field_arity(function) for function in functions}
+        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
 
-        def field_of(n: int) -> Callable[..., Tensor]:
-            return checked_field(functions[n], arities[id(functions[n])], name, n) if functions else no_field
+        def field_of(n: int) -> Any:
+            return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps = self.step_count()
-        output = run_plain(self.rules, field_of, steps, x, local, shared, trajectory)
+        outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
         if not torch.compiler.is_compiling():
             answers: list[bool] = []
-            FiniteTest.apply(answers, output.detach())
+            FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run_plain(self.rules, field_of, steps, x, local, shared, True)
+                    states = run(self.rules, field_of, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
-        return output
+        return outputs
+
+
+class StepNet(StepLoop):
+    """A loop over steps whose state is one tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x_0 of shape (..., features) -> x_N of the same shape."""
+        return self.solve(self.checked(x=x)[0], trajectory=False)
+
+    def trajectory(self, x: Tensor) -> Tensor:
+        """x_0 of shape (..., features) -> all states, (steps+1, ..., features)."""
+        return self.solve(self.checked(x=x)[0], trajectory=True)
+
+    def solve(self, x: Tensor, trajectory: bool) -> Tensor:
+        """Run the steps."""
+        return self.run_steps((x,), trajectory)[0]
 
 
 def forward_mode_on() -> bool:
@@ -161,11 +199,11 @@ def no_field(*points: Any) -> Tensor:
     raise NotImplementedError("these rules have no opaque field")
 
 
-def choose(owner: str, option: str, value: str, allowed: Sequence[str]) -> str:
+def choose(owner: str, option: str, value: Choice, allowed: Sequence[Choice]) -> Choice:
     """`value` if it is allowed; else an error that says what is, and what was perhaps meant."""
     if value in allowed:
         return value
-    close = difflib.get_close_matches(str(value), allowed, n=1)
+    close = difflib.get_close_matches(str(value), map(str, allowed), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{owner}: {option}={value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
 

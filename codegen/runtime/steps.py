@@ -16,14 +16,18 @@ from codegen.runtime.blocks import (
     Blocks,
     Call,
     Evaluation,
+    Networks,
     Snapshot,
     StepError,
     StepTape,
+    Where,
+    as_given,
     check_shape,
     failed_call,
+    networks_of,
 )
 
-State = tuple[Tensor, ...]  # newest first: (x_n,) or (x_n, x_{n-1})
+State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 
 
@@ -39,14 +43,17 @@ class Rules(NamedTuple):
     """The derived equations of one step, as plain torch functions; batch axes lead and are free.
 
     step(field, state, local, shared) -> new_state
+        where a step has several networks, `field` and `linearize` are tuples of one function for each
     adjoint(linearize, state, local, shared, bar_new) -> (bar_state, bar_local, bar_shared)
         `value, pullback = linearize(x)` or `linearize(t, x)`; `pullback(bar_value)` is a tuple, one cotangent for each
-        argument; it is called once, and the calls of `linearize` come in the order of those of `field` in `step` and
-        `inverse`. None stands for a cotangent that is zero or not wanted.
+        argument; it is called once, and the calls of `linearize` come in the order of those of `field` in `step`.
+        None stands for a cotangent that is zero or not wanted.
     inverse(field, new_state, local, shared) -> state
+        a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
     start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
     """
 
     step: Callable[..., State]
@@ -54,6 +61,7 @@ class Rules(NamedTuple):
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
+    streams: int = 1
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -64,7 +72,8 @@ class Rules(NamedTuple):
 class Plan:
     """What one call of a net does, apart from its tensors.
 
-    The tensors travel as one flat tuple: x, per-step parameters (leading step axis), shared tensors, block parameters.
+    The tensors travel as one flat tuple: the initial value of every stream, per-step parameters (leading step axis),
+    shared tensors, block parameters.
     `shared` has None where a tensor of that tuple belongs and the number itself elsewhere.
     """
 
@@ -85,11 +94,16 @@ class Plan:
         """How many of the shared quantities are tensors."""
         return sum(value is None for value in self.shared)
 
-    def split(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-        """(x, per-step parameters, shared tensors, block parameters)."""
-        first = 1 + self.local_count
+    @property
+    def streams(self) -> int:
+        """How many tensors hold one value of the state."""
+        return self.rules.streams
+
+    def split(self, inputs: Sequence[Tensor]) -> tuple[State, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        """(initial state, per-step parameters, shared tensors, block parameters)."""
+        first = self.streams + self.local_count
         second = first + self.shared_count
-        return inputs[0], inputs[1:first], inputs[first:second], inputs[second:]
+        return tuple(inputs[: self.streams]), inputs[self.streams : first], inputs[first:second], inputs[second:]
 
     def full_shared(self, tensors: Sequence[Tensor]) -> Shared:
         """The shared quantities in the order of the rules."""
@@ -127,27 +141,59 @@ def rows_of(local: Sequence[Tensor], steps: int) -> list[tuple[Tensor, ...]]:
 
 def run_plain(
     rules: Rules,
-    field_of: Callable[[int], Callable[..., Tensor]],
+    field_of: Callable[[int], Any],
     steps: int,
-    x: Tensor,
+    x: State,
     local: Sequence[Tensor],
     shared: Shared,
     trajectory: bool,
-) -> Tensor:
-    """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features)."""
-    state: State = (x,)
+) -> State:
+    """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features), of every stream."""
+    state = x
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
         state = rules.of_step(n).step(field_of(n), state, row, shared)
         if trajectory:
-            visited.append(state[0])
-    return torch.stack(visited) if trajectory else state[0]
+            visited.append(state[: rules.streams])
+    return stacked(visited) if trajectory else state[: rules.streams]
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step: int) -> Callable[..., Tensor]:
+def stacked(visited: Sequence[State]) -> State:
+    """The trajectory of every stream, (steps+1, ..., features)."""
+    return tuple(torch.stack(values) for values in zip(*visited, strict=True))
+
+
+def run_back(
+    rules: Rules,
+    field_of: Callable[[int], Any],
+    steps: int,
+    x: State,
+    local: Sequence[Tensor],
+    shared: Shared,
+    trajectory: bool,
+) -> State:
+    """The plain form of the inverse: x_0 from x_N, or the states from x_N to x_0, of every stream."""
+    assert rules.inverse is not None
+    state = x
+    visited = [x]
+    for n, row in reversed(list(enumerate(rows_of(local, steps)))):
+        state = rules.inverse(field_of(n), state, row, shared)
+        if trajectory:
+            visited.append(state)
+    return stacked(visited) if trajectory else state
+
+
+def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
+    """The networks of a step for the plain form."""
+    row = networks_of(given)
+    where = [(step, network, len(row)) for network in range(len(row))]
+    return as_given([checked_field(f, arities[id(f)], owner, place) for f, place in zip(row, where, strict=True)])
+
+
+def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where: Where) -> Callable[..., Tensor]:
     """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
-    def field(*points: Any) -> Tensor:
+    def field(*points: Any, call: int | None = None) -> Tensor:
         if torch.compiler.is_compiling():
             value = function(*points[-arity:])
         else:
@@ -156,8 +202,8 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, step:
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
-                raise failed_call(owner, step, points[-1], error) from error
-        check_shape(owner, value, points[-1], step)
+                raise failed_call(owner, where, points[-1], error) from error
+        check_shape(owner, value, points[-1], where)
         return value
 
     return field
@@ -179,12 +225,13 @@ class Recording:
         self.inverted: set[int] = set()
 
 
-def state_bank(trajectory: bool, x: Tensor, output: Tensor, saved: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors that stored states are made of: x, the last state or all states, then the saved ones."""
-    return [x, *(output.unbind(0)[1:] if trajectory else (output,)), *saved]
+def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that stored states are made of: x, the last states or all states, then the saved ones."""
+    known = [value for output in outputs for value in output.unbind(0)[1:]] if trajectory else outputs
+    return [*x, *known, *saved]
 
 
-def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> Tensor:
+def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> State:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
@@ -193,16 +240,23 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
         return run_plain(plan.rules, evaluation.field, plan.steps, x, local, full, plan.trajectory)
 
 
-def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], output: Tensor) -> None:
+def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
-    if not bool(torch.isfinite(output).all()):
+    if not bool(all_finite(outputs)):
         states = run_replay(replace(plan, trajectory=True), recording, inputs)
         name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
 
-def name_bad_step(name: str, trajectory: Tensor, has_blocks: bool) -> None:
+def all_finite(values: State) -> Tensor:
+    """Whether all numbers of several tensors are finite, as a tensor of shape ()."""
+    answers = [torch.isfinite(value).all() for value in values]
+    return answers[0] if len(answers) == 1 else torch.stack(answers).all()
+
+
+def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
-    finite = torch.isfinite(trajectory).reshape(len(trajectory), -1).all(1).tolist()
+    answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
+    finite = torch.stack(answers).all(0).tolist()
     if not finite[0]:
         raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1

@@ -10,8 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Evaluated, Evaluation, StepTape, closed_field
-from codegen.runtime.steps import InversionError, Plan, Recording, Shared, State, check_finite, row_of_step, rows_of
+from codegen.runtime.blocks import Call, Evaluated, Evaluation, StepTape, as_given, closed_field
+from codegen.runtime.steps import (
+    InversionError,
+    Plan,
+    Recording,
+    Shared,
+    State,
+    check_finite,
+    row_of_step,
+    rows_of,
+    stacked,
+)
 
 MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
 INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
@@ -75,8 +85,10 @@ class InversionSchedule:
         return rules.amplification(row, self.shared, self.lipschitz)
 
     def _measure(self, n: int, old: State, new: State) -> None:
-        increment = torch.linalg.vector_norm(new[0] - old[0]) / torch.linalg.vector_norm(new[0])
-        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), increment.float()]).tolist()
+        pairs = list(zip(new, old, strict=True))[: self.plan.streams]
+        shares = [torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(a) for a, b in pairs]
+        share = torch.stack(shares).amin() if len(shares) > 1 else shares[0]
+        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), share.float()]).tolist()
         self.limit = self.plan.tol
         if self.plan.local_count and share > 0.0:  # an increment of exactly zero has no digits to lose
             self.limit *= min(1.0, INCREMENT_SLACK * share)
@@ -84,12 +96,18 @@ class InversionSchedule:
 
 
 def block_lipschitz(evaluation: Evaluation) -> Tensor:
-    """0-dim estimate of the norm of the Jacobian J of the block called last: |J^T w| / |w| with w = J v, v random.
+    """0-dim estimate of the largest norm of the Jacobians of the blocks called last, one of each network of a step."""
+    norms = [_lipschitz(evaluation, *last) for last in evaluation.last.values()]
+    return torch.stack(norms).amax() if len(norms) > 1 else norms[0]
+
+
+def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> Tensor:
+    """0-dim estimate of the norm of the Jacobian J of one block call: |J^T w| / |w| with w = J v, v random.
 
     Weighting by J once makes the ratio about 0.7 of the largest singular value of a random matrix; hence the 1.5.
     The block is replayed and v has a generator of its own: buffers and random state are left as they are.
     """
-    call, (*times, x) = evaluation.last
+    *times, x = points
     again = evaluation.for_replay()
     evaluated = again.with_graph(call, (*times, x))
     if x.numel() == 0 or not evaluated.value.requires_grad:
@@ -105,27 +123,26 @@ def block_lipschitz(evaluation: Evaluation) -> Tensor:
     return 1.5 * ratio.float()
 
 
-def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """The steps, recording what the memory mode keeps: (output, stored states' tensors beyond x and the output)."""
+def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+    """The steps, recording what the memory mode keeps: (outputs, stored states' tensors beyond x and the outputs)."""
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
     keeping_graphs = plan.memory == "store" and bool(plan.blocks.of_step)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)
-    schedule = InversionSchedule(plan, evaluation, local, shared, x.dtype) if plan.memory == "invert" else None
+    schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
     kept: dict[int, State] = {}
-    state: State = (x,)
+    state = x
     visited = [x]
     with plan.as_called():
         for n, row in enumerate(rows_of(local, plan.steps)):
             previous = state
-            field = evaluation.field(n)
-            if hidden:
-                field = closed_field(field)
             if keeping_graphs:
                 recording.tape.append((previous, StepTape(evaluation, n)))
-                field = recording.tape[-1][1].field
+                field = recording.tape[-1][1].field()
+            else:
+                field = evaluation.field(n, closed_field if hidden else None)
             state = plan.rules.of_step(n).step(field, previous, row, shared)
             if schedule:
                 if schedule.add_step(n, previous, state):
@@ -135,12 +152,13 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
             elif n % every == 0:
                 kept[n] = previous
             if plan.trajectory:
-                visited.append(state[0])
+                visited.append(state[: plan.streams])
     if schedule:
         kept[plan.steps] = state
-    output = torch.stack(visited) if plan.trajectory else state[0]
-    check_finite(plan, recording, inputs, output)
-    return output, place_states(recording, kept, [x, *visited[1:]] if plan.trajectory else [x, output])
+    outputs = stacked(visited) if plan.trajectory else state[: plan.streams]
+    check_finite(plan, recording, inputs, outputs)
+    known = [value for stream in zip(*visited[1:], strict=True) for value in stream] if plan.trajectory else outputs
+    return outputs, place_states(recording, kept, [*x, *known])
 
 
 def segment_length(plan: Plan) -> int:
@@ -182,17 +200,20 @@ class ReverseSweep:
         self.bar_parameters: list[Tensor | None] = [None] * len(self.parameters)
         self.bar_local: list[dict[int, Tensor]] = [{} for _ in self.local]
         self.bar_shared: list[Tensor | None] = [None] * len(self.shared)
-        self.bar_trajectory: Sequence[Tensor] = ()
+        self.bar_trajectory: list[State] = []  # of every state, where all are asked for
         self.bar_state: State = ()
         self.mismatches: list[tuple[int, Tensor]] = []
 
-    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+    def run(self, bars: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """Cotangents in the order of the inputs; None where none is wanted or the input is not used."""
-        self.bar_trajectory = bar_output.unbind(0) if self.plan.trajectory else ()
-        # A view: where no step changes the cotangent it is returned, and a Function must not return its own input.
-        newest = self.bar_trajectory[-1] if self.plan.trajectory else bar_output.view_as(bar_output)
-        width = min(len(self.plan.rules.start), self.plan.steps) + 1
-        self.bar_state = (newest, *(torch.zeros_like(newest) for _ in range(width - 1)))
+        if self.plan.trajectory:
+            self.bar_trajectory = list(zip(*(bar.unbind(0) for bar in bars), strict=True))
+            newest = self.bar_trajectory[-1]
+        else:
+            # Views: where no step changes a cotangent it is returned, and a Function must not return its own input.
+            newest = tuple(bar.view_as(bar) for bar in bars)
+        older = min(len(self.plan.rules.start), self.plan.steps)
+        self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
         tape, self.recording.tape = self.recording.tape, []
         with self.plan.as_called():
@@ -217,7 +238,7 @@ class ReverseSweep:
                 calls = StepTape(self.evaluation, n)
                 tape.append((state, calls))
                 if n + 1 < end:
-                    state = self.plan.rules.of_step(n).step(calls.field, state, self.rows[n], self.shared)
+                    state = self.plan.rules.of_step(n).step(calls.field(), state, self.rows[n], self.shared)
         while tape:
             state, calls = tape.pop()
             self._adjoint(calls, state)
@@ -231,7 +252,7 @@ class ReverseSweep:
             state = stored
             inverse = self.plan.rules.of_step(n).inverse
             if inverse is not None and n in self.recording.inverted:
-                state = inverse(calls.field, new, self.rows[n], self.shared)
+                state = inverse(calls.field(), new, self.rows[n], self.shared)
                 if n == start:
                     self.mismatches.append((n, relative_mismatch(state, stored)))
             self._adjoint(calls, state)
@@ -239,19 +260,21 @@ class ReverseSweep:
 
     def _adjoint(self, calls: StepTape, state: State) -> None:
         n = calls.step
-        linearize = partial(self._linearize, calls)
+        linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
-        self.bar_state = (whole[0] + self.bar_trajectory[n], *whole[1:]) if self.plan.trajectory else whole
+        if self.plan.trajectory:
+            whole = (*(a + b for a, b in zip(whole, self.bar_trajectory[n], strict=False)), *whole[self.plan.streams :])
+        self.bar_state = whole
         for column, bars, bar in zip(self.local, self.bar_local, bar_local, strict=False):
             if bar is not None:
                 row = row_of_step(n, self.plan.steps, len(column))
                 bars[row] = bars[row] + bar if row in bars else bar
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, bar_shared, strict=True)]
 
-    def _linearize(self, calls: StepTape, *points: Any) -> tuple[Tensor, Any]:
-        evaluated = calls.next(*points)
+    def _linearize(self, calls: StepTape, network: int, *points: Any) -> tuple[Tensor, Any]:
+        evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
     def _pull_back(self, evaluated: Evaluated, bar: Tensor) -> tuple[Tensor | None, ...]:
@@ -259,15 +282,16 @@ class ReverseSweep:
         value, points, parameters = evaluated
         leaves = [point for point in points if isinstance(point, Tensor)]
         wanted = [pair for pair in parameters if self.needs[self.offset + pair[0]]]
-        bars: Sequence[Tensor | None] = [None] * (len(leaves) + len(wanted))
-        if value.requires_grad:
-            targets = leaves + [parameter for _, parameter in wanted]
-            with self.plan.without_autocast():
-                bars = torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True)
-        for (index, _), bar_parameter in zip(wanted, bars[len(leaves) :], strict=True):
+        if not value.requires_grad:
+            return tuple(torch.zeros_like(point) if isinstance(point, Tensor) else None for point in points)
+        targets = leaves + [parameter for _, parameter in wanted]
+        with self.plan.without_autocast():
+            bars = iter(torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True))
+        found = [next(bars) if isinstance(point, Tensor) else None for point in points]
+        for (index, _), bar_parameter in zip(wanted, bars, strict=True):
             self.bar_parameters[index] = added(self.bar_parameters[index], bar_parameter)
-        by_leaf = {id(leaf): torch.zeros_like(leaf) if b is None else b for leaf, b in zip(leaves, bars, strict=False)}
-        return tuple(by_leaf.get(id(point)) for point in points)
+        pairs = zip(found, points, strict=True)
+        return tuple(torch.zeros_like(p) if b is None and isinstance(p, Tensor) else b for b, p in pairs)
 
     def _check_mismatches(self) -> None:
         if not self.mismatches:
@@ -282,7 +306,7 @@ class ReverseSweep:
                 )
 
     def _cotangents(self) -> tuple[Tensor | None, ...]:
-        bars: list[Tensor | None] = [self.bar_state[0].to(self.x.dtype)]
+        bars: list[Tensor | None] = [bar.to(x.dtype) for bar, x in zip(self.bar_state, self.x, strict=False)]
         for column, by_row in zip(self.local, self.bar_local, strict=True):
             rows = [by_row[n] if n in by_row else torch.zeros_like(column[n]) for n in range(len(column))]
             bars.append(torch.stack(rows) if by_row else None)

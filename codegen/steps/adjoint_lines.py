@@ -43,7 +43,7 @@ class AdjointLines:
 
     def _network(self, node: Call | Pullback, arguments: list[str]) -> str:
         if isinstance(node, Call):
-            return f"linearize({', '.join(arguments)})"
+            return f"{self.writer.callable('linearize', node)}({', '.join(arguments)})"
         return self._pullback_name(node, node.slot)
 
     def _pullback_name(self, node: Pullback, slot: int) -> str:

@@ -26,20 +26,13 @@ class Argument:
 
 def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     """(positional, keyword-only) constructor arguments."""
-    positional = []
-    if facts.network is not None and facts.network.per_layer:
-        positional.append(
-            Argument("blocks", "Iterable[nn.Module]", "", "one network per step, each (..., d) -> (..., d)")
-        )
-    elif facts.network is not None:
-        call = "field(t, x)" if facts.network.takes_time else "field(x)"
-        positional.append(Argument("field", "Callable[..., Tensor]", "", f"the field, called {call}"))
+    positional = _network_arguments(facts)
     keywords = [_parameter_argument(facts, q) for q in (*facts.layer_parameters, *facts.parameters, *facts.constants)]
     keywords += [Argument(str(size), "int", "", f"size {size} of the augmentation") for size in facts.augmented_sizes()]
     keywords.sort(key=lambda argument: bool(argument.default))
-    if facts.layered:
+    if facts.layered and facts.has_step_size:
         keywords.append(Argument("step_size", "float | Tensor", "1.0", "h"))
-    else:
+    if not facts.layered:
         keywords += [
             Argument("steps", "int", "", "number of steps from t0 to t1"),
             Argument("t0", "float | Tensor", "0.0", "initial time"),
@@ -49,14 +42,34 @@ def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     return positional, keywords
 
 
+def _network_arguments(facts: Facts) -> list[Argument]:
+    names = [network.name for network in facts.networks]
+    if facts.layered and len(names) > 1:
+        kind = f"Iterable[tuple[{', '.join(['nn.Module'] * len(names))}]]"
+        doc = f"the networks ({', '.join(names)}) of each step, each (..., d) -> (..., d)"
+        return [Argument("blocks", kind, "", doc)]
+    if facts.layered and names:
+        return [Argument("blocks", "Iterable[nn.Module]", "", "one network per step, each (..., d) -> (..., d)")]
+    made = []
+    for network in facts.networks:
+        name = "field" if len(names) == 1 else f"field_{network.name}"
+        call = f"{name}(t, x)" if network.takes_time else f"{name}(x)"
+        made.append(Argument(name, "Callable[..., Tensor]", "", f"the field, called {call}"))
+    return made
+
+
 def _options(facts: Facts) -> list[Argument]:
     options = []
+    if facts.spec.option:
+        names, default = list(facts.spec.variants), facts.spec.default_option
+        kind = type(default).__name__
+        options.append(Argument(facts.spec.option, kind, repr(default), f"variant: {' or '.join(map(repr, names))}"))
     if facts.recurrence.starts:
         names = list(facts.recurrence.starts)
         options.append(Argument("start", "str", repr(names[0]), f"how x_1 is made: {' or '.join(map(repr, names))}"))
-    modes = "store, recompute, checkpoint" + (" or invert" if facts.inverse else "")
+    modes = "store, recompute, checkpoint" + (" or invert" if facts.amplification else "")
     options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {modes}"))
-    if facts.inverse is not None:
+    if facts.amplification:
         doc = "error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32)"
         options.append(Argument("tol", "float | None", "None", doc))
     options.append(Argument("gradient", "str", "'derived'", "derived, or autograd through the plain steps"))
@@ -71,7 +84,7 @@ def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:
     if quantity.role is Role.CONSTANT:
         return Argument(quantity.name, "float", text, f"{meaning}, a number")
     if quantity.role is Role.LAYER_PARAMETER:
-        kind = "float | Sequence[float] | Tensor" if facts.network is not None else "Tensor"
-        rows = "one row per step" if facts.network is not None else "the leading axis counts the steps"
+        kind = "float | Sequence[float] | Tensor" if facts.networks else "Tensor"
+        rows = "one row per step" if facts.networks else "the leading axis counts the steps"
         return Argument(quantity.name, kind, text, f"{meaning}, {shape} per step; {rows}")
     return Argument(quantity.name, "float | Tensor" if not quantity.shape else "Tensor", text, f"{meaning}, {shape}")

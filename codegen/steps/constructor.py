@@ -14,35 +14,39 @@ def constructor(facts: Facts) -> Function:
     """`__init__`: checks its arguments and stores them."""
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
-    rules = (
-        f"_RULES[choose({facts.spec.class_name!r}, 'start', start, list(_RULES))]"
-        if facts.recurrence.starts
-        else "_RULES"
-    )
-    tol = ", tol=tol" if facts.inverse is not None else ""
-    body = [f"super().__init__({rules}, memory=memory, gradient=gradient{tol})"]
+    tol = ", tol=tol" if facts.amplification else ""
+    body = [f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient{tol})"]
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
-    if "blocks" in names:
+    if "blocks" in names and len(facts.networks) > 1:
+        rows = f"check_block_rows({owner}, blocks, {tuple(n.name for n in facts.networks)!r})"
+        body.append(f"self.blocks = nn.ModuleList(nn.ModuleList(row) for row in {rows})")
+    elif "blocks" in names:
         body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
-    if "field" in names:
-        body.append(f"self.field = check_field({owner}, field)")
+    body += [f"self.{name} = check_field({owner}, {name})" for name in names if name.startswith("field")]
     body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
     body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
     body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in facts.constants]
     body += [f"self.{size} = {size}" for size in facts.augmented_sizes()]
-    body += (
-        [f"self.step_size = check_number({owner}, 'step_size', step_size)"] if facts.layered else _store_times(facts)
-    )
+    if not facts.layered:
+        body += _store_times(facts)
+    elif facts.has_step_size:
+        body.append(f"self.step_size = check_number({owner}, 'step_size', step_size)")
     body += _check_start(facts)
     body += _check_parameters(facts)
     return Function("__init__", parameters, "None", "See the class.", tuple(body))
+
+
+def _rules(facts: Facts) -> str:
+    """The rules as the constructor chooses them: by the variant, or by the start."""
+    by = facts.spec.option or ("start" if facts.recurrence.starts else "")
+    return f"_RULES[choose({facts.spec.class_name!r}, {by!r}, {by}, list(_RULES))]" if by else "_RULES"
 
 
 def _check_start(facts: Facts) -> list[str]:
     """A start that reads a per-layer parameter needs a layer that has one."""
     layered = set(facts.layer_parameters)
     readers = tuple(name for name, start in facts.recurrence.starts.items() if layered & set(start.inputs))
-    if not readers or facts.network is None:
+    if not readers or not facts.networks:
         return []
     return [f"check_start({facts.spec.class_name!r}, start, {readers!r}, len(self.blocks))"]
 
@@ -63,7 +67,7 @@ def _store_parameter(facts: Facts, quantity: Quantity, axes: Sequence[str]) -> s
 
 
 def _store_layer_parameter(facts: Facts, quantity: Quantity) -> str:
-    if facts.network is None:
+    if not facts.networks:
         return _store_parameter(facts, quantity, ["steps", *axes_of(quantity)])
     rows = "len(self.blocks)" + (f" - {facts.recurrence.lags - 1}" if facts.recurrence.starts else "")
     axes = f", {tuple_display([repr(axis) for axis in axes_of(quantity)])}" if quantity.shape else ""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
+from codegen.steps.amplification import by_lines, by_roots
 from codegen.steps.rules import Layout, layout_of
 from derive.derivation import Derivation
+from derive.error_growth import line_growth
 from derive.errors import SpecError
 from derive.inversion import Inverse, invert
 from derive.operators import fill
+from derive.reversibility import inverse_amplification
 from derive.schemes import LinearMultistep, Scheme
 from derive.symbols import Dimension, Role, by_name
 from derive.systems import ODE, Recurrence, Spec
@@ -16,33 +21,60 @@ class Facts:
     """Everything the parts of the writer ask about.
 
     Args:
-        spec: what is emitted; its system is an ODE.
-        scheme: the discretization.
+        spec: what is emitted.
+        scheme: the discretization; None where the spec's system is a recurrence.
         recurrence: one step.
         derivation: for the equation numbers.
+        option: the variant of the spec that this step belongs to; empty where there are none.
     """
 
-    def __init__(self, spec: Spec, scheme: Scheme, recurrence: Recurrence, derivation: Derivation) -> None:
-        assert isinstance(spec.system, ODE)
+    def __init__(
+        self, spec: Spec, scheme: Scheme | None, recurrence: Recurrence, derivation: Derivation, option: str = ""
+    ) -> None:
         self.spec, self.scheme, self.recurrence, self.derivation = spec, scheme, recurrence, derivation
-        self.ode = spec.system
+        self.option = option
+        system = spec.system
+        self.initial = system.initial if isinstance(system, ODE) else {}
         self.layout: Layout = layout_of(recurrence)
-        networks = recurrence.step.networks()
-        # How far rebuilt states are trusted follows from characteristic roots and from a Jacobian that is measured
-        # through the opaque network.
-        trusted = networks and isinstance(scheme, LinearMultistep)
-        self.inverse: Inverse | None = invert(recurrence) if trusted else None
-        if len(networks) > 1:
-            raise SpecError(f"{spec.id}: {len(networks)} networks; one can be emitted per step")
-        self.network = networks[0] if networks else None
+        self.networks = self.layout.networks
+        self.inverse: Inverse | None = invert(recurrence) if self.networks or self.layout.streams > 1 else None
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]
         self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT]
-        self.layered = bool(self.network.per_layer) if self.network else bool(self.layer_parameters)
+        kinds = {network.per_layer for network in self.networks}
+        if len(kinds) > 1:
+            names = ", ".join(n.name for n in self.networks)
+            raise SpecError(f"{spec.id}: of the networks {names} some are per layer and some are not; make them alike")
+        self.layered = kinds == {True} if self.networks else bool(self.layer_parameters)
+
+    @property
+    def has_step_size(self) -> bool:
+        """Whether the step reads a step size."""
+        return any(q.role is Role.STEP_SIZE for q in self.layout.shared)
+
+    @property
+    def undoes(self) -> bool:
+        """Whether the module has a method that runs the steps backwards: the state is no more than the unknowns."""
+        return self.inverse is not None and self.layout.lags == 1 and self.layout.streams > 1
+
+    @cached_property
+    def amplification(self) -> tuple[str, ...]:
+        """How the inverse amplifies errors, as the body of a rule; empty where it is not known.
+
+        How far rebuilt states are trusted follows from characteristic roots, or from the lines of the inverse, and from
+        Jacobians that are measured through the opaque networks.
+        """
+        if self.inverse is None or not self.networks:
+            return ()
+        number = self.derivation.number_of("inverse_trust")
+        if isinstance(self.scheme, LinearMultistep):
+            return by_roots(inverse_amplification(self.scheme), self.layout, number)
+        growth = line_growth(self.inverse, self.recurrence)
+        return () if growth is None else by_lines(growth, self.layout, number)
 
     def augmented_sizes(self) -> list[Dimension]:
         """Sizes of what an augmented state is filled up with."""
-        held = {node.args[1] for value in self.ode.initial.values() for node in value.atoms(fill)}
+        held = {node.args[1] for value in self.initial.values() for node in value.atoms(fill)}
         return [q.shape[0] for q in by_name(held)]
 
     def known_sizes(self) -> dict[Dimension, str]:

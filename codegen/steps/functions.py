@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from codegen.steps.amplification import amplification
+from collections.abc import Mapping
+
 from codegen.steps.facts import Facts
 from codegen.steps.rules import Function, RuleWriter
-from derive.reversibility import inverse_amplification
-from derive.schemes import LinearMultistep
 from derive.symbols import Quantity
+from derive.systems import Option
 
 
 def rule_functions(facts: Facts) -> list[Function]:
@@ -17,20 +17,26 @@ def rule_functions(facts: Facts) -> list[Function]:
 
 def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
     def number(kind: str, quantity: Quantity) -> str:
-        return facts.derivation.number_of(".".join(part for part in (prefix, kind, quantity.name) if part))
+        words = (facts.option, prefix, kind, quantity.name)
+        return facts.derivation.number_of(".".join(word for word in words if word))
 
     return RuleWriter(facts.layout, number)
 
 
 def _step_functions(facts: Facts) -> list[Function]:
     step, old, new = facts.recurrence.step, facts.recurrence.old, facts.recurrence.new
-    writer = _writer(facts)
-    return [writer.step("_step", step, old, new), writer.adjoint("_step_adjoint", step, old, new)]
+    writer, name = _writer(facts), _named(facts, "_step")
+    return [writer.step(name, step, old, new), writer.adjoint(f"{name}_adjoint", step, old, new)]
+
+
+def _named(facts: Facts, rule: str) -> str:
+    """The name of a rule: of a spec with variants, with that of its own."""
+    return f"{rule}_{facts.option}" if facts.option else rule
 
 
 def _start_functions(facts: Facts) -> list[Function]:
     functions = []
-    first = facts.recurrence.old[: facts.layout.components]
+    first = facts.recurrence.old[: facts.layout.unknowns]
     unknown = first[0].name if len(first) == 1 else "state"
     for name, program in facts.recurrence.starts.items():
         writer = _writer(facts, f"start.{name}")
@@ -43,27 +49,40 @@ def _start_functions(facts: Facts) -> list[Function]:
 
 
 def _inverse_functions(facts: Facts) -> list[Function]:
-    if facts.inverse is None or not isinstance(facts.scheme, LinearMultistep):
-        return []
-    number = facts.derivation.number_of("inverse_trust")
-    body = amplification(inverse_amplification(facts.scheme), facts.layout, number)
-    doc = "Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz."
-    parameters = "local: Sequence[float], shared: Sequence[float], lipschitz: float"
-    return [
-        _writer(facts).inverse(facts.inverse, facts.recurrence),
-        Function("_amplification", parameters, "float", doc, body),
-    ]
+    found = []
+    if facts.inverse is not None and (facts.amplification or facts.undoes):
+        found.append(_writer(facts).inverse(_named(facts, "_inverse"), facts.inverse, facts.recurrence))
+    if facts.amplification:
+        doc = "Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz."
+        parameters = "local: Sequence[float], shared: Sequence[float], lipschitz: float"
+        found.append(Function(_named(facts, "_amplification"), parameters, "float", doc, facts.amplification))
+    return found
 
 
-def rules_table(facts: Facts) -> str:
-    """Source of the table of rules; of several where the scheme has several starts."""
-    fields = ["step=_step", "adjoint=_step_adjoint"]
-    if facts.inverse is not None:
-        fields += ["inverse=_inverse", "amplification=_amplification"]
+def rules_of(facts: Facts) -> list[str]:
+    """Source of the table of rules of one step: of several where the scheme has several starts, by their names."""
+    name = _named(facts, "_step")
+    fields = [f"step={name}", f"adjoint={name}_adjoint"]
+    if facts.inverse is not None and (facts.amplification or facts.undoes):
+        fields.append(f"inverse={_named(facts, '_inverse')}")
+    if facts.amplification:
+        fields.append(f"amplification={_named(facts, '_amplification')}")
+    if facts.layout.streams > 1:
+        fields.append(f"streams={facts.layout.streams}")
     if not facts.recurrence.starts:
-        return f"_RULES = Rules({', '.join(fields)})"
-    rows = [
-        f"{name!r}: Rules({', '.join(fields)}, start=(Rules(step=_start_{name}, adjoint=_start_{name}_adjoint),)),"
+        return [f"Rules({', '.join(fields)})"]
+    return [
+        f"{name!r}: Rules({', '.join(fields)}, start=(Rules(step=_start_{name}, adjoint=_start_{name}_adjoint),))"
         for name in facts.recurrence.starts
     ]
-    return "\n".join(["_RULES = {", *(f"    {row}" for row in rows), "}"])
+
+
+def rules_table(variants: Mapping[Option, Facts]) -> str:
+    """Source of the table of rules that the loop reads, by the name of the start or of the variant."""
+    rows = [row for facts in variants.values() for row in rules_of(facts)]
+    (first, *others) = variants.values()
+    if others:
+        rows = [f"{option!r}: {row}" for option, row in zip(variants, rows, strict=True)]
+    elif not first.recurrence.starts:
+        return f"_RULES = {rows[0]}"
+    return "\n".join(["_RULES = {", *(f"    {row}," for row in rows), "}"])

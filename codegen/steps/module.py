@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codegen.printer import TorchPrinter
@@ -10,9 +11,12 @@ from codegen.steps.constructor import constructor
 from codegen.steps.facts import Facts
 from codegen.steps.functions import rule_functions, rules_table
 from codegen.steps.rules import Function, tuple_display
+from codegen.steps.streams import call_doc, stream_methods, stream_names
+from derive.errors import SpecError, UnsupportedError
 from derive.operators import Operator, fill
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
+from derive.systems import Option
 
 SUPPORT = ("cotangents", "construction", "step_net")
 
@@ -26,30 +30,58 @@ class StepModule:
         rules: source of the table of rules.
         methods: of the class.
         class_doc: its docstring.
+        base: the class it derives from.
     """
 
     functions: tuple[Function, ...]
     rules: str
     methods: tuple[Function, ...]
     class_doc: str
+    base: str
 
 
-def write_module(facts: Facts) -> StepModule:
-    """All parts."""
+def write_module(variants: Mapping[Option, Facts]) -> StepModule:
+    """All parts.
+
+    Raises:
+        SpecError: variants of a spec that are not called alike.
+    """
+    facts = _default(variants)
+    _check_alike(variants)
     methods = [
         constructor(facts),
+        *stream_methods(facts),
         *_embedding(facts),
         *_blocks(facts),
         _step_parameters(facts),
         *_step_count(facts),
     ]
-    return StepModule(tuple(rule_functions(facts)), rules_table(facts), tuple(methods), _class_doc(facts))
+    functions = tuple(function for one in variants.values() for function in rule_functions(one))
+    base = "StepNet" if facts.layout.streams == 1 else "StepLoop"
+    return StepModule(functions, rules_table(variants), tuple(methods), _class_doc(variants), base)
+
+
+def _default(variants: Mapping[Option, Facts]) -> Facts:
+    """The variant that is chosen unless another is named."""
+    return variants[next(iter(variants.values())).spec.default_option]
+
+
+def _check_alike(variants: Mapping[Option, Facts]) -> None:
+    (first, *others) = variants.values()
+    for other in others:
+        if other.layout != first.layout:
+            raise SpecError(
+                f"{first.spec.id}: the variants {first.option} and {other.option} differ in networks, parameters or "
+                "unknowns; the variants of one class are called alike"
+            )
 
 
 def _embedding(facts: Facts) -> list[Function]:
-    if not facts.ode.initial:
+    if not facts.initial:
         return []
-    (value,) = facts.ode.initial.values()
+    if facts.layout.streams > 1:
+        raise UnsupportedError(f"{facts.spec.id}: initial values are for one unknown; embed the input before the call")
+    (value,) = facts.initial.values()
     inputs = [q for q in by_name(symbols_of(value)) if q.role is Role.INPUT]
     held = [node.args[1] for node in sorted(value.atoms(fill), key=str)]
     lines = [f"{inputs[0].name} = x"] if inputs[0].name != "x" else []
@@ -68,36 +100,50 @@ def _embedding(facts: Facts) -> list[Function]:
 
 
 def _blocks(facts: Facts) -> list[Function]:
-    if facts.network is None:
+    if not facts.networks:
         return []
-    value = "list(self.blocks)" if facts.network.per_layer else "[self.field] * self.steps"
-    doc = "Block n serves step n." if facts.network.per_layer else "One field serves every step."
-    return [Function("step_blocks", "self", "Sequence[Callable[..., Tensor]]", doc, (f"return {value}",))]
+    several = len(facts.networks) > 1
+    if facts.layered:
+        value, doc = ("block_rows(self.blocks)" if several else "list(self.blocks)"), "Block n serves step n."
+    else:
+        fields = [f"self.field_{network.name}" for network in facts.networks]
+        value, doc = (
+            f"[{tuple_display(fields) if several else 'self.field'}] * self.steps",
+            "One field serves every step.",
+        )
+    if several:
+        doc = f"The networks ({', '.join(network.name for network in facts.networks)}) of each step."
+    return [Function("step_blocks", "self", "Sequence[Networks]", doc, (f"return {value}",))]
 
 
 def _step_parameters(facts: Facts) -> Function:
     local, shared = facts.layout.local, facts.layout.shared
-    body = _check_input(facts)
+    names = stream_names(facts)
+    x = names[0]
+    body = _check_input(facts, names)
     if not facts.layered:
-        body.append(f"h, {'t' if _uses_time(facts) else '_'} = time_grid(x, self.t0, self.t1, self.steps)")
+        body.append(f"h, {'t' if _uses_time(facts) else '_'} = time_grid({x}, self.t0, self.t1, self.steps)")
     elif _uses_time(facts):
-        body.append("t = self.step_size * torch.arange(self.step_count(), dtype=x.dtype, device=x.device)")
-    names = [[_source(facts, q) for q in group] for group in (local, shared)]
-    tuples = [tuple_display(group) for group in names]
+        body.append(f"t = self.step_size * torch.arange(self.step_count(), dtype={x}.dtype, device={x}.device)")
+    tuples = [tuple_display([_source(facts, q) for q in group]) for group in (local, shared)]
     body.append(f"return {', '.join(tuples)}")
     doc = "What varies from step to step, and what every step uses."
-    return Function("step_parameters", "self, x: Tensor", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
+    given = ", ".join(f"{name}: Tensor" for name in names)
+    return Function("step_parameters", f"self, {given}", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
 
 
-def _check_input(facts: Facts) -> list[str]:
-    """The state's last axis, where its size is known; its dtype, where no network checks it."""
-    name, known = facts.spec.class_name, facts.known_sizes()
+def _check_input(facts: Facts, names: Sequence[str]) -> list[str]:
+    """The last axis of every stream, where its size is known; the dtype, where no network checks it."""
+    owner, known = facts.spec.class_name, facts.known_sizes()
     held = "".join(f", {q.name}=self.{q.name}" for q in (*facts.layer_parameters, *facts.parameters))
-    lines = [f"check_dtype({name!r}, x{held})"] if facts.network is None and held else []
+    lines = [f"check_dtype({owner!r}, {names[0]}{held})"] if not facts.networks and held else []
     if facts.layout.components > 1:
-        return [*lines, f"check_size({name!r}, 'x', x, -1, {facts.layout.components})"]
-    size = facts.recurrence.old[0].shape[:1]
-    return [*lines, f"check_size({name!r}, 'x', x, -1, {known[size[0]]})"] if size and size[0] in known else lines
+        return [*lines, f"check_size({owner!r}, {names[0]!r}, {names[0]}, -1, {facts.layout.components})"]
+    for name, unknown in zip(names, facts.recurrence.old, strict=False):
+        size = unknown.shape[:1]
+        if size and size[0] in known:
+            lines.append(f"check_size({owner!r}, {name!r}, {name}, -1, {known[size[0]]})")
+    return lines
 
 
 def _source(facts: Facts, quantity: Quantity) -> str:
@@ -113,7 +159,7 @@ def _uses_time(facts: Facts) -> bool:
 
 
 def _step_count(facts: Facts) -> list[Function]:
-    if facts.layered and facts.network is not None:
+    if facts.layered and facts.networks:
         return []
     value = f"len(self.{facts.layer_parameters[0].name})" if facts.layered else "self.steps"
     return [Function("step_count", "self", "int", "How many steps.", (f"return {value}",))]
@@ -127,18 +173,24 @@ def _stable_range(facts: Facts) -> list[str]:
     return [f"    The scheme is zero-stable for {stable}; nothing keeps a learned parameter in that range."]
 
 
-def _class_doc(facts: Facts) -> str:
+def _class_doc(variants: Mapping[Option, Facts]) -> str:
+    facts = _default(variants)
     positional, keywords = arguments(facts)
-    after = facts.recurrence.new[: facts.layout.components]
-    lines = [f"{q} = {facts.recurrence.step.value(q)}" for q in after]
-    names = ", ".join(q.name for q in facts.recurrence.old[: facts.layout.components])
-    shape = "(..., d)" if facts.layout.components == 1 else f"(..., {facts.layout.components}) = ({names})"
-    parts = [f"{facts.spec.title}: {'; '.join(lines)}.", ""]
+    several = [f"    {facts.spec.option}={option!r}: {_step_in_words(one)}." for option, one in variants.items()]
+    heading = f"{facts.spec.title}." if len(variants) > 1 else f"{facts.spec.title}: {_step_in_words(facts)}."
+    parts = [heading, ""]
+    parts += [*several, ""] if len(variants) > 1 else []
     parts += [
-        f"    `forward(x)`: x_0 {shape} -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).",
+        *call_doc(facts),
         *_stable_range(facts),
         "",
         "    Args:",
     ]
     parts += [f"        {a.name}: {a.doc}." for a in (*positional, *keywords)]
     return "\n".join(parts)
+
+
+def _step_in_words(facts: Facts) -> str:
+    """What one step makes of each unknown."""
+    after = facts.recurrence.new[: facts.layout.unknowns]
+    return "; ".join(f"{q} = {facts.recurrence.step.value(q)}" for q in after)

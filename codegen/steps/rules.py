@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from codegen.printer import TorchPrinter
 from codegen.steps.adjoint_lines import AdjointLines
-from derive.errors import UnsupportedError
+from derive.errors import SpecError, UnsupportedError
 from derive.inversion import Inverse
+from derive.networks import Call, Network, Pullback
 from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
@@ -36,14 +38,23 @@ class Layout:
     Attributes:
         local: quantities with one value per step, in order.
         shared: quantities and numbers used by every step, in order.
-        components: unknowns of the system; several share the last axis of one tensor.
+        components: unknowns that share the last axis of one tensor: all of them where they are scalars.
         lags: how many past values the state holds.
+        streams: tensors that hold one value of the state: one for each unknown that is a vector.
+        networks: opaque networks of the step, in the order in which they are given to the rules.
     """
 
     local: tuple[Quantity, ...]
     shared: tuple[Quantity, ...]
     components: int
     lags: int
+    streams: int = 1
+    networks: tuple[Network, ...] = ()
+
+    @property
+    def unknowns(self) -> int:
+        """How many unknowns the system has."""
+        return self.components * self.streams
 
 
 def layout_of(recurrence: Recurrence) -> Layout:
@@ -51,16 +62,23 @@ def layout_of(recurrence: Recurrence) -> Layout:
     quantities = [q for q in recurrence.step.inputs if not _is_network_parameter(recurrence, q)]
     local = [q for q in quantities if q.role in (Role.LAYER_PARAMETER, Role.TIME)]
     shared = [q for q in quantities if q.role in (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)]
-    components = len(recurrence.old) // recurrence.lags if recurrence.starts else len(recurrence.old)
-    if components > 1 and any(q.shape for q in recurrence.old):
+    lags = recurrence.lags if recurrence.starts else 1
+    unknowns = recurrence.old[: len(recurrence.old) // lags]
+    scalars = [q for q in unknowns if not q.shape]
+    axes = {len(q.shape) for q in unknowns}
+    if len(axes) > 1:
         raise UnsupportedError(
-            f"the unknowns {', '.join(q.name for q in recurrence.old)} share one tensor, "
-            "which is possible for scalars only; "
-            "write the system with one vector unknown"
+            f"the unknowns {', '.join(q.name for q in unknowns)} have {', '.join(map(str, sorted(axes)))} axes; "
+            "scalars share one tensor and vectors have one each, but not both in one system: "
+            "write the scalars as vectors of size 1"
         )
-    return Layout(
-        tuple(by_name(local)), tuple(by_name(shared)), components, recurrence.lags if recurrence.starts else 1
-    )
+    components, streams = (len(unknowns), 1) if scalars else (1, len(unknowns))
+    networks = recurrence.step.networks()
+    taken = {f"field_{network.name}" for network in networks if len(networks) > 1}
+    clash = [q.name for q in (*recurrence.step.inputs, *recurrence.step.targets) if q.name in taken]
+    if clash:
+        raise SpecError(f"{clash[0]} is how the emitted rules call a network; rename it")
+    return Layout(tuple(by_name(local)), tuple(by_name(shared)), components, lags, streams, networks)
 
 
 def _is_network_parameter(recurrence: Recurrence, quantity: Quantity) -> bool:
@@ -88,29 +106,59 @@ class RuleWriter:
         doc: str = "One step: the new state.",
     ) -> Function:
         """The rule `step(field, state, local, shared) -> new state`."""
-        printer = TorchPrinter(lambda node, arguments: f"field({', '.join(arguments)})")
+        printer = TorchPrinter(lambda node, arguments: f"{self.callable('field', node)}({', '.join(arguments)})")
         needed = program.needed_for(new)
-        body = [*self._unpack_state("state", old, needed.inputs), *self._unpack(needed.inputs)]
+        body = [
+            *self.unpack_networks("field", needed),
+            *self._unpack_state("state", old, needed.inputs),
+            *self._unpack(needed.inputs),
+        ]
         body += [self.line("step", line, printer(line.value)) for line in needed.assignments]
         body.append(f"return {self._pack(new)}")
-        return Function(name, f"field: Field, {STATE_ARGUMENTS}", "State", doc, tuple(body))
+        return Function(name, f"field: {self.annotation('Field')}, {STATE_ARGUMENTS}", "State", doc, tuple(body))
 
-    def inverse(self, inverse: Inverse, recurrence: Recurrence) -> Function:
+    def inverse(self, name: str, inverse: Inverse, recurrence: Recurrence) -> Function:
         """The rule `inverse(field, new_state, local, shared) -> state`."""
-        printer = TorchPrinter(lambda node, arguments: f"field({', '.join(arguments)})")
         program = inverse.program
-        body = [*self._unpack_state("state", recurrence.new, program.inputs), *self._unpack(program.inputs)]
+        body = [
+            *self.unpack_networks("field", program),
+            *self._unpack_state("state", recurrence.new, program.inputs),
+            *self._unpack(program.inputs),
+        ]
+        solved = {q.name for q, _ in inverse.solved}
+        told = _calls_out_of_order(recurrence.step, program)
         for line in program.assignments:
-            kind = "inverse" if line.target in program.outputs else "step"
+            call = told.get(line.target, "")
+            printer = TorchPrinter(partial(self._numbered_call, call))
+            kind = "inverse" if line.target.name in solved else "step"
             body.append(self.line(kind, line, printer(line.value)))
         body.append(f"return {self._pack(recurrence.old)}")
         return Function(
-            "_inverse",
-            f"field: Field, {STATE_ARGUMENTS}",
+            name,
+            f"field: {self.annotation('Field')}, {STATE_ARGUMENTS}",
             "State",
             "The step solved for its oldest state: new state -> old state.",
             tuple(body),
         )
+
+    def _numbered_call(self, call: str, node: Call | Pullback, arguments: list[str]) -> str:
+        return f"{self.callable('field', node)}({', '.join([*arguments, *([call] if call else [])])})"
+
+    def callable(self, what: str, node: Call | Pullback) -> str:
+        """`field`, or `field_f` where a step has several networks."""
+        return what if len(self.layout.networks) == 1 else f"{what}_{node.network.name}"
+
+    def unpack_networks(self, what: str, program: Program) -> list[str]:
+        """The line that names the functions of several networks."""
+        used = program.networks()
+        if len(self.layout.networks) == 1 or not used:
+            return []
+        names = [f"{what}_{n.name}" if n in used else f"_{what}_{n.name}" for n in self.layout.networks]
+        return [f"{', '.join(names)} = {what}"]
+
+    def annotation(self, kind: str) -> str:
+        """`Field`, or the tuple of them that a step with several networks is given."""
+        return kind if len(self.layout.networks) <= 1 else f"tuple[{kind}, ...]"
 
     def adjoint(
         self,
@@ -127,7 +175,11 @@ class RuleWriter:
         swept = adjoint.program.needed_for(bars)
         lines = AdjointLines(self, program, adjoint, swept)
         used = lines.used_inputs()
-        body = [*self._unpack_state("state", old, used), *self._unpack(used)]
+        body = [
+            *self.unpack_networks("linearize", lines.primal),
+            *self._unpack_state("state", old, used),
+            *self._unpack(used),
+        ]
         body += self._unpack_bars(adjoint, new)
         body += lines.write()
         returned = ", ".join(
@@ -138,7 +190,7 @@ class RuleWriter:
             ]
         )
         body.append(f"return {returned}")
-        parameters = f"linearize: Linearize, {STATE_ARGUMENTS}, bar_new: State"
+        parameters = f"linearize: {self.annotation('Linearize')}, {STATE_ARGUMENTS}, bar_new: State"
         return Function(name, parameters, "Cotangents", doc, tuple(body))
 
     def line(self, kind: str, line: Assignment, text: str) -> str:
@@ -197,6 +249,21 @@ class RuleWriter:
     def _unpack_bars(self, adjoint: Adjoint, new: Sequence[Quantity]) -> list[str]:
         seeds = [adjoint.seeds[q] for q in new]
         return self._unpack_state("bar_new", seeds, seeds)
+
+
+def _calls_out_of_order(step: Program, inverse: Program) -> dict[Quantity, str]:
+    """What tells a call of the inverse which of its network's calls it is, where the order does not."""
+
+    def calls(program: Program, network: Network) -> list[Quantity]:
+        return [x.target for x in program.assignments if isinstance(x.value, Call) and x.value.network == network]
+
+    told = {}
+    for network in inverse.networks():
+        forward = calls(step, network)
+        for place, target in enumerate(calls(inverse, network)):
+            if forward.index(target) != place:
+                told[target] = f"call={forward.index(target)}"
+    return told
 
 
 def tuple_display(items: Sequence[str]) -> str:

@@ -10,21 +10,26 @@ from derive.derivation import Derivation
 from derive.explanation import recurrences
 from derive.reverse_sweep import reverse_sweep
 from derive.schemes import scheme_by_name
-from derive.systems import Spec
+from derive.systems import ODE, Spec
 
 IMPORTS = ("import cmath", "import math", "from collections.abc import Callable, Iterable, Sequence")
 
 
 def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
-    """Text of the module of an ODE under its scheme."""
-    recurrence = recurrences(spec)[""]
-    module = write_module(Facts(spec, scheme_by_name(spec.scheme), recurrence, derivation))
-    programs = [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
+    """Text of the module of an ODE under its scheme, or of a recurrence over layers."""
+    scheme = scheme_by_name(spec.scheme) if isinstance(spec.system, ODE) else None
+    found = recurrences(spec)
+    variants = {option: Facts(spec, scheme, step, derivation, str(option)) for option, step in found.items()}
+    module = write_module(variants)
+    programs = []
+    for recurrence in found.values():
+        programs += [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
     view = {
         "functions": module.functions,
         "rules": module.rules,
         "methods": module.methods,
         "class_doc": module.class_doc,
+        "base": module.base,
     }
     common = common_view(spec, derivation, programs, command, SUPPORT, IMPORTS)
     return render("step_module.py.jinja", {**view, **common})

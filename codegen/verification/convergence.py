@@ -12,20 +12,23 @@ from typing import Any
 import mpmath
 import numpy as np
 import torch
-from sympy import Expr, Rational, S
+from sympy import Expr, Integer, Rational, S
 from torch import Tensor, nn
 
 from codegen.verification.measures import Measured, judged, uniform
 from codegen.verification.reference import solve, velocity
 from codegen.verification.report import Row
-from codegen.verification.step_setting import Numbers, Setting, flat, numeric, per_layer
+from codegen.verification.step_setting import Numbers, Setting, numeric, per_layer
+from derive.additive_steps import PartsScheme
 from derive.discretization import discretize
+from derive.expansion_sections import leading_error
 from derive.networks import Network
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.power_series import array_of
 from derive.scheme_sections import stable_interval, write_starts
-from derive.schemes import ButcherTableau, LinearMultistep, Scheme
+from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.series.one_step import additive_tableau
 from derive.symbols import Quantity
 from derive.systems import ODE
 from derive.truncation import truncation
@@ -81,6 +84,9 @@ def _is_near(order: int, observed: float) -> bool:
 
 def expectations(ode: ODE, scheme: Scheme) -> list[Expectation]:
     """Derived orders: of the scheme at a typical value and at special values of its symbols, bounded by its start."""
+    if isinstance(scheme, PartsScheme):
+        order = int(leading_error(ode, discretize(ode, scheme))[0])
+        return [Expectation("", {}, order, Integer(1))]
     found = truncation(ode, scheme)
     scheme = found.scheme
     if isinstance(scheme, ButcherTableau):
@@ -129,7 +135,9 @@ class _Problem:
         self.once = {q: special.get(q, value[0] if per_layer(q) else value) for q, value in first.values.items()}
         self.first = replace(first, t0=0.0, t1=INTERVAL[1] - INTERVAL[0]) if first.layered else first
         self.drifts = _at_step_times_only(scheme)
-        self.x = uniform((SAMPLES, *first.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(19))
+        generator = torch.Generator().manual_seed(19)
+        shapes = first.input_shapes().values()
+        self.inputs = [uniform((SAMPLES, *shape), -1.0, 1.0, generator) for shape in shapes]
 
     def setting(self, start: str, steps: int) -> Setting:
         """The problem in so many steps."""
@@ -150,7 +158,11 @@ class _Problem:
             theta[place : place + math.prod(shapes["b"])] += float(t) * torch.linspace(0.5, 1.5, *shapes["b"])
         return theta
 
-    def exact(self, x: Tensor, lift: Callable[[Any], Any]) -> Numeric:
+    def samples(self) -> list[Numeric]:
+        """The inputs of each sample as one array."""
+        return [self.first.joined(values) for values in zip(*(x.numpy() for x in self.inputs), strict=True)]
+
+    def exact(self, x: Numeric, lift: Callable[[Any], Any]) -> Numeric:
         """Solution at the last time for one sample."""
 
         def values_at(t: Any) -> dict[Quantity, Numeric]:
@@ -159,26 +171,29 @@ class _Problem:
 
         speed = lift(np.float64(self.speed))
         field = velocity(self.ode, speed, values_at, self.first.networks)
-        start = np.concatenate([np.ravel(part) for part in self.first.initial(lift(x.numpy()))])
+        start = np.concatenate([np.ravel(part) for part in self.first.initial(lift(x))])
         return solve(field, lift(np.float64(self.first.t0)), lift(np.float64(self.first.t1)), start)
 
     @cached_property
     def solution(self) -> Numeric:
         """The exact solutions of all samples in float64."""
-        return np.stack([self.exact(x, lambda value: value) for x in self.x])
+        return np.stack([self.exact(x, lambda value: value) for x in self.samples()])
 
     def module_error(self, kind: Callable[..., nn.Module], start: str, steps: int) -> float:
         """Norm of the module's error at the last time, over all samples."""
         module = self.setting(start, steps).build(kind, {}, "store", "derived")
         with torch.no_grad():
-            found = module(self.x).numpy().reshape(SAMPLES, -1)
+            last = module(*self.inputs)
+        streams = last if isinstance(last, tuple) else (last,)
+        found = np.concatenate([one.numpy().reshape(SAMPLES, -1) for one in streams], axis=1)
         return float(np.linalg.norm(found - self.solution))
 
     def evaluator_error(self, start: str, steps: int) -> float:
         """The same for the recurrence itself at 50 digits (the module equals it to rounding by another check)."""
         errors = []
-        for x in self.x:
-            found = np.ravel(flat(self.setting(start, steps).run(x.numpy(), _to_mpmath)[-1]))
+        for x in self.samples():
+            state = self.setting(start, steps).run(x, _to_mpmath)[-1]
+            found = np.concatenate([np.ravel(part) for part in state])
             errors += [abs(a - b) for a, b in zip(found, self.exact(x, _to_mpmath), strict=True)]
         return float(max(errors))
 
@@ -193,4 +208,7 @@ def _at_step_times_only(scheme: Scheme) -> bool:
     """Whether the field is evaluated at t_n alone in the step from t_n to t_(n+1)."""
     if isinstance(scheme, LinearMultistep):
         return all(weight == 0 for weight in scheme.beta[2:])
-    return isinstance(scheme, ButcherTableau) and all(node == 0 for node in scheme.c)
+    if isinstance(scheme, Splitting):
+        scheme = additive_tableau(scheme)
+    parts = scheme.parts if isinstance(scheme, AdditiveTableau) else (scheme,)
+    return all(node == 0 for part in parts for node in part.c)

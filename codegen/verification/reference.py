@@ -67,10 +67,11 @@ def velocity(
 
 
 def split(unknowns: Sequence[Quantity], y: Vector) -> dict[Quantity, Numeric]:
-    """Unknowns from the vector of all of them: one vector, or several scalars."""
+    """Unknowns from the vector of all of them: one vector, several scalars, or several vectors of one length."""
     if len(unknowns) == 1:
         return {unknowns[0]: y if unknowns[0].shape else y[0]}
-    return dict(zip(unknowns, y, strict=True))
+    parts = np.split(np.asarray(y), len(unknowns)) if unknowns[0].shape else y
+    return dict(zip(unknowns, parts, strict=True))
 
 
 def solve(field: Callable[[Any, Vector], Vector], t0: Any, t1: Any, y: Vector) -> Vector:

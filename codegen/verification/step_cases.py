@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,12 @@ from torch import Tensor, nn
 
 from codegen.verification.case import Case
 from codegen.verification.measures import uniform
-from codegen.verification.step_setting import Numbers, Setting, flat
+from codegen.verification.step_setting import Numbers, Setting
+from derive.error_growth import line_growth
+from derive.explanation import recurrences
 from derive.inversion import invert
-from derive.systems import ODE, Recurrence
+from derive.operators import Numeric
+from derive.systems import ODE, Spec
 
 STEPS = 3
 BATCH = (3, 2)  # two axes: however many there are, they lead
@@ -23,27 +29,29 @@ SHORT_STEP = 0.05
 INTERVAL = (0.3, 1.1)
 
 
-def step_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence) -> list[Case]:
-    """One case for each start, or a single one."""
-    return [_case(kind, setting) for setting in _settings(ode, recurrence, STEPS, INTERVAL)]
+def step_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
+    """One case for each start or variant, or a single one."""
+    return [_case(kind, setting) for setting in _settings(spec, STEPS, INTERVAL)]
 
 
-def small_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence) -> list[Case]:
+def small_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     """The same with two steps and one sample, for second derivatives by differences."""
-    steps = max(2, recurrence.lags)
-    return [_case(kind, setting, batch=(1,)) for setting in _settings(ode, recurrence, steps, INTERVAL, hidden=1)]
+    return [_case(kind, setting, batch=(1,)) for setting in _settings(spec, 2, INTERVAL, hidden=1)]
 
 
-def long_cases(kind: Callable[..., nn.Module], ode: ODE, recurrence: Recurrence) -> list[Case]:
+def long_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     """The same with many short steps, for the modes whose errors add up."""
-    return [_case(kind, setting) for setting in _settings(ode, recurrence, LONG, (0.0, SHORT_STEP * LONG))]
+    return [_case(kind, setting) for setting in _settings(spec, LONG, (0.0, SHORT_STEP * LONG))]
 
 
-def _settings(
-    ode: ODE, recurrence: Recurrence, steps: int, interval: tuple[float, float], hidden: int = 2
-) -> list[Setting]:
-    starts = list(recurrence.starts) or [""]
-    settings = [Numbers().setting(ode, recurrence, steps, start, interval, hidden) for start in starts]
+def _settings(spec: Spec, steps: int, interval: tuple[float, float], hidden: int = 2) -> list[Setting]:
+    settings = []
+    for option, recurrence in recurrences(spec).items():
+        system = spec.system if isinstance(spec.system, ODE) else None
+        few = max(steps, recurrence.lags)
+        for start in list(recurrence.starts) or [""]:
+            made = Numbers().setting(system, recurrence, few, start, interval, hidden)
+            settings.append(replace(made, option={spec.option: option} if spec.option else {}))
     return [_from_zero(setting) if setting.layered else setting for setting in settings]
 
 
@@ -53,34 +61,63 @@ def _from_zero(setting: Setting) -> Setting:
 
 
 def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ...] = BATCH) -> Case:
-    x = uniform((*batch, *setting.input_shape()), -1.0, 1.0, torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    shapes = setting.input_shapes()
+    inputs = {name: uniform((*batch, *shape), -1.0, 1.0, generator) for name, shape in shapes.items()}
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
-    memory = ["store", "recompute", "checkpoint"] + ["invert"] * _rebuilds_states(setting)
+    known = inspect.signature(kind).parameters
     return Case(
-        label=f"start={setting.start!r}" if setting.start else "",
+        label=_label(setting),
         build=lambda tensors, mode, gradient: setting.build(kind, tensors, mode, gradient),
-        constructor={name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
-        inputs={"x": x},
-        call=_both,
-        reference=lambda: _reference(setting, x),
-        memory=tuple(memory),
+        constructor={n: torch.tensor(v, dtype=torch.float64) for n, v in numbers.items() if n in known},
+        inputs=inputs,
+        call=partial(_outputs, len(inputs)),
+        reference=lambda: _reference(setting, list(inputs.values()), batch),
+        memory=("store", "recompute", "checkpoint", *(("invert",) if rebuilds_states(setting) else ())),
     )
 
 
-def _rebuilds_states(setting: Setting) -> bool:
+def _label(setting: Setting) -> str:
+    parts = [f"start={setting.start!r}"] if setting.start else []
+    return ", ".join([*parts, *(f"{name}={value!r}" for name, value in setting.option.items())])
+
+
+def rebuilds_states(setting: Setting) -> bool:
     """Whether the states may be rebuilt by the inverse: it is explicit, and there are blocks whose graphs it saves."""
-    return bool(setting.networks) and invert(setting.recurrence) is not None
+    inverse = invert(setting.recurrence) if setting.networks else None
+    if inverse is None:
+        return False
+    return setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None
 
 
-def _both(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The last state and the whole trajectory: two calls, with code of their own in the backward pass."""
-    return module(*inputs), module.trajectory(*inputs)
+def _outputs(streams: int, module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The last state and the whole trajectory, by two calls with code of their own in the backward pass.
+
+    A module of several streams gives a tuple of each, and where its steps have an inverse, that is a third call.
+    """
+    if streams == 1:
+        return module(*inputs), module.trajectory(*inputs)
+    back = module.inverse(*inputs) if hasattr(module, "inverse") else ()
+    return (*module(*inputs), *module.trajectory(*inputs), *back)
 
 
-def _reference(setting: Setting, x: Tensor) -> list[Tensor]:
-    samples = x.reshape(-1, *setting.input_shape()).numpy()
-    paths = [np.stack([flat(state) for state in setting.run(sample)]) for sample in samples]
-    found = torch.from_numpy(np.stack(paths, 1))
-    batch = x.shape[: x.dim() - len(setting.input_shape())]
-    trajectory = found.reshape(len(found), *batch, *found.shape[2:])
-    return [trajectory[-1], trajectory]
+def _reference(setting: Setting, inputs: Sequence[Tensor], batch: tuple[int, ...]) -> list[Tensor]:
+    flat_inputs = [x.reshape(math.prod(batch), *x.shape[len(batch) :]).numpy() for x in inputs]
+    samples = [setting.joined(values) for values in zip(*flat_inputs, strict=True)]
+    paths = [[setting.packed(state) for state in setting.run(sample)] for sample in samples]
+    trajectories = []
+    for stream in range(len(inputs)):
+        found = torch.from_numpy(np.stack([np.stack([state[stream] for state in path]) for path in paths], 1))
+        trajectories.append(found.reshape(len(found), *batch, *found.shape[2:]))
+    outputs = [*(one[-1] for one in trajectories), *trajectories]
+    return [*outputs, *_initial_states(setting, samples, batch)] if len(inputs) > 1 else outputs
+
+
+def _initial_states(setting: Setting, samples: Sequence[Numeric], batch: tuple[int, ...]) -> list[Tensor]:
+    """What the inverse must find: for each sample taken as a last state, the first one; nothing where there is none."""
+    inverse = invert(setting.recurrence)
+    if inverse is None or setting.recurrence.lags > 1:
+        return []
+    found = [setting.packed(setting.run_back(inverse, sample)) for sample in samples]
+    streams = [torch.from_numpy(np.stack(values)) for values in zip(*found, strict=True)]
+    return [one.reshape(*batch, *one.shape[1:]) for one in streams]

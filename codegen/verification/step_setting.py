@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from sympy import Expr
 from torch import Tensor, nn
 
 from codegen.verification.measures import uniform
 from codegen.verification.reference import run_recurrence, split
 from codegen.verification.stand_in import stand_in
 from derive.errors import DeriveError
-from derive.evaluator import value_of
+from derive.evaluator import evaluate, value_of
+from derive.inversion import Inverse
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import symbols_of
@@ -32,16 +34,18 @@ class Setting:
     """One run: numbers of everything but the input.
 
     Attributes:
-        ode, recurrence: the system and one step of it.
+        ode: the system, where it is one.
+        recurrence: one step of it.
         steps: how many; `t0`, `t1` the times of the first and the last.
         start: name of the start, where the recurrence has several past values.
         values: parameters and constants; one of each layer has a leading axis with its rows.
         thetas: network -> its parameter vectors, (rows, parameters): one row for a field that serves all steps.
         networks: the stand-ins.
         sizes: of the named dimensions.
+        option: the variant of the module, by the name of the constructor's argument.
     """
 
-    ode: ODE
+    ode: ODE | None
     recurrence: Recurrence
     steps: int
     start: str
@@ -51,6 +55,22 @@ class Setting:
     sizes: Mapping[Dimension, int]
     t0: float = 0.0
     t1: float = 1.0
+    option: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def unknowns(self) -> tuple[Quantity, ...]:
+        """The unknowns, under their names at t_n."""
+        return self.recurrence.old[: len(self.recurrence.old) // self.recurrence.lags]
+
+    @property
+    def streams(self) -> int:
+        """How many tensors hold one state."""
+        return len(self.unknowns) if self.unknowns[0].shape else 1
+
+    @property
+    def starts_from(self) -> Mapping[Quantity, Expr]:
+        """What the unknowns start from, where that is not the input."""
+        return self.ode.initial if self.ode is not None else {}
 
     @property
     def layered(self) -> bool:
@@ -66,12 +86,12 @@ class Setting:
         self, kind: Callable[..., nn.Module], tensors: Mapping[str, Tensor], memory: str, gradient: str
     ) -> nn.Module:
         """The module of class `kind` in float64 with exactly these numbers; `tensors` replace constructor arguments."""
-        positional = [self._blocks(network) for network in self.networks]
+        positional = self._given_networks()
         wanted = {"steps": self.steps, "start": self.start, "t0": self.t0, "t1": self.t1, "step_size": self.step_size}
         wanted |= {str(name): size for name, size in self.sizes.items()}
         wanted |= {q.name: _argument(q, value) for q, value in self.values.items()}
         known = inspect.signature(kind).parameters
-        keywords = {name: value for name, value in {**wanted, **tensors}.items() if name in known}
+        keywords = {name: value for name, value in {**wanted, **tensors}.items() if name in known} | dict(self.option)
         module = kind(*positional, **keywords, memory=memory, gradient=gradient)
         if any(parameter.dtype != torch.float64 for parameter in module.parameters()):
             module = module.double()
@@ -80,6 +100,11 @@ class Setting:
                 if q.role is not Role.CONSTANT:
                     _set(module, q.name, value)
         return module
+
+    def _given_networks(self) -> list[Any]:
+        """The networks as the constructor takes them: blocks of a net as one argument, of several as one of tuples."""
+        found = [self._blocks(network) for network in self.networks]
+        return [list(zip(*found, strict=True))] if len(found) > 1 and self.layered else found
 
     def _blocks(self, network: Network) -> Any:
         blocks = [stand_in(self.networks[network].shapes, theta) for theta in self.thetas[network]]
@@ -96,16 +121,26 @@ class Setting:
         start = self.recurrence.starts[self.start] if self.recurrence.starts else None
         given = [self.given(n, lift) for n in range(self.steps)]
         visited = run_recurrence(self.recurrence, start, initial, given, self.networks)
-        newest = self.recurrence.old[: len(self.ode.state)]
-        return [list(initial), *([known[q] for q in newest] for known in visited)]
+        return [list(initial), *([known[q] for q in self.unknowns] for known in visited)]
+
+    def run_back(self, inverse: Inverse, x: Numeric) -> list[Numeric]:
+        """The initial state from a last one, by the inverse of every step."""
+        state = dict(zip(self.recurrence.new, split(self.unknowns, x).values(), strict=True))
+        rebuilt = {q.name: q for q in inverse.program.targets}
+        for n in reversed(range(self.steps)):
+            known = evaluate(inverse.program, {**self.given(n, lambda value: value), **state}, self.networks)
+            pairs = zip(self.recurrence.old, self.recurrence.new, strict=True)
+            state = {new: known[rebuilt.get(old.name, old)] for old, new in pairs}
+        return list(state.values())
 
     def initial(self, x: Numeric) -> list[Numeric]:
         """What the unknowns start from, given the module's input for one sample."""
-        if not self.ode.initial:
-            return list(split(self.ode.state, x if self.ode.state[0].shape or x.ndim else x[None]).values())
-        held = {q: x for value in self.ode.initial.values() for q in symbols_of(value) if q.role is Role.INPUT}
-        zero = {q: np.zeros(self.shape(q)) for v in self.ode.initial.values() for q in symbols_of(v) if q not in held}
-        return [value_of(self.ode.initial[unknown], {**held, **zero}) for unknown in self.ode.state]
+        initial = self.starts_from
+        if self.ode is None or not initial:
+            return list(split(self.unknowns, x if self.unknowns[0].shape or x.ndim else x[None]).values())
+        held = {q: x for value in initial.values() for q in symbols_of(value) if q.role is Role.INPUT}
+        zero = {q: np.zeros(self.shape(q)) for v in initial.values() for q in symbols_of(v) if q not in held}
+        return [value_of(initial[unknown], {**held, **zero}) for unknown in self.ode.state]
 
     def given(self, n: int, lift: Lift) -> dict[Quantity, Numeric]:
         """What step n reads besides the state."""
@@ -124,12 +159,23 @@ class Setting:
         """Numeric shape of a quantity."""
         return tuple(size if isinstance(size, int) else self.sizes[size] for size in quantity.shape)
 
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of the module's input for one sample."""
-        held = [q for value in self.ode.initial.values() for q in by_name(symbols_of(value)) if q.role is Role.INPUT]
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the module's inputs for one sample, by name."""
+        values = self.starts_from.values()
+        held = [q for value in values for q in by_name(symbols_of(value)) if q.role is Role.INPUT]
         if held:
-            return self.shape(held[0])
-        return self.shape(self.ode.state[0]) if len(self.ode.state) == 1 else (len(self.ode.state),)
+            return {"x": self.shape(held[0])}
+        if self.streams > 1:
+            return {q.name: self.shape(q) for q in self.unknowns}
+        return {"x": self.shape(self.unknowns[0]) if len(self.unknowns) == 1 else (len(self.unknowns),)}
+
+    def joined(self, streams: Sequence[Numeric]) -> Numeric:
+        """The inputs of one sample as one array, from those of the streams."""
+        return streams[0] if len(streams) == 1 else np.concatenate([np.ravel(one) for one in streams])
+
+    def packed(self, unknowns: Sequence[Numeric]) -> list[Numeric]:
+        """One state as the module has it: every vector by itself, or scalars side by side."""
+        return list(unknowns) if self.streams > 1 else [flat(unknowns)]
 
 
 @dataclass
@@ -139,7 +185,13 @@ class Numbers:
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(3))
 
     def setting(
-        self, ode: ODE, recurrence: Recurrence, steps: int, start: str, interval: tuple[float, float], hidden: int = 2
+        self,
+        ode: ODE | None,
+        recurrence: Recurrence,
+        steps: int,
+        start: str,
+        interval: tuple[float, float],
+        hidden: int = 2,
     ) -> Setting:
         """A run of so many steps with random numbers for everything."""
         programs = [recurrence.step, *recurrence.starts.values()]
@@ -148,7 +200,8 @@ class Numbers:
         plain = sorted({part for s in named for part in s.split("+") if not s.startswith("theta_")})
         sizes: dict[Dimension, int] = {s: SMALLEST_SIZE + place for place, s in enumerate(plain)}
         sizes |= {s: sum(sizes[part] for part in s.split("+")) for s in named if "+" in s}
-        networks = {n: TanhNetwork(_width(n, ode, sizes), n.takes_time, hidden) for n in recurrence.step.networks()}
+        width = _width(recurrence, sizes)
+        networks = {n: TanhNetwork(width, n.takes_time, hidden) for n in recurrence.step.networks()}
         layered_rows = steps - (recurrence.lags - 1 if networks else 0)
         inputs = by_name({q for p in programs for q in p.inputs})
         values = {q: self._value(q, sizes, layered_rows) for q in inputs if _is_free(q, networks)}
@@ -174,17 +227,14 @@ def _is_free(quantity: Quantity, networks: Mapping[Network, TanhNetwork]) -> boo
     return quantity.role in kinds and all(quantity != network.theta for network in networks)
 
 
-def _initial_quantities(ode: ODE) -> set[Quantity]:
-    return {q for value in ode.initial.values() for q in symbols_of(value)}
+def _initial_quantities(ode: ODE | None) -> set[Quantity]:
+    return {q for value in (ode.initial.values() if ode is not None else ()) for q in symbols_of(value)}
 
 
-def _width(network: Network, ode: ODE, sizes: Mapping[Dimension, int]) -> int:
-    """Size of the vectors that a network maps to vectors of the same size."""
-    for unknown, right in zip(ode.state, ode.velocity, strict=True):
-        if network in right.atoms(Network):
-            (size,) = unknown.shape
-            return size if isinstance(size, int) else sizes[size]
-    raise DeriveError(f"the network {network.name} is in no right-hand side")
+def _width(recurrence: Recurrence, sizes: Mapping[Dimension, int]) -> int:
+    """Size of the vectors that networks map to vectors of the same size: of the states."""
+    (size,) = recurrence.old[0].shape or (1,)
+    return size if isinstance(size, int) else sizes[size]
 
 
 def _row(n: int, steps: int, rows: int) -> int:

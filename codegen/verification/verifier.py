@@ -68,12 +68,11 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
 def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
     """The usual cases of a module, the same with little data, and the same over many steps."""
     steps = recurrences(spec)
-    if isinstance(spec.system, ODE):
-        (recurrence,) = steps.values()
-        groups = (step_cases, small_cases, long_cases)
-        usual, small, long = (make(kind, spec.system, recurrence) for make in groups)
+    if spec.in_steps:
+        usual, small, long = (make(kind, spec) for make in (step_cases, small_cases, long_cases))
     else:
-        usual, small, long = recurrent_cases(kind, spec, steps), recurrent_cases(kind, spec, steps, 2, 1), []
+        cells = {str(option): recurrence for option, recurrence in steps.items()}
+        usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
     kinks = any(line.value.has(*KINKED) for step in steps.values() for line in step.step.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
 

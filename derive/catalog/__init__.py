@@ -27,6 +27,9 @@ class Listing:
 REGISTER = (
     Listing("resnet", "depth"),
     Listing("lm_resnet", "depth"),
+    Listing("revnet", "depth"),
+    Listing("polynet", "depth"),
+    Listing("fractalnet", "depth"),
     Listing("lstm_peephole", "recurrent"),
     Listing("driven_oscillator", "explicit system"),
     Listing("cubic_ode", "explicit system"),

@@ -78,7 +78,8 @@ def test_every_line_of_step_and_adjoint_has_a_number(name):
         adjoint = reverse_sweep(recurrence.step).program
         lines = [("step", q) for q in recurrence.step.targets] + [("adjoint", q) for q in adjoint.targets]
         for kind, quantity in lines:
-            assert found.number_of(".".join(part for part in (option, kind, quantity.name) if part)), quantity
+            name = ".".join(part for part in (str(option), kind, quantity.name) if part)
+            assert found.number_of(name), quantity
 
 
 FACTS = {
@@ -91,6 +92,9 @@ FACTS = {
         "zero-stable for": "-1 < k <= 1",
         "inverse": "explicit",
     },
+    "revnet": {"order": "1", "scheme": "symplectic Euler", "inverse": "explicit"},
+    "polynet": {"state": "x", "order": "1, 2, 3, 4"},
+    "fractalnet": {"inverse": "the solution of an equation"},
     "driven_oscillator": {"order": "1"},
     "cubic_ode": {"order": "1"},
 }
@@ -109,6 +113,9 @@ VERDICTS = {
         "E002-1": False,
         "step of s": True,
     },
+    "revnet": {"E11": False, "step of x": True},
+    "polynet": {"E08": False, "E08, second order": False, "E08, Picard": True, "E09": False},
+    "fractalnet": {"E10": False, "E10, special weights": True},
     "cubic_ode": {"adjoint equation": True},
     "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},
 }

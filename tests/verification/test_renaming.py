@@ -36,15 +36,18 @@ class _Renamed(ast.NodeTransformer):
             table = f"{{name.replace({MARK!r}, ''): value for name, value in {ast.unparse(node)}.items()}}"
             return ast.parse(table, mode="eval").body
         if called == "Spec":
-            node.keywords = [self._spec_keyword(keyword) for keyword in node.keywords if keyword.arg != "claims"]
+            option = next((k.value.value for k in node.keywords if k.arg == "option"), "")
+            kept = [keyword for keyword in node.keywords if keyword.arg != "claims"]
+            node.keywords = [self._spec_keyword(keyword, option) for keyword in kept]
         return node
 
     @staticmethod
-    def _spec_keyword(keyword: ast.keyword) -> ast.keyword:
+    def _spec_keyword(keyword: ast.keyword, option: str) -> ast.keyword:
         if keyword.arg in {"id", "class_name"}:
             keyword.value = _marked(keyword.value)
         if keyword.arg == "defaults" and isinstance(keyword.value, ast.Dict):
-            keyword.value.keys = [_marked(key) for key in keyword.value.keys]
+            keys = keyword.value.keys
+            keyword.value.keys = [key if ast.literal_eval(key) == option else _marked(key) for key in keys]
         return keyword
 
 

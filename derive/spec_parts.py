@@ -1,0 +1,119 @@
+"""What a spec says beside its system: the layout of parameters, the loss, and what lecture decks claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sympy import Expr, sympify
+
+from derive.errors import SpecError
+from derive.networks import Network
+from derive.operators import shape_of, show_shape
+from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
+from derive.symbols import Quantity, Role, by_name
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tensor of the emitted module that holds several parameters as consecutive row blocks.
+
+    Attributes:
+        name: attribute of the module; recurrent modules append `_l{layer}`.
+        rows: parameters in order, each of shape (H, ...) or (H,).
+        parts: names of tensors that are added up to it (torch's two biases), where there are several.
+        initial: "uniform" as torch.nn's recurrent cells, or "zeros".
+        separate: stack along a new first axis instead of joining rows.
+    """
+
+    name: str
+    rows: tuple[Quantity, ...]
+    parts: tuple[str, ...] = ()
+    initial: str = "uniform"
+    separate: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of one output (or logit) vector against a target, and where it comes from.
+
+    Attributes:
+        output: the vector that is judged; `target` what it is compared with.
+        value: the scalar loss as an expression in both.
+        readout: the output as an expression in the state, for a learnable read-out; None for the identity.
+        title: its name.
+        classes: whether targets may be class indices, which stand for one-hot vectors.
+    """
+
+    output: Quantity
+    target: Quantity
+    value: Expr
+    readout: Expr | None = None
+    title: str = ""
+    classes: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers(f"the loss {self.title}".strip(), self.value)
+        if shape_of(self.value) != ():
+            raise SpecError(
+                f"a loss is a scalar; {self.title or 'this one'} has shape {show_shape(shape_of(self.value))}"
+            )
+        stray = [q.name for q in by_name(symbols_of(self.value)) if q not in (self.output, self.target)]
+        if stray or undeclared(self.value):
+            raise SpecError(
+                f"the loss uses {', '.join(stray + undeclared(self.value))}; only output and target are allowed"
+            )
+
+    def program(self) -> Program:
+        """`value = ...` as a program in output and target."""
+        target = Quantity("value", (), Role.INTERMEDIATE, r"\ell", "loss of one sample")
+        return name_functions(Program((self.output, self.target), (Assignment(target, self.value),), (target,)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read a step with several networks as a Runge-Kutta scheme of one field f.
+
+    Attributes:
+        title: its name in the derivation and in its results.
+        networks: network -> the multiple of f that it stands for.
+        where: values of parameters of the step.
+    """
+
+    title: str
+    networks: Mapping[Network, Any]
+    where: Mapping[Quantity, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "where"):
+            found = {key: sympify(value) for key, value in getattr(self, name).items()}
+            object.__setattr__(self, name, found)
+
+
+@dataclass(frozen=True)
+class DeckClaim:
+    """What a lecture deck says, in the spec's symbols, for comparison with what is derived.
+
+    Attributes:
+        id: its number in the list of errata, or a name.
+        deck: where: deck and line.
+        about: name of the derived result it speaks of.
+        says: the deck's expression.
+        where: substitutions that hold in the deck's setting (t = n h).
+        option: the variant of the spec that it speaks of, where there are several.
+        note: what is wrong with it, or what it leaves out.
+        agrees: the verdict that verification expects; None where it is only to be reported.
+    """
+
+    id: str
+    deck: str
+    about: str
+    says: Expr
+    where: Mapping[Quantity, Expr] = field(default_factory=dict)
+    option: str | int = ""
+    note: str = ""
+    agrees: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "says", sympify(self.says))
