@@ -20,11 +20,11 @@ from derive.elementary import derivative_along_flow
 from derive.evaluator import evaluate, value_of
 from derive.linearization import pushforward
 from derive.networks import Call, direction_list
-from derive.operators import Numeric, fill, shape_of
+from derive.operators import Numeric, Operator, fill, shape_of
 from derive.power_series import Series, array_of
 from derive.sampling import Sampler
 from derive.step_quantities import STEP_SIZE, at_step, time_at_step
-from derive.symbols import Quantity
+from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Recurrence
 
 Coefficients = tuple[Expr, ...]  # one for each unknown
@@ -38,26 +38,36 @@ def step_coefficients(recurrence: Recurrence, order: int) -> list[Coefficients]:
     slopes = [table.get(q, q) for q in recurrence.new]
     found = []
     for power in range(order + 1):
-        at_zero = [_at_zero(value, old) for value, old in zip(slopes, recurrence.old, strict=True)]
+        at_zero = [_at_zero(value) for value in slopes]
         found.append(tuple(multilinear(value) / factorial(power) for value in at_zero))
         slopes = [pushforward(value, {STEP_SIZE: Integer(1)}) for value in slopes]
     return found
 
 
-def _at_zero(value: Expr, like: Quantity) -> Expr:
-    """The value at h = 0; a network that is then evaluated at the origin is given a zero of the right shape."""
+def _at_zero(value: Expr) -> Expr:
+    """The value at h = 0; an operator whose argument vanishes then is given a zero of the right shape."""
     if value == STEP_SIZE:
         return Integer(0)
     if not value.args:
         return value
-    parts = [_at_zero(part, like) for part in value.args]
+    parts = [_at_zero(part) for part in value.args]
     if isinstance(value, Call):
         network, point, directions = parts
         if any(vector == 0 for _, vector in directions):
             return Integer(0)
-        filled = [fill(Integer(0), like) if place == len(point) - 2 and x == 0 else x for place, x in enumerate(point)]
-        return Call(network, Tuple(*filled), directions)
+        return Call(network, Tuple(*map(_kept_in_shape, point, value.point)), directions)
+    if isinstance(value, Operator):
+        parts = list(map(_kept_in_shape, parts, value.args))
     return value.func(*parts)
+
+
+def _kept_in_shape(found: Expr, before: Expr) -> Expr:
+    """A zero in place of a vector stays one: in the shape of a quantity that the vector was made of."""
+    shape = shape_of(before)
+    if found != 0 or not shape:
+        return found
+    like = next((q for q in by_name(before.atoms(Quantity)) if q.shape == shape), None)
+    return found if like is None else fill(Integer(0), like)
 
 
 def multilinear(value: Expr) -> Expr:

@@ -85,12 +85,16 @@ def test_several_systems_need_the_name_of_the_choice():
         replace(load("lstm_peephole"), option="")
 
 
-@pytest.mark.parametrize("name", ["strang", "stormer_verlet"])
-def test_a_scheme_of_another_kind_is_refused_where_steps_are_written(name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("strang", "Strang: exact flows have no tableau; give Splitting(..., substep=...)"),
+        ("stormer_verlet", "is for 2 parts, the field has 1; give ODE(..., parts=...)"),
+    ],
+)
+def test_a_scheme_for_parts_says_what_it_needs_where_steps_are_written(name, said):
     replace(DECAY, scheme=name)
-    assert "steps of Butcher tableaus and of linear multistep schemes can be emitted" in refused(
-        "generate", "resnet", "--scheme", name
-    )
+    assert said in refused("generate", "resnet", "--scheme", name)
 
 
 def test_a_scalar_right_hand_side_is_spread_over_the_vector():
@@ -150,7 +154,7 @@ BAD = [
     ({"scheme": '"huen"'}, "did you mean heun"),
     ({"velocity": 'parameter("h", "d")*x'}, "rename yours"),
     ({"velocity": "I*x"}, "real and finite"),
-    ({"scheme": '"strang"'}, "can be emitted"),
+    ({"scheme": '"strang"'}, "exact flows have no tableau"),
     ({"more": ', defaults={"kk": 1}'}, "decay: defaults"),
 ]
 
