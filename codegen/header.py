@@ -18,7 +18,7 @@ from derive.symbols import Quantity, by_name
 from derive.systems import Spec
 
 WIDTH = 116
-EQUATION_SECTIONS = ("The step", "The discrete adjoint", "Gradients", "The first step", "Inverse")
+EQUATION_SECTIONS = ("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse")
 
 
 @dataclass(frozen=True)

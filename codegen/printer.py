@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import sympy
 from sympy import Expr, Mul, Pow, fraction
 
-from derive import functions, operators
+from derive import functions, operators, windows
 from derive.errors import UnsupportedError
 from derive.networks import Call, Pullback
 from derive.symbols import Quantity
@@ -45,10 +46,24 @@ OPERATORS: Mapping[type, str] = {
     operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
 }
 
+# Windows are tuples of tensors; these are functions of codegen/runtime/windows.py.
+WINDOWS: Mapping[type, str] = {
+    windows.newest: "{}[0]",
+    windows.front: "lag_front({0}, {1})",
+    windows.shift: "lag_shift({0}, {1})",
+    windows.unshift: "lag_unshift({})",
+    windows.lag_sum: "lag_sum({0}, {1})",
+    windows.lag_outer: "lag_outer({0}, {1})",
+}
+
+# A function of its arguments and nothing else: they need no brackets of their own.
+PLAIN_CALL = re.compile(r"[\w.]+\(\{0?\}(, \{\d\})*\)")
+
 # Forms that bind no tighter than a sum.
 LOOSE = (operators.outer, operators.fill, functions.softplus)
 
 SUM, PRODUCT, POWER, ATOM = range(4)
+LONGEST = 2**53
 
 
 class TorchPrinter:
@@ -87,7 +102,7 @@ class TorchPrinter:
     def _number(self, node: Expr) -> tuple[str, int]:
         if node.is_Integer:
             return str(node), ATOM if node >= 0 else SUM
-        if node.is_Rational:
+        if node.is_Rational and not _is_long(node):
             return f"{node.p} / {node.q}", PRODUCT if node > 0 else SUM
         if node.is_real is False or node.is_finite is False or node is sympy.nan:
             raise UnsupportedError(f"the number {node} has no torch form; numbers must be real and finite")
@@ -95,6 +110,8 @@ class TorchPrinter:
         return text, SUM if text.startswith("-") else ATOM
 
     def _sum(self, node: Expr) -> tuple[str, int]:
+        if all(windows.is_window(term) for term in node.args):
+            return f"lag_total({', '.join(self(term) for term in node.args)})", ATOM
         terms = sorted(node.args, key=lambda term: bool(term.could_extract_minus_sign()))
         text = self._wrapped(terms[0], SUM)
         for term in terms[1:]:
@@ -105,6 +122,9 @@ class TorchPrinter:
     def _product(self, node: Expr) -> tuple[str, int]:
         if node.could_extract_minus_sign():
             return f"-{self._wrapped(-node, PRODUCT)}", SUM
+        coefficient, rest = node.as_coeff_Mul()
+        if _is_long(coefficient):
+            return f"{float(coefficient)!r} * {self._wrapped(rest, PRODUCT)}", PRODUCT
         numerator, denominator = fraction(node)
         factors = [factor for factor in Mul.make_args(numerator) if factor != 1]
         text = " * ".join(self._wrapped(factor, PRODUCT) for factor in sorted(factors, key=_scalars_first)) or "1"
@@ -129,13 +149,13 @@ class TorchPrinter:
     def _function(self, node: Expr) -> tuple[str, int]:
         if isinstance(node, operators.matvec):
             return self._matvec(node), PRODUCT
-        form = FUNCTIONS.get(node.func) or OPERATORS.get(node.func)
+        form = FUNCTIONS.get(node.func) or OPERATORS.get(node.func) or WINDOWS.get(node.func)
         if form is None:
             raise UnsupportedError(
                 f"the torch printer does not know {node.func.__name__} in {node}; "
                 f"write it with {', '.join(sorted(known.__name__ for known in FUNCTIONS))}"
             )
-        tightness = SUM if form.endswith("({})") and node.func not in LOOSE else ATOM
+        tightness = SUM if PLAIN_CALL.fullmatch(form) and node.func not in LOOSE else ATOM
         arguments = [self._wrapped(argument, tightness) for argument in node.args]
         return form.format(*arguments), SUM if node.func in LOOSE else ATOM
 
@@ -152,6 +172,11 @@ class TorchPrinter:
         if self.networks is None or node.directions:
             raise UnsupportedError(f"{node} has no torch form here")
         return self.networks(node, [self(argument) for argument in node.point[:-1]])
+
+
+def _is_long(number: Expr) -> bool:
+    """Whether a rational number has whole numbers in it that floating point does not hold: a published decimal."""
+    return number.is_Rational and max(abs(number.p), number.q) > LONGEST
 
 
 def _scalars_first(factor: Expr) -> tuple[int, str]:

@@ -17,7 +17,7 @@ _HOME = {
     "derive.spec_parts": "DeckClaim Loss Reading Stack",
     "derive.systems": "ODE Recurrence Spec zeros",
     "derive.schemes.lint": "lint",
-    "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep Splitting Start",
+    "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "explain recurrences",
@@ -26,7 +26,7 @@ _HOME = {
     "derive.api": "adjoint analyse hamiltonian inverse modified_equation stability",
     "derive.loading": "catalog_entries load",
     "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",
-    "sympy": "Expr Rational Symbol cos exp log sin sqrt",
+    "sympy": "Expr Integer Rational Symbol cos exp log sin sqrt",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 

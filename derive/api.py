@@ -16,7 +16,7 @@ from derive.linear_stability import stability_function
 from derive.loading import load, load_any
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEMES, LinearMultistep, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, LinearMultistep, Scheme, single_scheme
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 
@@ -88,7 +88,7 @@ def _scheme(source: Source | Scheme) -> Scheme:
     if isinstance(source, str) and source in SCHEMES:
         return SCHEMES[source]
     if isinstance(source, Spec | str | Path):
-        return scheme_by_name(as_spec(source).scheme)
+        return single_scheme(as_spec(source).scheme)
     return source
 
 
@@ -97,7 +97,7 @@ def _any_scheme(source: Source | Scheme) -> Scheme:
     if not isinstance(found, Spec):
         return found
     _ode(found)
-    return scheme_by_name(found.scheme)
+    return single_scheme(found.scheme)
 
 
 def _ode(spec: Spec) -> ODE:

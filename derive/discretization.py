@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sympy import Expr, Integer
 
 from derive.additive_steps import additive_step
 from derive.errors import UnsupportedError
 from derive.program import Builder, Program, name_functions
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting, scheme_by_name
+from derive.schemes import (
+    AdditiveTableau,
+    ButcherTableau,
+    LinearMultistep,
+    MultistepFamily,
+    Scheme,
+    Splitting,
+    scheme_by_name,
+)
 from derive.series.one_step import additive_tableau
-from derive.step_quantities import STEP_SIZE, at_step, stage_latex, time_at_step
+from derive.starts import starts_of
+from derive.step_quantities import STEP_SIZE, at_step, slope_at_step, stage_latex, time_at_step
 from derive.symbols import Quantity
 from derive.systems import ODE, Recurrence
+from derive.windows import lag_sum, newest, shift, weights, window
 
 __all__ = ["STEP_SIZE", "at_step", "discretize", "time_at_step"]
 
 
-def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
+def discretize(ode: ODE, scheme: Scheme | MultistepFamily | str) -> Recurrence:
     """One step of `scheme` applied to `ode`.
 
     The state before the step keeps the unknowns' names; after it they are named `<x>_next`, older ones `<x>_prev`,
     `<x>_prev2`. Evaluations of the field are named `f`, or `f_1, f_2, ...` where there are several, with the unknown's
-    name where there are several of those.
+    name where there are several of those; remembered ones `f_prev`, `f_prev2`.
 
     Raises:
-        UnsupportedError: an implicit scheme, or one that is implicit for this field.
-        SpecError: a multistep scheme without a start.
+        UnsupportedError: an implicit scheme, one that is implicit for this field, or a family on several unknowns.
+        SpecError: a multistep scheme with a start of too low an order.
     """
+    if isinstance(scheme, MultistepFamily):
+        return _family(ode, scheme)
     scheme = scheme_by_name(scheme)
     if isinstance(scheme, Splitting):
         scheme = additive_tableau(scheme)
@@ -43,13 +55,15 @@ def discretize(ode: ODE, scheme: Scheme | str) -> Recurrence:
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
     old = tuple(at_step(x, 0) for x in ode.state)
-    builder, new = _runge_kutta_lines(ode, tableau, Integer(1))
+    builder = Builder()
+    new, _ = _runge_kutta_lines(builder, ode, tableau, Integer(1), old)
     return Recurrence(name_functions(builder.build(new)), old, new)
 
 
-def _runge_kutta_lines(ode: ODE, tableau: ButcherTableau, speed: Expr) -> tuple[Builder, tuple[Quantity, ...]]:
-    builder = Builder()
-    old = [at_step(x, 0) for x in ode.state]
+def _runge_kutta_lines(
+    builder: Builder, ode: ODE, tableau: ButcherTableau, speed: Expr, old: Sequence[Quantity]
+) -> tuple[tuple[Quantity, ...], list[list[Quantity]]]:
+    """Writes the lines of a step from the old values; returns the new ones and the slopes of every stage."""
     slopes: list[list[Quantity]] = []
     for stage in range(tableau.stages):
         points = [_stage_point(builder, x, tableau, stage, [s[i] for s in slopes]) for i, x in enumerate(old)]
@@ -60,7 +74,7 @@ def _runge_kutta_lines(ode: ODE, tableau: ButcherTableau, speed: Expr) -> tuple[
         increment = sum((w * slopes[j][i] for j, w in enumerate(tableau.b)), Integer(0))
         after = at_step(x, -1)
         new.append(_let_as(builder, after, old[i] + STEP_SIZE * speed * increment, tableau.title))
-    return builder, tuple(new)
+    return tuple(new), slopes
 
 
 def _stage_point(
@@ -77,9 +91,7 @@ def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Qua
     return builder.let(target.name, value, latex=target.latex, meaning=target.meaning, reason=reason)
 
 
-def _evaluate_field(
-    builder: Builder, ode: ODE, points: list[Quantity], node: Expr, suffix: str, lag_latex: str = ""
-) -> list[Quantity]:
+def _evaluate_field(builder: Builder, ode: ODE, points: list[Quantity], node: Expr, suffix: str) -> list[Quantity]:
     table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True))
     now = time_at_step(ode)
     if ode.time is not None and now is not None:
@@ -87,38 +99,98 @@ def _evaluate_field(
     found = []
     for x, velocity in zip(ode.state, ode.velocity, strict=True):
         owner = f"_{x.name}" if len(ode.state) > 1 else ""
-        index = (suffix + owner).strip("_").replace("_", ",") + lag_latex
+        index = (suffix + owner).strip("_").replace("_", ",")
         latex = f"f_{{{index}}}" if index else "f_n"
         found.append(builder.let(f"f{suffix}{owner}", velocity.xreplace(table), latex=latex, reason="field"))
     return found
 
 
 def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
+    """The state holds past values as far back as alpha reaches, and past slopes as far back as beta does.
+
+    So every step evaluates the field once, at the newest value.
+    """
     builder = Builder()
-    slopes: dict[int, list[Quantity]] = {}
-    for lag, weight in enumerate(scheme.beta[1:]):
-        if weight != 0:
-            points = [at_step(x, lag) for x in ode.state]
-            suffix = "" if lag == 0 else f"_prev{lag if lag > 1 else ''}"
-            slopes[lag] = _evaluate_field(builder, ode, points, Integer(-lag), suffix)
+    states, slopes = _depth(scheme.alpha), _depth(scheme.beta[1:])
+    history = [slope_at_step(ode, lag) for lag in range(1, slopes)]
+    fresh = _evaluate_field(builder, ode, [at_step(x, 0) for x in ode.state], Integer(0), "") if slopes else []
     new = []
     for i, x in enumerate(ode.state):
-        past = sum((weight * at_step(x, lag) for lag, weight in enumerate(scheme.alpha)), Integer(0))
-        increment = sum((scheme.beta[lag + 1] * slope[i] for lag, slope in slopes.items()), Integer(0))
-        after = at_step(x, -1)
-        new.append(_let_as(builder, after, past + STEP_SIZE * increment, scheme.title))
-    old = tuple(at_step(x, lag) for lag in range(scheme.steps) for x in ode.state)
-    shifted = (*new, *old[: -len(ode.state)])
-    return Recurrence(name_functions(builder.build(shifted)), old, shifted, starts=_starts(ode, scheme))
+        past = sum((scheme.alpha[lag] * at_step(x, lag) for lag in range(states)), Integer(0))
+        terms = [scheme.beta[lag + 1] * slope[i] for lag, slope in enumerate([fresh, *history][:slopes])]
+        new.append(_let_as(builder, at_step(x, -1), past + STEP_SIZE * sum(terms, Integer(0)), scheme.title))
+    values = [[at_step(x, lag) for x in ode.state] for lag in range(states)]
+    old = _joined([*values, *history])
+    shifted = _joined(_shifted(new, values) + _shifted(fresh, history))
+    starts = _starts(ode, scheme, values, history)
+    step, unknowns = name_functions(builder.build(shifted)), len(ode.state)
+    return Recurrence(step, old, shifted, starts=starts, lags=scheme.lags, unknowns=unknowns)
 
 
-def _starts(ode: ODE, scheme: LinearMultistep) -> Mapping[str, Program]:
-    """Programs x_0 -> (x_1, x_0), one per named start of a two-step scheme."""
-    if scheme.steps > 2:
-        raise UnsupportedError(f"{scheme.title} needs {scheme.steps - 1} starting steps; one can be emitted")
+def _depth(weights: Sequence[Expr]) -> int:
+    """How many of the leading weights are needed: those after the last that is not zero are not."""
+    return max((place + 1 for place, weight in enumerate(weights) if weight != 0), default=0)
+
+
+def _shifted(newest: list[Quantity], history: list[list[Quantity]]) -> list[list[Quantity]]:
+    """A history one step later: the newest in front, the oldest dropped."""
+    return [newest, *history][: len(history)]
+
+
+def _joined(groups: list[list[Quantity]]) -> tuple[Quantity, ...]:
+    return tuple(quantity for group in groups for quantity in group)
+
+
+def _starts(
+    ode: ODE, scheme: LinearMultistep, values: list[list[Quantity]], history: list[list[Quantity]]
+) -> Mapping[str, Program]:
+    """Programs of the first steps by name of the start: state -> state, like the step itself.
+
+    What is older than x_0 is passed on unread, and has left the state when the first steps are done.
+    """
     starts = {}
-    for name, start in scheme.start.items():
-        builder, new = _runge_kutta_lines(ode, start.scheme, scheme.speed if start.effective else Integer(1))
-        old = tuple(at_step(x, 0) for x in ode.state)
-        starts[name] = name_functions(builder.build((*new, *old)))
+    for name, start in starts_of(scheme).items():
+        speed = scheme.speed if start.effective else Integer(1)
+        builder = Builder()
+        new, slopes = _runge_kutta_lines(builder, ode, start.scheme, speed, values[0])
+        outputs = _joined(_shifted(list(new), values) + _shifted(slopes[0], history))
+        starts[name] = name_functions(builder.build(outputs))
     return starts
+
+
+def _family(ode: ODE, family: MultistepFamily) -> Recurrence:
+    """One program for any number of lags: the state is two windows, past values and past slopes."""
+    if len(ode.state) != 1:
+        names = ", ".join(x.name for x in ode.state)
+        raise UnsupportedError(f"{family.title} with weights as arguments needs one unknown; there are {names}")
+    (x,) = ode.state
+    now = at_step(x, 0)
+    values = window(now, f"{x.name}_lags", rf"{{\mathbf{{{x.latex}}}}}_{{n}}", f"past values of {x.name}, newest first")
+    slopes = window(now, "f_lags", r"{\mathbf{f}}_{n-1}", "past values of the field, newest first")
+    alpha = weights("alpha", latex=r"\alpha", meaning="weights of x_n, x_(n-1), ...")
+    beta = weights("beta", latex=r"\beta", meaning="weights of f_n, f_(n-1), ...")
+    builder = Builder()
+    fresh = _evaluate_field(builder, ode, [_newest_of(builder, values, now)], Integer(0), "")
+    slopes_next = _move_on(builder, slopes, fresh[0], r"{\mathbf{f}}_{n}")
+    after = lag_sum(alpha, values) + STEP_SIZE * lag_sum(beta, slopes_next)
+    new = _let_as(builder, at_step(x, -1), after, family.title)
+    values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
+    step = name_functions(builder.build((values_next, slopes_next)))
+    starts = {name: _family_start(ode, tableau, values, slopes) for name, tableau in family.starts.items()}
+    return Recurrence(step, (values, slopes), (values_next, slopes_next), starts=starts, unknowns=1)
+
+
+def _newest_of(builder: Builder, values: Quantity, now: Quantity) -> Quantity:
+    return builder.let(now.name, newest(values), latex=now.latex, meaning=now.meaning, reason="newest of the window")
+
+
+def _move_on(builder: Builder, past: Quantity, fresh: Quantity, latex: str) -> Quantity:
+    return builder.let(f"{past.name}_next", shift(fresh, past), latex=latex, reason="the window one step later")
+
+
+def _family_start(ode: ODE, tableau: ButcherTableau, values: Quantity, slopes: Quantity) -> Program:
+    builder, (x,) = Builder(), ode.state
+    (new,), stages = _runge_kutta_lines(builder, ode, tableau, Integer(1), [_newest_of(builder, values, at_step(x, 0))])
+    values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
+    slopes_next = _move_on(builder, slopes, stages[0][0], r"{\mathbf{f}}_{n}")
+    return name_functions(builder.build((values_next, slopes_next)))

@@ -12,6 +12,7 @@ from derive.claims import judge
 from derive.derivation import ClaimVerdict, Derivation, Kind
 from derive.discretization import discretize
 from derive.expansion_sections import write_expansion, write_local_error
+from derive.family_sections import write_family
 from derive.lagrangian import StepNames, merged, write_adjoint, write_loss, write_program, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.linear_test import write_linear_test
@@ -24,7 +25,7 @@ from derive.readings import write_reading
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
 from derive.scheme_sections import stable_interval, write_root_condition, write_starts, write_truncation
-from derive.schemes import ButcherTableau, LinearMultistep, Scheme, scheme_by_name
+from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Option, Recurrence, Spec
 from derive.truncation import Truncation, truncation
@@ -83,6 +84,9 @@ def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
 
 def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
     author, spec = draft.author, draft.spec
+    if isinstance(spec.scheme, MultistepFamily):
+        _explain_family(draft, ode, spec.scheme, names)
+        return
     scheme = scheme_by_name(spec.scheme)
     recurrence = discretize(ode, scheme)
     draft.results |= write_hamiltonian(author, ode)
@@ -127,6 +131,17 @@ def _write_depth(draft: _Draft, recurrence: Recurrence, names: StepNames) -> Non
     draft.results |= {names.joined(name): value for name, value in results.items()}
 
 
+def _explain_family(draft: _Draft, ode: ODE, family: MultistepFamily, names: StepNames) -> None:
+    """Of a scheme whose weights are arguments, what holds for all weights."""
+    recurrence = discretize(ode, family)
+    draft.results |= write_hamiltonian(draft.author, ode)
+    adjoint = _write_recurrence(draft, recurrence, names)
+    write_phase_map(draft.author, recurrence, adjoint)
+    draft.results |= write_family(draft.author, ode, family, recurrence)
+    draft.facts |= {"order": "p of the weights: C_0 = ... = C_p = 0", "scheme": family.title}
+    draft.facts["zero-stable for"] = "weights that satisfy the root condition"
+
+
 def _facts(analysis: Truncation, starts: Mapping[str, int], results: Mapping[str, Expr]) -> dict[str, str]:
     order = analysis.order
     higher = [
@@ -151,7 +166,9 @@ def _write_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -
         start_adjoint = reverse_sweep(start)
         write_program(draft.author, start, start_names, "step")
         write_adjoint(draft.author, start, start_adjoint, start_names, "adjoint")
-        draft.author.close(f"The first step, start {name!r}", "x_1 from x_0, and its adjoint.")
+        one = recurrence.lags == 2
+        made = "x_1 from x_0" if one else "each value from the one before it"
+        draft.author.close(f"The first step{'' if one else 's'}, start {name!r}", f"{made}, and its adjoint.")
     return adjoint
 
 

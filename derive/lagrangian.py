@@ -84,11 +84,12 @@ def write_adjoint(
 
 def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
     """What a step receives from the one after it: the cotangent that one computed for the same state."""
+    newest = recurrence.new[: recurrence.unknowns or len(recurrence.new)]
     for before, after in zip(recurrence.old, recurrence.new, strict=True):
         if f"chain.{after.name}" in author.numbers:
             continue
         seed, later = adjoint.seeds[after], adjoint.cotangents.get(before)
-        judged = after == recurrence.output or (recurrence.output is None and after not in recurrence.old)
+        judged = after == recurrence.output or (recurrence.output is None and after in newest)
         parts = [rf"\left. {later.latex} \right|_{{\text{{next step}}}}"] if later is not None else []
         parts += [rf"\partial \ell / \partial {after.latex}"] if judged else []
         text = [f"{later} of the next step"] * (later is not None) + [f"d loss / d {after}"] * judged

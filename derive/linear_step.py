@@ -150,7 +150,7 @@ def write_invariants(
         rate = pushforward(value, dict(zip(ode.state, ode.velocity, strict=True)))
         rate = sympy.expand(rate.xreplace(dict(where)))
         condition = ", ".join(f"{q.latex} = {latex(v)}" for q, v in where.items())
-        old = value.xreplace(dict(zip(ode.state, recurrence.old, strict=True)))
+        old = value.xreplace(dict(zip(ode.state, recurrence.old, strict=False)))
         new = old.xreplace({q: _inlined(recurrence, n) for q, n in zip(recurrence.old, recurrence.new, strict=True)})
         ratio = sympy.factor(sympy.cancel(new.xreplace(dict(where)) / old))
         results |= {f"{name}_rate": rate, f"{name}_ratio": sympy.expand(ratio)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from derive.errors import DeriveError
 from derive.loading import load_any, names_a_file, objects_in_file
-from derive.schemes import SCHEME_KINDS, Scheme, scheme_by_name
+from derive.schemes import SCHEME_KINDS, Scheme, single_scheme
 from derive.schemes.findings import Finding, Kind, unrefused
 from derive.schemes.lint import lint
 from derive.systems import ODE, Spec
@@ -55,7 +55,7 @@ def _schemes(text: str) -> dict[str, Scheme]:
     kinds: tuple[type[Scheme | Spec], ...] = (*SCHEME_KINDS, Spec)
     objects = objects_in_file(text, kinds)
     schemes = {
-        label: scheme_by_name(value.scheme) if isinstance(value, Spec) else value
+        label: single_scheme(value.scheme) if isinstance(value, Spec) else value
         for label, value in objects.items()
         if not isinstance(value, Spec) or isinstance(value.system, ODE)
     }
@@ -70,4 +70,4 @@ def _schemes(text: str) -> dict[str, Scheme]:
 def _scheme_of(reference: str, spec: Spec) -> Scheme:
     if not isinstance(spec.system, ODE):
         raise DeriveError(f"{reference} is a recurrence: it has no scheme to lint")
-    return scheme_by_name(spec.scheme)
+    return single_scheme(spec.scheme)

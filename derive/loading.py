@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 from derive.catalog import CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
-from derive.schemes import SCHEME_KINDS, SCHEMES, Scheme
+from derive.schemes import SCHEME_KINDS, SCHEMES, MultistepFamily, Scheme
 from derive.systems import Spec
 
 Wanted = TypeVar("Wanted")
@@ -55,7 +55,7 @@ def load(reference: str | os.PathLike[str]) -> Spec:
     return _from_file(text, (Spec,), "spec", "SPEC = Spec(...)")
 
 
-def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
+def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme | MultistepFamily:
     """A scheme by its id (returned as it is, once known to exist), or an object from a file, as `load`.
 
     Raises:
@@ -64,7 +64,8 @@ def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme:
     """
     text = os.fspath(reference)
     if names_a_file(text):
-        return _from_file(text, SCHEME_KINDS, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
+        kinds: tuple[type[Scheme | MultistepFamily], ...] = (*SCHEME_KINDS, MultistepFamily)
+        return _from_file(text, kinds, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
     if text not in SCHEMES:
         raise UnknownNameError("scheme", text, SCHEMES)
     return text

@@ -122,14 +122,13 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
     """Section on the discrete Hamiltonian, the conserved pairing and the symplectic phase map."""
     step = recurrence.step
     fresh = [q for q in recurrence.new if q not in recurrence.old]
-    lines = " + ".join(rf"{adjoint.cotangents[q].latex} \cdot {q.latex}" for q in fresh)
+    lines = " + ".join(rf"{adjoint.seeds[q].latex} \cdot {q.latex}" for q in fresh)
     arguments = ", ".join(q.latex for q in recurrence.old)
     author.relation(
         "discrete Hamiltonian",
         Kind.DEFINITION,
-        rf"H_n\left({arguments};\, {', '.join(adjoint.cotangents[q].latex for q in fresh)}\right) = {lines}",
-        text="H_n = "
-        + " + ".join(f"{adjoint.cotangents[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
+        rf"H_n\left({arguments};\, {', '.join(adjoint.seeds[q].latex for q in fresh)}\right) = {lines}",
+        text="H_n = " + " + ".join(f"{adjoint.seeds[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
         reason=r"multiplier of the step times the step's right-hand side: lambda_(n+1) . F(x_n, x_(n-1))",
         name="discrete_hamiltonian",
     )
@@ -166,12 +165,24 @@ def _pair(left: Expr, right: Expr) -> Expr:
 
 def _hamilton_lines(recurrence: Recurrence, adjoint: Adjoint) -> list[str]:
     fresh = [q for q in recurrence.new if q not in recurrence.old]
-    lines = [rf"{q.latex} &= \partial H_n / \partial {adjoint.cotangents[q].latex}" for q in fresh]
-    for unknown in recurrence.old[: len(fresh)]:
-        later = [rf"\partial H_{{n+{lag}}} / \partial {unknown.latex}" for lag in range(1, recurrence.lags)]
+    lines = [rf"{q.latex} &= \partial H_n / \partial {adjoint.seeds[q].latex}" for q in fresh]
+    for unknown, after in zip(recurrence.old, recurrence.new, strict=True):
+        if after not in fresh:
+            continue
+        readers = _steps_that_read(recurrence, unknown)
+        later = [rf"\partial H_{{n+{lag}}} / \partial {unknown.latex}" for lag in range(1, readers)]
         right = " + ".join([rf"\partial H_n / \partial {unknown.latex}", *later])
         lines.append(rf"\lambda_n = \partial L / \partial {unknown.latex} &= {right}")
     return lines
+
+
+def _steps_that_read(recurrence: Recurrence, quantity: Quantity) -> int:
+    """In how many steps a part of the state is there before it is dropped."""
+    steps = 1
+    while quantity in recurrence.new:
+        quantity = recurrence.old[recurrence.new.index(quantity)]
+        steps += 1
+    return steps
 
 
 def _pairing_check(

@@ -48,7 +48,7 @@ class Sampler:
 
     def _width(self, sizes: dict[Dimension, int]) -> int:
         """Size of the vectors that networks act on: of the states."""
-        widths = [q.shape[0] for q in self.quantities if q.role is Role.STATE and len(q.shape) == 1]
+        widths = [q.shape[-1] for q in self.quantities if q.role is Role.STATE and q.shape]
         return next((size if isinstance(size, int) else sizes[size] for size in widths), SMALLEST)
 
     def number(self, quantity: Quantity) -> Any:

@@ -20,6 +20,7 @@ from derive.schemes import ButcherTableau, LinearMultistep
 from derive.series.notation import differential_latex
 from derive.series.rk import order
 from derive.series.trees import trees
+from derive.starts import starts_of
 from derive.symbols import Quantity
 from derive.truncation import (
     Truncation,
@@ -42,7 +43,7 @@ def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
         name="local_error",
         check=ResidualCheck(partial(local_error_residual, analysis), analysis.coefficients),
     )
-    results: dict[str, Expr] = {"order": Integer(p)}
+    results: dict[str, Expr] = {"order": Integer(p), "local_error_power": Integer(p + 1)}
     if isinstance(analysis.scheme, LinearMultistep):
         results |= _write_multistep(author, analysis, analysis.scheme)
     _write_modified_field(author, analysis)
@@ -175,7 +176,7 @@ def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
     orders: dict[str, int] = {}
     if not isinstance(scheme, LinearMultistep):
         return orders
-    for name, start in scheme.start.items():
+    for name, start in starts_of(scheme).items():
         speed = scheme.speed if start.effective else Integer(1)
         gap = sympy.factor(scheme.speed - speed)
         own = order(start.scheme)
@@ -190,7 +191,8 @@ def write_starts(author: Author, analysis: Truncation) -> dict[str, int]:
             check=ResidualCheck(partial(start_error_residual, analysis, name), (gap,)),
         )
     author.close(
-        "The start", "A two-step scheme needs a first step; its error bounds the order of everything that follows."
+        "The start",
+        "A scheme of several steps needs its first values from another; their error bounds the order of what follows.",
     )
     return orders
 

@@ -17,6 +17,16 @@ def at_step(unknown: Quantity, lag: int) -> Quantity:
     return Quantity(name, unknown.shape, role, with_index(unknown.latex, index), unknown.meaning)
 
 
+def slope_at_step(ode: ODE, lag: int) -> list[Quantity]:
+    """The field at t_{n-lag}, lag 1 or more, for each unknown: a part of the state of a scheme that remembers it."""
+    found = []
+    for x in ode.state:
+        owner, index = (f"_{x.name}", f"{x.name},n-{lag}") if len(ode.state) > 1 else ("", f"n-{lag}")
+        name = f"f_prev{lag if lag > 1 else ''}{owner}"
+        found.append(Quantity(name, x.shape, Role.STATE, f"f_{{{index}}}", f"field at t_(n-{lag})"))
+    return found
+
+
 def time_at_step(ode: ODE) -> Quantity | None:
     """The time t_n, where the field depends on it."""
     return (

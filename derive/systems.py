@@ -18,7 +18,7 @@ from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes import SCHEMES, LinearMultistep, Scheme
+from derive.schemes import SCHEMES, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
 from derive.spec_parts import DeckClaim, Loss, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
@@ -143,7 +143,10 @@ class Recurrence:
         new: the state after it, in the same order; a shifted multistep state may be an old one.
         inputs: what is read afresh at every step.
         output: what the step gives out.
-        starts: for a state of several past values, how they are made from the first: name -> program.
+        starts: for a state of several past values, how the first steps are made: name -> program, state to state.
+        lags: how many consecutive times the state reaches back over; lags - 1 steps are made by a start.
+        unknowns: how many of the first parts of the state are its newest values; all of them where it is 0. The others
+            are past values, of the state or of the field.
 
     Raises:
         SpecError: the two states do not fit, or a state of several past values has no start.
@@ -155,6 +158,8 @@ class Recurrence:
     inputs: tuple[Quantity, ...] = ()
     output: Quantity | None = None
     starts: Mapping[str, Program] = field(default_factory=dict)
+    lags: int = 1
+    unknowns: int = 0
 
     def __post_init__(self) -> None:
         if len(self.old) != len(self.new):
@@ -167,16 +172,7 @@ class Recurrence:
         if self.in_depth:
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
-            raise SpecError(
-                f"a {self.lags}-step scheme needs a start for its first {self.lags - 1} step(s): "
-                "give LinearMultistep(..., start=...)"
-            )
-
-    @property
-    def lags(self) -> int:
-        """How many past values of each unknown the state holds."""
-        shifted = sum(1 for place, quantity in enumerate(self.new) if quantity in self.old[:place])
-        return 1 + shifted // (len(self.new) - shifted)
+            raise SpecError(f"a state of {self.lags} times needs a start for its first {self.lags - 1} step(s)")
 
     @property
     def in_depth(self) -> bool:
@@ -260,7 +256,7 @@ class Spec:
         if isinstance(self.scheme, str):
             if self.scheme not in SCHEMES:
                 raise UnknownNameError("scheme", self.scheme, SCHEMES)
-        elif not isinstance(self.scheme, Scheme):
+        elif not isinstance(self.scheme, Scheme | MultistepFamily):
             raise SpecError(
                 f"{self.id}: scheme is {_shown(self.scheme)}; give the id of one (`derive list --schemes` lists them), "
                 "a ButcherTableau, an AdditiveTableau, a LinearMultistep or a Splitting"
@@ -317,14 +313,15 @@ def _is_real(value: Any) -> bool:
 
 
 def with_scheme(spec: Spec, scheme: Any) -> Spec:
-    """The spec with another discretization; what decks say of the old one does not apply to it.
+    """The spec with another discretization, in its title too; what decks say of the old one does not apply to it.
 
     Raises:
         SpecError: the system is no ODE and has no discretization to exchange.
     """
     if not isinstance(spec.system, ODE):
         raise SpecError(f"{spec.id} is a recurrence: it has no scheme to exchange")
-    return replace(spec, scheme=scheme, claims=())
+    old, new = scheme_by_name(spec.scheme), scheme_by_name(scheme)
+    return replace(spec, scheme=scheme, claims=(), title=spec.title.replace(old.title, new.title))
 
 
 def zeros(like: Quantity) -> Expr:

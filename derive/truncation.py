@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 from sympy import Expr, Integer, S, expand, solveset
 
-from derive.discretization import STEP_SIZE, at_step, discretize, time_at_step
+from derive.discretization import STEP_SIZE, at_step, discretize, slope_at_step, time_at_step
 from derive.elementary import derivative_along_flow, elementary_differential, taylor
 from derive.errors import UnsupportedError
 from derive.evaluator import evaluate, value_of
@@ -83,9 +83,7 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         raise UnsupportedError(
             f"{scheme.title} is of kind {type(scheme).__name__}; give a Butcher tableau or a linear multistep scheme"
         )
-    p = 0
-    while scheme.error_constant(p + 1) == 0:
-        p += 1
+    p = scheme.derived_order
     constant = scheme.error_constant(p + 1)
     conditions = {
         symbol: tuple(sorted(solveset(constant, symbol, S.Reals), key=str)) for symbol in by_name(constant.free_symbols)
@@ -185,15 +183,25 @@ def _step_series(
     """The state after one step of size h from exact past values, as series in h."""
     recurrence = discretize(analysis.ode, analysis.scheme)
     known = {**values, STEP_SIZE: _series([0, 1], analysis.order + 1)}
-    for lag in range(recurrence.lags):
-        for unknown, past in zip(analysis.ode.state, solution, strict=True):
-            known[at_step(unknown, lag)] = past(-lag)
     now = time_at_step(analysis.ode)
     if now is not None and analysis.ode.time is not None:
         known[now] = values[analysis.ode.time]
+    for lag in range(recurrence.lags):
+        for unknown, past in zip(analysis.ode.state, solution, strict=True):
+            known[at_step(unknown, lag)] = past(-lag)
+        known |= _slopes(analysis.ode, known, lag, sampler) if lag else {}
     step: Program = recurrence.step
     found = evaluate(step, {q: known[q] for q in step.inputs}, sampler.networks)
     return [found[q] for q in recurrence.new[: len(analysis.ode.state)]]
+
+
+def _slopes(ode: ODE, known: dict[Quantity, Numeric], lag: int, sampler: Sampler) -> dict[Quantity, Numeric]:
+    """The field at past values: what a scheme that remembers it has in its state."""
+    then = {x: known[at_step(x, lag)] for x in ode.state}
+    if ode.time is not None:
+        then[ode.time] = known[ode.time] - lag * known[STEP_SIZE]
+    found = [value_of(velocity, {**known, **then}, sampler.networks) for velocity in ode.velocity]
+    return dict(zip(slope_at_step(ode, lag), found, strict=True))
 
 
 def _series(coefficients: list[int], order: int) -> Series:

@@ -171,7 +171,7 @@ def _step_adjoint(
 
 def _start_plain(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """The first step: x_1 from x_0, start 'plain'."""
-    (x,) = state
+    x, _x_prev = state
     (h,) = shared
     f = field(x)  # (5)
     x_next = h * f + x  # (18)
@@ -182,7 +182,7 @@ def _start_plain_adjoint(
     linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over the first step: x_1 from x_0, start 'plain'."""
-    (x,) = state
+    x, _x_prev = state
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
     f, pullback_f = linearize(x)  # (5)
@@ -190,12 +190,12 @@ def _start_plain_adjoint(
     (bar_x_by_f,) = pullback_f(bar_f)  # (19)
     bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
     bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
-    return (bar_x,), (None,), (bar_h,)
+    return (bar_x, None), (None,), (bar_h,)
 
 
 def _start_matched(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """The first step: x_1 from x_0, start 'matched'."""
-    (x,) = state
+    x, _x_prev = state
     (k,) = local
     (h,) = shared
     f = field(x)  # (5)
@@ -207,7 +207,7 @@ def _start_matched_adjoint(
     linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over the first step: x_1 from x_0, start 'matched'."""
-    (x,) = state
+    x, _x_prev = state
     (k,) = local
     (h,) = shared
     bar_x_next, bar_x_out = bar_new
@@ -217,7 +217,7 @@ def _start_matched_adjoint(
     bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
     bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (23)
     bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (22)
-    return (bar_x,), (bar_k,), (bar_h,)
+    return (bar_x, None), (bar_k,), (bar_h,)
 
 
 def _inverse(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
@@ -658,8 +658,11 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
-    start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
+    width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
+        value in every place: a start reads the newest value only and moves the others on, so that none of them is left
+        when the first steps are done.
     """
 
     step: Callable[..., State]
@@ -668,6 +671,7 @@ class Rules(NamedTuple):
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
+    width: int = 1
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -690,8 +694,9 @@ class Plan:
     memory: str
     tol: float
     trajectory: bool
+    check_finite: bool
     local_count: int
-    shared: tuple[float | None, ...]
+    shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
 
@@ -755,7 +760,7 @@ def run_plain(
     trajectory: bool,
 ) -> State:
     """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features), of every stream."""
-    state = x
+    state = x * rules.width
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
         state = rules.of_step(n).step(field_of(n), state, row, shared)
@@ -848,7 +853,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
-    if not bool(all_finite(outputs)):
+    if plan.check_finite and not bool(all_finite(outputs)):
         states = run_replay(replace(plan, trajectory=True), recording, inputs)
         name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
@@ -983,7 +988,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     every = segment_length(plan)
     schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
     kept: dict[int, State] = {}
-    state = x
+    state = x * plan.rules.width
     visited = [x]
     with plan.as_called():
         for n, row in enumerate(rows_of(local, plan.steps)):
@@ -1062,7 +1067,7 @@ class ReverseSweep:
         else:
             # Views: where no step changes a cotangent it is returned, and a Function must not return its own input.
             newest = tuple(bar.view_as(bar) for bar in bars)
-        older = min(len(self.plan.rules.start), self.plan.steps)
+        older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
         tape, self.recording.tape = self.recording.tape, []
@@ -1384,9 +1389,12 @@ class StepLoop(nn.Module):
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
-    def __init__(self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None) -> None:
+    def __init__(
+        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+    ) -> None:
         super().__init__()
         self.rules = rules
+        self.check_finite = check_finite
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
@@ -1455,7 +1463,7 @@ class StepLoop(nn.Module):
             return self._run_plain(run_plain, x, functions, local, shared, trajectory)
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
+        numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
             rules=self.rules,
@@ -1464,6 +1472,7 @@ class StepLoop(nn.Module):
             memory=self.memory,
             tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else dtype, 5e-2),
             trajectory=trajectory,
+            check_finite=self.check_finite,
             local_count=len(local),
             shared=numbers,
             device=device,
@@ -1505,7 +1514,7 @@ class StepLoop(nn.Module):
 
         steps = self.step_count()
         outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
-        if not torch.compiler.is_compiling():
+        if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
@@ -1749,6 +1758,7 @@ _RULES = {
         adjoint=_step_adjoint,
         inverse=_inverse,
         amplification=_amplification,
+        width=2,
         start=(Rules(step=_start_plain, adjoint=_start_plain_adjoint),),
     ),
     "matched": Rules(
@@ -1756,6 +1766,7 @@ _RULES = {
         adjoint=_step_adjoint,
         inverse=_inverse,
         amplification=_amplification,
+        width=2,
         start=(Rules(step=_start_matched, adjoint=_start_matched_adjoint),),
     ),
 }
@@ -1774,6 +1785,7 @@ class LMResNet(StepNet):
         start: how x_1 is made: 'plain' or 'matched'.
         memory: what the backward pass keeps: store, recompute, checkpoint or invert.
         tol: error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32).
+        check_finite: whether a result that is not finite raises, naming the step.
         gradient: derived, or autograd through the plain steps.
     """
 
@@ -1786,11 +1798,16 @@ class LMResNet(StepNet):
         start: str = "plain",
         memory: str = "store",
         tol: float | None = None,
+        check_finite: bool = True,
         gradient: str = "derived",
     ) -> None:
         """See the class."""
         super().__init__(
-            _RULES[choose("LMResNet", "start", start, list(_RULES))], memory=memory, gradient=gradient, tol=tol
+            _RULES[choose("LMResNet", "start", start, list(_RULES))],
+            memory=memory,
+            gradient=gradient,
+            check_finite=check_finite,
+            tol=tol,
         )
         self.blocks = nn.ModuleList(check_blocks("LMResNet", blocks))
         self.k = self.parameter_per_step("k", k, len(self.blocks) - 1)

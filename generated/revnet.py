@@ -604,8 +604,11 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
-    start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
+    width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
+        value in every place: a start reads the newest value only and moves the others on, so that none of them is left
+        when the first steps are done.
     """
 
     step: Callable[..., State]
@@ -614,6 +617,7 @@ class Rules(NamedTuple):
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
+    width: int = 1
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -636,8 +640,9 @@ class Plan:
     memory: str
     tol: float
     trajectory: bool
+    check_finite: bool
     local_count: int
-    shared: tuple[float | None, ...]
+    shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
 
@@ -701,7 +706,7 @@ def run_plain(
     trajectory: bool,
 ) -> State:
     """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features), of every stream."""
-    state = x
+    state = x * rules.width
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
         state = rules.of_step(n).step(field_of(n), state, row, shared)
@@ -794,7 +799,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
-    if not bool(all_finite(outputs)):
+    if plan.check_finite and not bool(all_finite(outputs)):
         states = run_replay(replace(plan, trajectory=True), recording, inputs)
         name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 
@@ -929,7 +934,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     every = segment_length(plan)
     schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
     kept: dict[int, State] = {}
-    state = x
+    state = x * plan.rules.width
     visited = [x]
     with plan.as_called():
         for n, row in enumerate(rows_of(local, plan.steps)):
@@ -1008,7 +1013,7 @@ class ReverseSweep:
         else:
             # Views: where no step changes a cotangent it is returned, and a Function must not return its own input.
             newest = tuple(bar.view_as(bar) for bar in bars)
-        older = min(len(self.plan.rules.start), self.plan.steps)
+        older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
         tape, self.recording.tape = self.recording.tape, []
@@ -1330,9 +1335,12 @@ class StepLoop(nn.Module):
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
-    def __init__(self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None) -> None:
+    def __init__(
+        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+    ) -> None:
         super().__init__()
         self.rules = rules
+        self.check_finite = check_finite
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
@@ -1401,7 +1409,7 @@ class StepLoop(nn.Module):
             return self._run_plain(run_plain, x, functions, local, shared, trajectory)
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
+        numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
             rules=self.rules,
@@ -1410,6 +1418,7 @@ class StepLoop(nn.Module):
             memory=self.memory,
             tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else dtype, 5e-2),
             trajectory=trajectory,
+            check_finite=self.check_finite,
             local_count=len(local),
             shared=numbers,
             device=device,
@@ -1451,7 +1460,7 @@ class StepLoop(nn.Module):
 
         steps = self.step_count()
         outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
-        if not torch.compiler.is_compiling():
+        if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
@@ -1639,6 +1648,7 @@ class RevNet(StepLoop):
         step_size: h.
         memory: what the backward pass keeps: store, recompute, checkpoint or invert.
         tol: error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32).
+        check_finite: whether a result that is not finite raises, naming the step.
         gradient: derived, or autograd through the plain steps.
     """
 
@@ -1649,10 +1659,11 @@ class RevNet(StepLoop):
         step_size: float | Tensor = 1.0,
         memory: str = "store",
         tol: float | None = None,
+        check_finite: bool = True,
         gradient: str = "derived",
     ) -> None:
         """See the class."""
-        super().__init__(_RULES, memory=memory, gradient=gradient, tol=tol)
+        super().__init__(_RULES, memory=memory, gradient=gradient, check_finite=check_finite, tol=tol)
         self.blocks = nn.ModuleList(nn.ModuleList(row) for row in check_block_rows("RevNet", blocks, ("f", "g")))
         self.step_size = check_number("RevNet", "step_size", step_size)
 

@@ -19,6 +19,11 @@ CLASSES = {
     "lstm_peephole": "LSTMPeephole",
     "driven_oscillator": "DrivenOscillator",
     "cubic_ode": "CubicODE",
+    "forward_euler": "ForwardEuler",
+    "leapfrog": "Leapfrog",
+    "heun": "Heun",
+    "rk4": "RK4",
+    "linear_multistep": "LinearMultistep",
 }
 
 

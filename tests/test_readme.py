@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cli import main
 from codegen import emit, verify
 from derive import explain, load
 from derive.rendering import to_text
@@ -63,6 +65,20 @@ def test_the_usage_runs_beside_a_copy_of_the_file(tmp_path):
         [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_integrator_runs_beside_a_copy_of_its_file(tmp_path):
+    shutil.copy(ROOT / "generated" / "linear_multistep.py", tmp_path)
+    (tmp_path / "use.py").write_text(block(PYTHON, "import LinearMultistep"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_catalogue_excerpt_is_what_list_prints():
+    listed = CliRunner().invoke(main, ["list"]).output
+    assert block(PLAIN, "$ derive list\n").removeprefix("$ derive list\n") == listed
 
 
 @pytest.mark.slow

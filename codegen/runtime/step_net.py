@@ -38,9 +38,12 @@ class StepLoop(nn.Module):
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
-    def __init__(self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None) -> None:
+    def __init__(
+        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+    ) -> None:
         super().__init__()
         self.rules = rules
+        self.check_finite = check_finite
         modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
@@ -109,7 +112,7 @@ class StepLoop(nn.Module):
             return self._run_plain(run_plain, x, functions, local, shared, trajectory)
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        numbers = tuple(None if isinstance(value, Tensor) else float(value) for value in shared)
+        numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
             rules=self.rules,
@@ -118,6 +121,7 @@ class StepLoop(nn.Module):
             memory=self.memory,
             tol=self.tol or DEFAULT_TOL.get(casting[1] if casting[0] else dtype, 5e-2),
             trajectory=trajectory,
+            check_finite=self.check_finite,
             local_count=len(local),
             shared=numbers,
             device=device,
@@ -159,7 +163,7 @@ class StepLoop(nn.Module):
 
         steps = self.step_count()
         outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
-        if not torch.compiler.is_compiling():
+        if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:

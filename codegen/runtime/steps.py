@@ -52,8 +52,11 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
-    start: for a scheme of more than one step the rules of the first steps: start[j] makes j+2 values from j+1.
+    start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
+    width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
+        value in every place: a start reads the newest value only and moves the others on, so that none of them is left
+        when the first steps are done.
     """
 
     step: Callable[..., State]
@@ -62,6 +65,7 @@ class Rules(NamedTuple):
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
+    width: int = 1
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -84,8 +88,9 @@ class Plan:
     memory: str
     tol: float
     trajectory: bool
+    check_finite: bool
     local_count: int
-    shared: tuple[float | None, ...]
+    shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
 
@@ -149,7 +154,7 @@ def run_plain(
     trajectory: bool,
 ) -> State:
     """The plain form: x_N of shape (..., features), or the trajectory (steps+1, ..., features), of every stream."""
-    state = x
+    state = x * rules.width
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
         state = rules.of_step(n).step(field_of(n), state, row, shared)
@@ -242,7 +247,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
-    if not bool(all_finite(outputs)):
+    if plan.check_finite and not bool(all_finite(outputs)):
         states = run_replay(replace(plan, trajectory=True), recording, inputs)
         name_bad_step(plan.name, states, bool(plan.blocks.of_step))
 

@@ -133,7 +133,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     every = segment_length(plan)
     schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
     kept: dict[int, State] = {}
-    state = x
+    state = x * plan.rules.width
     visited = [x]
     with plan.as_called():
         for n, row in enumerate(rows_of(local, plan.steps)):
@@ -212,7 +212,7 @@ class ReverseSweep:
         else:
             # Views: where no step changes a cotangent it is returned, and a Function must not return its own input.
             newest = tuple(bar.view_as(bar) for bar in bars)
-        older = min(len(self.plan.rules.start), self.plan.steps)
+        older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
         starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
         tape, self.recording.tape = self.recording.tape, []

@@ -28,6 +28,7 @@ def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     """(positional, keyword-only) constructor arguments."""
     positional = _network_arguments(facts)
     keywords = [_parameter_argument(facts, q) for q in (*facts.layer_parameters, *facts.parameters, *facts.constants)]
+    keywords += [_weights_argument(q, place == 0) for place, q in enumerate(facts.weights)]
     keywords += [Argument(str(size), "int", "", f"size {size} of the augmentation") for size in facts.augmented_sizes()]
     keywords.sort(key=lambda argument: bool(argument.default))
     if facts.layered and facts.has_step_size:
@@ -64,16 +65,28 @@ def _options(facts: Facts) -> list[Argument]:
         names, default = list(facts.spec.variants), facts.spec.default_option
         kind = type(default).__name__
         options.append(Argument(facts.spec.option, kind, repr(default), f"variant: {' or '.join(map(repr, names))}"))
-    if facts.recurrence.starts:
-        names = list(facts.recurrence.starts)
-        options.append(Argument("start", "str", repr(names[0]), f"how x_1 is made: {' or '.join(map(repr, names))}"))
+    starts = list(facts.recurrence.starts)
+    if facts.weights:
+        doc = f"who makes the first steps: {', '.join(map(repr, starts))}, or 'auto', the first that keeps the order"
+        options.append(Argument("start", "str", "'auto'", doc))
+    elif starts:
+        made = "x_1 is" if facts.layout.lags == 2 else f"x_1 … x_{facts.layout.lags - 1} are"
+        options.append(Argument("start", "str", repr(starts[0]), f"how {made} made: {' or '.join(map(repr, starts))}"))
     modes = "store, recompute, checkpoint" + (" or invert" if facts.amplification else "")
     options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {modes}"))
     if facts.amplification:
         doc = "error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32)"
         options.append(Argument("tol", "float | None", "None", doc))
+    doc = "whether a result that is not finite raises, naming the step"
+    options.append(Argument("check_finite", "bool", "True", doc))
     options.append(Argument("gradient", "str", "'derived'", "derived, or autograd through the plain steps"))
     return options
+
+
+def _weights_argument(quantity: Quantity, first: bool) -> Argument:
+    """Of the weights of the field, the one of f_(n+1) leads."""
+    more = "" if first else ", led by that of f_(n+1), which is 0: one more than alphas"
+    return Argument(quantity.name, "Sequence[float]", "", quantity.meaning + more)
 
 
 def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:

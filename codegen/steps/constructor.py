@@ -15,7 +15,10 @@ def constructor(facts: Facts) -> Function:
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
     tol = ", tol=tol" if facts.amplification else ""
-    body = [f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient{tol})"]
+    body = [
+        *_unstable(facts),
+        f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient, check_finite=check_finite{tol})",
+    ]
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
     if "blocks" in names and len(facts.networks) > 1:
         rows = f"check_block_rows({owner}, blocks, {tuple(n.name for n in facts.networks)!r})"
@@ -23,6 +26,7 @@ def constructor(facts: Facts) -> Function:
     elif "blocks" in names:
         body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
     body += [f"self.{name} = check_field({owner}, {name})" for name in names if name.startswith("field")]
+    body += [f"self.{q.name} = checked.{q.name}" for q in facts.weights]
     body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
     body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
     body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in facts.constants]
@@ -37,9 +41,21 @@ def constructor(facts: Facts) -> Function:
 
 
 def _rules(facts: Facts) -> str:
-    """The rules as the constructor chooses them: by the variant, or by the start."""
+    """The rules as the constructor chooses them: by the weights, by the variant, or by the start."""
+    if facts.weights:
+        return f"started({facts.spec.class_name!r}, checked, start, _RULES, _ORDERS)"
     by = facts.spec.option or ("start" if facts.recurrence.starts else "")
     return f"_RULES[choose({facts.spec.class_name!r}, {by!r}, {by}, list(_RULES))]" if by else "_RULES"
+
+
+def _unstable(facts: Facts) -> list[str]:
+    """A warning where the scheme is not zero-stable, whatever the field; of given weights, when they are known."""
+    if facts.weights:
+        names = ", ".join(q.name for q in facts.weights)
+        return [f"checked = check_weights({facts.spec.class_name!r}, {names})"]
+    if not facts.unstable:
+        return []
+    return [f"warnings.warn({f'{facts.spec.class_name}: {facts.unstable}'!r}, stacklevel=2)"]
 
 
 def _check_start(facts: Facts) -> list[str]:

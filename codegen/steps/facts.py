@@ -12,9 +12,10 @@ from derive.errors import SpecError
 from derive.inversion import Inverse, invert
 from derive.operators import fill
 from derive.reversibility import inverse_amplification
-from derive.schemes import LinearMultistep, Scheme
+from derive.schemes import LinearMultistep, MultistepFamily, Scheme
 from derive.symbols import Dimension, Role, by_name
 from derive.systems import ODE, Recurrence, Spec
+from derive.windows import LAGS
 
 
 class Facts:
@@ -29,7 +30,12 @@ class Facts:
     """
 
     def __init__(
-        self, spec: Spec, scheme: Scheme | None, recurrence: Recurrence, derivation: Derivation, option: str = ""
+        self,
+        spec: Spec,
+        scheme: Scheme | MultistepFamily | None,
+        recurrence: Recurrence,
+        derivation: Derivation,
+        option: str = "",
     ) -> None:
         self.spec, self.scheme, self.recurrence, self.derivation = spec, scheme, recurrence, derivation
         self.option = option
@@ -40,7 +46,8 @@ class Facts:
         self.inverse: Inverse | None = invert(recurrence) if self.networks or self.layout.streams > 1 else None
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]
-        self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT]
+        self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape]
+        self.weights = [q for q in self.layout.shared if q.shape == (LAGS,)]  # of a family of schemes
         kinds = {network.per_layer for network in self.networks}
         if len(kinds) > 1:
             names = ", ".join(n.name for n in self.networks)
@@ -64,13 +71,21 @@ class Facts:
         How far rebuilt states are trusted follows from characteristic roots, or from the lines of the inverse, and from
         Jacobians that are measured through the opaque networks.
         """
-        if self.inverse is None or not self.networks:
-            return ()
+        if self.inverse is None or not self.networks or self.layout.lags > 2:
+            return ()  # the roots of more than two steps have no form in square roots
         number = self.derivation.number_of("inverse_trust")
         if isinstance(self.scheme, LinearMultistep):
             return by_roots(inverse_amplification(self.scheme), self.layout, number)
         growth = line_growth(self.inverse, self.recurrence)
         return () if growth is None else by_lines(growth, self.layout, number)
+
+    @property
+    def unstable(self) -> str:
+        """What to say of a scheme that is zero-stable for no field; empty for others."""
+        if self.derivation.facts.get("zero-stable for") != "no field":
+            return ""
+        title = "" if self.scheme is None else self.scheme.title
+        return f"the scheme {title} is not zero-stable; its error grows without bound as the steps get smaller"
 
     def augmented_sizes(self) -> list[Dimension]:
         """Sizes of what an augmented state is filled up with."""

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from codegen.steps.facts import Facts
 from codegen.steps.rules import Function, RuleWriter
+from derive.schemes import MultistepFamily
+from derive.series.rk import order
 from derive.symbols import Quantity
 from derive.systems import Option
+from derive.windows import LAGS
 
 
 def rule_functions(facts: Facts) -> list[Function]:
@@ -36,15 +39,15 @@ def _named(facts: Facts, rule: str) -> str:
 
 def _start_functions(facts: Facts) -> list[Function]:
     functions = []
-    first = facts.recurrence.old[: facts.layout.unknowns]
-    unknown = first[0].name if len(first) == 1 else "state"
+    old, many = facts.recurrence.old, facts.layout.windowed or facts.layout.lags > 2
+    unknown = old[0].name.removesuffix(f"_{LAGS}") if facts.layout.unknowns == 1 else "state"
     for name, program in facts.recurrence.starts.items():
         writer = _writer(facts, f"start.{name}")
-        made = f"{unknown}_1 from {unknown}_0, start {name!r}"
-        doc = f"The first step: {made}."
-        functions.append(writer.step(f"_start_{name}", program, first, facts.recurrence.new, doc))
-        doc = f"Reverse sweep over the first step: {made}."
-        functions.append(writer.adjoint(f"_start_{name}_adjoint", program, first, facts.recurrence.new, doc))
+        made = f"{unknown}_{'n+1' if many else 1} from {unknown}_{'n' if many else 0}, start {name!r}"
+        which = "One of the first steps" if many else "The first step"
+        functions.append(writer.step(f"_start_{name}", program, old, program.outputs, f"{which}: {made}."))
+        doc = f"Reverse sweep over {which[0].lower()}{which[1:]}: {made}."
+        functions.append(writer.adjoint(f"_start_{name}_adjoint", program, old, program.outputs, doc))
     return functions
 
 
@@ -71,10 +74,13 @@ def rules_of(facts: Facts) -> list[str]:
         fields.append(f"streams={facts.layout.streams}")
     if not facts.recurrence.starts:
         return [f"Rules({', '.join(fields)})"]
-    return [
-        f"{name!r}: Rules({', '.join(fields)}, start=(Rules(step=_start_{name}, adjoint=_start_{name}_adjoint),))"
-        for name in facts.recurrence.starts
-    ]
+    fields += [f"width={facts.layout.width}"] if facts.layout.width else []
+    count = f" * {facts.layout.lags - 1}" if facts.layout.lags > 2 else ""
+    rows = []
+    for name in facts.recurrence.starts:
+        start = f"(Rules(step=_start_{name}, adjoint=_start_{name}_adjoint),){count}"
+        rows.append(f"{name!r}: Rules({', '.join(fields)}, start={start})")
+    return rows
 
 
 def rules_table(variants: Mapping[Option, Facts]) -> str:
@@ -85,4 +91,8 @@ def rules_table(variants: Mapping[Option, Facts]) -> str:
         rows = [f"{option!r}: {row}" for option, row in zip(variants, rows, strict=True)]
     elif not first.recurrence.starts:
         return f"_RULES = {rows[0]}"
-    return "\n".join(["_RULES = {", *(f"    {row}," for row in rows), "}"])
+    table = "\n".join(["_RULES = {", *(f"    {row}," for row in rows), "}"])
+    if not isinstance(first.scheme, MultistepFamily):
+        return table
+    orders = {name: order(tableau) for name, tableau in first.scheme.starts.items()}
+    return f"{table}\n_ORDERS = {orders!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Option
 
+WIDTH = 118
 SUPPORT = ("cotangents", "construction", "step_net")
+WINDOWED = ("windows", "multistep")
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _check_input(facts: Facts, names: Sequence[str]) -> list[str]:
     if facts.layout.components > 1:
         return [*lines, f"check_size({owner!r}, {names[0]!r}, {names[0]}, -1, {facts.layout.components})"]
     for name, unknown in zip(names, facts.recurrence.old, strict=False):
-        size = unknown.shape[:1]
+        size = unknown.shape[1:2] if facts.layout.windowed else unknown.shape[:1]
         if size and size[0] in known:
             lines.append(f"check_size({owner!r}, {name!r}, {name}, -1, {known[size[0]]})")
     return lines
@@ -167,10 +170,18 @@ def _step_count(facts: Facts) -> list[Function]:
 
 def _stable_range(facts: Facts) -> list[str]:
     """A line on the root condition, where the scheme has symbols of its own that it binds."""
+    if facts.weights:
+        return ["    A scheme that is not zero-stable is allowed, with a warning at construction."]
+    if facts.unstable:
+        return [f"    Warning: {facts.unstable}."]
     stable = facts.derivation.facts.get("zero-stable for", "")
     if not stable or not facts.layer_parameters:
         return []
     return [f"    The scheme is zero-stable for {stable}; nothing keeps a learned parameter in that range."]
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
 def _class_doc(variants: Mapping[Option, Facts]) -> str:
@@ -186,11 +197,13 @@ def _class_doc(variants: Mapping[Option, Facts]) -> str:
         "",
         "    Args:",
     ]
-    parts += [f"        {a.name}: {a.doc}." for a in (*positional, *keywords)]
+    parts += [_wrapped(f"{a.name}: {a.doc}.") for a in (*positional, *keywords)]
     return "\n".join(parts)
 
 
 def _step_in_words(facts: Facts) -> str:
     """What one step makes of each unknown."""
-    after = facts.recurrence.new[: facts.layout.unknowns]
-    return "; ".join(f"{q} = {facts.recurrence.step.value(q)}" for q in after)
+    step, after = facts.recurrence.step, facts.recurrence.new[: facts.layout.unknowns]
+    if facts.layout.windowed:
+        after = tuple(q for window in after for q in step.value(window).args if q in step.targets)
+    return "; ".join(f"{q} = {step.value(q)}" for q in after)

@@ -15,6 +15,7 @@ from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Recurrence
+from derive.windows import LAGS
 
 Numbers = Callable[[str, Quantity], str]
 STATE_ARGUMENTS = "state: State, local: tuple[Tensor, ...], shared: Shared"
@@ -39,9 +40,11 @@ class Layout:
         local: quantities with one value per step, in order.
         shared: quantities and numbers used by every step, in order.
         components: unknowns that share the last axis of one tensor: all of them where they are scalars.
-        lags: how many past values the state holds.
+        lags: how many consecutive times the state reaches back over.
         streams: tensors that hold one value of the state: one for each unknown that is a vector.
         networks: opaque networks of the step, in the order in which they are given to the rules.
+        width: how many values of each unknown the state holds, of itself and of the field; 0 where it is windowed.
+        windowed: whether each part of the state is a window of past values, of a length known at construction only.
     """
 
     local: tuple[Quantity, ...]
@@ -50,6 +53,8 @@ class Layout:
     lags: int
     streams: int = 1
     networks: tuple[Network, ...] = ()
+    width: int = 1
+    windowed: bool = False
 
     @property
     def unknowns(self) -> int:
@@ -58,12 +63,11 @@ class Layout:
 
 
 def layout_of(recurrence: Recurrence) -> Layout:
-    """Layout of a step whose state is made of one or several unknowns."""
+    """Layout of a step whose state is made of one or several unknowns: their values and what else is remembered."""
     quantities = [q for q in recurrence.step.inputs if not _is_network_parameter(recurrence, q)]
     local = [q for q in quantities if q.role in (Role.LAYER_PARAMETER, Role.TIME)]
     shared = [q for q in quantities if q.role in (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)]
-    lags = recurrence.lags if recurrence.starts else 1
-    unknowns = recurrence.old[: len(recurrence.old) // lags]
+    unknowns = recurrence.old[: recurrence.unknowns or len(recurrence.old)]
     scalars = [q for q in unknowns if not q.shape]
     axes = {len(q.shape) for q in unknowns}
     if len(axes) > 1:
@@ -78,7 +82,10 @@ def layout_of(recurrence: Recurrence) -> Layout:
     clash = [q.name for q in (*recurrence.step.inputs, *recurrence.step.targets) if q.name in taken]
     if clash:
         raise SpecError(f"{clash[0]} is how the emitted rules call a network; rename it")
-    return Layout(tuple(by_name(local)), tuple(by_name(shared)), components, lags, streams, networks)
+    windowed = any(q.shape[:1] == (LAGS,) for q in unknowns)
+    width = 0 if windowed else len(recurrence.old) // len(unknowns)
+    by_step, by_all = tuple(by_name(local)), tuple(by_name(shared))
+    return Layout(by_step, by_all, components, recurrence.lags, streams, networks, width, windowed)
 
 
 def _is_network_parameter(recurrence: Recurrence, quantity: Quantity) -> bool:
@@ -210,6 +217,8 @@ class RuleWriter:
     def _unpack_state(self, name: str, quantities: Sequence[Quantity], used: Iterable[Quantity]) -> list[str]:
         used = set(used)
         names = [q.name if q in used else f"_{q.name}" for q in quantities]
+        if self.layout.windowed:
+            return [f"{', '.join(names)} = windows({name}, {len(names)})"]
         if self.layout.components == 1:
             return (
                 [f"{', '.join(names)} = {name}" if len(names) > 1 else f"({names[0]},) = {name}"]
@@ -227,20 +236,31 @@ class RuleWriter:
         return self._packed([q.name for q in quantities])
 
     def _packed(self, names: Sequence[str]) -> str:
+        return tuple_display(self._packed_tensors(names))
+
+    def _packed_tensors(self, names: Sequence[str]) -> list[str]:
         width = self.layout.components
+        if self.layout.windowed:
+            return [f"*{name}" for name in names]
         if width == 1:
-            parts = list(names)
-        else:
-            parts = [
-                f"torch.stack(({', '.join(names[place : place + width])}), -1)" for place in range(0, len(names), width)
-            ]
-        return tuple_display(parts)
+            return list(names)
+        return [
+            f"torch.stack(({', '.join(names[place : place + width])}), -1)" for place in range(0, len(names), width)
+        ]
 
     def _packed_bars(self, adjoint: Adjoint, old: Sequence[Quantity]) -> str:
-        missing = [q.name for q in old if q not in adjoint.cotangents]
-        if missing and self.layout.components > 1:
+        width = self.layout.components
+        groups = [old[place : place + width] for place in range(0, len(old), width)]
+        return tuple_display([self._packed_group(adjoint, group) for group in groups])
+
+    def _packed_group(self, adjoint: Adjoint, group: Sequence[Quantity]) -> str:
+        """Cotangent of one tensor of the state; None where nothing depends on any of it."""
+        missing = [q.name for q in group if q not in adjoint.cotangents]
+        if len(missing) == len(group):
+            return "None"
+        if missing:
             raise UnsupportedError(f"the step does not depend on {', '.join(missing)}: leave it out of the state")
-        return self._packed([adjoint.cotangents[q].name if q in adjoint.cotangents else "None" for q in old])
+        return self._packed_tensors([adjoint.cotangents[q].name for q in group])[0]
 
     def _tuple(self, adjoint: Adjoint, group: Sequence[Quantity]) -> str:
         names = [adjoint.cotangents[q].name if q in adjoint.cotangents else "None" for q in group]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from codegen.render import render
 from codegen.steps.facts import Facts
-from codegen.steps.module import SUPPORT, write_module
+from codegen.steps.module import SUPPORT, WINDOWED, write_module
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.explanation import recurrences
 from derive.reverse_sweep import reverse_sweep
-from derive.schemes import scheme_by_name
+from derive.schemes import MultistepFamily, scheme_by_name
 from derive.systems import ODE, Spec
 
-IMPORTS = ("import cmath", "import math", "from collections.abc import Callable, Iterable, Sequence")
+IMPORTS = ("import cmath", "import math", "import warnings", "from collections.abc import Callable, Iterable, Sequence")
 
 
 def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
@@ -31,5 +31,6 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": module.class_doc,
         "base": module.base,
     }
-    common = common_view(spec, derivation, programs, command, SUPPORT, IMPORTS)
+    support = (*SUPPORT, *WINDOWED) if isinstance(spec.scheme, MultistepFamily) else SUPPORT
+    common = common_view(spec, derivation, programs, command, support, IMPORTS)
     return render("step_module.py.jinja", {**view, **common})

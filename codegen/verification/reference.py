@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,14 +34,15 @@ def run_recurrence(
     Args:
         recurrence: the step; its first ones are made by `start` where it holds several past values.
         start: see above.
-        initial: values of the state before the first step (of the newest part, where there is a start).
+        initial: values of the state before the first step; of the newest part alone where there is a start, which does
+            not read the others.
         given: what each step reads besides the state.
         networks: stand-ins for opaque networks.
     """
-    state = dict(zip(recurrence.old, initial, strict=False))
+    state = dict(zip(recurrence.old, itertools.cycle(initial), strict=False))
     steps = []
     for n, values in enumerate(given):
-        program = recurrence.step if start is None or n > 0 else start
+        program = recurrence.step if start is None or n >= recurrence.lags - 1 else start
         known = evaluate(program, {**values, **state}, networks)
         after = recurrence.new if program is recurrence.step else program.outputs
         state = {old: known[new] for old, new in zip(recurrence.old, after, strict=True)}
@@ -74,10 +76,10 @@ def split(unknowns: Sequence[Quantity], y: Vector) -> dict[Quantity, Numeric]:
     return dict(zip(unknowns, parts, strict=True))
 
 
-def solve(field: Callable[[Any, Vector], Vector], t0: Any, t1: Any, y: Vector) -> Vector:
+def solve(field: Callable[[Any, Vector], Vector], t0: Any, t1: Any, y: Vector, big_steps: int = BIG_STEPS) -> Vector:
     """Solution of y' = field(t, y) at t1 by extrapolation of the midpoint rule, in the arithmetic of its arguments."""
-    big = (t1 - t0) / BIG_STEPS
-    for n in range(BIG_STEPS):
+    big = (t1 - t0) / big_steps
+    for n in range(big_steps):
         y = _extrapolated(field, t0 + n * big, big, y)
     return y
 

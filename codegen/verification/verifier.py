@@ -19,11 +19,11 @@ from codegen.verification.loss_checks import loss_rows
 from codegen.verification.recurrent_cases import recurrent_cases
 from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
+from codegen.verification.samples import Sampled, sampled
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
 from derive.errors import DeriveError
 from derive.explanation import explain, recurrences
-from derive.schemes import scheme_by_name
 from derive.systems import ODE, Spec
 
 DEVICES = ("cpu", "cuda")
@@ -60,7 +60,8 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
         if "invert" in case.memory:
             yield inversion_row(spec.id, case, REBUILT)
     if isinstance(spec.system, ODE) and not any(case.kinks for case in usual):  # orders are those of smooth fields
-        yield from order_rows(spec.id, kind, spec.system, scheme_by_name(spec.scheme))
+        for sample in sampled(spec, kind):
+            yield from order_rows(spec.id, sample, spec.system)
     if spec.loss is not None:
         yield from loss_rows(spec.id, spec.loss, module)
 
@@ -69,12 +70,24 @@ def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], li
     """The usual cases of a module, the same with little data, and the same over many steps."""
     steps = recurrences(spec)
     if spec.in_steps:
-        usual, small, long = (make(kind, spec) for make in (step_cases, small_cases, long_cases))
+        found = [_sampled_cases(sample) for sample in sampled(spec, kind)]
+        usual, small, long = ([case for cases in found for case in cases[size]] for size in range(3))
     else:
         cells = {str(option): recurrence for option, recurrence in steps.items()}
         usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
     kinks = any(line.value.has(*KINKED) for step in steps.values() for line in step.step.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
+
+
+def _sampled_cases(sample: Sampled) -> list[list[Case]]:
+    """The cases of a module under one scheme: usual, small and long ones."""
+    groups = [make(sample.kind, sample.spec) for make in (step_cases, small_cases, long_cases)]
+    return [[_renamed(case, sample) for case in cases] for cases in groups]
+
+
+def _renamed(case: Case, sample: Sampled) -> Case:
+    memory = tuple(mode for mode in case.memory if sample.inverted or mode != "invert")
+    return replace(case, label=sample.titled(case.label), memory=memory)
 
 
 def _check_device(device: str) -> None:

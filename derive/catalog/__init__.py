@@ -33,5 +33,10 @@ REGISTER = (
     Listing("lstm_peephole", "recurrent"),
     Listing("driven_oscillator", "explicit system"),
     Listing("cubic_ode", "explicit system"),
+    Listing("forward_euler", "integrator"),
+    Listing("leapfrog", "integrator"),
+    Listing("heun", "integrator"),
+    Listing("rk4", "integrator"),
+    Listing("linear_multistep", "integrator"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)

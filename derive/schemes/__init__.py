@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from derive.errors import UnknownNameError
+from derive.errors import UnknownNameError, UnsupportedError
 from derive.schemes.additive import AdditiveTableau
+from derive.schemes.family import MultistepFamily
 from derive.schemes.multistep import LinearMultistep, Start
 from derive.schemes.register import SCHEME_KINDS, SCHEMES, Scheme
 from derive.schemes.runge_kutta import ButcherTableau
@@ -23,14 +24,31 @@ def scheme_by_name(name: str | Scheme) -> Scheme:
     return SCHEMES[name]
 
 
+def single_scheme(name: str | Scheme) -> Scheme:
+    """As `scheme_by_name`, for what looks at the weights of one scheme.
+
+    Raises:
+        UnknownNameError: no scheme has that id.
+        UnsupportedError: a family, whose weights are arguments of the emitted module.
+    """
+    scheme = scheme_by_name(name)
+    if isinstance(scheme, MultistepFamily):
+        raise UnsupportedError(
+            f"{scheme.title} has its weights as arguments; give one scheme of it, LinearMultistep(alpha=..., beta=...)"
+        )
+    return scheme
+
+
 __all__ = [
     "SCHEMES",
     "SCHEME_KINDS",
     "AdditiveTableau",
     "ButcherTableau",
     "LinearMultistep",
+    "MultistepFamily",
     "Scheme",
     "Splitting",
     "Start",
     "scheme_by_name",
+    "single_scheme",
 ]

@@ -35,7 +35,8 @@ class LinearMultistep:
     Attributes:
         alpha: weights of x_n, x_{n-1}, ...
         beta: weights of f_{n+1}, f_n, f_{n-1}, ...: one more than alpha.
-        start: name -> how the first steps are made; the first is the default.
+        start: name -> how the first steps are made; the first is the default. Without any, they are made by the
+            smallest shipped one-step scheme that keeps the order (`derive.starts`).
         order: the order it claims, where it claims one.
         title: its usual name.
 
@@ -70,6 +71,19 @@ class LinearMultistep:
     def steps(self) -> int:
         """Number of past values."""
         return len(self.alpha)
+
+    @property
+    def lags(self) -> int:
+        """How many consecutive times enter the step before the new one: weights that vanish at the end do not count."""
+        return 1 + max((j for j, (a, b) in enumerate(zip(self.alpha, self.beta[1:], strict=True)) if a != 0 or b != 0))
+
+    @property
+    def derived_order(self) -> int:
+        """The largest p with C_1 = ... = C_p = 0, identically in its symbols."""
+        p = 0
+        while self.error_constant(p + 1) == 0:
+            p += 1
+        return p
 
     def characteristic(self, zeta: Expr, z: Expr | int = 0) -> Expr:
         """rho(zeta) - z sigma(zeta), the characteristic polynomial on x' = lambda x with z = h lambda."""

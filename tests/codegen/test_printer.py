@@ -145,6 +145,16 @@ def test_numbers_are_python_literals_with_all_their_digits():
     assert repr(float(sqrt(2))) in text and "tensor" not in text
 
 
+def test_a_published_decimal_is_one_float():
+    """Its numerator and denominator are whole numbers that no tensor holds."""
+    long = Rational("-0.12345678901234567890123")
+    for expression in (long * x, x / 3 + long * x * k, k * long + x):
+        assert "1234567890123456789" not in TorchPrinter()(expression)
+        tensors = sample(expression)
+        assert torch.allclose(run(expression, tensors), reference(expression, tensors), rtol=1e-14)
+    assert TorchPrinter()(Rational(1, 3) * x) == "x / 3"
+
+
 @pytest.mark.parametrize("function", [sigmoid, softplus, logsigmoid, tanh, elu])
 def test_extreme_arguments_have_finite_values_and_gradients(function):
     point = torch.tensor([-800.0, -200.0, 0.0, 200.0, 800.0], requires_grad=True)

@@ -97,6 +97,15 @@ FACTS = {
     "fractalnet": {"inverse": "the solution of an equation"},
     "driven_oscillator": {"order": "1"},
     "cubic_ode": {"order": "1"},
+    "forward_euler": {"order": "1"},
+    "leapfrog": {
+        "order": "2",
+        "order with start 'euler'": "2",
+        "zero-stable for": "every field",
+        "inverse": "explicit",
+    },
+    "heun": {"order": "2"},
+    "rk4": {"order": "4"},
 }
 
 
@@ -118,6 +127,11 @@ VERDICTS = {
     "fractalnet": {"E10": False, "E10, special weights": True},
     "cubic_ode": {"adjoint equation": True},
     "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},
+    "forward_euler": {"step": True, "E04": True},
+    "leapfrog": {"step": True, "E04": False},
+    "heun": {"predictor": True, "E02": False, "E04": True},
+    "rk4": {"step": True, "k_3": True, "E004-1": False},
+    "linear_multistep": {"E05": False},
 }
 
 

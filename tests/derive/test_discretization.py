@@ -11,7 +11,7 @@ from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import evaluate
 from derive.functions import tanh
 from derive.operators import matvec
-from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, Start
+from derive.schemes import ButcherTableau, LinearMultistep, Start
 from derive.symbols import parameter, state, time
 from derive.systems import ODE
 
@@ -63,14 +63,6 @@ def test_leapfrog():
     assert stepped("leapfrog") == pytest.approx(X_OLD + 2 * H * field(T0, X0), rel=1e-14)
 
 
-def test_adams_bashforth_2():
-    scheme = LinearMultistep(
-        alpha=(1, 0), beta=(0, Rational(3, 2), Rational(-1, 2)), start={"heun": Start(SCHEMES["heun"])}
-    )
-    expected = X0 + H * (1.5 * field(T0, X0) - 0.5 * field(T0 - H, X_OLD))
-    assert stepped(scheme) == pytest.approx(expected, rel=1e-14)
-
-
 def test_scheme_of_ones_own():
     ralston = ButcherTableau(A=[[0, 0], [Rational(2, 3), 0]], b=[Rational(1, 4), Rational(3, 4)], c=[0, Rational(2, 3)])
     first = field(T0, X0)
@@ -120,13 +112,6 @@ def test_lags_count_past_values():
     assert discretize(TIMED, "leapfrog").lags == 2
 
 
-def test_a_two_step_scheme_needs_a_start():
-    with pytest.raises(SpecError, match="2-step scheme needs a start for its first 1 step"):
-        discretize(TIMED, LinearMultistep(alpha=(0, 1), beta=(0, 2, 0)))
-    with pytest.raises(SpecError, match="2-step scheme needs a start for its first 1 step"):
-        discretize(OSCILLATOR, LinearMultistep(alpha=(0, 1), beta=(0, 2, 0)))
-
-
 @pytest.mark.parametrize(
     "scheme",
     [
@@ -137,14 +122,6 @@ def test_a_two_step_scheme_needs_a_start():
 def test_an_implicit_scheme_is_refused_by_name(scheme):
     with pytest.raises(UnsupportedError, match="backward Euler is implicit"):
         discretize(TIMED, scheme)
-
-
-def test_a_three_step_scheme_is_refused():
-    third = LinearMultistep(
-        alpha=(1, 0, 0), beta=(0, Rational(23, 12), Rational(-4, 3), Rational(5, 12)), start={"e": Start()}
-    )
-    with pytest.raises(UnsupportedError, match="2 starting steps"):
-        discretize(TIMED, third)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_orders_and_facts_of_own_systems():
 
 
 def test_a_scheme_that_is_not_zero_stable_says_so():
-    unstable = LinearMultistep(alpha=(-4, 5), beta=(0, 4, 2), start={"euler": Start()}, title="unstable")
+    unstable = LinearMultistep(alpha=(-4, 5), beta=(0, 4, 2), title="unstable")
     facts = explain(spec_of(SYSTEMS["network, AB2"][0], unstable)).facts
     assert facts["order"] == "3" and facts["zero-stable for"] == "no field"
 
