@@ -93,7 +93,7 @@ def gradient_error(mode: str, depth: int, dtype: torch.dtype) -> float:
 
 def reconstruction_error(depth: int) -> float:
     """Largest norm-relative difference of the initial streams and what `inverse` makes of the last ones."""
-    module, inputs = net("invert", depth), streams()
+    module, inputs = net("invert", depth), [x.detach() for x in streams()]
     with torch.no_grad():
         back = module.inverse(*module(*inputs))
     return max(float((a - b).norm() / b.norm()) for a, b in zip(back, inputs, strict=True))

@@ -20,7 +20,7 @@ from derive.elementary import derivative_along_flow
 from derive.evaluator import evaluate, value_of
 from derive.linearization import pushforward
 from derive.networks import Call, direction_list
-from derive.operators import Numeric, Operator, fill, shape_of
+from derive.operators import Numeric, Operator, fill, matvec, shape_of
 from derive.power_series import Series, array_of
 from derive.sampling import Sampler
 from derive.step_quantities import STEP_SIZE, at_step, time_at_step
@@ -71,9 +71,13 @@ def _kept_in_shape(found: Expr, before: Expr) -> Expr:
 
 
 def multilinear(value: Expr) -> Expr:
-    """The same with differentials of networks split at the sums in their directions and freed of the scalars there."""
+    """The same with products and differentials split at the sums they are linear in, and freed of the scalars there."""
     if not value.args:
         return value
+    if isinstance(value, matvec):
+        matrix, vector = (multilinear(part) for part in value.args)
+        terms = [_scalars_apart(term) for term in Add.make_args(expand(vector, deep=False))]
+        return Add(*(scale * matvec(matrix, rest) for scale, rest in terms if rest != 0))
     if not isinstance(value, Call):
         return expand(value.func(*(multilinear(part) for part in value.args)), deep=False)
     network, point, directions = value.args

@@ -554,6 +554,37 @@ class Rules(NamedTuple):
         return self.start[n] if n < len(self.start) else self
 
 
+def rules_per_step(rules: Rules, place: int) -> Rules:
+    """Rules that read the shared quantity at `place` as the last of the per-step parameters."""
+
+    def whole(local: tuple[Any, ...], shared: Shared) -> tuple[tuple[Any, ...], Shared]:
+        return local[:-1], (*shared[:place], local[-1], *shared[place:])
+
+    def step(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+        return rules.step(field, state, *whole(local, shared))
+
+    def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
+        return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
+
+    def inverse(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+        assert rules.inverse is not None
+        return rules.inverse(field, state, *whole(local, shared))
+
+    def amplification(local: tuple[float, ...], shared: tuple[float, ...], lipschitz: float) -> float:
+        assert rules.amplification is not None
+        return rules.amplification(*whole(local, shared), lipschitz)
+
+    return Rules(
+        step,
+        adjoint,
+        inverse if rules.inverse else None,
+        amplification if rules.amplification else None,
+        tuple(rules_per_step(start, place) for start in rules.start),
+        rules.streams,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What one call of a net does, apart from its tensors.
@@ -755,6 +786,7 @@ def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
 
 
 MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
+MEASURED_SAMPLES = 16  # of the leading batch axis, at which it is measured
 INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
 
 
@@ -839,6 +871,8 @@ def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> T
     The block is replayed and v has a generator of its own: buffers and random state are left as they are.
     """
     *times, x = points
+    if x.dim() > 1 and not evaluation.blocks.of_step[call[0]][call[1]].buffers:  # a few samples say as much
+        x = x[:MEASURED_SAMPLES]
     again = evaluation.for_replay()
     evaluated = again.with_graph(call, (*times, x))
     if x.numel() == 0 or not evaluated.value.requires_grad:
@@ -1329,20 +1363,20 @@ class StepLoop(nn.Module):
     def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
-        local, shared = self.step_parameters(*x)
+        rules, local, shared = self._given(x)
         if self.gradient == "autograd" or self._needs_plain(functions):
-            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+            return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
-            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+            return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
-            rules=self.rules,
+            rules=rules,
             blocks=blocks,
             steps=self.step_count(),
             memory=self.memory,
@@ -1360,8 +1394,17 @@ class StepLoop(nn.Module):
     def undo_steps(self, x: State) -> State:
         """The initial state that the steps bring to x, through the inverse of every step; followed by autograd."""
         functions = self.step_blocks()
+        rules, local, shared = self._given(x)
+        return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
+
+    def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
+        """Rules and parameters; a step size with one value for each step is a per-step parameter."""
         local, shared = self.step_parameters(*x)
-        return self._run_plain(run_back, x, functions, local, shared, False)
+        h = getattr(self, "step_size", None)
+        if not isinstance(h, Tensor) or not h.dim():
+            return self.rules, local, shared
+        place = next(place for place, value in enumerate(shared) if value is h)
+        return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
     def _needs_plain(self, functions: Sequence[Networks]) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -1389,13 +1432,13 @@ class StepLoop(nn.Module):
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps = self.step_count()
-        outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
+        outputs = run(field_of, steps, x, local, shared, trajectory)
         if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run(self.rules, field_of, steps, x, local, shared, True)
+                    states = run(field_of, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
 
@@ -1485,6 +1528,24 @@ def check_number(owner: str, name: str, value: Any) -> float | Tensor:
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
     return value
+
+
+def check_step_size(owner: str, value: Any, steps: int) -> float | Tensor:
+    """A step size for all layers, or a tensor with one for each."""
+    if isinstance(value, Tensor) and value.shape == (steps,) and value.is_floating_point():
+        return value
+    if isinstance(value, Tensor) and value.dim():
+        read = f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+        allowed = f"a real number, or a real tensor of shape () or ({steps},), one for each layer"
+        raise ValueError(f"{owner}: step_size is {read}; allowed: {allowed}")
+    return check_number(owner, "step_size", value)
+
+
+def layer_times(x: Tensor, step_size: float | Tensor, steps: int) -> Tensor:
+    """The times t_n (steps,) of layers that count from time zero."""
+    if isinstance(step_size, Tensor) and step_size.dim():
+        return torch.cumsum(step_size, 0) - step_size
+    return step_size * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
 def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:

@@ -40,6 +40,24 @@ def check_number(owner: str, name: str, value: Any) -> float | Tensor:
     return value
 
 
+def check_step_size(owner: str, value: Any, steps: int) -> float | Tensor:
+    """A step size for all layers, or a tensor with one for each."""
+    if isinstance(value, Tensor) and value.shape == (steps,) and value.is_floating_point():
+        return value
+    if isinstance(value, Tensor) and value.dim():
+        read = f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+        allowed = f"a real number, or a real tensor of shape () or ({steps},), one for each layer"
+        raise ValueError(f"{owner}: step_size is {read}; allowed: {allowed}")
+    return check_number(owner, "step_size", value)
+
+
+def layer_times(x: Tensor, step_size: float | Tensor, steps: int) -> Tensor:
+    """The times t_n (steps,) of layers that count from time zero."""
+    if isinstance(step_size, Tensor) and step_size.dim():
+        return torch.cumsum(step_size, 0) - step_size
+    return step_size * torch.arange(steps, dtype=x.dtype, device=x.device)
+
+
 def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"

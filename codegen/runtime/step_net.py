@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from codegen.runtime.steps import (
     State,
     checked_fields,
     name_bad_step,
+    rules_per_step,
     run_back,
     run_plain,
 )
@@ -102,20 +104,20 @@ class StepLoop(nn.Module):
     def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
-        local, shared = self.step_parameters(*x)
+        rules, local, shared = self._given(x)
         if self.gradient == "autograd" or self._needs_plain(functions):
-            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+            return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
-            return self._run_plain(run_plain, x, functions, local, shared, trajectory)
+            return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
-            rules=self.rules,
+            rules=rules,
             blocks=blocks,
             steps=self.step_count(),
             memory=self.memory,
@@ -133,8 +135,17 @@ class StepLoop(nn.Module):
     def undo_steps(self, x: State) -> State:
         """The initial state that the steps bring to x, through the inverse of every step; followed by autograd."""
         functions = self.step_blocks()
+        rules, local, shared = self._given(x)
+        return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
+
+    def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
+        """Rules and parameters; a step size with one value for each step is a per-step parameter."""
         local, shared = self.step_parameters(*x)
-        return self._run_plain(run_back, x, functions, local, shared, False)
+        h = getattr(self, "step_size", None)
+        if not isinstance(h, Tensor) or not h.dim():
+            return self.rules, local, shared
+        place = next(place for place, value in enumerate(shared) if value is h)
+        return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
     def _needs_plain(self, functions: Sequence[Networks]) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -162,13 +173,13 @@ class StepLoop(nn.Module):
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps = self.step_count()
-        outputs = run(self.rules, field_of, steps, x, local, shared, trajectory)
+        outputs = run(field_of, steps, x, local, shared, trajectory)
         if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run(self.rules, field_of, steps, x, local, shared, True)
+                    states = run(field_of, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
 

@@ -72,6 +72,37 @@ class Rules(NamedTuple):
         return self.start[n] if n < len(self.start) else self
 
 
+def rules_per_step(rules: Rules, place: int) -> Rules:
+    """Rules that read the shared quantity at `place` as the last of the per-step parameters."""
+
+    def whole(local: tuple[Any, ...], shared: Shared) -> tuple[tuple[Any, ...], Shared]:
+        return local[:-1], (*shared[:place], local[-1], *shared[place:])
+
+    def step(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+        return rules.step(field, state, *whole(local, shared))
+
+    def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
+        return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
+
+    def inverse(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+        assert rules.inverse is not None
+        return rules.inverse(field, state, *whole(local, shared))
+
+    def amplification(local: tuple[float, ...], shared: tuple[float, ...], lipschitz: float) -> float:
+        assert rules.amplification is not None
+        return rules.amplification(*whole(local, shared), lipschitz)
+
+    return Rules(
+        step,
+        adjoint,
+        inverse if rules.inverse else None,
+        amplification if rules.amplification else None,
+        tuple(rules_per_step(start, place) for start in rules.start),
+        rules.streams,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What one call of a net does, apart from its tensors.

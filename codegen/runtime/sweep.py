@@ -24,6 +24,7 @@ from codegen.runtime.steps import (
 )
 
 MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
+MEASURED_SAMPLES = 16  # of the leading batch axis, at which it is measured
 INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
 
 
@@ -108,6 +109,8 @@ def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> T
     The block is replayed and v has a generator of its own: buffers and random state are left as they are.
     """
     *times, x = points
+    if x.dim() > 1 and not evaluation.blocks.of_step[call[0]][call[1]].buffers:  # a few samples say as much
+        x = x[:MEASURED_SAMPLES]
     again = evaluation.for_replay()
     evaluated = again.with_graph(call, (*times, x))
     if x.numel() == 0 or not evaluated.value.requires_grad:

@@ -32,7 +32,7 @@ def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     keywords += [Argument(str(size), "int", "", f"size {size} of the augmentation") for size in facts.augmented_sizes()]
     keywords.sort(key=lambda argument: bool(argument.default))
     if facts.layered and facts.has_step_size:
-        keywords.append(Argument("step_size", "float | Tensor", "1.0", "h"))
+        keywords.append(Argument("step_size", "float | Tensor", "1.0", "h, for all layers or one for each"))
     if not facts.layered:
         keywords += [
             Argument("steps", "int", "", "number of steps from t0 to t1"),

@@ -34,7 +34,7 @@ def constructor(facts: Facts) -> Function:
     if not facts.layered:
         body += _store_times(facts)
     elif facts.has_step_size:
-        body.append(f"self.step_size = check_number({owner}, 'step_size', step_size)")
+        body.append(f"self.step_size = check_step_size({owner}, step_size, self.step_count())")
     body += _check_start(facts)
     body += _check_parameters(facts)
     return Function("__init__", parameters, "None", "See the class.", tuple(body))

@@ -127,7 +127,7 @@ def _step_parameters(facts: Facts) -> Function:
     if not facts.layered:
         body.append(f"h, {'t' if _uses_time(facts) else '_'} = time_grid({x}, self.t0, self.t1, self.steps)")
     elif _uses_time(facts):
-        body.append(f"t = self.step_size * torch.arange(self.step_count(), dtype={x}.dtype, device={x}.device)")
+        body.append(f"t = layer_times({x}, self.step_size, self.step_count())")
     tuples = [tuple_display([_source(facts, q) for q in group]) for group in (local, shared)]
     body.append(f"return {', '.join(tuples)}")
     doc = "What varies from step to step, and what every step uses."

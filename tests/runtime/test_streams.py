@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from generated.fractalnet import FractalNet
+from generated.lm_resnet import LMResNet
 from generated.polynet import PolyNet
 from generated.revnet import InversionError, NotFiniteError, RevNet, StepError
 from tests.runtime.networks import tanh_blocks
@@ -103,6 +104,32 @@ def test_trajectory_batch_axes_and_step_size(name: str, memory: str) -> None:
     agree(name, memory, lambda: tanh_blocks(5, 4), (3, 4), (h,), trajectory=True, step_size=h)
     agree(name, memory, lambda: tanh_blocks(3, 4), (4,))
     agree(name, memory, lambda: tanh_blocks(3, 4), (0, 4))
+
+
+@pytest.mark.parametrize(("name", "memory"), MODES)
+def test_a_step_size_for_each_layer(name: str, memory: str) -> None:
+    steps = torch.linspace(0.1, 0.4, 4, dtype=DOUBLE).requires_grad_()
+    agree(name, memory, lambda: tanh_blocks(4, 4), (3, 4), (steps,), step_size=steps)
+    make, streams, _ = NETS[name]
+    torch.manual_seed(0)
+    net = make(lambda: tanh_blocks(3, 4), {"memory": memory, "step_size": torch.full((3,), 0.3)}).double()
+    net.step_size = net.step_size.double() * 0 + 0.3
+    torch.manual_seed(0)
+    same = make(lambda: tanh_blocks(3, 4), {"memory": memory, "step_size": 0.3}).double()
+    inputs = [batch(3, 4) for _ in range(streams)]
+    assert difference(found(net, inputs, (), False), found(same, inputs, (), False)) < 1e-12
+
+
+@pytest.mark.parametrize("start", ["plain", "matched"])
+@pytest.mark.parametrize("memory", NETS["RevNet"][2])
+def test_a_step_size_for_each_layer_of_a_two_step_net(memory: str, start: str) -> None:
+    steps = torch.linspace(0.1, 0.4, 5, dtype=DOUBLE).requires_grad_()
+    results = []
+    for gradient in ("derived", "autograd"):
+        torch.manual_seed(0)
+        net = LMResNet(tanh_blocks(5, 4), k=0.7, step_size=steps, start=start, memory=memory, gradient=gradient)
+        results.append(found(net.double(), [batch(3, 4)], (steps,), False))
+    assert difference(*results) < 1e-11
 
 
 @pytest.mark.parametrize("memory", NETS["RevNet"][2])
