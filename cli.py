@@ -69,7 +69,7 @@ def list_(as_json: bool, schemes: bool) -> None:
         fields["source"] = "source"
         click.echo(_json([{key: getattr(entry, name) for key, name in fields.items()} for entry in entries]))
         return
-    for line in _columns([(entry.id, entry.class_name, entry.family, entry.title) for entry in entries]):
+    for line in _columns([(entry.id, entry.class_name or entry.kind, entry.family, entry.title) for entry in entries]):
         click.echo(line)
 
 
@@ -136,9 +136,14 @@ def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, outpu
 def check(specs: tuple[str, ...], output: Path | None) -> None:
     """Compare emitted files with what would be emitted now.
 
-    Exit status 1 and the difference where a file is stale. Without SPEC the whole catalogue is compared.
+    Exit status 1 and the difference where a file is stale. Without SPEC the whole catalogue is compared. A statement
+    has no file and is passed over.
     """
     loaded = _load_all(specs, not specs)
+    for reference, spec in loaded:
+        if spec.no_module:
+            click.echo(f"{reference}: a statement, no file to compare")
+    loaded = [(reference, spec) for reference, spec in loaded if not spec.no_module]
     from codegen.freshness import compare
 
     stale = False
@@ -158,13 +163,13 @@ def check(specs: tuple[str, ...], output: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 @click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to run.")
 def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str) -> None:
-    """Prove the emitted module of each SPEC by numbers.
+    """Prove the relations and the emitted module of each SPEC by numbers.
 
     One row per check: expected, measured, tolerance, verdict. Exit status 1 where one fails.
     """
     from dataclasses import asdict
 
-    loaded = _load_all(specs, everything)
+    loaded = _load_all(specs, everything, kinds=("module", "statement"))
     from codegen import verify as rows_of
     from codegen.verification.report import table
 
@@ -226,14 +231,14 @@ def _renderer(form: str) -> Callable[[Any], str]:
     return to_latex if form == "latex" else to_text
 
 
-def _load_all(specs: Sequence[str], everything: bool) -> list[tuple[str, Spec]]:
+def _load_all(specs: Sequence[str], everything: bool, kinds: tuple[str, ...] = ("module",)) -> list[tuple[str, Spec]]:
     """(reference, spec) of all that is asked for; nothing is begun before all of it is known to exist."""
     from derive import load
     from derive.catalog import REGISTER
 
     if everything == bool(specs):
         raise click.UsageError("give one or more SPECs, or --all")
-    references = [listing.id for listing in REGISTER if listing.kind == "module"] if everything else specs
+    references = [listing.id for listing in REGISTER if listing.kind in kinds] if everything else specs
     return [(reference, load(reference)) for reference in references]
 
 

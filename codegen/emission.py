@@ -5,27 +5,33 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from derive.chains import Chain
+from derive.errors import DeriveError
 from derive.explanation import explain
 from derive.files import write_whole
 from derive.schemes import Scheme
 from derive.systems import Spec, with_scheme
 
-# Where the text of each kind of system is made. Loaded on use: no run needs both.
+# Where the text of each kind of system is made. Loaded on use: no run needs all.
 STEPS = ("codegen.steps.text", "step_text")
 CELLS = ("codegen.cells.module", "recurrent_text")
+LAYERS = ("codegen.layers.module", "chain_text")
 
 
 def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
     """Text of the module of a spec; another scheme may be put in the place of its own.
 
     Raises:
-        DeriveError: something in the spec has no form in torch.
+        DeriveError: the spec is a statement, or something in it has no form in torch.
     """
+    if spec.no_module:
+        raise DeriveError(f"{spec.id}: a statement has nothing to emit; {spec.no_module}")
     command = "derive generate " + spec.id
     if scheme is not None:
         spec = with_scheme(spec, scheme)
         command += f" --scheme {scheme}" if isinstance(scheme, str) else " --scheme FILE"
-    module, function = STEPS if spec.in_steps else CELLS
+    chains = any(isinstance(system, Chain) for system in spec.variants.values())
+    module, function = LAYERS if chains else STEPS if spec.in_steps else CELLS
     text: str = getattr(import_module(module), function)(spec, explain(spec), command)
     return text
 

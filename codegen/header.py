@@ -10,15 +10,19 @@ from dataclasses import dataclass
 import sympy
 
 import derive
+from derive.chains import Chain
 from derive.derivation import Derivation
-from derive.explanation import recurrences
+from derive.explanation import programs_of, recurrences
 from derive.operators import show_shape
 from derive.program import Program
 from derive.symbols import Quantity, by_name
-from derive.systems import Spec
+from derive.systems import Recurrence, Spec
 
 WIDTH = 116
-EQUATION_SECTIONS = ("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse")
+EQUATION_SECTIONS = (
+    *("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse"),
+    *("The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ def _docstring(spec: Spec, derivation: Derivation, programs: Sequence[Program]) 
     parts = [f"{spec.title}.", f"Source: {spec.source}." if spec.source else ""]
     for section in derivation.sections:
         if section.title.startswith(EQUATION_SECTIONS):
-            lines = [f"    ({r.number}) {r.text}" for r in section.relations if r.title != "Lagrangian of one step"]
+            lines = [f"    ({r.number}) {r.text}" for r in section.relations if not r.title.startswith("Lagrangian of")]
             parts.append("\n".join([f"{section.title}:", *(_wrapped(line) for line in lines)]))
     parts.append("\n".join(["Symbols:", *(_wrapped(f"    {row}") for row in _symbols(spec))]))
     if derivation.facts:
         parts.append("\n".join(["Facts:", *(f"    {name}: {value}" for name, value in derivation.facts.items())]))
     operations = ", ".join(str(_operations(program)) for program in programs[:2])
-    parts.append(f"Operations per step and component, forward and backward: {operations}.")
+    unit = "layer" if any(isinstance(system, Chain) for system in spec.variants.values()) else "step"
+    parts.append(f"Operations per {unit} and component, forward and backward: {operations}.")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -93,8 +98,12 @@ def _wrapped(line: str) -> str:
 
 def _symbols(spec: Spec) -> list[str]:
     found: dict[str, Quantity] = {}
-    for recurrence in recurrences(spec).values():
-        for quantity in by_name({*recurrence.step.inputs, *recurrence.step.targets}):
+    systems: list[Recurrence | Chain] = [
+        *recurrences(spec).values(),
+        *(s for s in spec.variants.values() if isinstance(s, Chain)),
+    ]
+    for program in (program for system in systems for program in programs_of(system)):
+        for quantity in by_name({*program.inputs, *program.targets}):
             found.setdefault(quantity.name, quantity)
     return [
         f"{q.name} {show_shape(q.shape)} {q.role.value}" + (f": {q.meaning}" if q.meaning else "")

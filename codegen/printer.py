@@ -26,6 +26,7 @@ FUNCTIONS: Mapping[type, str] = {
     sympy.log: "torch.log({})",
     sympy.sin: "torch.sin({})",
     sympy.cos: "torch.cos({})",
+    sympy.erf: "torch.erf({})",
     sympy.Abs: "torch.abs({})",
     sympy.sign: "torch.sign({})",
 }

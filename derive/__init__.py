@@ -10,10 +10,11 @@ from typing import Any
 
 _HOME = {
     "derive.symbols": "Quantity Role constant input_ parameter state step_size target time",
-    "derive.functions": "elu logsigmoid relu sigmoid softplus tanh",
+    "derive.functions": "elu gelu logsigmoid relu selu sigmoid silu softplus step tanh",
     "derive.operators": "concat dot fill linear_solve logsumexp matvec outer softmax total transpose",
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",
+    "derive.chains": "Chain",
     "derive.spec_parts": "DeckClaim Loss Reading Stack",
     "derive.systems": "ODE Recurrence Spec zeros",
     "derive.schemes.lint": "lint",
@@ -21,12 +22,15 @@ _HOME = {
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "explain recurrences",
-    "derive.lagrangian": "quantities",
+    "derive.lagrangian": "forward_and_reverse quantities",
+    "derive.derivation": "Kind Outcome Relation",
+    "derive.relations": "gradient identity relation",
+    "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",
     "derive.expansion": "solution_derivative",
     "derive.api": "adjoint analyse hamiltonian inverse modified_equation stability",
     "derive.loading": "catalog_entries load",
     "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",
-    "sympy": "Expr Integer Rational Symbol cos exp log sin sqrt",
+    "sympy": "Expr Integer Rational Symbol cos erf exp log sin sqrt",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -68,6 +68,8 @@ class Relation:
         name: the quantity it defines, where it defines one.
         source: where it is from, for a statement.
         check: how it is tested; definitions and statements have none.
+        value: the expression that a relation of a spec's own gives to its name.
+        section: the heading that a relation of a spec's own stands under.
     """
 
     number: str
@@ -79,6 +81,8 @@ class Relation:
     name: str = ""
     source: str = ""
     check: Check | None = None
+    value: Expr | None = None
+    section: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ arrays hold floats, complex numbers (complex-step differentiation works) or mpma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -137,6 +138,15 @@ def _tanh(z: Numeric) -> Numeric:
     return -decay / (2 + decay) if z.real >= 0 else decay / (2 + decay)
 
 
+def _erf(z: Numeric) -> Numeric:
+    if isinstance(z, Series):
+        raise UnsupportedError("the reference evaluator has no power series of erf")
+    if isinstance(z, float):
+        return math.erf(z)
+    value = mpmath.erf(z)
+    return complex(value) if isinstance(z, complex) else value
+
+
 def _sum(*terms: Numeric) -> Numeric:
     result = terms[0]
     for term in terms[1:]:
@@ -161,6 +171,7 @@ _RULES: dict[Any, Callable[..., Numeric]] = {
     sympy.cos: on_any_field("cos"),
     sympy.Abs: _piecewise(lambda z: z if z.real >= 0 else -z),
     sympy.sign: _piecewise(lambda z: (z.real > 0) - (z.real < 0) + 0 * z),
+    sympy.erf: _piecewise(_erf),
     functions.sigmoid: _piecewise(_sigmoid),
     functions.tanh: _piecewise(_tanh),
     functions.relu: _piecewise(lambda z: z if z.real > 0 else 0 * z),

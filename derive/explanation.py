@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from sympy import Expr
 
 from derive.additive_steps import PartsScheme
+from derive.chains import Chain, input_of
 from derive.claims import judge
 from derive.derivation import ClaimVerdict, Derivation, Kind
 from derive.discretization import discretize
 from derive.expansion_sections import write_expansion, write_local_error
 from derive.family_sections import write_family
-from derive.lagrangian import StepNames, merged, write_adjoint, write_loss, write_program, write_step
+from derive.lagrangian import StepNames, merged, write_adjoint, write_graph, write_loss, write_program, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.linear_test import write_linear_test
 from derive.momentum import write_momentum
 from derive.numbering import Author
 from derive.operators import show_shape
 from derive.phase_space import write_hamiltonian, write_phase_map
-from derive.program import Program
+from derive.program import Program, name_functions
 from derive.readings import write_reading
+from derive.relations import write_relations
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
 from derive.scheme_sections import stable_interval, write_root_condition, write_starts, write_truncation
@@ -49,13 +51,18 @@ def explain(spec: Spec) -> Derivation:
         names = StepNames(str(option))
         if isinstance(system, ODE):
             _explain_ode(draft, system, names)
-        else:
+        elif isinstance(system, Recurrence):
             _explain_recurrence(draft, system, names)
+        elif isinstance(system, Chain):
+            _explain_chain(draft, system, str(option))
+        else:
+            _explain_graph(draft, system, names)
     for title, recurrence in spec.beside.items():
         _write_depth(draft, recurrence, StepNames(title))
     for reading in spec.readings:
         for recurrence in recurrences(spec).values():
             draft.results |= write_reading(draft.author, recurrence, reading)
+    draft.results |= write_relations(draft.author, spec.relations)
     if spec.loss is not None:
         write_loss(draft.author, spec.loss)
     for formula, source in spec.statements:
@@ -75,11 +82,19 @@ def explain(spec: Spec) -> Derivation:
 
 
 def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
-    """Option -> one step of the spec's system, discretized where it is an ODE."""
+    """Option -> one step of the spec's system, discretized where it is an ODE; nothing of what has no steps."""
     return {
         option: discretize(system, scheme_by_name(spec.scheme)) if isinstance(system, ODE) else system
         for option, system in spec.variants.items()
+        if isinstance(system, ODE | Recurrence)
     }
+
+
+def programs_of(system: Recurrence | Chain | Program) -> tuple[Program, ...]:
+    """The program of a step, of each kind of layer, or of a graph without steps."""
+    if isinstance(system, Chain):
+        return tuple(system.layers.values())
+    return (system.step if isinstance(system, Recurrence) else system,)
 
 
 def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
@@ -160,7 +175,7 @@ def _facts(analysis: Truncation, starts: Mapping[str, int], results: Mapping[str
 
 def _write_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -> Adjoint:
     adjoint = write_step(draft.author, recurrence, names, names.prefix)
-    _remember(draft, recurrence, adjoint, names.prefix)
+    _remember(draft, recurrence.step, adjoint, names.prefix)
     for name, start in recurrence.starts.items():
         start_names = StepNames(".".join(part for part in (names.prefix, "start", name) if part))
         start_adjoint = reverse_sweep(start)
@@ -172,12 +187,12 @@ def _write_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames) -
     return adjoint
 
 
-def _remember(draft: _Draft, recurrence: Recurrence, adjoint: Adjoint, option: str) -> None:
+def _remember(draft: _Draft, program: Program, adjoint: Adjoint, option: str) -> None:
     """Keep every derived line as a result that claims can speak of; later options do not replace earlier ones."""
-    lines = (*recurrence.step.assignments, *adjoint.program.assignments)
+    lines = (*program.assignments, *adjoint.program.assignments)
     prefix = f"{option}." if option else ""
     draft.results |= {f"{prefix}{line.target.name}": line.value for line in lines}
-    draft.contexts[option] = merged(recurrence.step, adjoint.program.assignments)
+    draft.contexts[option] = merged(program, adjoint.program.assignments)
 
 
 def _stability_there(scheme: Scheme, value: Expr) -> str:
@@ -198,10 +213,41 @@ def _explain_recurrence(draft: _Draft, recurrence: Recurrence, names: StepNames)
         draft.facts[draft.spec.option] = ", ".join(map(str, draft.spec.variants))
 
 
+def _explain_graph(draft: _Draft, graph: Program, names: StepNames) -> None:
+    program = name_functions(graph)
+    adjoint = write_graph(draft.author, program, names)
+    _remember(draft, program, adjoint, names.prefix)
+
+
+def _explain_chain(draft: _Draft, chain: Chain, option: str) -> None:
+    """Every kind of layer with its adjoint, and what connects two layers."""
+    chosen = f", {draft.spec.option} = {option}" if option else ""
+    for kind, layer in chain.layers.items():
+        names = StepNames(f"{option}.{kind}" if option else kind)
+        adjoint = write_graph(draft.author, layer, names, f"{kind} layer{chosen}")
+        _remember(draft, layer, adjoint, names.prefix)
+    if draft.spec.option:
+        draft.facts[draft.spec.option] = ", ".join(map(str, draft.spec.variants))
+    hidden = chain.hidden
+    if hidden is None or "between_layers" in draft.author.numbers:
+        return
+    adjoint, into = reverse_sweep(hidden), input_of(hidden)
+    seed, sent = adjoint.seeds[hidden.outputs[0]], adjoint.cotangents[into]
+    draft.author.relation(
+        "what a layer hears from the next one",
+        Kind.DEFINITION,
+        rf"{seed.latex} = \left. {sent.latex} \right|_{{\text{{next layer}}}}",
+        text=f"{seed} = {sent} of the next layer",
+        reason="the output of a layer is the input of the next; the last layer hears from the loss alone",
+        name="between_layers",
+    )
+    draft.author.close("Between the layers")
+
+
 def _claims(draft: _Draft) -> tuple[ClaimVerdict, ...]:
     verdicts = []
     for claim in draft.spec.claims:
-        option = str(claim.option or next(iter(draft.spec.variants)))
+        option = str(claim.option or next(iter(draft.spec.variants), ""))
         results = {**draft.results, **_of_option(draft.results, option)}
         verdicts.append(judge(claim, results, draft.contexts.get(option)))
     return tuple(verdicts)
@@ -217,4 +263,7 @@ def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     for recurrence in recurrences(spec).values():
         for quantity in by_name({*recurrence.step.inputs, *recurrence.old, *recurrence.new, *recurrence.inputs}):
             found.setdefault(quantity.name, quantity)
+    for graph in spec.variants.values():
+        for program in programs_of(graph) if isinstance(graph, Program | Chain) else ():
+            found |= {quantity.name: quantity for quantity in (*program.inputs, *program.outputs)}
     return tuple((q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
-from sympy import Expr, Integer, exp
+from sympy import Expr, Float, Integer, erf, exp, sqrt
 
 
 class Elementwise(sympy.Function):
@@ -104,6 +104,25 @@ class tanh(Elementwise):
         return 1 - tanh(z) ** 2
 
 
+def silu(z: Any) -> Expr:
+    r"""$z\,\sigma(z)$."""
+    return as_expression(z) * sigmoid(z)
+
+
+def gelu(z: Any) -> Expr:
+    r"""$z\,\Phi(z)$ with the normal distribution function $\Phi$."""
+    return as_expression(z) * (1 + erf(as_expression(z) / sqrt(2))) / 2
+
+
+# The fixed point of Klambauer et al. 2017: a layer keeps mean 0 and variance 1.
+SELU_ALPHA, SELU_SCALE = Float("1.6732632423543772848170429916717", 32), Float("1.0507009873554804934193349852946", 32)
+
+
+def selu(z: Any) -> Expr:
+    r"""$\lambda z$ for $z > 0$, $\lambda\alpha(e^z - 1)$ otherwise, with the constants of self-normalizing nets."""
+    return SELU_SCALE * (relu(z) + SELU_ALPHA * (elu(z) - relu(z)))
+
+
 def as_expression(value: Any) -> Expr:
     """What a user wrote as an expression of this tool: numbers become SymPy's, SymPy's tanh becomes ours."""
     return sympy.sympify(value).replace(sympy.tanh, tanh)
@@ -111,4 +130,4 @@ def as_expression(value: Any) -> Expr:
 
 ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, elu)
 # SymPy's own functions that have a form in every backend.
-SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign)
+SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign, erf)

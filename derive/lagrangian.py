@@ -41,7 +41,7 @@ def write_program(author: Author, program: Program, names: StepNames, kind: str)
         author.assignment(line, names(kind, line.target))
 
 
-def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None:
+def write_lagrangian(author: Author, program: Program, adjoint: Adjoint, title: str = "Lagrangian of one step") -> None:
     """S = ell + sum of multipliers times (right-hand side - quantity)."""
     bars = adjoint.cotangents
     lines = [(line, bars[line.target]) for line in program.assignments if line.target in bars]
@@ -51,7 +51,7 @@ def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None
     ]
     seeds = ", ".join(rf"\partial \ell / \partial {q.latex} = {seed.latex}" for q, seed in adjoint.seeds.items())
     author.relation(
-        "Lagrangian of one step",
+        title,
         Kind.DEFINITION,
         " + ".join([f"S = {_later(outputs)}", *terms]) + rf", \qquad {seeds}",
         text="S = "
@@ -60,7 +60,7 @@ def write_lagrangian(author: Author, program: Program, adjoint: Adjoint) -> None
         )
         + ";  "
         + ", ".join(f"d ell / d {q} = {seed}" for q, seed in adjoint.seeds.items()),
-        reason="ell is all that comes after the step; each line is a constraint, its cotangent the multiplier",
+        reason="ell is all that comes after; each line is a constraint, its cotangent the multiplier",
     )
 
 
@@ -157,6 +157,21 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     return adjoint
 
 
+def write_graph(author: Author, program: Program, names: StepNames, what: str = "graph") -> Adjoint:
+    """Sections: a computational graph, which has no steps, and its adjoint."""
+    adjoint = reverse_sweep(program)
+    write_program(author, program, names, "graph")
+    author.close(f"The {what}", "A program: every quantity is named once, in the order of computation.")
+    write_lagrangian(author, program, adjoint, f"Lagrangian of the {what}")
+    write_adjoint(author, program, adjoint, names, "adjoint")
+    author.close(
+        f"Adjoint of the {what}",
+        "Stationarity of the Lagrangian in every quantity, last line first: this is backpropagation. "
+        "A parameter's gradient is the sum over the batch.",
+    )
+    return adjoint
+
+
 def write_loss(author: Author, loss: Loss) -> None:
     """The loss and its cotangent on the output."""
     program = loss.program()
@@ -177,6 +192,11 @@ def merged(primal: Program, lines: Sequence[Assignment]) -> Program:
     known = {*primal.inputs, *primal.targets, *(line.target for line in lines)}
     extra = tuple(sorted(used - known, key=lambda q: q.name))
     return Program((*primal.inputs, *extra), (*primal.assignments, *lines), tuple(line.target for line in lines))
+
+
+def forward_and_reverse(program: Program) -> Program:
+    """A program followed by its adjoint: computes every quantity and every cotangent."""
+    return merged(program, reverse_sweep(program).program.assignments)
 
 
 def quantities(recurrence: Recurrence) -> dict[str, Quantity]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TypeVar, cast
 
-from derive.catalog import CATALOG, REGISTER, Listing
+from derive.catalog import ALIASES, CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
 from derive.schemes import SCHEME_KINDS, SCHEMES, MultistepFamily, Scheme
 from derive.systems import Spec
@@ -48,6 +48,7 @@ def load(reference: str | os.PathLike[str]) -> Spec:
         DeriveError: the file is missing, raises, or holds no spec (or several, and none is named).
     """
     text = os.fspath(reference)
+    text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
     if not names_a_file(text):
@@ -87,6 +88,7 @@ def load_any(reference: str | os.PathLike[str]) -> Spec | Scheme:
         return _chosen(text, found if name else specs or found, "spec or scheme", "SPEC = Spec(...) or SCHEME = ...")
     if text in SCHEMES:
         return SCHEMES[text]
+    text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
     raise UnknownNameError("scheme or id", text, [*SCHEMES, *CATALOG])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sympy import Expr
 
@@ -38,11 +38,14 @@ class Author:
         source: str = "",
     ) -> Relation:
         """Append one relation."""
+        return self.append(Relation("", title, kind, formula, text or formula, reason, name, source, check))
+
+    def append(self, relation: Relation) -> Relation:
+        """Append a relation under the next number."""
         number = str(sum(len(section.relations) for section in self.sections) + len(self._open) + 1)
-        self.numbers[name] = number
-        relation = Relation(number, title, kind, formula, text or formula, reason, name, source, check)
-        self._open.append(relation)
-        return relation
+        self.numbers[relation.name] = number
+        self._open.append(replace(relation, number=number))
+        return self._open[-1]
 
     def equation(
         self, left: Expr, right: Expr, title: str, kind: Kind, reason: str, name: str = "", check: Check | None = None

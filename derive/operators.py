@@ -57,7 +57,8 @@ class transpose(Operator):
 
     @classmethod
     def eval(cls, matrix: Expr) -> Expr | None:
-        return matrix.args[0] if isinstance(matrix, transpose) else None
+        turned = outer(*matrix.args[::-1]) if isinstance(matrix, outer) else None
+        return matrix.args[0] if isinstance(matrix, transpose) else turned
 
     def shape(self) -> Shape:
         shape = shape_of(self.args[0])

@@ -13,6 +13,8 @@ from typing import Any
 
 from sympy import Expr, Integer, expand
 
+from derive.chains import Chain
+from derive.derivation import Relation
 from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
 from derive.networks import Network
@@ -180,6 +182,11 @@ class Recurrence:
         return not self.inputs and all(q.role is not Role.INPUT for q in self.step.inputs)
 
     @property
+    def quantities(self) -> set[Quantity]:
+        """Everything the step reads."""
+        return set(self.step.inputs)
+
+    @property
     def parameters(self) -> tuple[Quantity, ...]:
         """Learnable quantities of the step, by name."""
         return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
@@ -193,16 +200,20 @@ class Spec:
     """Everything the tool needs to derive, emit and verify one system.
 
     Attributes:
-        id: name of the emitted file; `class_name` of its main class.
+        id: name of the emitted file; `class_name` of its main class, empty where nothing is emitted.
         title, source: for the derivation's head.
-        system: an ODE, a recurrence, or a table option -> recurrence for a class with variants; options are names or
-            whole numbers.
+        system: an ODE, a recurrence, a chain of layers, or a table option -> recurrence or chain for a class with
+            variants; options are names or whole numbers. A program (a computational graph) or None where nothing is
+            emitted.
+        no_module: why nothing is emitted and which module to take instead, for a spec that is a statement: it has a
+            derivation, checks and plots.
         scheme: the discretization of an ODE.
         option: name of the constructor's argument that chooses among variants.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
         loss: what `loss(output, target)` computes.
         claims: what the decks say.
         statements: facts that are quoted from a source and not checked.
+        relations: what else holds, as relations of the author's own (`derive.relation`, `derive.identity`).
         invariants: name -> (quantity conserved by the ODE, values of parameters for which it is).
         defaults: constructor defaults of parameters and constants, by name, and the default variant by the option's.
         beside: steps of other systems that the derivation expands beside the spec's own, by title.
@@ -212,7 +223,7 @@ class Spec:
     id: str
     class_name: str
     title: str
-    system: ODE | Recurrence | Mapping[Option, Recurrence]
+    system: ODE | Recurrence | Chain | Mapping[Option, Recurrence | Chain] | Program | None
     source: str = ""
     scheme: Any = None
     option: str = ""
@@ -224,25 +235,42 @@ class Spec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Recurrence] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    no_module: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
-        check_name(self.class_name)
+        self._check_class_name()
         self._check_system()
         if isinstance(self.system, ODE):
             self._check_scheme()
         self._check_defaults()
 
+    def _check_class_name(self) -> None:
+        if bool(self.class_name) == bool(self.no_module):
+            raise SpecError(
+                f"{self.id}: give either class_name='...' of the emitted class, or class_name='' and "
+                "no_module='why nothing is emitted, and which module to take instead'"
+            )
+        if self.class_name:
+            check_name(self.class_name)
+
     def _check_system(self) -> None:
-        if isinstance(self.system, ODE | Recurrence):
+        if isinstance(self.system, ODE | Recurrence | Chain):
+            return
+        if self.no_module and (self.system is None or isinstance(self.system, Program)):
             return
         if not isinstance(self.system, Mapping) or not self.system:
             raise SpecError(
-                f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, or a table of them"
+                f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, a Chain, or a table of them"
             )
         for option, system in self.system.items():
-            if not isinstance(option, Option) or not isinstance(system, Recurrence):
-                raise SpecError(f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence")
+            if not isinstance(option, Option) or not isinstance(system, Recurrence | Chain):
+                raise SpecError(
+                    f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence or a Chain"
+                )
+        if len({type(system) for system in self.system.values()}) > 1:
+            raise SpecError(f"{self.id}: system mixes recurrences and chains; one class is one of the two")
         if len(self.system) > 1 and not self.option:
             names = ", ".join(map(str, self.system))
             raise SpecError(
@@ -276,13 +304,15 @@ class Spec:
         """What the step may read: of the system, and symbols among the weights of the scheme."""
         found: set[Quantity] = set()
         for system in self.variants.values():
-            found |= system.quantities if isinstance(system, ODE) else set(system.step.inputs)
+            found |= set(system.inputs) if isinstance(system, Program) else system.quantities
         weights = (*self.scheme.alpha, *self.scheme.beta) if isinstance(self.scheme, LinearMultistep) else ()
         return found.union(*(symbols_of(weight) for weight in weights))
 
     @property
-    def variants(self) -> Mapping[Option, Recurrence | ODE]:
+    def variants(self) -> Mapping[Option, Recurrence | ODE | Chain | Program]:
         """Option value -> system; a single nameless one where the spec has no option."""
+        if self.system is None:
+            return {}
         return self.system if isinstance(self.system, Mapping) else {"": self.system}
 
     @property
@@ -293,7 +323,8 @@ class Spec:
     @property
     def in_steps(self) -> bool:
         """Whether it is emitted as a loop over steps or layers; else it is a cell that reads a sequence."""
-        return all(isinstance(system, ODE) or system.in_depth for system in self.variants.values())
+        steps = [system for system in self.variants.values() if not isinstance(system, ODE)]
+        return all(isinstance(system, Recurrence) and system.in_depth for system in steps)
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)

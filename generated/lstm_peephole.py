@@ -710,6 +710,31 @@ def _backward_none(
 
 # --- support: layers, directions and transforms, the same in every file of this kind ---------------------------
 
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """`value`, if it is one of the allowed ones."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, allowed))}")
+    return value
+
+
+def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` in the precision of autocast, which leaves float64 and integers alone."""
+    return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
+
+
+def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
+    """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
+
+    Unlike torch.func.jvp it may run inside a forward-mode transform.
+    """
+    pair: tuple[Any, ...] = torch.func.vjp(function, *primals)
+    outputs, pullback = pair
+    zeros = tuple(torch.zeros_like(value) for value in outputs)
+    transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
+    return transposed[1](tangents)[0]
+
+
 BLOCK_ELEMENTS = 1 << 18
 """Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
 
@@ -775,18 +800,6 @@ def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
     if not store:
         length = min(length, -(-steps // 8))
     return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
-
-
-def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
-    """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
-
-    Unlike torch.func.jvp it may run inside a forward-mode transform.
-    """
-    pair: tuple[Any, ...] = torch.func.vjp(function, *primals)
-    outputs, pullback = pair
-    zeros = tuple(torch.zeros_like(value) for value in outputs)
-    transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
-    return transposed[1](tangents)[0]
 
 
 def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -1249,18 +1262,6 @@ class Recurrent(nn.Module):
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
         return values if len(values) > 1 else values[0]
-
-
-def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value` in the precision of autocast, which leaves float64 and integers alone."""
-    return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
-
-
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """`value`, if it is one of the allowed ones."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, allowed))}")
-    return value
 
 
 # --- the module ---------------------------

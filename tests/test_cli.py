@@ -12,10 +12,11 @@ from click.testing import CliRunner
 import codegen
 from cli import main
 from codegen.verification.report import Row
-from derive.catalog import CATALOG
+from derive.catalog import CATALOG, REGISTER
 from derive.loading import load
 
 ROOT = Path(__file__).parent.parent
+MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
 SPEC = """
 from derive import ODE, Spec, parameter, state
 x = state("x", "d")
@@ -95,7 +96,7 @@ def test_two_hash_seeds_give_the_same_bytes(tmp_path):
             PYTHONHASHSEED=seed,
         )
     names = sorted(path.name for path in (tmp_path / "1").iterdir())
-    assert names == sorted(f"{name}.py" for name in CATALOG)
+    assert names == sorted(f"{name}.py" for name in MODULES)
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes() for name in names)
 
 
@@ -127,6 +128,8 @@ def test_list():
         (("show", "resnet", "--format", "word"), "'word' is not one of"),
         (("show", "resnet", "--section", "Symbls"), "did you mean Symbols"),
         (("generate", "driven_oscillator", "--scheme", "huen"), "did you mean heun"),
+        (("generate", "graph_relu"), "graph_relu: a statement has nothing to emit; torch.relu("),
+        (("generate", "resnet", "graph_product"), "graph_product: a statement has nothing to emit"),
         (("show", "nowhere/spec.py"), "there is no file nowhere/spec.py"),
     ],
 )
@@ -243,7 +246,14 @@ def test_the_checked_in_files_are_fresh(monkeypatch):
     monkeypatch.chdir(ROOT)
     result = run("check")
     assert result.exit_code == 0, result.output
-    assert len(result.output.splitlines()) == len(CATALOG)
+    assert len(result.output.splitlines()) == len(MODULES)
+
+
+def test_statements_are_shown_checked_and_verified(tmp_path):
+    assert "bar_W = outer(x_1, bar_a_1)" in run("show", "graph_relu").output
+    assert run("check", "graph_relu", "-o", tmp_path).output == "graph_relu: a statement, no file to compare\n"
+    assert run("verify", "graph_sigmoid").output.strip().endswith("4 checks, all passed")
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_sympy_is_said_first(tmp_path, monkeypatch):

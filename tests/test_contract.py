@@ -24,12 +24,19 @@ CLASSES = {
     "heun": "Heun",
     "rk4": "RK4",
     "linear_multistep": "LinearMultistep",
+    "dnn": "DNN",
+    "perceptron": "Perceptron",
+    "graph_product": "",
+    "graph_sigmoid": "",
+    "graph_relu": "",
+    "chain_product": "",
 }
 
 
 def test_ids_and_classes_are_the_promised_ones():
     rows = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
     assert {row["id"]: row["class"] for row in rows} == CLASSES
+    assert {row["id"] for row in rows if row["kind"] == "statement"} == {id for id, name in CLASSES.items() if not name}
     assert all(set(row) == {"id", "kind", "class", "family", "title", "source"} for row in rows)
 
 
@@ -42,4 +49,4 @@ def test_a_spec_is_a_file_like_a_users_own(name):
     with open(source, encoding="utf-8") as file:
         text = file.read()
     assert text.count("\n") < 200
-    assert load(name).id == name
+    assert load(name).id == name and bool(load(name).no_module) is not bool(CLASSES[name])

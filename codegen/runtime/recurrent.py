@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from codegen.runtime.choices import one_of
+from codegen.runtime.precision import lowered
 from codegen.runtime.recurrent_function import Cell, recurrence
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
 
@@ -262,15 +264,3 @@ class Recurrent(nn.Module):
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
         return values if len(values) > 1 else values[0]
-
-
-def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value` in the precision of autocast, which leaves float64 and integers alone."""
-    return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
-
-
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """`value`, if it is one of the allowed ones."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, allowed))}")
-    return value

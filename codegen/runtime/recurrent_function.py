@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codegen.runtime.forward_mode import pushforward
+
 BLOCK_ELEMENTS = 1 << 18
 """Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
 
@@ -74,18 +76,6 @@ def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
     if not store:
         length = min(length, -(-steps // 8))
     return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
-
-
-def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
-    """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
-
-    Unlike torch.func.jvp it may run inside a forward-mode transform.
-    """
-    pair: tuple[Any, ...] = torch.func.vjp(function, *primals)
-    outputs, pullback = pair
-    zeros = tuple(torch.zeros_like(value) for value in outputs)
-    transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
-    return transposed[1](tangents)[0]
 
 
 def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -25,6 +25,7 @@ class Case:
         reference: computes the same outputs without the module.
         memory: memory modes it has, the default first.
         kinks: whether a function of it has one.
+        differentiable: whether its outputs have gradients at all.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Case:
     reference: Callable[[], list[Tensor]]
     memory: tuple[str, ...]
     kinks: bool = False
+    differentiable: bool = True
 
     def titled(self, check: str) -> str:
         """Name of a check of this case."""

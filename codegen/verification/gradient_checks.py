@@ -30,6 +30,8 @@ def gradient_rows(spec: str, case: Case, device: str) -> Iterator[Row]:
     for memory in case.memory:
         check = case.titled(f"derived gradient against autograd, memory={memory!r}")
         yield row(spec, check, EXACT, partial(derived_against_autograd, case, memory, device))
+    if not case.differentiable:
+        return
     yield judged(spec, case.titled("Taylor remainder, rate"), "2", f">= {SLOPE}", partial(_taylor, case), _is_steep)
     yield _differences_row(spec, case.titled("gradcheck, first derivatives"), partial(_gradcheck, case))
     yield row(spec, case.titled("dot test <Jv, w> = <v, J^T w>"), EXACT, partial(_dot_test, case))
@@ -90,8 +92,14 @@ def gradients(case: Case, memory: str, gradient: str, device: str = "cpu", at_ze
     outputs = case.call(module, list(inputs.values()))
     leaves = [*constructor.values(), *inputs.values(), *module.parameters()]
     names = (*constructor, *inputs, *(name for name, _ in module.named_parameters()))
-    found = torch.autograd.grad(functional(outputs), leaves, allow_unused=True)
-    return Found(tuple(output.detach() for output in outputs), names, found)
+    return Found(tuple(output.detach() for output in outputs), names, _gradients_of(outputs, leaves))
+
+
+def _gradients_of(outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Gradients of the functional; none at all where no output has one."""
+    if not any(output.requires_grad for output in outputs):
+        return (None,) * len(leaves)
+    return torch.autograd.grad(functional(outputs), leaves, allow_unused=True)
 
 
 def _flatten(module: torch.nn.Module) -> None:

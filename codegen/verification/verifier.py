@@ -14,6 +14,7 @@ from codegen.emission import emit
 from codegen.verification.case import Case
 from codegen.verification.convergence import order_rows
 from codegen.verification.gradient_checks import device_rows, gradient_rows, inversion_row, kink_row, second_order_row
+from codegen.verification.layer_cases import layer_cases
 from codegen.verification.loaded import load_text
 from codegen.verification.loss_checks import loss_rows
 from codegen.verification.recurrent_cases import recurrent_cases
@@ -22,9 +23,10 @@ from codegen.verification.report import Row
 from codegen.verification.samples import Sampled, sampled
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
+from derive.chains import Chain
 from derive.errors import DeriveError
-from derive.explanation import explain, recurrences
-from derive.systems import ODE, Spec
+from derive.explanation import explain, programs_of, recurrences
+from derive.systems import ODE, Recurrence, Spec
 
 DEVICES = ("cpu", "cuda")
 DEVICE_TOLERANCE = 1e-10
@@ -33,15 +35,16 @@ KINKED = (functions.relu, functions.step, functions.elu, Abs, sign)
 
 
 def verify(spec: Spec, device: str = "cpu") -> list[Row]:
-    """All checks of a spec: its relations, what the decks claim, and the module that is emitted for it.
+    """All checks of a spec: its relations, what the decks claim, and the module that is emitted for it, if any.
 
     Raises:
-        DeriveError: an unknown device, or one that is not there; or nothing can be emitted for the spec.
+        DeriveError: an unknown device, or one that is not there; or something in the spec has no form in torch.
     """
     _check_device(device)
-    module = load_text(emit(spec))
+    module = None if spec.no_module else load_text(emit(spec))
     derivation = explain(spec)
-    return [*relation_rows(derivation), *claim_rows(derivation), *module_rows(spec, module, device)]
+    rows = [*relation_rows(derivation), *claim_rows(derivation)]
+    return rows if module is None else [*rows, *module_rows(spec, module, device)]
 
 
 def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator[Row]:
@@ -55,7 +58,8 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
         if device != "cpu":
             yield from device_rows(spec.id, case, device, DEVICE_TOLERANCE)
     for case in small:
-        yield second_order_row(spec.id, case)
+        if case.differentiable:
+            yield second_order_row(spec.id, case)
     for case in long:
         if "invert" in case.memory:
             yield inversion_row(spec.id, case, REBUILT)
@@ -69,13 +73,18 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
 def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
     """The usual cases of a module, the same with little data, and the same over many steps."""
     steps = recurrences(spec)
-    if spec.in_steps:
+    chains = [system for system in spec.variants.values() if isinstance(system, Chain)]
+    if chains:
+        usual, small, long = layer_cases(kind, spec), layer_cases(kind, spec, small=True), []
+    elif spec.in_steps:
         found = [_sampled_cases(sample) for sample in sampled(spec, kind)]
         usual, small, long = ([case for cases in found for case in cases[size]] for size in range(3))
     else:
         cells = {str(option): recurrence for option, recurrence in steps.items()}
         usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
-    kinks = any(line.value.has(*KINKED) for step in steps.values() for line in step.step.assignments)
+    systems: list[Recurrence | Chain] = [*steps.values(), *chains]
+    programs = [program for system in systems for program in programs_of(system)]
+    kinks = any(line.value.has(*KINKED) for program in programs for line in program.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
 
 

@@ -17,11 +17,13 @@ class Listing:
         id: name of its module in this package, of its spec and of the emitted file.
         family: how its class is constructed and called.
         kind: "module" where code is emitted, "statement" where there is only a derivation.
+        aliases: other names it is found under.
     """
 
     id: str
     family: str
     kind: str = "module"
+    aliases: tuple[str, ...] = ()
 
 
 REGISTER = (
@@ -38,5 +40,12 @@ REGISTER = (
     Listing("heun", "integrator"),
     Listing("rk4", "integrator"),
     Listing("linear_multistep", "integrator"),
+    Listing("dnn", "depth", aliases=("ffn",)),
+    Listing("perceptron", "depth"),
+    Listing("graph_product", "graph", "statement"),
+    Listing("graph_sigmoid", "graph", "statement"),
+    Listing("graph_relu", "graph", "statement"),
+    Listing("chain_product", "graph", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
+ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

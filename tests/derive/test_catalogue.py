@@ -38,7 +38,7 @@ def relation(name, title):
 @pytest.mark.parametrize("name", CATALOG)
 def test_relations_are_numbered_one_after_the_other(name):
     numbers = [int(r.number) for r in derivation(name).relations]
-    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 15
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > (3 if load(name).no_module else 15)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -126,6 +126,8 @@ VERDICTS = {
     "polynet": {"E08": False, "E08, second order": False, "E08, Picard": True, "E09": False},
     "fractalnet": {"E10": False, "E10, special weights": True},
     "cubic_ode": {"adjoint equation": True},
+    "perceptron": {"weighted sum": True},
+    "chain_product": {f"E003-{place}": False for place in (16, 17, 18)},
     "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},
     "forward_euler": {"step": True, "E04": True},
     "leapfrog": {"step": True, "E04": False},
@@ -138,7 +140,7 @@ VERDICTS = {
 @pytest.mark.parametrize("name", CATALOG)
 def test_verdicts_on_the_decks(name):
     claims = derivation(name).claims
-    assert {claim.id: claim.agrees for claim in claims} == VERDICTS[name]
+    assert {claim.id: claim.agrees for claim in claims} == VERDICTS.get(name, {})
     for claim in claims:
         assert claim.verdict.startswith("agrees" if claim.agrees else "differs")
         assert claim.agrees or claim.difference > 1e-3

@@ -2,8 +2,8 @@
 
 Mutants that compute the same are not made: products and sums are not swapped, a term of zeros is not dropped, a fresh
 buffer is not negated, names that are never read are left alone. Where only a tensor's shape is read, another of
-the same shape may stand; the last axis of a matrix may be called 1 or -1 where it is cut or measured; and a tensor
-cut in too many parts is cut in as many as it has.
+the same shape may stand; the last axis of a matrix may be called 1 or -1 where it is cut or measured; a tensor cut in
+too many parts is cut in as many as it has; and a sum that is summed up afterwards may run over any axis.
 """
 
 from __future__ import annotations
@@ -68,6 +68,17 @@ def _without_effect(function: ast.FunctionDef) -> Iterator[ast.AST]:
         if isinstance(node, ast.Call) and _called(node) == "chunk":
             count, axis = node.args
             yield from (count, axis)
+    yield from _axis_of_a_sum_that_is_summed(function)
+
+
+def _axis_of_a_sum_that_is_summed(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """In `value = x.sum(-1) / 2; return value.sum()` any axis gives the same."""
+    ending = ast.unparse(function.body[-1])
+    for node in function.body:
+        if isinstance(node, ast.Assign) and ending == f"return {ast.unparse(node.targets[0])}.sum()":
+            value = node.value.left if isinstance(node.value, ast.BinOp) else node.value
+            if isinstance(value, ast.Call) and _called(value) == "sum":
+                yield from (part for axis in value.args for part in ast.walk(axis))
 
 
 def _edits(node: ast.AST, read: set[str]) -> Iterator[tuple[str, Edit]]:

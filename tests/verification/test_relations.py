@@ -45,7 +45,7 @@ def test_every_relation_that_can_be_checked_is_a_row_that_passes(name):
 def test_every_coefficient_of_every_relation_counts(name):
     """Each term of what a relation shows is changed by a thousandth, one at a time: no check is blind to any."""
     checks = [(relation.title, relation.check) for relation in derivation(name).relations if relation.check]
-    assert len(checks) >= 5
+    assert len(checks) >= (2 if load(name).no_module else 5)
     for title, check in checks:
         for term in range(check.terms):
             assert not check.perturbed(term).run().holds, (title, term)
@@ -83,13 +83,13 @@ def verdicts(name, says):
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_the_right_formula_turns_every_verdict_to_agrees(name):
-    assert set(verdicts(name, lambda claim: derived(name, claim))) == {"agrees"}
+    assert set(verdicts(name, lambda claim: derived(name, claim))) <= {"agrees"}
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_a_perturbed_formula_turns_every_verdict_to_differs(name):
     found = verdicts(name, lambda claim: derived(name, claim) * PERTURBATION)
-    assert all(verdict.startswith("differs by") for verdict in found) and found
+    assert all(verdict.startswith("differs by") for verdict in found) and len(found) == len(load(name).claims)
 
 
 @pytest.mark.parametrize("name", CATALOG)

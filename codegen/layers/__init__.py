@@ -1,0 +1,1 @@
+"""Feed-forward nets: chains of layers with sizes and parameters of their own."""
