@@ -20,7 +20,7 @@ from derive.systems import Recurrence, Spec
 
 WIDTH = 116
 EQUATION_SECTIONS = (
-    *("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse"),
+    *("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse", "Exact reversal"),
     *("The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
 )
 

@@ -12,6 +12,7 @@ from derive.chains import Chain, input_of
 from derive.claims import judge
 from derive.derivation import ClaimVerdict, Derivation, Kind
 from derive.discretization import discretize
+from derive.exact_reversal import write_exact_reversal
 from derive.expansion_sections import write_expansion, write_local_error
 from derive.family_sections import write_family
 from derive.lagrangian import StepNames, merged, write_adjoint, write_graph, write_loss, write_program, write_step
@@ -137,6 +138,9 @@ def _write_accuracy(draft: _Draft, ode: ODE, scheme: Scheme, recurrence: Recurre
 def _write_inverse(draft: _Draft, recurrence: Recurrence, scheme: Scheme | None, names: StepNames) -> None:
     inverse = write_inverse(draft.author, recurrence, scheme, names)
     draft.facts["inverse"] = "explicit" if inverse is not None else "the solution of an equation"
+    exact = write_exact_reversal(draft.author, recurrence, names)
+    if exact is not None:
+        draft.facts["exact reversal"] = f"log2(q/|p|) bits per component and step at the weight {exact.weight} = p/q"
 
 
 def _write_depth(draft: _Draft, recurrence: Recurrence, names: StepNames) -> None:

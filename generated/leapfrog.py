@@ -34,6 +34,17 @@ Inverse:
     (34) x_prev = -2*f*h + x_next
     (35) det(dz_next/dz) = (-1)^d
 
+Exact reversal in fixed point:
+    (36) oldest_weight = 1
+    (37) rest_of_step = 2*f*h
+    (38) X_next = M(X_prev) + round(2^F rest_of_step(2^-F X)),  X = 2^F x
+    (39) u = floor(D/q), r = D - q*u, J = I*q + r, I_next = floor(J/p_abs), s = -I_next*p_abs + J, M =
+        p_sign*(p_abs*u + s)
+    (40) u = floor(M*p_sign/p_abs), s = M*p_sign - p_abs*u, J = I_next*p_abs + s, I = floor(J/q), r = -I*q + J, D =
+        q*u + r
+    (41) |M(D) - (p/q) D| < |p|
+    (42) log2(I_N) <= N log2(q/|p|) + log2((q - 1)/(q - |p|)) for |p| < q
+
 Symbols:
     f (d) intermediate
     h () step size: step size
@@ -50,6 +61,7 @@ Facts:
     consistent with: u' = f
     scheme: leapfrog
     inverse: explicit
+    exact reversal: log2(q/|p|) bits per component and step at the weight 1 = p/q
 
 Operations per step and component, forward and backward: 4, 8.
 """
@@ -64,9 +76,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +96,7 @@ DERIVATION: dict[str, object] = {
         "consistent with": "u' = f",
         "scheme": "leapfrog",
         "inverse": "explicit",
+        "exact reversal": "log2(q/|p|) bits per component and step at the weight 1 = p/q",
     },
     "equations": {
         "5": r"f_n = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
@@ -118,6 +132,24 @@ DERIVATION: dict[str, object] = {
         ),
         "34": r"x_{n-1} = x_{n+1} - 2 \, h \, f_n",
         "35": r"\det \frac{\partial z_{n+1}}{\partial z_n} = \left(-1\right)^{d}",
+        "36": r"\kappa_n = 1",
+        "37": r"g_n = 2 \, h \, f_n",
+        "38": (
+            r"X_{n+1} = M_n\left(X_{n-1}\right) + \operatorname{round}\left(2^F g_n\left(2^{-F} X_{n}\right)\right),"
+            r" \qquad X_{n} = 2^F x_{n}"
+        ),
+        "39": (
+            r"u = \left\lfloor{\frac{D}{q}}\right\rfloor,\quad r = D - q \, u,\quad J = I \, q + r,\quad I' = "
+            r"\left\lfloor{\frac{J}{|p|}}\right\rfloor,\quad s = J - I' \, |p|,\quad M(D) = \operatorname{sgn}(p) \,"
+            r" \left(|p| \, u + s\right)"
+        ),
+        "40": (
+            r"u = \left\lfloor{\frac{M(D) \, \operatorname{sgn}(p)}{|p|}}\right\rfloor,\quad s = M(D) \, "
+            r"\operatorname{sgn}(p) - |p| \, u,\quad J = I' \, |p| + s,\quad I = "
+            r"\left\lfloor{\frac{J}{q}}\right\rfloor,\quad r = J - I \, q,\quad D = q \, u + r"
+        ),
+        "41": r"\left|M(D) - \tfrac{p}{q} D\right| < |p|",
+        "42": r"\log_2 I_N \le N \log_2 \frac{q}{|p|} + \log_2 \frac{q-1}{q-|p|} \qquad (|p| < q)",
     },
 }
 
@@ -201,6 +233,27 @@ def _amplification(local: Sequence[float], shared: Sequence[float], lipschitz: f
         smallest = min(smallest, abs(h_lambda + cmath.sqrt(1 + h_lambda**2)))
         smallest = min(smallest, abs(h_lambda - cmath.sqrt(1 + h_lambda**2)))
     return 1.0 / smallest if smallest > 0.0 else math.inf
+
+
+def _exact_weight(local: tuple[Any, ...], shared: Shared) -> Any:
+    """Weight of x_prev in the step."""
+    oldest_weight = 1  # (36)
+    return oldest_weight
+
+
+def _exact_at_weight(_oldest_weight: Any, local: tuple[Any, ...], shared: Shared) -> tuple[tuple[Any, ...], Shared]:
+    """The parameters at which x_prev has the weight oldest_weight."""
+    return local, shared
+
+
+def _exact_rest(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> Tensor:
+    """The step without its term in x_prev."""
+    (x,) = state
+    (t,) = local
+    (h,) = shared
+    f = field(t, x)  # (5)
+    rest_of_step = 2 * h * f  # (37)
+    return rest_of_step
 
 
 # --- support: the loop over steps, the same in every file of this kind ---------------------------
@@ -589,6 +642,8 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
+
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 
@@ -599,6 +654,29 @@ class NotFiniteError(StepError):
 
 class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
+
+
+class ExactSweeps(Protocol):
+    """Sweeps of their own, for memory="exact"."""
+
+    def rounded(
+        self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
+    ) -> tuple[tuple[Any, ...], Shared]:
+        """The parameters that the steps really use."""
+
+    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored)."""
+
+    def reverse_sweep(
+        self,
+        plan: Plan,
+        recording: Recording,
+        needs: Sequence[bool],
+        inputs: Sequence[Tensor],
+        stored: Sequence[Tensor],
+        bars: Sequence[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -614,6 +692,7 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    exact: the step in fixed point, whose reversal is exact
     start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
@@ -628,6 +707,7 @@ class Rules(NamedTuple):
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
+    exact: ExactSweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -655,13 +735,13 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         assert rules.amplification is not None
         return rules.amplification(*whole(local, shared), lipschitz)
 
-    return Rules(
-        step,
-        adjoint,
-        inverse if rules.inverse else None,
-        amplification if rules.amplification else None,
-        tuple(rules_per_step(start, place) for start in rules.start),
-        rules.streams,
+    return rules._replace(
+        step=step,
+        adjoint=adjoint,
+        inverse=inverse if rules.inverse else None,
+        amplification=amplification if rules.amplification else None,
+        exact=None,
+        start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
 
@@ -686,6 +766,16 @@ class Plan:
     shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
+
+    @property
+    def exact(self) -> ExactSweeps | None:
+        """The sweeps of memory="exact", where that is the mode."""
+        return self.rules.exact if self.memory == "exact" else None
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether stored states are made of the output."""
+        return self.exact is None and (self.memory == "invert" or self.trajectory)
 
     @property
     def shared_count(self) -> int:
@@ -855,13 +945,18 @@ def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
     finite = torch.stack(answers).all(0).tolist()
-    if not finite[0]:
-        raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    raise not_finite(name, step, len(finite) - 1, has_blocks)
+
+
+def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFiniteError:
+    """The error whose first state that is not finite is x_state of x_0 … x_steps."""
+    if state == 0:
+        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
-    raise NotFiniteError(
-        f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
+    return NotFiniteError(
+        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
+        f"step {state - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )
 
 
@@ -1059,18 +1154,22 @@ class ReverseSweep:
             newest = tuple(bar.view_as(bar) for bar in bars)
         older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
-        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
-        tape, self.recording.tape = self.recording.tape, []
         with self.plan.as_called():
-            end = self.plan.steps
-            for start in reversed(starts):
-                if self.plan.memory == "invert":
-                    self._undo(start, end)
-                else:
-                    self._rerun(start, end, tape)
-                end = start
+            self._reverse_steps()
         self._check_mismatches()
         return self._cotangents()
+
+    def _reverse_steps(self) -> None:
+        """All adjoints, segment by segment from the last one to the first."""
+        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
+        tape, self.recording.tape = self.recording.tape, []
+        end = self.plan.steps
+        for start in reversed(starts):
+            if self.plan.memory == "invert":
+                self._undo(start, end)
+            else:
+                self._rerun(start, end, tape)
+            end = start
 
     def _stored(self, n: int) -> State:
         return tuple(self.bank[place].to(dtype) for place, dtype in self.recording.kept[n])
@@ -1185,7 +1284,8 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        outputs, saved = forward_sweep(plan, recording, inputs)
+        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
     @staticmethod
@@ -1197,8 +1297,7 @@ class DerivedSteps(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.count = len(tensors)
         ctx.shapes = [result.shape for result in results]
-        needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
-        ctx.save_for_backward(*tensors, *(results if needed else ()), *stored)
+        ctx.save_for_backward(*tensors, *(results if ctx.plan.keeps_output else ()), *stored)
 
     @staticmethod
     def backward(ctx: Any, *bars_of_all: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -1234,7 +1333,9 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.memory == "invert" or plan.trajectory:
+        if plan.exact:
+            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
             bank = state_bank(False, inputs[:width], bars, stored)  # the last states are not asked for
@@ -1373,24 +1474,36 @@ class StepLoop(nn.Module):
     """A net or integrator that is a loop over the steps of `rules`.
 
     A subclass says which blocks the steps call (`step_blocks`), which parameters they use (`step_parameters`), and how
-    it is called.
+    it is called. A result that is not finite is an error that names the step; `check_finite=False` lets it pass (but
+    not with memory="exact": fixed point has no such numbers), and spares the one host read.
     """
 
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
     def __init__(
-        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+        self,
+        rules: Rules,
+        *,
+        memory: str,
+        gradient: str,
+        tol: float | None = None,
+        check_finite: bool = True,
+        q: int = 256,
     ) -> None:
         super().__init__()
         self.rules = rules
         self.check_finite = check_finite
-        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
+        modes = ["store", "recompute", "checkpoint"]
+        modes += ["invert"] * (rules.amplification is not None) + ["exact"] * (rules.exact is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
+        if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
+            raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
+        self.denominator = q
 
     def step_blocks(self) -> Sequence[Networks]:
         """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
@@ -1444,6 +1557,13 @@ class StepLoop(nn.Module):
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
         rules, local, shared = self._given(x)
+        if self.memory == "exact":
+            if rules.exact is None:
+                raise ValueError(
+                    f"{type(self).__name__}: one step size for each layer with memory='exact'; allowed: one step size "
+                    "for all, or memory='checkpoint'"
+                )
+            local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
@@ -1702,6 +1822,327 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+WORD = 2**62  # a word of the buffer stays below this, so that no product overflows 64 bits
+
+
+def word_starts(factors: Sequence[Fraction]) -> set[int]:
+    """At which products a new word begins: known from the factors alone, so that nothing needs to be stored of it."""
+    starts, bound = set(), 1
+    for place, factor in enumerate(factors):
+        base, digits = factor.denominator, abs(factor.numerator)
+        if bound * base > WORD:
+            starts.add(place)
+            bound = 1
+        bound = -(-bound * base // digits)
+    return starts
+
+
+def divided(value: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """(quotient, remainder in [0, by)) of integers."""
+    if by & (by - 1) == 0:
+        return value >> (by.bit_length() - 1), value & (by - 1)
+    quotient = torch.div(value, by, rounding_mode="floor")
+    return quotient, torch.sub(value, quotient, alpha=by)
+
+
+class InformationBuffer:
+    """Multiplies int64 tensors by p/q, 0 < |p| <= q, one after the other; `undo` takes the products back in turn.
+
+    With D = u q + r the product is sign(p) (u |p| + s). The remainder r goes into the buffer as a digit of base q, and
+    the digit s of base |p| is taken out of it: a map without loss, under which the buffer grows by log2(q/|p|) bits on
+    average. `words` holds the full words of 62 bits, `word` the one in use (None: zero).
+
+    Args:
+        factors: p/q of every product, in order.
+        words: the words that an earlier buffer was left with; None begins with an empty one.
+    """
+
+    def __init__(self, factors: Sequence[Fraction], words: Sequence[Tensor] | None = None) -> None:
+        self.factors = factors
+        self.starts = word_starts(factors)
+        self.words = list(words or ())
+        self.word = self.words.pop() if self.words else None
+        self.unused: list[tuple[int, Tensor]] = []
+
+    def all_words(self) -> list[Tensor]:
+        """What `undo` needs: the full words and the one in use."""
+        return [*self.words, *(() if self.word is None else (self.word,))]
+
+    def multiply(self, place: int, value: Tensor) -> Tensor:
+        """The product number `place`."""
+        factor = self.factors[place]
+        base, digits = factor.denominator, abs(factor.numerator)
+        if base > 1:
+            if place in self.starts and self.word is not None:
+                self.words.append(self.word)
+                self.word = None
+            value, word = divided(value, base)
+            if self.word is not None:
+                torch.add(word, self.word, alpha=base, out=word)
+            if digits > 1:
+                word, digit = divided(word, digits)
+                value = torch.add(digit, value, alpha=digits)
+            self.word = word
+        return -value if factor < 0 else value
+
+    def undo(self, place: int, product: Tensor) -> Tensor:
+        """The value of which product number `place` was made; products are undone in reverse order."""
+        factor = self.factors[place]
+        base, digits = factor.denominator, abs(factor.numerator)
+        value = -product if factor < 0 else product
+        if base > 1 and self.word is not None:
+            word = self.word
+            if digits > 1:
+                value, digit = divided(value, digits)
+                word = torch.add(digit, word, alpha=digits)
+            self.word, remainder = divided(word, base)
+            value = torch.add(remainder, value, alpha=base)
+            if place in self.starts:
+                self.unused.append((place, self.word.any()))
+                self.word = self.words.pop()
+        return value
+
+    def leftovers(self) -> list[tuple[int, Tensor]]:
+        """(product, whether digits were left that none of the products above it had put in), for every word."""
+        last = [] if self.word is None else [(0, self.word.any())]
+        return [*self.unused, *last]
+
+
+FRACTION_BITS = {torch.float32: 32, torch.float64: 40}  # F, by the dtype of the state
+STATE_LIMIT = 2**61  # of the integers, with one bit to spare
+
+
+class FixedPointOverflowError(StepError):
+    """A state is too large for the fixed point numbers."""
+
+
+class Exact(NamedTuple):
+    """A step as w x_{n-1} + g(x_n): what its reversal in fixed point needs to know; methods are the sweeps.
+
+    weight(local, shared) -> w, the weight of the oldest state
+    at_weight(w, local, shared) -> (local, shared) with which the step has that weight
+    rest(field, newer_state, local, shared) -> g
+    """
+
+    weight: Callable[..., Any]
+    at_weight: Callable[..., tuple[tuple[Any, ...], Shared]]
+    rest: Callable[..., Tensor]
+
+    def rounded(
+        self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
+    ) -> tuple[tuple[Any, ...], Shared]:
+        """The parameters with w rounded to the nearest p/q, p not 0; the gradient passes straight through.
+
+        Raises:
+            TypeError: x has a dtype without a fixed point.
+            ValueError: w is 0, above 1 in size, or not finite.
+        """
+        if x.dtype not in FRACTION_BITS:
+            allowed = " or ".join(str(dtype) for dtype in FRACTION_BITS)
+            raise TypeError(f"{owner}: x has dtype {x.dtype}; allowed with memory='exact': {allowed}")
+        weight = torch.as_tensor(self.weight(local, shared), device=x.device).to(x.dtype)
+        if not torch.compiler.is_compiling():
+            answers: list[bool] = []
+            allowed_values = (weight != 0) & (weight.abs() <= 1)
+            FiniteTest.apply(answers, torch.where(allowed_values, 0.0, math.nan).detach())  # no answer under vmap
+            if answers == [False]:
+                raise refused_weight(owner, weight.detach().reshape(-1).tolist())
+        whole = torch.round(weight * q)
+        whole = torch.where(whole == 0, torch.sign(weight), whole)
+        return self.at_weight((whole / q).detach() + (weight - weight.detach()), local, shared)
+
+    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """((output,), what the reverse sweep needs: the last two states, a checksum of every state, the buffer)."""
+        (x,), local, shared_tensors, parameters = plan.split(inputs)
+        steps = FixedPointSteps(plan, self, x, local, plan.full_shared(shared_tensors))
+        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+        hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
+        buffer = InformationBuffer(steps.factors)
+        newest = older = steps.on_grid(steps.watched(x.double()))
+        point = steps.off_grid(newest)
+        sums, visited = [newest.sum()], [point.to(x.dtype)]
+        with plan.as_called():
+            for n in range(plan.steps):
+                # Graphs are made and dropped, since some operations round otherwise where none is asked for.
+                field = evaluation.field(n, closed_field) if hidden else StepTape(evaluation, n).field()
+                increment = steps.increment(n, field, point)
+                made = steps.on_grid(steps.watched(increment))
+                if n >= steps.first:
+                    made += buffer.multiply(n - steps.first, older)
+                newest, older = made, newest
+                point = steps.off_grid(newest)
+                sums.append(newest.sum())
+                if plan.trajectory:
+                    visited.append(point.to(x.dtype))
+        steps.check_range()
+        output = torch.stack(visited) if plan.trajectory else point.to(x.dtype)
+        return (output,), [newest, older, torch.stack(sums), *buffer.all_words()]
+
+    def reverse_sweep(
+        self,
+        plan: Plan,
+        recording: Recording,
+        needs: Sequence[bool],
+        inputs: Sequence[Tensor],
+        stored: Sequence[Tensor],
+        bars: Sequence[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the inputs, with every state rebuilt."""
+        return ExactReverse(self, plan, recording, needs, inputs, stored).run(bars)
+
+
+def refused_weight(owner: str, weights: Sequence[float]) -> ValueError:
+    """The error of the first weight that has no inverse in fixed point."""
+    row = next(row for row, weight in enumerate(weights) if weight == 0 or not abs(weight) <= 1)
+    what = "with weight 0 a step forgets the older state" if weights[row] == 0 else "above 1 the states would grow"
+    return ValueError(
+        f"{owner}: the weight of the oldest state is {weights[row]:g} in row {row}; allowed with memory='exact': "
+        f"from -1 to 1 but not 0 ({what}). Use memory='store' or 'checkpoint' otherwise"
+    )
+
+
+class FixedPointSteps:
+    """The steps of one call on integers 2^F x: what both directions evaluate alike.
+
+    `factors` are the weights p/q of the steps after the first ones; `first` is how many steps the start makes.
+    """
+
+    def __init__(self, plan: Plan, rules: Exact, x: Tensor, local: Sequence[Tensor], shared: Shared) -> None:
+        self.plan = plan
+        self.rules = rules
+        self.dtype = x.dtype
+        self.unit = 2.0 ** FRACTION_BITS[x.dtype]
+        self.fineness = torch.tensor(1.0 / self.unit, dtype=torch.float64, device=x.device)
+        self.first = min(len(plan.rules.start), plan.steps)
+        self.rows = rows_of(local, plan.steps)
+        self.shared = shared
+        self.factors = self._factors(local)
+        self.at_factor = [
+            rules.at_weight(float(factor), row, shared)
+            for factor, row in zip(self.factors, self.rows[self.first :], strict=True)
+        ]
+        self.limit = STATE_LIMIT / self.unit / self._largest_sum()
+        self.ranges: list[Tensor] = []
+
+    def _factors(self, local: Sequence[Tensor]) -> list[Fraction]:
+        """p/q of every step, from one host read."""
+        if self.first == self.plan.steps:
+            return []
+        found = torch.as_tensor(self.rules.weight(local, self.shared)).detach().double().reshape(-1).tolist()
+        known = [Fraction(weight).limit_denominator(LARGEST_Q) for weight in found]
+        steps = self.plan.steps
+        return [known[row_of_step(n, steps, len(known))] for n in range(self.first, steps)]
+
+    def _largest_sum(self) -> float:
+        """Bound of the states x_n where every increment is at most 1."""
+        newest = older = largest = 1.0
+        for factor in self.factors:
+            newest, older = 1.0 + abs(factor) * older, newest
+            largest = max(largest, newest)
+        return largest
+
+    def increment(self, n: int, evaluate: Callable[..., Tensor], x: Tensor) -> Tensor:
+        """g(x_n), what step n adds to the product with the older state; in the start the new state itself.
+
+        The block sees x_n in the dtype of the net; the sums around it are float64.
+        """
+        point = x.to(self.dtype)
+
+        def field(*points: Any) -> Tensor:
+            return evaluate(*points[:-1], point)
+
+        if n < self.first:
+            start: State = self.plan.rules.start[n].step(field, (x,) * self.plan.rules.width, self.rows[n], self.shared)
+            return start[0]
+        local, shared = self.at_factor[n - self.first]
+        return self.rules.rest(field, (x,), local, shared)
+
+    def watched(self, value: Tensor) -> Tensor:
+        """The value, of which `check_range` will look at the extremes."""
+        self.ranges += torch.aminmax(value) if value.numel() else ()
+        return value
+
+    def on_grid(self, value: Tensor) -> Tensor:
+        """Integers 2^F x, rounded to the nearest."""
+        return (value * self.unit).round_().to(torch.int64)
+
+    def off_grid(self, whole: Tensor) -> Tensor:
+        """x in float64."""
+        return whole * self.fineness
+
+    def check_range(self) -> None:
+        """Raise where a value was not finite or too large, naming the step that made it."""
+        if not self.ranges:
+            return
+        found = torch.stack(self.ranges).abs().tolist()
+        bad = next((place for place, size in enumerate(found) if not size <= self.limit), None)
+        if bad is None:
+            return
+        state, size, name, steps = bad // 2, found[bad], self.plan.name, self.plan.steps
+        if not math.isfinite(size):
+            raise not_finite(name, state, steps, bool(self.plan.blocks.of_step))
+        raise FixedPointOverflowError(
+            f"{name}: x_{state} of x_0 … x_{steps}"
+            + (f" (made by step {state - 1})" if state else "")
+            + " gets a term "
+            f"of size {size:.3g}; allowed with memory='exact': up to {self.limit:.3g}, for {steps} steps with "
+            f"{int(math.log2(self.unit))} bits behind the point. Scale the states down, or use memory='checkpoint'"
+        )
+
+
+class ExactReverse(ReverseSweep):
+    """The reverse sweep that undoes the steps on integers; inverse and adjoint share the block calls."""
+
+    def __init__(
+        self,
+        rules: Exact,
+        plan: Plan,
+        recording: Recording,
+        needs: Sequence[bool],
+        inputs: Sequence[Tensor],
+        stored: Sequence[Tensor],
+    ) -> None:
+        super().__init__(plan, recording, needs, inputs, stored)
+        self.steps = FixedPointSteps(plan, rules, self.x[0], self.local, self.shared)
+
+    def _reverse_steps(self) -> None:
+        steps, first = self.steps, self.steps.first
+        newest, older, sums, *words = self.bank
+        buffer = InformationBuffer(steps.factors, words)
+        x, found = steps.off_grid(older), []
+        for n in reversed(range(first, self.plan.steps)):
+            calls = StepTape(self.evaluation, n)
+            product = newest - steps.on_grid(steps.increment(n, calls.field(), x))
+            oldest = buffer.undo(n - first, product)
+            x_old = steps.off_grid(oldest)
+            found.append(oldest.sum())
+            self._adjoint(calls, (x.to(steps.dtype), x_old.to(steps.dtype)))
+            newest, older, x = older, oldest, x_old
+        broken = [(n + first, left) for n, left in buffer.leftovers()]
+        for n in reversed(range(first)):
+            calls = StepTape(self.evaluation, n)
+            broken.append((n, (newest != steps.on_grid(steps.increment(n, calls.field(), x))).any()))
+            self._adjoint(calls, (x.to(steps.dtype),) * self.plan.rules.width)
+        broken.append((0, (older != steps.on_grid(self.x[0].double())).any()))
+        rebuilt = torch.stack(found[::-1]) if found else sums[:0]
+        self._check_bits([n for n, _ in broken], torch.stack([one for _, one in broken]), rebuilt != sums[: len(found)])
+
+    def _check_bits(self, steps: list[int], broken: Tensor, changed: Tensor) -> None:
+        """Raise naming the step nearest to the output that did not come back; the one host read of the sweep.
+
+        `broken` belongs to `steps`; `changed` says of x_0, x_1, … whether the state differs, by its sum.
+        """
+        failed = torch.cat((broken, changed)).tolist()
+        if any(failed):
+            places = [*steps, *(n + 1 for n in range(len(changed)))]
+            n = max(place for place, bad in zip(places, failed, strict=True) if bad)
+            raise InversionError(
+                f"{self.plan.name}: the state before step {n} did not come back bit for bit: the block of step {n} "
+                "gave other values when it was called again, or what was kept for the backward pass was changed; "
+                "allowed with memory='exact': blocks that repeat themselves exactly. Use memory='checkpoint' otherwise"
+            )
+
+
 # --- the module ---------------------------
 
 _RULES = {
@@ -1710,6 +2151,7 @@ _RULES = {
         adjoint=_step_adjoint,
         inverse=_inverse,
         amplification=_amplification,
+        exact=Exact(_exact_weight, _exact_at_weight, _exact_rest),
         width=2,
         start=(Rules(step=_start_euler, adjoint=_start_euler_adjoint),),
     ),
@@ -1727,8 +2169,9 @@ class Leapfrog(StepNet):
         t0: initial time.
         t1: final time.
         start: how x_1 is made: 'euler'.
-        memory: what the backward pass keeps: store, recompute, checkpoint or invert.
+        memory: what the backward pass keeps: store, recompute, checkpoint, invert or exact.
         tol: error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32).
+        q: denominator of the weights p/q of the oldest state with memory='exact', 2 to 1024.
         check_finite: whether a result that is not finite raises, naming the step.
         gradient: derived, or autograd through the plain steps.
     """
@@ -1743,6 +2186,7 @@ class Leapfrog(StepNet):
         start: str = "euler",
         memory: str = "store",
         tol: float | None = None,
+        q: int = 256,
         check_finite: bool = True,
         gradient: str = "derived",
     ) -> None:
@@ -1753,6 +2197,7 @@ class Leapfrog(StepNet):
             gradient=gradient,
             check_finite=check_finite,
             tol=tol,
+            q=q,
         )
         self.field = check_field("Leapfrog", field)
         self.steps = check_steps("Leapfrog", steps)

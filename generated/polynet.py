@@ -100,7 +100,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -769,6 +769,8 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
+
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 
@@ -779,6 +781,29 @@ class NotFiniteError(StepError):
 
 class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
+
+
+class ExactSweeps(Protocol):
+    """Sweeps of their own, for memory="exact"."""
+
+    def rounded(
+        self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
+    ) -> tuple[tuple[Any, ...], Shared]:
+        """The parameters that the steps really use."""
+
+    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored)."""
+
+    def reverse_sweep(
+        self,
+        plan: Plan,
+        recording: Recording,
+        needs: Sequence[bool],
+        inputs: Sequence[Tensor],
+        stored: Sequence[Tensor],
+        bars: Sequence[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -794,6 +819,7 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    exact: the step in fixed point, whose reversal is exact
     start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
@@ -808,6 +834,7 @@ class Rules(NamedTuple):
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
+    exact: ExactSweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -835,13 +862,13 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         assert rules.amplification is not None
         return rules.amplification(*whole(local, shared), lipschitz)
 
-    return Rules(
-        step,
-        adjoint,
-        inverse if rules.inverse else None,
-        amplification if rules.amplification else None,
-        tuple(rules_per_step(start, place) for start in rules.start),
-        rules.streams,
+    return rules._replace(
+        step=step,
+        adjoint=adjoint,
+        inverse=inverse if rules.inverse else None,
+        amplification=amplification if rules.amplification else None,
+        exact=None,
+        start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
 
@@ -866,6 +893,16 @@ class Plan:
     shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
+
+    @property
+    def exact(self) -> ExactSweeps | None:
+        """The sweeps of memory="exact", where that is the mode."""
+        return self.rules.exact if self.memory == "exact" else None
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether stored states are made of the output."""
+        return self.exact is None and (self.memory == "invert" or self.trajectory)
 
     @property
     def shared_count(self) -> int:
@@ -1035,13 +1072,18 @@ def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
     finite = torch.stack(answers).all(0).tolist()
-    if not finite[0]:
-        raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    raise not_finite(name, step, len(finite) - 1, has_blocks)
+
+
+def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFiniteError:
+    """The error whose first state that is not finite is x_state of x_0 … x_steps."""
+    if state == 0:
+        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
-    raise NotFiniteError(
-        f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
+    return NotFiniteError(
+        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
+        f"step {state - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )
 
 
@@ -1239,18 +1281,22 @@ class ReverseSweep:
             newest = tuple(bar.view_as(bar) for bar in bars)
         older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
-        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
-        tape, self.recording.tape = self.recording.tape, []
         with self.plan.as_called():
-            end = self.plan.steps
-            for start in reversed(starts):
-                if self.plan.memory == "invert":
-                    self._undo(start, end)
-                else:
-                    self._rerun(start, end, tape)
-                end = start
+            self._reverse_steps()
         self._check_mismatches()
         return self._cotangents()
+
+    def _reverse_steps(self) -> None:
+        """All adjoints, segment by segment from the last one to the first."""
+        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
+        tape, self.recording.tape = self.recording.tape, []
+        end = self.plan.steps
+        for start in reversed(starts):
+            if self.plan.memory == "invert":
+                self._undo(start, end)
+            else:
+                self._rerun(start, end, tape)
+            end = start
 
     def _stored(self, n: int) -> State:
         return tuple(self.bank[place].to(dtype) for place, dtype in self.recording.kept[n])
@@ -1365,7 +1411,8 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        outputs, saved = forward_sweep(plan, recording, inputs)
+        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
     @staticmethod
@@ -1377,8 +1424,7 @@ class DerivedSteps(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.count = len(tensors)
         ctx.shapes = [result.shape for result in results]
-        needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
-        ctx.save_for_backward(*tensors, *(results if needed else ()), *stored)
+        ctx.save_for_backward(*tensors, *(results if ctx.plan.keeps_output else ()), *stored)
 
     @staticmethod
     def backward(ctx: Any, *bars_of_all: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -1414,7 +1460,9 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.memory == "invert" or plan.trajectory:
+        if plan.exact:
+            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
             bank = state_bank(False, inputs[:width], bars, stored)  # the last states are not asked for
@@ -1553,24 +1601,36 @@ class StepLoop(nn.Module):
     """A net or integrator that is a loop over the steps of `rules`.
 
     A subclass says which blocks the steps call (`step_blocks`), which parameters they use (`step_parameters`), and how
-    it is called.
+    it is called. A result that is not finite is an error that names the step; `check_finite=False` lets it pass (but
+    not with memory="exact": fixed point has no such numbers), and spares the one host read.
     """
 
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
     def __init__(
-        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+        self,
+        rules: Rules,
+        *,
+        memory: str,
+        gradient: str,
+        tol: float | None = None,
+        check_finite: bool = True,
+        q: int = 256,
     ) -> None:
         super().__init__()
         self.rules = rules
         self.check_finite = check_finite
-        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
+        modes = ["store", "recompute", "checkpoint"]
+        modes += ["invert"] * (rules.amplification is not None) + ["exact"] * (rules.exact is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
+        if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
+            raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
+        self.denominator = q
 
     def step_blocks(self) -> Sequence[Networks]:
         """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
@@ -1624,6 +1684,13 @@ class StepLoop(nn.Module):
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
         rules, local, shared = self._given(x)
+        if self.memory == "exact":
+            if rules.exact is None:
+                raise ValueError(
+                    f"{type(self).__name__}: one step size for each layer with memory='exact'; allowed: one step size "
+                    "for all, or memory='checkpoint'"
+                )
+            local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)

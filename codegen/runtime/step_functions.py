@@ -21,7 +21,8 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        outputs, saved = forward_sweep(plan, recording, inputs)
+        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
     @staticmethod
@@ -33,8 +34,7 @@ class DerivedSteps(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.count = len(tensors)
         ctx.shapes = [result.shape for result in results]
-        needed = ctx.plan.memory == "invert" or ctx.plan.trajectory
-        ctx.save_for_backward(*tensors, *(results if needed else ()), *stored)
+        ctx.save_for_backward(*tensors, *(results if ctx.plan.keeps_output else ()), *stored)
 
     @staticmethod
     def backward(ctx: Any, *bars_of_all: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -70,7 +70,9 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.memory == "invert" or plan.trajectory:
+        if plan.exact:
+            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
             bank = state_bank(False, inputs[:width], bars, stored)  # the last states are not asked for

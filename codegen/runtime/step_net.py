@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 from codegen.runtime.blocks import Blocks, Networks, field_arity, networks_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
 from codegen.runtime.steps import (
+    LARGEST_Q,
     Plan,
     Recording,
     Rules,
@@ -34,24 +35,36 @@ class StepLoop(nn.Module):
     """A net or integrator that is a loop over the steps of `rules`.
 
     A subclass says which blocks the steps call (`step_blocks`), which parameters they use (`step_parameters`), and how
-    it is called.
+    it is called. A result that is not finite is an error that names the step; `check_finite=False` lets it pass (but
+    not with memory="exact": fixed point has no such numbers), and spares the one host read.
     """
 
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
     """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
 
     def __init__(
-        self, rules: Rules, *, memory: str, gradient: str, tol: float | None = None, check_finite: bool = True
+        self,
+        rules: Rules,
+        *,
+        memory: str,
+        gradient: str,
+        tol: float | None = None,
+        check_finite: bool = True,
+        q: int = 256,
     ) -> None:
         super().__init__()
         self.rules = rules
         self.check_finite = check_finite
-        modes = ["store", "recompute", "checkpoint"] + ["invert"] * (rules.amplification is not None)
+        modes = ["store", "recompute", "checkpoint"]
+        modes += ["invert"] * (rules.amplification is not None) + ["exact"] * (rules.exact is not None)
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
             raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
         self.tol = tol
+        if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
+            raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
+        self.denominator = q
 
     def step_blocks(self) -> Sequence[Networks]:
         """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
@@ -105,6 +118,13 @@ class StepLoop(nn.Module):
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
         rules, local, shared = self._given(x)
+        if self.memory == "exact":
+            if rules.exact is None:
+                raise ValueError(
+                    f"{type(self).__name__}: one step size for each layer with memory='exact'; allowed: one step size "
+                    "for all, or memory='checkpoint'"
+                )
+            local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
         if self.gradient == "autograd" or self._needs_plain(functions):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)

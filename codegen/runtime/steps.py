@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from codegen.runtime.blocks import (
     networks_of,
 )
 
+LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
+
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 
@@ -37,6 +39,29 @@ class NotFiniteError(StepError):
 
 class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
+
+
+class ExactSweeps(Protocol):
+    """Sweeps of their own, for memory="exact"."""
+
+    def rounded(
+        self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
+    ) -> tuple[tuple[Any, ...], Shared]:
+        """The parameters that the steps really use."""
+
+    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored)."""
+
+    def reverse_sweep(
+        self,
+        plan: Plan,
+        recording: Recording,
+        needs: Sequence[bool],
+        inputs: Sequence[Tensor],
+        stored: Sequence[Tensor],
+        bars: Sequence[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -52,6 +77,7 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    exact: the step in fixed point, whose reversal is exact
     start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
@@ -66,6 +92,7 @@ class Rules(NamedTuple):
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
+    exact: ExactSweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -93,13 +120,13 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         assert rules.amplification is not None
         return rules.amplification(*whole(local, shared), lipschitz)
 
-    return Rules(
-        step,
-        adjoint,
-        inverse if rules.inverse else None,
-        amplification if rules.amplification else None,
-        tuple(rules_per_step(start, place) for start in rules.start),
-        rules.streams,
+    return rules._replace(
+        step=step,
+        adjoint=adjoint,
+        inverse=inverse if rules.inverse else None,
+        amplification=amplification if rules.amplification else None,
+        exact=None,
+        start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
 
@@ -124,6 +151,16 @@ class Plan:
     shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
+
+    @property
+    def exact(self) -> ExactSweeps | None:
+        """The sweeps of memory="exact", where that is the mode."""
+        return self.rules.exact if self.memory == "exact" else None
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether stored states are made of the output."""
+        return self.exact is None and (self.memory == "invert" or self.trajectory)
 
     @property
     def shared_count(self) -> int:
@@ -293,11 +330,16 @@ def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
     """Raise with the first of the states x_0 … x_N that is not finite."""
     answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
     finite = torch.stack(answers).all(0).tolist()
-    if not finite[0]:
-        raise NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     step = finite.index(False) if False in finite else len(finite) - 1
+    raise not_finite(name, step, len(finite) - 1, has_blocks)
+
+
+def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFiniteError:
+    """The error whose first state that is not finite is x_state of x_0 … x_steps."""
+    if state == 0:
+        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
     other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
-    raise NotFiniteError(
-        f"{name}: x_{step} of x_0 … x_{len(finite) - 1} is the first state that is not finite (made by "
-        f"step {step - 1}); allowed: finite states. Try a smaller step size, or {other}"
+    return NotFiniteError(
+        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
+        f"step {state - 1}); allowed: finite states. Try a smaller step size, or {other}"
     )

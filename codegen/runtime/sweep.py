@@ -217,18 +217,22 @@ class ReverseSweep:
             newest = tuple(bar.view_as(bar) for bar in bars)
         older = self.plan.rules.width - 1
         self.bar_state = (*newest, *(torch.zeros_like(bar) for _ in range(older) for bar in newest))
-        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
-        tape, self.recording.tape = self.recording.tape, []
         with self.plan.as_called():
-            end = self.plan.steps
-            for start in reversed(starts):
-                if self.plan.memory == "invert":
-                    self._undo(start, end)
-                else:
-                    self._rerun(start, end, tape)
-                end = start
+            self._reverse_steps()
         self._check_mismatches()
         return self._cotangents()
+
+    def _reverse_steps(self) -> None:
+        """All adjoints, segment by segment from the last one to the first."""
+        starts = sorted(n for n in self.recording.kept if n < self.plan.steps)
+        tape, self.recording.tape = self.recording.tape, []
+        end = self.plan.steps
+        for start in reversed(starts):
+            if self.plan.memory == "invert":
+                self._undo(start, end)
+            else:
+                self._rerun(start, end, tape)
+            end = start
 
     def _stored(self, n: int) -> State:
         return tuple(self.bank[place].to(dtype) for place, dtype in self.recording.kept[n])

@@ -72,11 +72,16 @@ def _options(facts: Facts) -> list[Argument]:
     elif starts:
         made = "x_1 is" if facts.layout.lags == 2 else f"x_1 … x_{facts.layout.lags - 1} are"
         options.append(Argument("start", "str", repr(starts[0]), f"how {made} made: {' or '.join(map(repr, starts))}"))
-    modes = "store, recompute, checkpoint" + (" or invert" if facts.amplification else "")
-    options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {modes}"))
+    others = ["invert"] * bool(facts.amplification) + ["exact"] * (facts.exact is not None)
+    modes = ", ".join(["store", "recompute", "checkpoint", *others[:-1]])
+    kept = f"{modes} or {others[-1]}" if others else modes
+    options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {kept}"))
     if facts.amplification:
         doc = "error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32)"
         options.append(Argument("tol", "float | None", "None", doc))
+    if facts.exact is not None:
+        doc = "denominator of the weights p/q of the oldest state with memory='exact', 2 to 1024"
+        options.append(Argument("q", "int", "256", doc))
     doc = "whether a result that is not finite raises, naming the step"
     options.append(Argument("check_finite", "bool", "True", doc))
     options.append(Argument("gradient", "str", "'derived'", "derived, or autograd through the plain steps"))

@@ -14,10 +14,10 @@ def constructor(facts: Facts) -> Function:
     """`__init__`: checks its arguments and stores them."""
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
-    tol = ", tol=tol" if facts.amplification else ""
+    options = (", tol=tol" if facts.amplification else "") + (", q=q" if facts.exact is not None else "")
     body = [
         *_unstable(facts),
-        f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient, check_finite=check_finite{tol})",
+        f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient, check_finite=check_finite{options})",
     ]
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
     if "blocks" in names and len(facts.networks) > 1:

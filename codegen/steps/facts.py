@@ -9,6 +9,7 @@ from codegen.steps.rules import Layout, layout_of
 from derive.derivation import Derivation
 from derive.error_growth import line_growth
 from derive.errors import SpecError
+from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, invert
 from derive.operators import fill
 from derive.reversibility import inverse_amplification
@@ -44,6 +45,9 @@ class Facts:
         self.layout: Layout = layout_of(recurrence)
         self.networks = self.layout.networks
         self.inverse: Inverse | None = invert(recurrence) if self.networks or self.layout.streams > 1 else None
+        self.exact: SplitStep | None = split_off_oldest(recurrence) if len(self.networks) == 1 else None
+        if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
+            raise SpecError(f"{spec.id}: 'q' is an option of the emitted module; rename the parameter, for example q_0")
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]
         self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape]

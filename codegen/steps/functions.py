@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from codegen.steps.exact_rules import exact_functions
 from codegen.steps.facts import Facts
 from codegen.steps.rules import Function, RuleWriter
 from derive.schemes import MultistepFamily
@@ -15,7 +16,12 @@ from derive.windows import LAGS
 
 def rule_functions(facts: Facts) -> list[Function]:
     """Step, start and inverse with their adjoints."""
-    return [*_step_functions(facts), *_start_functions(facts), *_inverse_functions(facts)]
+    return [
+        *_step_functions(facts),
+        *_start_functions(facts),
+        *_inverse_functions(facts),
+        *exact_functions(facts.exact, _writer(facts)),
+    ]
 
 
 def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
@@ -72,6 +78,8 @@ def rules_of(facts: Facts) -> list[str]:
         fields.append(f"amplification={_named(facts, '_amplification')}")
     if facts.layout.streams > 1:
         fields.append(f"streams={facts.layout.streams}")
+    if facts.exact is not None:
+        fields.append("exact=Exact(_exact_weight, _exact_at_weight, _exact_rest)")
     if not facts.recurrence.starts:
         return [f"Rules({', '.join(fields)})"]
     fields += [f"width={facts.layout.width}"] if facts.layout.width else []

@@ -117,8 +117,8 @@ class RuleWriter:
         needed = program.needed_for(new)
         body = [
             *self.unpack_networks("field", needed),
-            *self._unpack_state("state", old, needed.inputs),
-            *self._unpack(needed.inputs),
+            *self.unpack_state("state", old, needed.inputs),
+            *self.unpack(needed.inputs),
         ]
         body += [self.line("step", line, printer(line.value)) for line in needed.assignments]
         body.append(f"return {self._pack(new)}")
@@ -129,8 +129,8 @@ class RuleWriter:
         program = inverse.program
         body = [
             *self.unpack_networks("field", program),
-            *self._unpack_state("state", recurrence.new, program.inputs),
-            *self._unpack(program.inputs),
+            *self.unpack_state("state", recurrence.new, program.inputs),
+            *self.unpack(program.inputs),
         ]
         solved = {q.name for q, _ in inverse.solved}
         told = _calls_out_of_order(recurrence.step, program)
@@ -184,8 +184,8 @@ class RuleWriter:
         used = lines.used_inputs()
         body = [
             *self.unpack_networks("linearize", lines.primal),
-            *self._unpack_state("state", old, used),
-            *self._unpack(used),
+            *self.unpack_state("state", old, used),
+            *self.unpack(used),
         ]
         body += self._unpack_bars(adjoint, new)
         body += lines.write()
@@ -205,7 +205,8 @@ class RuleWriter:
         number = self.numbers(kind, line.target)
         return f"{line.target.name} = {text}" + (f"  # ({number})" if number else "")
 
-    def _unpack(self, used: Iterable[Quantity]) -> list[str]:
+    def unpack(self, used: Iterable[Quantity]) -> list[str]:
+        """Lines that read the used parameters from their tuples."""
         used = set(used)
         lines = []
         for name, group in (("local", self.layout.local), ("shared", self.layout.shared)):
@@ -214,7 +215,8 @@ class RuleWriter:
                 lines.append(f"{names} = {name}" if len(group) > 1 else f"({names},) = {name}")
         return lines
 
-    def _unpack_state(self, name: str, quantities: Sequence[Quantity], used: Iterable[Quantity]) -> list[str]:
+    def unpack_state(self, name: str, quantities: Sequence[Quantity], used: Iterable[Quantity]) -> list[str]:
+        """Lines that read the used states from the tuple `name`."""
         used = set(used)
         names = [q.name if q in used else f"_{q.name}" for q in quantities]
         if self.layout.windowed:
@@ -268,7 +270,7 @@ class RuleWriter:
 
     def _unpack_bars(self, adjoint: Adjoint, new: Sequence[Quantity]) -> list[str]:
         seeds = [adjoint.seeds[q] for q in new]
-        return self._unpack_state("bar_new", seeds, seeds)
+        return self.unpack_state("bar_new", seeds, seeds)
 
 
 def _calls_out_of_order(step: Program, inverse: Program) -> dict[Quantity, str]:

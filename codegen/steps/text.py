@@ -21,6 +21,7 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
     found = recurrences(spec)
     variants = {option: Facts(spec, scheme, step, derivation, str(option)) for option, step in found.items()}
     module = write_module(variants)
+    support = (*SUPPORT, *(("exact",) if any(facts.exact is not None for facts in variants.values()) else ()))
     programs = []
     for recurrence in found.values():
         programs += [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
@@ -31,6 +32,6 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": module.class_doc,
         "base": module.base,
     }
-    support = (*SUPPORT, *WINDOWED) if isinstance(spec.scheme, MultistepFamily) else SUPPORT
+    support += WINDOWED if isinstance(spec.scheme, MultistepFamily) else ()
     common = common_view(spec, derivation, programs, command, support, IMPORTS)
     return render("step_module.py.jinja", {**view, **common})

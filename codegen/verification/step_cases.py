@@ -18,6 +18,7 @@ from codegen.verification.measures import uniform
 from codegen.verification.step_setting import Numbers, Setting
 from codegen.verification.tame import gentle, tame_steps
 from derive.error_growth import line_growth
+from derive.exact_reversal import split_off_oldest
 from derive.explanation import recurrences
 from derive.inversion import invert
 from derive.operators import Numeric
@@ -72,6 +73,8 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         inputs = {name: scale * x for name, x in inputs.items()}
         setting = tame_steps(setting, _samples(setting, list(inputs.values()), batch), STEEPEST * setting.steps)
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
+    exact = len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
+    memory = ["store", "recompute", "checkpoint"] + ["invert"] * rebuilds_states(setting) + ["exact"] * exact
     known = inspect.signature(kind).parameters
     return Case(
         label=_label(setting),
@@ -80,7 +83,7 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         inputs=inputs,
         call=partial(_outputs, len(inputs)),
         reference=lambda: _reference(setting, list(inputs.values()), batch),
-        memory=("store", "recompute", "checkpoint", *(("invert",) if rebuilds_states(setting) else ())),
+        memory=tuple(memory),
     )
 
 

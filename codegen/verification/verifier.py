@@ -13,7 +13,14 @@ from torch import nn
 from codegen.emission import emit
 from codegen.verification.case import Case
 from codegen.verification.convergence import order_rows
-from codegen.verification.gradient_checks import device_rows, gradient_rows, inversion_row, kink_row, second_order_row
+from codegen.verification.gradient_checks import (
+    device_rows,
+    exact_row,
+    gradient_rows,
+    inversion_row,
+    kink_row,
+    second_order_row,
+)
 from codegen.verification.layer_cases import layer_cases
 from codegen.verification.loaded import load_text
 from codegen.verification.loss_checks import loss_rows
@@ -63,6 +70,8 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     for case in long:
         if "invert" in case.memory:
             yield inversion_row(spec.id, case, REBUILT)
+        if "exact" in case.memory:
+            yield exact_row(spec.id, case)
     if isinstance(spec.system, ODE) and not any(case.kinks for case in usual):  # orders are those of smooth fields
         for sample in sampled(spec, kind):
             yield from order_rows(spec.id, sample, spec.system)

@@ -59,6 +59,7 @@ EXPRESSIONS = {
     "elu": elu(x),
     "exp and log": exp(x) + log(2 + y),
     "sin and cos": sin(x) * cos(y),
+    "erf": sympy.erf(x - y),
     "abs and sign": sympy.Abs(x) + sympy.sign(y),
     "matvec": matvec(W, x),
     "matvec of a sum": matvec(W, x + 2 * y) - z,

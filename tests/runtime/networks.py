@@ -15,3 +15,8 @@ def tanh_blocks(count: int, width: int, layers: int = 2, dtype: torch.dtype = to
             parts += [nn.Tanh(), nn.Linear(width, width, dtype=dtype)]
         made.append(nn.Sequential(*parts))
     return made
+
+
+def tolerance(memory: str) -> float:
+    """Of the difference of derived and plain form in float64; fixed point has 40 bits behind the point."""
+    return 1e-8 if memory == "exact" else 1e-12

@@ -13,10 +13,10 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 from torch.utils._pytree import tree_leaves
 
 from generated.lm_resnet import LMResNet
-from tests.runtime.networks import tanh_blocks
+from tests.runtime.networks import tanh_blocks, tolerance
 
 torch.set_num_threads(1)
-MEMORY = ["store", "recompute", "checkpoint", "invert"]
+MEMORY = ["store", "recompute", "checkpoint", "invert", "exact"]
 JIT = "ignore:.torch.jit.script. is deprecated:DeprecationWarning"  # torch's own use, in its forward mode
 pytestmark = pytest.mark.filterwarnings(JIT)
 X = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -128,7 +128,7 @@ def difference(one: Any, other: Any) -> float:
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 def test_transforms(memory: str, transform: Callable[[Net], Any]) -> None:
-    assert difference(transform(make(memory)), transform(make(memory, "autograd"))) < 1e-12
+    assert difference(transform(make(memory)), transform(make(memory, "autograd"))) < tolerance(memory)
 
 
 @pytest.mark.parametrize("memory", MEMORY)
@@ -151,10 +151,10 @@ def test_dropout_under_transforms(memory: str, transform: str, randomness: str) 
             results.append(vmap(grad(loss_of(net)), (None, 0), randomness=randomness)(named(net), X))
         else:
             results.append(TRANSFORMS[transform](net))
-    assert difference(*results) < 1e-12
+    assert difference(*results) < tolerance(memory)
 
 
-@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("memory", MEMORY[:-1])  # differences of a function of rounded weights are no derivatives
 def test_gradcheck(memory: str) -> None:
     net = make(memory)
     names = [name for name, _ in net.named_parameters()]
@@ -188,7 +188,7 @@ def test_first_gradient_is_the_derived_sweep(memory: str) -> None:
     assert len(calls) == 6
 
 
-@pytest.mark.parametrize("memory", ["store", "invert"])
+@pytest.mark.parametrize("memory", ["store", "invert", "exact"])
 def test_compiled(memory: str) -> None:
     net, plain = make(memory), make(memory, "autograd")
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
@@ -206,10 +206,10 @@ def test_saved_tensor_hooks_and_functional_call() -> None:
         with torch.autograd.graph.save_on_cpu():
             loss = net(x).sin().sum()
         got = torch.autograd.grad(loss, [x, *net.parameters()])
-        assert difference(got, torch.autograd.grad(plain(x).sin().sum(), [x, *plain.parameters()])) < 1e-12
-        scale = torch.tensor(1.5, dtype=X.dtype, requires_grad=True)
+        assert difference(got, torch.autograd.grad(plain(x).sin().sum(), [x, *plain.parameters()])) < tolerance(memory)
+        scale = torch.tensor(1.25, dtype=X.dtype, requires_grad=True)
         results = []
         for one in (net, plain):
             scaled = {name: scale * p for name, p in one.named_parameters()}
             results.append(torch.autograd.grad(functional_call(one, scaled, (x,)).sin().sum(), [x, scale]))
-        assert difference(*results) < 1e-12
+        assert difference(*results) < tolerance(memory)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from codegen.emission import emit
-from codegen.verification.gradient_checks import EXACT, _value, derived_against_autograd
+from codegen.verification.gradient_checks import EXACT, _value, derived_against_autograd, tolerance_of
 from codegen.verification.loaded import load_text
 from codegen.verification.loss_checks import loss_rows
 from codegen.verification.verifier import cases_of
@@ -36,7 +36,7 @@ def is_adjoint(name):
 
 def is_derived(name):
     """Everything that is derived, but for the bound on rounding errors, which only decides where checkpoints lie."""
-    rule = name.startswith(("_step", "_start", "_inverse", "_plain", "_forward", "_recompute", "_backward"))
+    rule = name.startswith(("_step", "_start", "_inverse", "_exact", "_plain", "_forward", "_recompute", "_backward"))
     return rule or name in {"loss", "loss_cotangent"}
 
 
@@ -47,14 +47,18 @@ def caught(name, mutant: Mutant) -> bool:
         if mutant.function.startswith("loss"):
             return not all(row.passed for row in loss_rows(name, spec.loss, module))
         usual, _, _ = cases_of(spec, module.Module)
-        checks = [partial(derived_against_autograd, case, memory, "cpu") for case in usual for memory in case.memory]
-        checks += [partial(_value, case, "cpu") for case in usual]
-        return any(fails(check) for check in checks)
+        checks = [
+            (partial(derived_against_autograd, case, memory, "cpu"), tolerance_of(memory))
+            for case in usual
+            for memory in case.memory
+        ]
+        checks += [(partial(_value, case, "cpu"), EXACT) for case in usual]
+        return any(fails(check, tolerance) for check, tolerance in checks)
 
 
-def fails(check) -> bool:
+def fails(check, tolerance: float) -> bool:
     try:
-        return not check().value <= EXACT
+        return not check().value <= tolerance
     except Exception:
         return True
 
