@@ -18,6 +18,7 @@ from derive.family_sections import write_family
 from derive.lagrangian import StepNames, merged, write_adjoint, write_graph, write_loss, write_program, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.linear_test import write_linear_test
+from derive.lyapunov import write_lyapunov
 from derive.momentum import write_momentum
 from derive.numbering import Author
 from derive.operators import show_shape
@@ -118,6 +119,7 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
         write_momentum(author, recurrence, scheme)
     draft.results |= write_linear_step(author, ode, recurrence)
     draft.results |= write_invariants(author, ode, recurrence, spec.invariants)
+    draft.results |= write_lyapunov(author, ode, spec.lyapunov)
     draft.facts |= facts
     draft.facts["scheme"] = scheme.title
     _write_inverse(draft, recurrence, scheme, names)

@@ -92,6 +92,24 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Lyapunov:
+    """A quantity that never grows along solutions.
+
+    Attributes:
+        value: the quantity.
+        rate: its derivative along solutions, in a form whose sign is seen; it may mention right-hand sides by
+            `velocity_of(x)`.
+        where: what holds of the parameters (`{w: (w + transpose(w)) / 2}`: w is symmetric).
+        positive: parameters that are above zero.
+    """
+
+    value: Expr
+    rate: Expr
+    where: Mapping[Quantity, Expr] = field(default_factory=dict)
+    positive: tuple[Quantity, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeckClaim:
     """What a lecture deck says, in the spec's symbols, for comparison with what is derived.
 

@@ -21,7 +21,7 @@ from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
 from derive.schemes import SCHEMES, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
-from derive.spec_parts import DeckClaim, Loss, Reading, Stack
+from derive.spec_parts import DeckClaim, Loss, Lyapunov, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
 
@@ -215,6 +215,7 @@ class Spec:
         statements: facts that are quoted from a source and not checked.
         relations: what else holds, as relations of the author's own (`derive.relation`, `derive.identity`).
         invariants: name -> (quantity conserved by the ODE, values of parameters for which it is).
+        lyapunov: name -> quantity that never grows along solutions of the ODE.
         defaults: constructor defaults of parameters and constants, by name, and the default variant by the option's.
         beside: steps of other systems that the derivation expands beside the spec's own, by title.
         readings: how a step with several networks is read as a Runge-Kutta scheme.
@@ -232,6 +233,7 @@ class Spec:
     claims: tuple[DeckClaim, ...] = ()
     statements: tuple[tuple[str, str], ...] = ()
     invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]] = field(default_factory=dict)
+    lyapunov: Mapping[str, Lyapunov] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Recurrence] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()

@@ -94,7 +94,6 @@ DERIVATION: dict[str, object] = {
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
-Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
@@ -106,21 +105,70 @@ def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared)
     return (x_next,)
 
 
-def _step_adjoint(
-    linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
-) -> Cotangents:
-    """Reverse sweep over one step."""
+def _field_held(local: Values, shared: Shared) -> Values:
+    """What depends on parameters alone."""
+    b, gamma, _, w = shared
+    w_t = w.mT  # (6)
+    return b, gamma, w_t, w
+
+
+def _field_clock(t: Tensor, held: Values) -> Values:
+    """What depends on the time besides."""
+    return ()
+
+
+def _field_shapes(state: Values, held: Values) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
+    """Last axes of the values of the field and of their cotangents."""
+    return (), ()
+
+
+def _field_value(state: Values, clock: Values, held: Values, values: Values, slopes: Values) -> None:
+    """The field in place: slopes of the unknowns, by way of the values that the pullback reads."""
     (x,) = state
-    b, gamma, h, w = shared
-    (bar_x_next,) = bar_new
-    f = b + x @ w.mT - gamma * x**3  # (6)
-    bar_f = h * bar_x_next  # (9)
-    bar_x = bar_x_next + bar_f @ w - 3 * gamma * bar_f * x**2  # (10)
+    b, gamma, w_t, _ = held
+    (f,) = slopes
+    torch.addcmul(b, gamma, x**3, value=-1, out=f)  # (6)
+    f.addmm_(x, w_t)  # (6)
+
+
+def _field_coefficients(state: Values, clock: Values, held: Values, values: Values, slopes: Values) -> Values:
+    """What the pullback multiplies cotangents by, for all stages of many steps."""
+    (x,) = state
+    _, gamma, _, _ = held
+    bar_x_by_bar_f = -3 * gamma * x**2  # (10)
+    return (bar_x_by_bar_f,)
+
+
+def _field_pull_back(
+    state: Values,
+    values: Values,
+    slopes: Values,
+    coefficients: Values,
+    held: Values,
+    bar_slopes: Values,
+    bars: Values,
+    bar_state: Values,
+) -> None:
+    """Reverse sweep over the field in place, at one stage of one step."""
+    (bar_x_by_bar_f,) = coefficients
+    _, _, _, w = held
+    (bar_f,) = bar_slopes
+    (bar_x,) = bar_state
+    torch.mul(bar_f, bar_x_by_bar_f, out=bar_x)  # (10)
+    bar_x.addmm_(bar_f, w)  # (10)
+
+
+def _field_gradients(
+    state: Values, clock: Values, held: Values, values: Values, slopes: Values, bar_slopes: Values, bars: Values
+) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
+    """Cotangents of what has no batch axes, summed over all stages of many steps."""
+    (x,) = state
+    b, gamma, _, _ = held
+    (bar_f,) = bar_slopes
     bar_b = sum_to(bar_f, b)  # (12)
     bar_gamma = sum_to(-bar_f * x**3, gamma)  # (13)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (14)
     bar_w = batch_outer(bar_f, x)  # (15)
-    return (bar_x,), (), (bar_b, bar_gamma, bar_h, bar_w)
+    return (), (bar_b, bar_gamma, None, bar_w)
 
 
 # --- support: the loop over steps, the same in every file of this kind ---------------------------
@@ -302,14 +350,14 @@ class Evaluation:
 
     def field(self, step: int, through: Through | None = None) -> Any:
         """The networks of one step as functions that count their calls; `through` wraps each."""
-        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
         return as_given([through(one) for one in found] if through else found)
 
-    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
+    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
         calls = itertools.count()
 
         def field(*points: Any, call: int | None = None) -> Tensor:
-            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+            return self.call((step, network, next(calls) if call is None else call), points, parameters)
 
         return field
 
@@ -336,6 +384,15 @@ class Evaluation:
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
             value = self.call(call, leaves, self.leaves)
         return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
+        """Place and leaf of the parameters of a step's blocks that need gradients."""
+        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
+        return [pair for pair in leaves.items() if pair[1].requires_grad]
+
+    def field_of_leaves(self, step: int) -> Any:
+        """The networks of one step as functions of their leaves, for a graph of the whole step."""
+        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
 
     def _leaf(self, slot: ParameterSlot) -> Tensor:
         leaf = self.leaves.get(slot.place)
@@ -513,6 +570,7 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
+Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 class NotFiniteError(StepError):
@@ -523,27 +581,26 @@ class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
 
 
-class ExactSweeps(Protocol):
-    """Sweeps of their own, for memory="exact"."""
+class Sweeps(Protocol):
+    """Forward and reverse sweep over all steps."""
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored beside them)."""
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
+
+
+class ExactSweeps(Sweeps, Protocol):
+    """Sweeps for memory="exact"."""
 
     def rounded(
         self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
     ) -> tuple[tuple[Any, ...], Shared]:
         """The parameters that the steps really use."""
-
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
-        """(outputs, tensors to be stored)."""
-
-    def reverse_sweep(
-        self,
-        plan: Plan,
-        recording: Recording,
-        needs: Sequence[bool],
-        inputs: Sequence[Tensor],
-        stored: Sequence[Tensor],
-        bars: Sequence[Tensor],
-    ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -565,16 +622,18 @@ class Rules(NamedTuple):
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
         value in every place: a start reads the newest value only and moves the others on, so that none of them is left
         when the first steps are done.
+    sweeps: sweeps of their own in the place of those that call `step` and `adjoint`
     """
 
     step: Callable[..., State]
-    adjoint: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
+    sweeps: Sweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -591,6 +650,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         return rules.step(field, state, *whole(local, shared))
 
     def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        assert rules.adjoint is not None
         bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
         return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
 
@@ -604,10 +664,11 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
 
     return rules._replace(
         step=step,
-        adjoint=adjoint,
+        adjoint=adjoint if rules.adjoint else None,
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -635,14 +696,14 @@ class Plan:
     autocast: tuple[bool, torch.dtype]
 
     @property
-    def exact(self) -> ExactSweeps | None:
-        """The sweeps of memory="exact", where that is the mode."""
-        return self.rules.exact if self.memory == "exact" else None
+    def sweeps(self) -> Sweeps | None:
+        """Sweeps of their own, of the mode or of the rules."""
+        return self.rules.exact if self.memory == "exact" else self.rules.sweeps
 
     @property
     def keeps_output(self) -> bool:
         """Whether stored states are made of the output."""
-        return self.exact is None and (self.memory == "invert" or self.trajectory)
+        return self.memory == "invert" or (self.trajectory and self.memory != "exact")
 
     @property
     def shared_count(self) -> int:
@@ -770,7 +831,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse.
+    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
     """
 
     def __init__(self) -> None:
@@ -778,6 +839,7 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
+        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
@@ -1073,6 +1135,7 @@ class ReverseSweep:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
+        assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
         if self.plan.trajectory:
@@ -1151,7 +1214,7 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
@@ -1200,8 +1263,8 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.exact:
-            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.sweeps is not None:
+            return plan.sweeps.reverse(plan, recording, needs, inputs, stored, bars)
         if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
@@ -1431,7 +1494,7 @@ class StepLoop(nn.Module):
                     "for all, or memory='checkpoint'"
                 )
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
-        if self.gradient == "autograd" or self._needs_plain(functions):
+        if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
@@ -1473,15 +1536,20 @@ class StepLoop(nn.Module):
         place = next(place for place, value in enumerate(shared) if value is h)
         return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
-    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
+    def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
+        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
+        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
+        underived = rules.sweeps is None and rules.adjoint is None
+        if hidden or casting or underived:
+            return True
+        return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
     def _run_plain(
         self,
@@ -1689,9 +1757,441 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+def sigmoid_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Write scale * value * (1 - value), `scale` times the slope of the sigmoid where it has this value, into `out`."""
+    slope: Tensor = torch.ops.aten.sigmoid_backward.grad_input(scale, value, grad_input=out)
+    return slope
+
+
+def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
+    slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
+    return slope
+
+
+Values = tuple[Tensor, ...]
+Shape = tuple[int, ...]
+
+
+class Tableau(NamedTuple):
+    """A Butcher tableau as numbers."""
+
+    A: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    c: tuple[float, ...]
+
+
+class WrittenField(NamedTuple):
+    """The derived equations of a written-out field; what is in place writes into tensors that are given.
+
+    held(local, shared) -> what depends on parameters alone
+    clock(t, held) -> what depends on the time besides; t (..., 1, 1), or (..., 1) for scalar unknowns
+    shapes(state, held) -> last axes of the values and of their cotangents
+    value(state, clock, held, values, slopes): the field, in place
+    coefficients(state, clock, held, values, slopes) -> what the cotangents are multiplied by, for all stages at once
+    pull_back(state, values, slopes, coefficients, held, bar_slopes, bars, bar_state): the reverse sweep, in place
+    gradients(state, clock, held, values, slopes, bar_slopes, bars) -> (bar_local, bar_shared)
+    kept, bars_kept: which values and cotangents are read after the stage that made them
+    unknowns: how many scalars the state consists of; 0 for one vector
+    time, step_size: their places among the per-step and the shared quantities; -1 where there is none
+    """
+
+    held: Callable[[Values, Shared], Values]
+    clock: Callable[[Tensor, Values], Values]
+    shapes: Callable[[Values, Values], tuple[tuple[Shape, ...], tuple[Shape, ...]]]
+    value: Callable[[Values, Values, Values, Values, Values], None]
+    coefficients: Callable[[Values, Values, Values, Values, Values], Values]
+    pull_back: Callable[[Values, Values, Values, Values, Values, Values, Values, Values], None]
+    gradients: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    kept: tuple[bool, ...]
+    bars_kept: tuple[bool, ...]
+    unknowns: int
+    time: int
+    step_size: int
+
+
+TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+
+
+def tanh_into(value: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(value) into `out`, which may be `value` itself.
+
+    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there.
+    """
+    if value.device.type != "cpu":
+        return torch.tanh(value, out=out)
+    torch.clamp_max(value, TANH_IS_ONE, out=out).mul_(2.0).expm1_()
+    return out.div_(out + 2.0)
+
+
+def to_columns(x: Tensor, unknowns: int, leading: int = 0) -> Tensor:
+    """States (..., features) as (rows, features), those of scalar unknowns as (unknowns, rows); leading axes stay."""
+    lead = x.shape[:leading]
+    if unknowns == 0:
+        return x.reshape(*lead, -1, x.shape[-1])
+    return x.reshape(*lead, 1, -1) if unknowns == 1 else x.reshape(*lead, -1, unknowns).mT.contiguous()
+
+
+def from_columns(state: Tensor, unknowns: int, shape: Sequence[int]) -> Tensor:
+    """The inverse of `to_columns`."""
+    return (state.mT if unknowns > 1 else state).reshape(shape)
+
+
+def unknowns_of(state: Tensor, unknowns: int, leading: int = 0) -> Values:
+    """The unknowns of a state in columns, behind leading axes."""
+    return state.unbind(leading) if unknowns else (state,)
+
+
+class Combination:
+    """`scale * base + sum_j weights[j] * stack[j]`, in place, on flat tensors; zeros are passed over."""
+
+    def __init__(self, weights: Sequence[float], stack: Tensor, scale: float = 1.0) -> None:
+        used = [place for place, weight in enumerate(weights) if weight != 0.0]
+        self.scale, self.factor = scale, stack.new_tensor(scale)
+        self.count = len(used)
+        if used:
+            chosen = slice(used[0], used[-1] + 1)
+            self.weight, self.first = weights[used[0]], stack[used[0]].flatten()
+            self.stack, self.weights = stack[chosen].flatten(1).t(), stack.new_tensor(weights[chosen])
+
+    def into(self, out: Tensor, base: Tensor) -> None:
+        """Write into `out`."""
+        if not self.count:
+            torch.mul(base, self.factor, out=out)
+        elif self.count == 1 and self.scale == 1.0:
+            torch.add(base, self.first, alpha=self.weight, out=out)
+        else:
+            torch.addmv(base, self.stack, self.weights, beta=self.scale, out=out)
+
+
+def rows_of_stacks(stacks: Sequence[Tensor], stages: int, steps: int) -> list[list[Values]]:
+    """Stacks (stages, steps, ...) as a tuple for each stage and step."""
+    if not stacks:
+        return [[()] * steps] * stages
+    by_stage = zip(*(stack.unbind(0) for stack in stacks), strict=True)
+    return [list(zip(*(one.unbind(0) for one in stage), strict=True)) for stage in by_stage]
+
+
+class Steps:
+    """The steps of one call: numbers, and what depends on parameters and time alone."""
+
+    def __init__(self, field: WrittenField, tableau: Tableau, plan: Plan, inputs: Sequence[Tensor]) -> None:
+        self.plan, self.field, self.tableau = plan, field, tableau
+        (x,), self.local, tensors, _ = plan.split(inputs)
+        given = plan.full_shared(tensors)
+        self.h = float(given[field.step_size])
+        self.shared = tuple(v if isinstance(v, Tensor) else x.new_tensor(v) for v in given)
+        self.by_step = rows_of(self.local, plan.steps)
+        self.layered = len(self.local) > (field.time >= 0)
+        self.common = None if self.layered else field.held(self.by_step[0], self.shared)
+        self.start = to_columns(x, field.unknowns)
+        self.batch = self.start.shape[1:] if field.unknowns else self.start.shape[:1]
+        self.shapes, self.bar_shapes = field.shapes(unknowns_of(self.start, field.unknowns), self.held(0))
+
+    def held(self, n: int) -> Values:
+        """What depends on parameters alone, at step n."""
+        return self.field.held(self.by_step[n], self.shared) if self.common is None else self.common
+
+    def times(self, start: int, end: int) -> Tensor | None:
+        """Times of the stages of some steps, (stages, steps), with axes of size 1 for what columns have besides."""
+        if self.field.time < 0:
+            return None
+        begin = self.local[self.field.time][start:end]
+        nodes = begin + begin.new_tensor(self.tableau.c)[:, None] * self.h
+        return nodes[..., None] if self.field.unknowns else nodes[..., None, None]
+
+    def clock(self, start: int, end: int) -> Values:
+        """What depends on the time besides, for the stages of some steps."""
+        t = self.times(start, end)
+        return () if t is None else self.field.clock(t, self.held(start))
+
+    def scaled(self, weights: Sequence[float]) -> list[float]:
+        """Weights times the step size."""
+        return [self.h * weight for weight in weights]
+
+    def run(self, state: Tensor, start: int, end: int, kept: Tensor, every: int) -> Tensor:
+        """Run some steps; writes the states at `start`, `start + every`, ... into `kept` and returns the last."""
+        stages = Stages(self)
+        spare = (torch.empty_like(state), torch.empty_like(state))
+        places = {start + every * place: one for place, one in enumerate(kept.unbind(0))}
+        count = len(self.tableau.b)
+        clock = (
+            [] if self.layered else list(zip(*rows_of_stacks(self.clock(start, end), count, end - start), strict=True))
+        )
+        with torch.inference_mode():
+            places[start].copy_(state)
+            state = places[start]
+            for n in range(start, end):
+                new = places.get(n + 1)
+                new = spare[n % 2] if new is None else new
+                now = (
+                    [stage for (stage,) in rows_of_stacks(self.clock(n, n + 1), count, 1)]
+                    if self.layered
+                    else clock[n - start]
+                )
+                stages.step(state, self.held(n), now, new)
+                state = new
+        return state
+
+
+class Stages:
+    """Points and slopes of the stages of one step, and the sums that lead from one to the next."""
+
+    def __init__(self, steps: Steps) -> None:
+        count, self.unknowns, self.value = len(steps.tableau.b), steps.field.unknowns, steps.field.value
+        points, slopes = (steps.start.new_empty(count, *steps.start.shape) for _ in range(2))
+        self.values = tuple(points.new_empty(*steps.batch, *shape) for shape in steps.shapes)
+        self.points = [unknowns_of(point, self.unknowns) for point in points]
+        self.slopes = [unknowns_of(slope, self.unknowns) for slope in slopes]
+        self.flat = points.flatten(1).unbind(0)
+        self.to_point = [Combination(steps.scaled(a), slopes) for a in steps.tableau.A]
+        self.to_state = Combination(steps.scaled(steps.tableau.b), slopes)
+
+    def step(self, state: Tensor, held: Values, clock: Sequence[Values], new: Tensor) -> None:
+        """One step, into `new`."""
+        flat = state.view(-1)
+        self.value(unknowns_of(state, self.unknowns), clock[0], held, self.values, self.slopes[0])
+        for stage in range(1, len(self.points)):
+            self.to_point[stage].into(self.flat[stage], flat)
+            self.value(self.points[stage], clock[stage], held, self.values, self.slopes[stage])
+        self.to_state.into(new.view(-1), flat)
+
+
+STACK_ELEMENTS = 2**16, 2**18  # what the stacks of a block may always have, and what those of two steps never exceed
+
+
+class StageStacks:
+    """Stacks (stages, steps, ...) for the stages of some steps; what is not kept has one place for all of them.
+
+    `stage_…[i]`: stage i of all steps, as one batch where matrices multiply it; `row_…[i][n]`: stage i of one step.
+    """
+
+    def __init__(self, steps: Steps, length: int) -> None:
+        field, state = steps.field, steps.start
+        self.stages, self.length, self.unknowns = len(steps.tableau.b), length, field.unknowns
+        points, self.slopes, self.bar_slopes = (state.new_empty(self.stages, length, *state.shape) for _ in range(3))
+        self.bar_states = state.new_empty(self.stages, *state.shape)
+        self.point, self.slope, self.bar_slope = map(self.components, (points, self.slopes, self.bar_slopes))
+        self.value = self._stacks(steps, steps.shapes, [(kept, True) for kept in field.kept])
+        self.bar = self._stacks(steps, steps.bar_shapes, [(kept, kept) for kept in field.bars_kept])
+        self.flat_points = points.flatten(1).unbind(0)
+        self.stage_point, self.stage_slope = self._by_stage(self.point), self._by_stage(self.slope)
+        self.stage_value = self._by_stage(self.value)
+        self.row_point, self.row_value, self.row_bar = (self.rows(s) for s in (self.point, self.value, self.bar))
+        self.row_slope, self.row_bar_slope = self.rows(self.slope), self.rows(self.bar_slope)
+        self.flat_bar_slopes = [stage.unbind(0) for stage in self.bar_slopes.flatten(2).unbind(0)]
+        self.bar_state = [unknowns_of(bar, self.unknowns) for bar in self.bar_states]
+        self._combine(steps)
+
+    def components(self, stack: Tensor) -> Values:
+        """The unknowns in a stack of states."""
+        return unknowns_of(stack, self.unknowns, 2)
+
+    def rows(self, stacks: Sequence[Tensor]) -> list[list[Values]]:
+        """Stacks as a tuple for each stage and step."""
+        return rows_of_stacks(stacks, self.stages, self.length)
+
+    def _stacks(self, steps: Steps, shapes: Sequence[Shape], kept: Sequence[tuple[bool, bool]]) -> Values:
+        """Uninitialized stacks; an axis that is not kept has one entry, which stands for all."""
+        found = []
+        for shape, whole in zip(shapes, kept, strict=True):
+            axes = [axis if one else 1 for axis, one in zip((self.stages, self.length), whole, strict=True)]
+            stack = steps.start.new_empty(*axes, *steps.batch, *shape)
+            found.append(stack.expand(self.stages, self.length, *stack.shape[2:]))
+        return tuple(found)
+
+    def _by_stage(self, stacks: Values) -> list[Values]:
+        return [
+            tuple(stack[stage] if self.unknowns else stack[stage].flatten(0, 1) for stack in stacks)
+            for stage in range(self.stages)
+        ]
+
+    def _combine(self, steps: Steps) -> None:
+        """The sums over stages: the derived adjoint of the tableau."""
+        tableau, stages = steps.tableau, range(self.stages)
+        self.to_point = [Combination(steps.scaled(row), self.slopes) for row in tableau.A]
+        self.to_bar_slope = [
+            Combination(steps.scaled([row[stage] for row in tableau.A]), self.bar_states, tableau.b[stage])
+            for stage in stages
+        ]
+        self.to_bar_state = Combination(steps.scaled([1.0 for _ in stages]), self.bar_states)
+
+
+def steps_of_block(steps: Steps, stored: int) -> int:
+    """Steps of a block: few enough to stay in the cache, and with less than half of what is `stored`, in elements."""
+    if steps.layered:
+        return 1
+    batch = math.prod(steps.batch)
+    values = sum(batch * math.prod(shape) for shape in (*steps.shapes, *steps.bar_shapes))
+    one = len(steps.tableau.b) * (3 * math.prod(steps.start.shape) + values)
+    least, most = STACK_ELEMENTS
+    return max(1, min(max(stored // 2, least), most) // max(1, one))
+
+
+class ExplicitReverse:
+    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have."""
+
+    def __init__(self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor) -> None:
+        self.steps, self.needs, self.x, self.stored = steps, needs, x, stored
+        self.field, self.plan = steps.field, steps.plan
+        self.bar_local: list[dict[int, Tensor]] = [{} for _ in steps.local]
+        self.bar_shared: list[Tensor | None] = [None] * len(steps.shared)
+        self.block: StageStacks | None = None
+        self.bar_h = steps.start.new_zeros(())
+        place = self.field.step_size
+        tensors = [n for n, number in enumerate(self.plan.shared) if number is None]
+        self.wants_h = place in tensors and needs[1 + len(steps.local) + tensors.index(place)]
+
+    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+        """From the cotangent of the last state, or of all states."""
+        unknowns = self.field.unknowns
+        along = to_columns(bar_output, unknowns, 1).unbind(0) if self.plan.trajectory else ()
+        bar = (along[-1] if along else to_columns(bar_output, unknowns)).clone()
+        self.bars = (bar, torch.empty_like(bar))
+        length = steps_of_block(self.steps, self.stored.numel())
+        for start, states in self._segments():
+            for first in reversed(range(0, len(states), length)):
+                bar = self._reverse(states[first : first + length], start + first, bar, along)
+        return self._cotangents(bar)
+
+    def _segments(self) -> Iterator[tuple[int, Tensor]]:
+        """First step and states of each segment, the last segment first."""
+        steps, every = self.plan.steps, segment_length(self.plan)
+        if self.plan.trajectory or every == 1:
+            known = to_columns(self.stored, self.field.unknowns, 1) if self.plan.trajectory else self.stored
+            yield 0, known[:steps]
+            return
+        for start in reversed(range(0, steps, every)):
+            end = min(start + every, steps)
+            states = self.stored.new_empty(end - start, *self.steps.start.shape)
+            self.steps.run(self.stored[start // every], start, end - 1, states, 1)
+            yield start, states
+
+    def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> Tensor:
+        """Cotangent of the first state of a block from that of the state after it; adds to the gradients."""
+        if self.block is None or self.block.length != len(states):
+            self.block = StageStacks(self.steps, len(states))
+        block, held = self.block, self.steps.held(start)
+        clock = self.steps.clock(start, start + block.length)
+        with torch.inference_mode():
+            self._values(block, states.reshape(-1), held, clock)
+            coefficients = block.rows(self.field.coefficients(block.point, clock, held, block.value, block.slope))
+            bar = self._loop(block, coefficients, held, bar, along[start : start + block.length])
+        self._add_gradients(block, start, held, clock)
+        return bar
+
+    def _values(self, block: StageStacks, states: Tensor, held: Values, clock: Values) -> None:
+        """The values of all stages, one stage of all steps at a time."""
+        for stage in range(block.stages):
+            block.to_point[stage].into(block.flat_points[stage], states)
+            now = tuple(self._spread(value[stage]) for value in clock)
+            self.field.value(block.stage_point[stage], now, held, block.stage_value[stage], block.stage_slope[stage])
+
+    def _spread(self, value: Tensor) -> Tensor:
+        """What depends on the time (steps, 1, ...) as rows of a stage of all steps."""
+        return value if self.field.unknowns else value.expand(-1, *self.steps.batch, -1).flatten(0, 1)
+
+    def _loop(
+        self, block: StageStacks, coefficients: list[list[Values]], held: Values, bar: Tensor, along: Sequence[Tensor]
+    ) -> Tensor:
+        """The loop of the sweep: cotangents of states, slopes and values, one step after the other."""
+        pull_back, stages = self.field.pull_back, range(block.stages - 1, -1, -1)
+        for n in range(block.length - 1, -1, -1):
+            before = bar.view(-1)
+            for i in stages:
+                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], before)
+                pull_back(
+                    block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
+                    block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
+                )  # fmt: skip
+            bar = self.bars[0] if bar is self.bars[1] else self.bars[1]
+            block.to_bar_state.into(bar.view(-1), before)
+            if along:
+                bar.add_(along[n])
+        return bar
+
+    def _add_gradients(self, block: StageStacks, start: int, held: Values, clock: Values) -> None:
+        """Gradients of what all steps share, and of what each has for itself."""
+        local, shared = self.field.gradients(
+            block.point, clock, held, block.value, block.slope, block.bar_slope, block.bar
+        )
+        self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
+        if self.wants_h:
+            self.bar_h = self.bar_h + (block.bar_slopes * block.slopes).sum()
+        for place, bar in enumerate(local):
+            if bar is not None and place != self.field.time:
+                self.bar_local[place][start] = self.steps.h * bar
+            elif bar is not None:
+                bar_t = self.steps.h * bar.reshape(block.stages, block.length)
+                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start))
+                self.bar_h = self.bar_h + bar_t.new_tensor(self.steps.tableau.c) @ bar_t.sum(1)
+
+    def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:
+        """In the order of the inputs."""
+        found: list[Tensor | None] = [from_columns(bar, self.field.unknowns, self.x.shape)]
+        for column, by_row in zip(self.steps.local, self.bar_local, strict=True):
+            found.append(torch.stack([by_row[n] for n in range(len(column))]) if by_row else None)
+        for place, number in enumerate(self.plan.shared):
+            total = self.bar_shared[place]
+            if number is None:
+                h = place == self.field.step_size
+                found.append(self.bar_h if h else None if total is None else self.steps.h * total)
+        return tuple(one if wanted else None for one, wanted in zip(found, self.needs, strict=True))
+
+
+@dataclass(frozen=True)
+class ExplicitSweeps:
+    """Forward and reverse sweep of the steps of an explicit tableau."""
+
+    field: WrittenField
+    tableau: Tableau
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(output, what is stored beside it): the states of all steps, or the first of each segment."""
+        x = inputs[0]
+        steps = Steps(self.field, self.tableau, plan, inputs)
+        every = 1 if plan.trajectory else segment_length(plan)
+        count = plan.steps + 1 if plan.trajectory else -(-plan.steps // every)
+        kept = steps.start.new_empty(count, *steps.start.shape)
+        last = steps.run(steps.start, 0, plan.steps, kept, every)
+        if plan.trajectory:
+            output = from_columns(kept, self.field.unknowns, (count, *x.shape))
+        else:
+            output = from_columns(last, self.field.unknowns, x.shape)
+        check_finite(plan, recording, inputs, (output,))
+        return (output,), [] if plan.trajectory else [kept]
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs from that of the output, with the trajectory or what `forward` stored."""
+        steps = Steps(self.field, self.tableau, plan, inputs)
+        return ExplicitReverse(steps, needs, inputs[0], stored[0]).run(bars[0])
+
+
 # --- the module ---------------------------
 
-_RULES = Rules(step=_step, adjoint=_step_adjoint)
+_RULES = Rules(
+    step=_step,
+    sweeps=ExplicitSweeps(
+        WrittenField(
+            held=_field_held,
+            clock=_field_clock,
+            shapes=_field_shapes,
+            value=_field_value,
+            coefficients=_field_coefficients,
+            pull_back=_field_pull_back,
+            gradients=_field_gradients,
+            kept=(),
+            bars_kept=(),
+            unknowns=0,
+            time=-1,
+            step_size=2,
+        ),
+        Tableau(((0.0,),), (1.0,), (0.0,)),
+    ),
+)
 
 
 class CubicODE(StepNet):

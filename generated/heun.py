@@ -120,7 +120,6 @@ DERIVATION: dict[str, object] = {
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
-Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
@@ -133,30 +132,6 @@ def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared)
     f_2 = field(h + t, x_2)  # (8)
     x_next = h * (f_1 / 2 + f_2 / 2) + x  # (9)
     return (x_next,)
-
-
-def _step_adjoint(
-    linearize: Linearize, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
-) -> Cotangents:
-    """Reverse sweep over one step."""
-    (x,) = state
-    (t,) = local
-    (h,) = shared
-    (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize(t, x)  # (6)
-    x_2 = h * f_1 + x  # (7)
-    f_2, pullback_f_2 = linearize(h + t, x_2)  # (8)
-    bar_f_2 = h * bar_x_next / 2  # (11)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (12), (17), (16)
-    bar_x_2 = bar_x_by_f_2  # (12)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (13)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (14), (17)
-    bar_x = bar_x_by_f_1 + bar_x_2 + bar_x_next  # (14)
-    bar_t = bar_t_by_f_2 + bar_t_by_f_1 if isinstance(t, Tensor) else None  # (17)
-    bar_h = (
-        sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 if isinstance(h, Tensor) else None
-    )  # (16)
-    return (bar_x,), (bar_t,), (bar_h,)
 
 
 # --- support: the loop over steps, the same in every file of this kind ---------------------------
@@ -338,14 +313,14 @@ class Evaluation:
 
     def field(self, step: int, through: Through | None = None) -> Any:
         """The networks of one step as functions that count their calls; `through` wraps each."""
-        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
         return as_given([through(one) for one in found] if through else found)
 
-    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
+    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
         calls = itertools.count()
 
         def field(*points: Any, call: int | None = None) -> Tensor:
-            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+            return self.call((step, network, next(calls) if call is None else call), points, parameters)
 
         return field
 
@@ -372,6 +347,15 @@ class Evaluation:
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
             value = self.call(call, leaves, self.leaves)
         return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
+        """Place and leaf of the parameters of a step's blocks that need gradients."""
+        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
+        return [pair for pair in leaves.items() if pair[1].requires_grad]
+
+    def field_of_leaves(self, step: int) -> Any:
+        """The networks of one step as functions of their leaves, for a graph of the whole step."""
+        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
 
     def _leaf(self, slot: ParameterSlot) -> Tensor:
         leaf = self.leaves.get(slot.place)
@@ -549,6 +533,7 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
+Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 class NotFiniteError(StepError):
@@ -559,27 +544,26 @@ class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
 
 
-class ExactSweeps(Protocol):
-    """Sweeps of their own, for memory="exact"."""
+class Sweeps(Protocol):
+    """Forward and reverse sweep over all steps."""
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored beside them)."""
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
+
+
+class ExactSweeps(Sweeps, Protocol):
+    """Sweeps for memory="exact"."""
 
     def rounded(
         self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
     ) -> tuple[tuple[Any, ...], Shared]:
         """The parameters that the steps really use."""
-
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
-        """(outputs, tensors to be stored)."""
-
-    def reverse_sweep(
-        self,
-        plan: Plan,
-        recording: Recording,
-        needs: Sequence[bool],
-        inputs: Sequence[Tensor],
-        stored: Sequence[Tensor],
-        bars: Sequence[Tensor],
-    ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -601,16 +585,18 @@ class Rules(NamedTuple):
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
         value in every place: a start reads the newest value only and moves the others on, so that none of them is left
         when the first steps are done.
+    sweeps: sweeps of their own in the place of those that call `step` and `adjoint`
     """
 
     step: Callable[..., State]
-    adjoint: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
+    sweeps: Sweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -627,6 +613,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         return rules.step(field, state, *whole(local, shared))
 
     def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        assert rules.adjoint is not None
         bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
         return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
 
@@ -640,10 +627,11 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
 
     return rules._replace(
         step=step,
-        adjoint=adjoint,
+        adjoint=adjoint if rules.adjoint else None,
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -671,14 +659,14 @@ class Plan:
     autocast: tuple[bool, torch.dtype]
 
     @property
-    def exact(self) -> ExactSweeps | None:
-        """The sweeps of memory="exact", where that is the mode."""
-        return self.rules.exact if self.memory == "exact" else None
+    def sweeps(self) -> Sweeps | None:
+        """Sweeps of their own, of the mode or of the rules."""
+        return self.rules.exact if self.memory == "exact" else self.rules.sweeps
 
     @property
     def keeps_output(self) -> bool:
         """Whether stored states are made of the output."""
-        return self.exact is None and (self.memory == "invert" or self.trajectory)
+        return self.memory == "invert" or (self.trajectory and self.memory != "exact")
 
     @property
     def shared_count(self) -> int:
@@ -806,7 +794,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse.
+    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
     """
 
     def __init__(self) -> None:
@@ -814,6 +802,7 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
+        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
@@ -1109,6 +1098,7 @@ class ReverseSweep:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
+        assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
         if self.plan.trajectory:
@@ -1187,7 +1177,7 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
@@ -1236,8 +1226,8 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.exact:
-            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.sweeps is not None:
+            return plan.sweeps.reverse(plan, recording, needs, inputs, stored, bars)
         if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
@@ -1467,7 +1457,7 @@ class StepLoop(nn.Module):
                     "for all, or memory='checkpoint'"
                 )
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
-        if self.gradient == "autograd" or self._needs_plain(functions):
+        if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
@@ -1509,15 +1499,20 @@ class StepLoop(nn.Module):
         place = next(place for place, value in enumerate(shared) if value is h)
         return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
-    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
+    def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
+        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
+        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
+        underived = rules.sweeps is None and rules.adjoint is None
+        if hidden or casting or underived:
+            return True
+        return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
     def _run_plain(
         self,
@@ -1725,9 +1720,165 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+class StepGraph:
+    """One step as a function of the leaves that need gradients: the state, block parameters and what else is wanted."""
+
+    def __init__(
+        self, plan: Plan, evaluation: Evaluation, n: int, state: Tensor, row: Sequence[Tensor], shared: Shared,
+        wanted: Sequence[bool],
+    ) -> None:  # fmt: skip
+        """`wanted`: for each per-step and each shared quantity, whether its gradient is."""
+        flags = iter(wanted)
+        with torch.enable_grad():
+            self.state = state.detach().requires_grad_()
+            self.given = [leaf_of(value, next(flags)) for value in (*row, *shared)]
+            self.parameters = evaluation.leaves_of(n)
+            field = evaluation.field_of_leaves(n)
+            width = len(row)
+            step = plan.rules.of_step(n).step
+            (self.new,) = step(field, (self.state,), tuple(self.given[:width]), tuple(self.given[width:]))
+
+    def pull_back(self, bar: Tensor, wanted: Sequence[bool], needed: Callable[[int], bool]) -> Iterator[Tensor | None]:
+        """Cotangents of the state, of the per-step and shared quantities that are wanted, then of the parameters."""
+        given = [value for value, flag in zip(self.given, wanted, strict=True) if flag]
+        parameters = [leaf for place, leaf in self.parameters if needed(place)]
+        return iter(torch.autograd.grad(self.new, [self.state, *given, *parameters], bar, allow_unused=True))
+
+
+def leaf_of(value: Any, wanted: bool) -> Any:
+    """A tensor outside of all graphs, as a leaf that gets a gradient where one is wanted."""
+    return value.detach().requires_grad_(wanted) if isinstance(value, Tensor) else value
+
+
+class GraphSweeps:
+    """Forward and reverse sweep with one graph per step: `store` keeps them, the other modes build them again."""
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(output, what is stored beside it)."""
+        (x,), local, tensors, parameters = plan.split(inputs)
+        shared = plan.full_shared(tensors)
+        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+        keeping = plan.memory == "store"
+        hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
+        wanted = [isinstance(v, Tensor) and v.requires_grad for v in (*(one for one in local if len(one)), *shared)]
+        kept: dict[int, State] = {}
+        every, state, visited = segment_length(plan), x, [x]
+        with plan.as_called():
+            for n, row in enumerate(rows_of(local, plan.steps)):
+                if n % every == 0:
+                    kept[n] = (state,)
+                if keeping:
+                    recording.graphs.append((StepGraph(plan, evaluation, n, state, row, shared, wanted), wanted))
+                    state = recording.graphs[-1][0].new.detach()
+                else:
+                    field = evaluation.field(n, closed_field if hidden else None)
+                    (state,) = plan.rules.of_step(n).step(field, (state,), row, shared)
+                if plan.trajectory:
+                    visited.append(state)
+        output = torch.stack(visited) if plan.trajectory else state
+        check_finite(plan, recording, inputs, (output,))
+        return (output,), place_states(recording, kept, [x, *visited[1:]] if plan.trajectory else [x, output])
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs from that of the output."""
+        last, rest = (stored[:1], stored[1:]) if plan.trajectory else (bars, stored)
+        bank = state_bank(plan.trajectory, (inputs[0],), tuple(last), rest)
+        return GraphReverse(plan, recording, needs, inputs, bank).run(bars[0])
+
+
+class GraphReverse:
+    """Cotangents of all inputs, one step's graph after the other."""
+
+    def __init__(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor], bank: Sequence[Tensor]
+    ) -> None:
+        self.plan, self.recording, self.needs, self.bank = plan, recording, needs, bank
+        (self.x,), self.local, tensors, parameters = plan.split(inputs)
+        self.shared = plan.full_shared(tensors)
+        self.rows = rows_of(self.local, plan.steps)
+        self.evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=False)
+        self.columns = [place for place, column in enumerate(self.local) if len(column)]
+        first = 1 + len(self.local)
+        places = itertools.count(first)
+        self.shared_needs = [number is None and needs[next(places)] for number in plan.shared]
+        self.offset = first + plan.shared_count
+        self.wanted = [*(needs[1 + place] for place in self.columns), *self.shared_needs]
+        self.bar_local: list[dict[int, Tensor]] = [{} for _ in self.local]
+        self.bar_shared: list[Tensor | None] = [None] * len(self.shared)
+        self.bar_parameters: list[Tensor | None] = [None] * len(parameters)
+
+    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+        """From the cotangent of the last state, or of all states."""
+        along = bar_output.unbind(0) if self.plan.trajectory else ()
+        bar = along[-1] if along else bar_output.view_as(bar_output)
+        graphs, self.recording.graphs = self.recording.graphs, []
+        if any(wanted != self.wanted for _, wanted in graphs):
+            graphs = []
+        with self.plan.as_called():
+            end = self.plan.steps
+            for start in sorted(self.recording.kept, reverse=True):
+                tape = graphs or self._states(start, end)
+                for n in range(end - 1, start - 1, -1):
+                    bar = self._pull_back(n, tape.pop(), bar)
+                    if along:
+                        bar = bar + along[n]
+                end = start
+        return self._cotangents(bar)
+
+    def _states(self, start: int, end: int) -> list[Any]:
+        """States of a segment, run again from the stored one; their graphs are built one at a time."""
+        ((place, dtype),) = self.recording.kept[start]
+        states: list[Any] = [self.bank[place].to(dtype)]
+        for n in range(start, end - 1):
+            step = self.plan.rules.of_step(n).step
+            states += step(self.evaluation.field(n), (states[-1],), self.rows[n], self.shared)
+        return states
+
+    def _pull_back(self, n: int, known: Any, bar: Tensor) -> Tensor:
+        """Cotangent of the state before a step; those of everything else are added up."""
+        if isinstance(known, Tensor):
+            graph = StepGraph(self.plan, self.evaluation, n, known, self.rows[n], self.shared, self.wanted)
+        else:
+            graph = known[0]
+        needed = self._needed
+        with self.plan.without_autocast():
+            bars = graph.pull_back(bar.to(graph.new.dtype), self.wanted, needed)
+        before = next(bars)
+        flags = iter(self.wanted)
+        for place in self.columns:
+            if next(flags) and (one := next(bars)) is not None:
+                row = row_of_step(n, self.plan.steps, len(self.local[place]))
+                self.bar_local[place][row] = (
+                    one if row not in self.bar_local[place] else self.bar_local[place][row] + one
+                )
+        for place, flag in enumerate(flags):
+            if flag:
+                self.bar_shared[place] = added(self.bar_shared[place], next(bars))
+        for place, _ in graph.parameters:
+            if needed(place):
+                self.bar_parameters[place] = added(self.bar_parameters[place], next(bars))
+        return torch.zeros_like(graph.state) if before is None else before
+
+    def _needed(self, place: int) -> bool:
+        return self.needs[self.offset + place]
+
+    def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:
+        """In the order of the inputs."""
+        bars: list[Tensor | None] = [bar.to(self.x.dtype)]
+        for column, by_row in zip(self.local, self.bar_local, strict=True):
+            found = [by_row[n] if n in by_row else torch.zeros_like(column[n]) for n in range(len(column))]
+            bars.append(torch.stack(found) if by_row else None)
+        bars += [bar for bar, number in zip(self.bar_shared, self.plan.shared, strict=True) if number is None]
+        bars += self.bar_parameters
+        return tuple(bar if wanted else None for bar, wanted in zip(bars, self.needs, strict=True))
+
+
 # --- the module ---------------------------
 
-_RULES = Rules(step=_step, adjoint=_step_adjoint)
+_RULES = Rules(step=_step, sweeps=GraphSweeps())
 
 
 class Heun(StepNet):

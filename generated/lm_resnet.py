@@ -175,7 +175,6 @@ DERIVATION: dict[str, object] = {
 
 Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
-Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
@@ -486,14 +485,14 @@ class Evaluation:
 
     def field(self, step: int, through: Through | None = None) -> Any:
         """The networks of one step as functions that count their calls; `through` wraps each."""
-        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
         return as_given([through(one) for one in found] if through else found)
 
-    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
+    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
         calls = itertools.count()
 
         def field(*points: Any, call: int | None = None) -> Tensor:
-            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+            return self.call((step, network, next(calls) if call is None else call), points, parameters)
 
         return field
 
@@ -520,6 +519,15 @@ class Evaluation:
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
             value = self.call(call, leaves, self.leaves)
         return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
+        """Place and leaf of the parameters of a step's blocks that need gradients."""
+        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
+        return [pair for pair in leaves.items() if pair[1].requires_grad]
+
+    def field_of_leaves(self, step: int) -> Any:
+        """The networks of one step as functions of their leaves, for a graph of the whole step."""
+        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
 
     def _leaf(self, slot: ParameterSlot) -> Tensor:
         leaf = self.leaves.get(slot.place)
@@ -697,6 +705,7 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
+Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 class NotFiniteError(StepError):
@@ -707,27 +716,26 @@ class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
 
 
-class ExactSweeps(Protocol):
-    """Sweeps of their own, for memory="exact"."""
+class Sweeps(Protocol):
+    """Forward and reverse sweep over all steps."""
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored beside them)."""
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
+
+
+class ExactSweeps(Sweeps, Protocol):
+    """Sweeps for memory="exact"."""
 
     def rounded(
         self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
     ) -> tuple[tuple[Any, ...], Shared]:
         """The parameters that the steps really use."""
-
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
-        """(outputs, tensors to be stored)."""
-
-    def reverse_sweep(
-        self,
-        plan: Plan,
-        recording: Recording,
-        needs: Sequence[bool],
-        inputs: Sequence[Tensor],
-        stored: Sequence[Tensor],
-        bars: Sequence[Tensor],
-    ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -749,16 +757,18 @@ class Rules(NamedTuple):
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
         value in every place: a start reads the newest value only and moves the others on, so that none of them is left
         when the first steps are done.
+    sweeps: sweeps of their own in the place of those that call `step` and `adjoint`
     """
 
     step: Callable[..., State]
-    adjoint: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
+    sweeps: Sweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -775,6 +785,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         return rules.step(field, state, *whole(local, shared))
 
     def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        assert rules.adjoint is not None
         bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
         return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
 
@@ -788,10 +799,11 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
 
     return rules._replace(
         step=step,
-        adjoint=adjoint,
+        adjoint=adjoint if rules.adjoint else None,
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -819,14 +831,14 @@ class Plan:
     autocast: tuple[bool, torch.dtype]
 
     @property
-    def exact(self) -> ExactSweeps | None:
-        """The sweeps of memory="exact", where that is the mode."""
-        return self.rules.exact if self.memory == "exact" else None
+    def sweeps(self) -> Sweeps | None:
+        """Sweeps of their own, of the mode or of the rules."""
+        return self.rules.exact if self.memory == "exact" else self.rules.sweeps
 
     @property
     def keeps_output(self) -> bool:
         """Whether stored states are made of the output."""
-        return self.exact is None and (self.memory == "invert" or self.trajectory)
+        return self.memory == "invert" or (self.trajectory and self.memory != "exact")
 
     @property
     def shared_count(self) -> int:
@@ -954,7 +966,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse.
+    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
     """
 
     def __init__(self) -> None:
@@ -962,6 +974,7 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
+        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
@@ -1257,6 +1270,7 @@ class ReverseSweep:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
+        assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
         if self.plan.trajectory:
@@ -1335,7 +1349,7 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
@@ -1384,8 +1398,8 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.exact:
-            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.sweeps is not None:
+            return plan.sweeps.reverse(plan, recording, needs, inputs, stored, bars)
         if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:
@@ -1615,7 +1629,7 @@ class StepLoop(nn.Module):
                     "for all, or memory='checkpoint'"
                 )
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
-        if self.gradient == "autograd" or self._needs_plain(functions):
+        if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
@@ -1657,15 +1671,20 @@ class StepLoop(nn.Module):
         place = next(place for place, value in enumerate(shared) if value is h)
         return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
-    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
+    def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
+        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
+        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
+        underived = rules.sweeps is None and rules.adjoint is None
+        if hidden or casting or underived:
+            return True
+        return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
     def _run_plain(
         self,
@@ -2002,7 +2021,7 @@ class Exact(NamedTuple):
         whole = torch.where(whole == 0, torch.sign(weight), whole)
         return self.at_weight((whole / q).detach() + (weight - weight.detach()), local, shared)
 
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """((output,), what the reverse sweep needs: the last two states, a checksum of every state, the buffer)."""
         (x,), local, shared_tensors, parameters = plan.split(inputs)
         steps = FixedPointSteps(plan, self, x, local, plan.full_shared(shared_tensors))
@@ -2029,7 +2048,7 @@ class Exact(NamedTuple):
         output = torch.stack(visited) if plan.trajectory else point.to(x.dtype)
         return (output,), [newest, older, torch.stack(sums), *buffer.all_words()]
 
-    def reverse_sweep(
+    def reverse(
         self,
         plan: Plan,
         recording: Recording,

@@ -782,18 +782,6 @@ class Cell:
         return 1 + len(self.states) + len(self.operands)
 
 
-def sigmoid_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    """Write scale * value * (1 - value), `scale` times the slope of the sigmoid where it has this value, into `out`."""
-    slope: Tensor = torch.ops.aten.sigmoid_backward.grad_input(scale, value, grad_input=out)
-    return slope
-
-
-def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
-    slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
-    return slope
-
-
 def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
     """Cut the steps into blocks of equal length, the last one perhaps shorter; eight or more unless all is stored."""
     length = max(BLOCK_STEPS, BLOCK_ELEMENTS // max(elements_per_step, 1))
@@ -1262,6 +1250,18 @@ class Recurrent(nn.Module):
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
         return values if len(values) > 1 else values[0]
+
+
+def sigmoid_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Write scale * value * (1 - value), `scale` times the slope of the sigmoid where it has this value, into `out`."""
+    slope: Tensor = torch.ops.aten.sigmoid_backward.grad_input(scale, value, grad_input=out)
+    return slope
+
+
+def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
+    slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
+    return slope
 
 
 # --- the module ---------------------------

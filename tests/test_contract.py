@@ -19,6 +19,7 @@ CLASSES = {
     "lstm_peephole": "LSTMPeephole",
     "driven_oscillator": "DrivenOscillator",
     "cubic_ode": "CubicODE",
+    "ctrnn_hopfield": "CTRNN",
     "forward_euler": "ForwardEuler",
     "leapfrog": "Leapfrog",
     "heun": "Heun",

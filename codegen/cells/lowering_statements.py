@@ -131,7 +131,7 @@ class Statements:
 
     def _slope(self, term: Expr) -> Opening | None:
         """`scale * v * (1 - v)` and `scale * (1 - v**2)`, the slopes of sigmoid and tanh in their values."""
-        for helper, value, scale in _slopes(term):
+        for helper, value, scale in slopes_in(term):
             if scale == 1 or not _batched(scale):
                 continue
             return Opening(f"{helper}({self.printer(scale)}, {self.printer(value)})", needs_out=self.printer(value))
@@ -184,7 +184,7 @@ def interpolation(value: Expr) -> tuple[Expr, Expr, Expr] | None:
     return None
 
 
-def _slopes(term: Expr) -> list[tuple[str, Expr, Expr]]:
+def slopes_in(term: Expr) -> list[tuple[str, Expr, Expr]]:
     """Ways to read a product as a fused slope: (helper, value, scale)."""
     factors = Mul.make_args(term)
     found = []
@@ -217,7 +217,7 @@ class Sum:
     def into(self, target: str) -> list[str]:
         """Statements that write the sum into a tensor; a term that reads this tensor comes first."""
         plain = sorted(self.plain, key=lambda term: (term[1] != target, term[0] != "1"))
-        products = sorted(self.products, key=lambda term: target not in term[1:])
+        products = sorted(self.products, key=lambda term: (target not in term[1:], term[0] != "1"))
         matrices = list(self.matrices)
         lines = _opened(target, plain, products, matrices)
         lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in products]
@@ -259,9 +259,12 @@ def _based(
         return f"torch.addcmul({base}, {_multiplied(*products.pop(0))}, out={target})"
     if matrices:
         return f"torch.addmm({base}, {', '.join(matrices.pop(0))}, out={target})"
-    if plain and plain[0][0] == "1":
-        return f"torch.add({base}, {plain.pop(0)[1]}, out={target})"
-    return f"{target}.copy_({base})"
+    if not plain:
+        return f"{target}.copy_({base})"
+    number, text = plain.pop(0)
+    if number == "-1":
+        return f"torch.sub({base}, {text}, out={target})"
+    return f"torch.add({base}, {text}{'' if number == '1' else f', alpha={number}'}, out={target})"
 
 
 def _scaled(target: str, number: str) -> list[str]:

@@ -20,7 +20,7 @@ from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity
 from derive.systems import Recurrence, Spec
 
-SUPPORT = ("recurrent",)
+SUPPORT = ("recurrent", "slopes")
 SIZES = ("input_size", "hidden_size")
 POSITIONAL = (
     "input_size: int",

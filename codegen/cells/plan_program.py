@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from sympy import Add, Expr, Mul
 
 from codegen.cells.plan_operands import Layout, layout_of
+from codegen.products import split_products
 from derive.errors import UnsupportedError
-from derive.operators import Operator, matvec, shape_of, show_shape
-from derive.program import Assignment, Program, intermediate_role, name_functions, symbols_of
-from derive.symbols import LONGEST_NAME, Quantity, Role, by_name
+from derive.operators import Operator, matvec, show_shape
+from derive.program import Assignment, Program, name_functions
+from derive.symbols import Quantity, Role
 from derive.systems import Recurrence, Stack
 
 Terms = tuple[tuple[Quantity, Quantity], ...]
@@ -77,7 +78,7 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     """
     _check_kind(recurrence)
     named = name_functions(recurrence.step)
-    lines, origins = _split(named, recurrence.step)
+    lines, origins = split_products(named, recurrence.step)
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
     layout = layout_of(step, stacks)
@@ -119,83 +120,15 @@ def _check_kind(recurrence: Recurrence) -> None:
             )
 
 
-def _split(named: Program, original: Program) -> tuple[list[Assignment], dict[Quantity, Quantity]]:
-    """Lines with every matrix product as a term of its own, and which line of the spec each comes from."""
-    whole = set(original.targets)
-    lines: list[Assignment] = []
-    origins: dict[Quantity, Quantity] = {}
-    waiting: list[Quantity] = []
-    taken = {quantity.name for quantity in (*named.inputs, *named.targets)}
-    for line in named.assignments:
-        splitter = _Splitter(line, taken)
-        lines += splitter.lines
-        waiting += [split.target for split in splitter.lines]
-        if line.target in whole:
-            origins |= dict.fromkeys(waiting, line.target)
-            waiting = []
-    return lines, origins
-
-
-class _Splitter:
-    """Splits one line: products inside larger terms and the compound vectors of products get lines of their own."""
-
-    def __init__(self, line: Assignment, taken: set[str]) -> None:
-        self.taken = taken
-        self.lines: list[Assignment] = []
-        value = self._sum(line.value)
-        self.lines.append(Assignment(line.target, value, line.reason))
-
-    def _term(self, term: Expr) -> Expr:
-        if isinstance(term, matvec):
-            return self._product(term)
-        return term.xreplace({node: self._named(self._sum(node)) for node in _products_inside(term)})
-
-    def _sum(self, value: Expr) -> Expr:
-        return Add(*(self._term(part) for part in Add.make_args(value)))
-
-    def _product(self, node: Expr) -> Expr:
-        matrix, vector = node.args
-        if not isinstance(matrix, Quantity) or matrix.role is not Role.PARAMETER:
-            raise UnsupportedError(
-                f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only"
-            )
-        if isinstance(vector, Quantity):
-            return node
-        return matvec(matrix, self._named(self._sum(vector)))
-
-    def _named(self, value: Expr) -> Quantity:
-        known = next((line.target for line in self.lines if line.value == value), None)
-        if known is not None:
-            return known
-        name = _name_of(value)
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        target = Quantity(name, shape_of(value), intermediate_role(value))
-        self.lines.append(Assignment(target, value))
-        return target
-
-
-def _products_inside(value: Expr) -> list[Expr]:
-    """Products in an expression, with what is added to them; of nested ones the outermost."""
-    if isinstance(value, matvec) or any(isinstance(part, matvec) for part in Add.make_args(value)):
-        return [value]
-    return list(dict.fromkeys(node for part in value.args for node in _products_inside(part)))
-
-
-def _name_of(value: Expr) -> str:
-    """Name of a line that is split off: its first product, or everything that it mentions."""
-    product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str, default=value)
-    names = (
-        [q.name for q in product.args] if isinstance(product, matvec) else [q.name for q in by_name(symbols_of(value))]
-    )
-    return "_".join(names)[:LONGEST_NAME]
-
-
 def _check_lines(step: Program, recurrence: Recurrence) -> None:
     size = recurrence.old[0].shape
     x = recurrence.inputs[0]
     for line in step.assignments:
+        for node in sorted(line.value.atoms(matvec), key=str):
+            if not isinstance(node.args[0], Quantity) or node.args[0].role is not Role.PARAMETER:
+                raise UnsupportedError(
+                    f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only"
+                )
         if not line.target.role.batched:
             raise UnsupportedError(f"{line.target.name} is computed from parameters alone; make it a parameter")
         if line.target.shape != size:

@@ -182,14 +182,14 @@ class Evaluation:
 
     def field(self, step: int, through: Through | None = None) -> Any:
         """The networks of one step as functions that count their calls; `through` wraps each."""
-        found = [self._counted(step, network) for network in range(self.blocks.width(step))]
+        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
         return as_given([through(one) for one in found] if through else found)
 
-    def _counted(self, step: int, network: int) -> Callable[..., Tensor]:
+    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
         calls = itertools.count()
 
         def field(*points: Any, call: int | None = None) -> Tensor:
-            return self.call((step, network, next(calls) if call is None else call), points, self.parameters)
+            return self.call((step, network, next(calls) if call is None else call), points, parameters)
 
         return field
 
@@ -216,6 +216,15 @@ class Evaluation:
             parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
             value = self.call(call, leaves, self.leaves)
         return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
+        """Place and leaf of the parameters of a step's blocks that need gradients."""
+        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
+        return [pair for pair in leaves.items() if pair[1].requires_grad]
+
+    def field_of_leaves(self, step: int) -> Any:
+        """The networks of one step as functions of their leaves, for a graph of the whole step."""
+        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
 
     def _leaf(self, slot: ParameterSlot) -> Tensor:
         leaf = self.leaves.get(slot.place)

@@ -74,7 +74,7 @@ class Exact(NamedTuple):
         whole = torch.where(whole == 0, torch.sign(weight), whole)
         return self.at_weight((whole / q).detach() + (weight - weight.detach()), local, shared)
 
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """((output,), what the reverse sweep needs: the last two states, a checksum of every state, the buffer)."""
         (x,), local, shared_tensors, parameters = plan.split(inputs)
         steps = FixedPointSteps(plan, self, x, local, plan.full_shared(shared_tensors))
@@ -101,7 +101,7 @@ class Exact(NamedTuple):
         output = torch.stack(visited) if plan.trajectory else point.to(x.dtype)
         return (output,), [newest, older, torch.stack(sums), *buffer.all_words()]
 
-    def reverse_sweep(
+    def reverse(
         self,
         plan: Plan,
         recording: Recording,

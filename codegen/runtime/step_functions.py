@@ -21,7 +21,7 @@ class DerivedSteps(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, recording: Recording, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
-        sweep = plan.exact.forward_sweep if plan.exact else forward_sweep
+        sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
         return (*outputs, *saved)
 
@@ -70,8 +70,8 @@ class DerivedReverse(torch.autograd.Function):
         """Cotangents of the inputs, of which there are `count` after those of the outputs; then the stored tensors."""
         width = plan.streams
         bars, inputs, stored = tensors[:width], tensors[width : width + count], tensors[width + count :]
-        if plan.exact:
-            return plan.exact.reverse_sweep(plan, recording, needs, inputs, stored, bars)
+        if plan.sweeps is not None:
+            return plan.sweeps.reverse(plan, recording, needs, inputs, stored, bars)
         if plan.keeps_output:
             bank = state_bank(plan.trajectory, inputs[:width], stored[:width], stored[width:])
         else:

@@ -125,7 +125,7 @@ class StepLoop(nn.Module):
                     "for all, or memory='checkpoint'"
                 )
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
-        if self.gradient == "autograd" or self._needs_plain(functions):
+        if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
         blocks = Blocks(functions, type(self).__name__)
         tensors = [value for value in shared if isinstance(value, Tensor)]
@@ -167,15 +167,20 @@ class StepLoop(nn.Module):
         place = next(place for place, value in enumerate(shared) if value is h)
         return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
 
-    def _needs_plain(self, functions: Sequence[Networks]) -> bool:
+    def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
+        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        return hidden or torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
+        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
+        underived = rules.sweeps is None and rules.adjoint is None
+        if hidden or casting or underived:
+            return True
+        return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
     def _run_plain(
         self,

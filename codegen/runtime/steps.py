@@ -31,6 +31,7 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
+Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
 
 
 class NotFiniteError(StepError):
@@ -41,27 +42,26 @@ class InversionError(StepError):
     """A state rebuilt by the inverse does not agree with the stored one."""
 
 
-class ExactSweeps(Protocol):
-    """Sweeps of their own, for memory="exact"."""
+class Sweeps(Protocol):
+    """Forward and reverse sweep over all steps."""
+
+    def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
+        """(outputs, tensors to be stored beside them)."""
+
+    def reverse(
+        self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor],
+        stored: Sequence[Tensor], bars: State,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
+
+
+class ExactSweeps(Sweeps, Protocol):
+    """Sweeps for memory="exact"."""
 
     def rounded(
         self, owner: str, q: int, x: Tensor, local: tuple[Tensor, ...], shared: Shared
     ) -> tuple[tuple[Any, ...], Shared]:
         """The parameters that the steps really use."""
-
-    def forward_sweep(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
-        """(outputs, tensors to be stored)."""
-
-    def reverse_sweep(
-        self,
-        plan: Plan,
-        recording: Recording,
-        needs: Sequence[bool],
-        inputs: Sequence[Tensor],
-        stored: Sequence[Tensor],
-        bars: Sequence[Tensor],
-    ) -> tuple[Tensor | None, ...]:
-        """Cotangents of the inputs."""
 
 
 class Rules(NamedTuple):
@@ -83,16 +83,18 @@ class Rules(NamedTuple):
     width: how many values of every stream a state holds, of the state or of the field. The first state has the initial
         value in every place: a start reads the newest value only and moves the others on, so that none of them is left
         when the first steps are done.
+    sweeps: sweeps of their own in the place of those that call `step` and `adjoint`
     """
 
     step: Callable[..., State]
-    adjoint: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
+    sweeps: Sweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -109,6 +111,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         return rules.step(field, state, *whole(local, shared))
 
     def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
+        assert rules.adjoint is not None
         bar_state, bar_local, bar_shared = rules.adjoint(linearize, state, *whole(local, shared), bar_new)
         return bar_state, (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
 
@@ -122,10 +125,11 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
 
     return rules._replace(
         step=step,
-        adjoint=adjoint,
+        adjoint=adjoint if rules.adjoint else None,
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -153,14 +157,14 @@ class Plan:
     autocast: tuple[bool, torch.dtype]
 
     @property
-    def exact(self) -> ExactSweeps | None:
-        """The sweeps of memory="exact", where that is the mode."""
-        return self.rules.exact if self.memory == "exact" else None
+    def sweeps(self) -> Sweeps | None:
+        """Sweeps of their own, of the mode or of the rules."""
+        return self.rules.exact if self.memory == "exact" else self.rules.sweeps
 
     @property
     def keeps_output(self) -> bool:
         """Whether stored states are made of the output."""
-        return self.exact is None and (self.memory == "invert" or self.trajectory)
+        return self.memory == "invert" or (self.trajectory and self.memory != "exact")
 
     @property
     def shared_count(self) -> int:
@@ -288,7 +292,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse.
+    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
     """
 
     def __init__(self) -> None:
@@ -296,6 +300,7 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
+        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:

@@ -269,6 +269,7 @@ class ReverseSweep:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
         adjoint = self.plan.rules.of_step(n).adjoint
+        assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
         whole = tuple(torch.zeros_like(x) if bar is None else bar for x, bar in zip(state, bar_state, strict=True))
         if self.plan.trajectory:

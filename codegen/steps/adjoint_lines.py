@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Integer
@@ -128,18 +128,33 @@ def reduced(value: Expr, like: Quantity, printer: TorchPrinter) -> str:
     parts = []
     if matrices:
         parts.append(_OuterPrinter()(sum(matrices, Integer(0))))
-    if plain:
-        flat = sum((_without_reduction(term) for term in plain), Integer(0))
-        parts.append(f"sum_to({printer(flat)}, {like.name})")
+    flat = [term if like.shape else _without_reduction(term) for term in plain]
+    parts += [f"sum_to({printer(group)}, {like.name})" for group in _of_one_shape(flat)]
     parts += [printer(term) for term in pulled]
     return " + ".join(parts)
 
 
+def _of_one_shape(terms: Sequence[Expr]) -> list[Expr]:
+    """Sums of terms that have the same axes: what is added before the sum over an axis must have that axis."""
+    groups: dict[object, Expr] = {}
+    for place, term in enumerate(terms):
+        batched = any(q.role.batched for q in symbols_of(term))
+        key = shape_of(term) if batched else place
+        groups[key] = groups.get(key, Integer(0)) + term
+    return list(groups.values())
+
+
 def _without_reduction(term: Expr) -> Expr:
-    """Inner products as plain products: the sum to the parameter's shape adds up components and batch at once."""
-    table: dict[Expr, Expr] = {node: node.args[0] * node.args[1] for node in term.atoms(dot)}
-    table |= {node: node.args[0] for node in term.atoms(total)}
-    return term.xreplace(table)
+    """For a scalar: the inner product with the cotangent as a plain product; the sum over the batch adds up both."""
+    reductions = sorted(term.atoms(dot, total), key=lambda node: (_has_cotangent(node), len(str(node)), str(node)))
+    if not reductions:
+        return term
+    whole = reductions[-1]
+    return term.xreplace({whole: whole.args[0] * whole.args[1] if isinstance(whole, dot) else whole.args[0]})
+
+
+def _has_cotangent(node: Expr) -> bool:
+    return any(q.role is Role.COTANGENT for q in symbols_of(node))
 
 
 class _OuterPrinter(TorchPrinter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from codegen.steps.amplification import by_lines, by_roots
+from codegen.steps.field_plan import FieldPlan, plan_field
 from codegen.steps.rules import Layout, layout_of
 from derive.derivation import Derivation
 from derive.error_growth import line_growth
@@ -13,7 +14,7 @@ from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, invert
 from derive.operators import fill
 from derive.reversibility import inverse_amplification
-from derive.schemes import LinearMultistep, MultistepFamily, Scheme
+from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme
 from derive.symbols import Dimension, Role, by_name
 from derive.systems import ODE, Recurrence, Spec
 from derive.windows import LAGS
@@ -48,6 +49,10 @@ class Facts:
         self.exact: SplitStep | None = split_off_oldest(recurrence) if len(self.networks) == 1 else None
         if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
             raise SpecError(f"{spec.id}: 'q' is an option of the emitted module; rename the parameter, for example q_0")
+        self.field: FieldPlan | None = plan_field(system, scheme) if isinstance(system, ODE) and scheme else None
+        # Where a step calls its network several times, one graph for all of them is cheaper than one for each.
+        several = isinstance(scheme, ButcherTableau) and scheme.stages > 1
+        self.whole_graphs = several and len(self.networks) == 1 and self.layout.streams == 1
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]
         self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from codegen.steps.exact_rules import exact_functions
 from codegen.steps.facts import Facts
+from codegen.steps.field_functions import FieldFunctions, sweeps_table
 from codegen.steps.rules import Function, RuleWriter
 from derive.schemes import MultistepFamily
 from derive.series.rk import order
@@ -35,7 +36,12 @@ def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
 def _step_functions(facts: Facts) -> list[Function]:
     step, old, new = facts.recurrence.step, facts.recurrence.old, facts.recurrence.new
     writer, name = _writer(facts), _named(facts, "_step")
-    return [writer.step(name, step, old, new), writer.adjoint(f"{name}_adjoint", step, old, new)]
+    forward = writer.step(name, step, old, new)
+    if facts.field is not None:
+        return [forward, *FieldFunctions(facts, facts.field).functions()]
+    if facts.whole_graphs:
+        return [forward]
+    return [forward, writer.adjoint(f"{name}_adjoint", step, old, new)]
 
 
 def _named(facts: Facts, rule: str) -> str:
@@ -71,6 +77,10 @@ def _inverse_functions(facts: Facts) -> list[Function]:
 def rules_of(facts: Facts) -> list[str]:
     """Source of the table of rules of one step: of several where the scheme has several starts, by their names."""
     name = _named(facts, "_step")
+    if facts.field is not None:
+        return [f"Rules(step={name}, sweeps={sweeps_table(facts, facts.field)})"]
+    if facts.whole_graphs:
+        return [f"Rules(step={name}, sweeps=GraphSweeps())"]
     fields = [f"step={name}", f"adjoint={name}_adjoint"]
     if facts.inverse is not None and (facts.amplification or facts.undoes):
         fields.append(f"inverse={_named(facts, '_inverse')}")

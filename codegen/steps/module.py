@@ -16,12 +16,12 @@ from codegen.steps.streams import call_doc, stream_methods, stream_names
 from derive.errors import SpecError, UnsupportedError
 from derive.operators import Operator, fill
 from derive.program import symbols_of
+from derive.schemes import MultistepFamily
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Option
 
 WIDTH = 118
 SUPPORT = ("cotangents", "construction", "step_net")
-WINDOWED = ("windows", "multistep")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class StepModule:
         methods: of the class.
         class_doc: its docstring.
         base: the class it derives from.
+        support: the runtime sources that it needs.
     """
 
     functions: tuple[Function, ...]
@@ -41,6 +42,7 @@ class StepModule:
     methods: tuple[Function, ...]
     class_doc: str
     base: str
+    support: tuple[str, ...]
 
 
 def write_module(variants: Mapping[Option, Facts]) -> StepModule:
@@ -61,7 +63,20 @@ def write_module(variants: Mapping[Option, Facts]) -> StepModule:
     ]
     functions = tuple(function for one in variants.values() for function in rule_functions(one))
     base = "StepNet" if facts.layout.streams == 1 else "StepLoop"
-    return StepModule(functions, rules_table(variants), tuple(methods), _class_doc(variants), base)
+    support = (*SUPPORT, *(name for name, wanted in _besides(facts).items() if wanted))
+    return StepModule(functions, rules_table(variants), tuple(methods), _class_doc(variants), base, support)
+
+
+def _besides(facts: Facts) -> dict[str, bool]:
+    """Runtime sources that only some modules need."""
+    return {
+        "slopes": facts.field is not None,
+        "explicit_sweep": facts.field is not None,
+        "graph_sweep": facts.whole_graphs,
+        "exact": facts.exact is not None,
+        "windows": isinstance(facts.scheme, MultistepFamily),
+        "multistep": isinstance(facts.scheme, MultistepFamily),
+    }
 
 
 def _default(variants: Mapping[Option, Facts]) -> Facts:

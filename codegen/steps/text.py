@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from codegen.render import render
 from codegen.steps.facts import Facts
-from codegen.steps.module import SUPPORT, WINDOWED, write_module
+from codegen.steps.module import write_module
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.explanation import recurrences
 from derive.reverse_sweep import reverse_sweep
-from derive.schemes import MultistepFamily, scheme_by_name
+from derive.schemes import scheme_by_name
 from derive.systems import ODE, Spec
 
 IMPORTS = ("import cmath", "import math", "import warnings", "from collections.abc import Callable, Iterable, Sequence")
@@ -21,7 +21,6 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
     found = recurrences(spec)
     variants = {option: Facts(spec, scheme, step, derivation, str(option)) for option, step in found.items()}
     module = write_module(variants)
-    support = (*SUPPORT, *(("exact",) if any(facts.exact is not None for facts in variants.values()) else ()))
     programs = []
     for recurrence in found.values():
         programs += [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
@@ -32,6 +31,5 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": module.class_doc,
         "base": module.base,
     }
-    support += WINDOWED if isinstance(spec.scheme, MultistepFamily) else ()
-    common = common_view(spec, derivation, programs, command, support, IMPORTS)
+    common = common_view(spec, derivation, programs, command, module.support, IMPORTS)
     return render("step_module.py.jinja", {**view, **common})

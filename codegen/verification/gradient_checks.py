@@ -138,9 +138,13 @@ def _compare(found: Found, expected: Found) -> Measured:
 
 
 def _value(case: Case, device: str) -> Measured:
-    found = gradients(case, case.memory[0], "derived", device).outputs
-    names = [f"output {place}" for place in range(len(found))]
-    return worst_difference(found, case.reference(), names)
+    """Outputs of both forms: the derived one may have a forward sweep of its own."""
+    forms = ("derived", "autograd")
+    found = [gradients(case, case.memory[0], form, device).outputs for form in forms]
+    names = [
+        f"output {place}, {form}" for form, outputs in zip(forms, found, strict=True) for place in range(len(outputs))
+    ]
+    return worst_difference([*found[0], *found[1]], [*case.reference()] * 2, names)
 
 
 def _directions(tensors: Sequence[Tensor], seed: int) -> tuple[Tensor, ...]:

@@ -35,6 +35,7 @@ REGISTER = (
     Listing("lstm_peephole", "recurrent"),
     Listing("driven_oscillator", "explicit system"),
     Listing("cubic_ode", "explicit system"),
+    Listing("ctrnn_hopfield", "explicit system"),
     Listing("forward_euler", "integrator"),
     Listing("leapfrog", "integrator"),
     Listing("heun", "integrator"),

@@ -58,7 +58,11 @@ def test_gradients_and_reversal(alpha, beta, takes_time, given):
 
 def test_schemes_without_it_do_not_offer_it():
     text = emit(spec((1 - M, M), (0, 1, 1)))
-    assert "exact=Exact(" not in text and "class InformationBuffer" not in text and "denominator of the weights" not in text
+    assert (
+        "exact=Exact(" not in text
+        and "class InformationBuffer" not in text
+        and "denominator of the weights" not in text
+    )
 
 
 def test_a_parameter_must_not_have_the_name_of_the_option():

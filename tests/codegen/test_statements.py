@@ -8,7 +8,7 @@ from sympy import Rational, exp, sin
 
 from codegen.cells.lowering_statements import Statements, Sum, interpolation
 from codegen.printer import TorchPrinter
-from codegen.runtime.recurrent_function import sigmoid_slope, tanh_slope
+from codegen.runtime.slopes import sigmoid_slope, tanh_slope
 from derive import parameter, relu, softplus, state, tanh
 
 a, b, c = (state(name, "H") for name in "abc")

@@ -97,6 +97,7 @@ FACTS = {
     "fractalnet": {"inverse": "the solution of an equation"},
     "driven_oscillator": {"order": "1"},
     "cubic_ode": {"order": "1"},
+    "ctrnn_hopfield": {"order": "1"},
     "forward_euler": {"order": "1"},
     "leapfrog": {
         "order": "2",
@@ -126,6 +127,7 @@ VERDICTS = {
     "polynet": {"E08": False, "E08, second order": False, "E08, Picard": True, "E09": False},
     "fractalnet": {"E10": False, "E10, special weights": True},
     "cubic_ode": {"adjoint equation": True},
+    "ctrnn_hopfield": {"E37": True},
     "perceptron": {"weighted sum": True},
     "chain_product": {f"E003-{place}": False for place in (16, 17, 18)},
     "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},

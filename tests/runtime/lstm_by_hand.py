@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.recurrent import Recurrent, one_of
-from codegen.runtime.recurrent_function import Cell, Sums, Values, sigmoid_slope, tanh_slope
+from codegen.runtime.recurrent_function import Cell, Sums, Values
+from codegen.runtime.slopes import sigmoid_slope, tanh_slope
 
 
 def _plain_diagonal(

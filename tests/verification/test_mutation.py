@@ -31,13 +31,18 @@ def emitted(name):
 
 
 def is_adjoint(name):
-    return name.startswith("_") and ("adjoint" in name or "backward" in name)
+    return name.startswith("_") and any(word in name for word in ("adjoint", "backward", "pull_back", "_gradients"))
 
 
 def is_derived(name):
-    """Everything that is derived, but for the bound on rounding errors, which only decides where checkpoints lie."""
-    rule = name.startswith(("_step", "_start", "_inverse", "_exact", "_plain", "_forward", "_recompute", "_backward"))
-    return rule or name in {"loss", "loss_cotangent"}
+    """Everything that is derived, but for the bound on rounding errors, which only decides where checkpoints lie.
+
+    Nor the sizes of buffers: a larger one does as well.
+    """
+    rule = name.startswith(
+        ("_step", "_start", "_inverse", "_exact", "_plain", "_forward", "_recompute", "_backward", "_field")
+    )
+    return (rule and name != "_field_shapes") or name in {"loss", "loss_cotangent"}
 
 
 def caught(name, mutant: Mutant) -> bool:

@@ -1,0 +1,124 @@
+"""The reverse sweep of explicit steps: by blocks of steps, whose states are known and whose stages go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from codegen.runtime.explicit_field import Values, from_columns, to_columns
+from codegen.runtime.explicit_stacks import StageStacks, steps_of_block
+from codegen.runtime.explicit_steps import Steps
+from codegen.runtime.sweep import added, segment_length
+
+
+class ExplicitReverse:
+    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have."""
+
+    def __init__(self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor) -> None:
+        self.steps, self.needs, self.x, self.stored = steps, needs, x, stored
+        self.field, self.plan = steps.field, steps.plan
+        self.bar_local: list[dict[int, Tensor]] = [{} for _ in steps.local]
+        self.bar_shared: list[Tensor | None] = [None] * len(steps.shared)
+        self.block: StageStacks | None = None
+        self.bar_h = steps.start.new_zeros(())
+        place = self.field.step_size
+        tensors = [n for n, number in enumerate(self.plan.shared) if number is None]
+        self.wants_h = place in tensors and needs[1 + len(steps.local) + tensors.index(place)]
+
+    def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
+        """From the cotangent of the last state, or of all states."""
+        unknowns = self.field.unknowns
+        along = to_columns(bar_output, unknowns, 1).unbind(0) if self.plan.trajectory else ()
+        bar = (along[-1] if along else to_columns(bar_output, unknowns)).clone()
+        self.bars = (bar, torch.empty_like(bar))
+        length = steps_of_block(self.steps, self.stored.numel())
+        for start, states in self._segments():
+            for first in reversed(range(0, len(states), length)):
+                bar = self._reverse(states[first : first + length], start + first, bar, along)
+        return self._cotangents(bar)
+
+    def _segments(self) -> Iterator[tuple[int, Tensor]]:
+        """First step and states of each segment, the last segment first."""
+        steps, every = self.plan.steps, segment_length(self.plan)
+        if self.plan.trajectory or every == 1:
+            known = to_columns(self.stored, self.field.unknowns, 1) if self.plan.trajectory else self.stored
+            yield 0, known[:steps]
+            return
+        for start in reversed(range(0, steps, every)):
+            end = min(start + every, steps)
+            states = self.stored.new_empty(end - start, *self.steps.start.shape)
+            self.steps.run(self.stored[start // every], start, end - 1, states, 1)
+            yield start, states
+
+    def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> Tensor:
+        """Cotangent of the first state of a block from that of the state after it; adds to the gradients."""
+        if self.block is None or self.block.length != len(states):
+            self.block = StageStacks(self.steps, len(states))
+        block, held = self.block, self.steps.held(start)
+        clock = self.steps.clock(start, start + block.length)
+        with torch.inference_mode():
+            self._values(block, states.reshape(-1), held, clock)
+            coefficients = block.rows(self.field.coefficients(block.point, clock, held, block.value, block.slope))
+            bar = self._loop(block, coefficients, held, bar, along[start : start + block.length])
+        self._add_gradients(block, start, held, clock)
+        return bar
+
+    def _values(self, block: StageStacks, states: Tensor, held: Values, clock: Values) -> None:
+        """The values of all stages, one stage of all steps at a time."""
+        for stage in range(block.stages):
+            block.to_point[stage].into(block.flat_points[stage], states)
+            now = tuple(self._spread(value[stage]) for value in clock)
+            self.field.value(block.stage_point[stage], now, held, block.stage_value[stage], block.stage_slope[stage])
+
+    def _spread(self, value: Tensor) -> Tensor:
+        """What depends on the time (steps, 1, ...) as rows of a stage of all steps."""
+        return value if self.field.unknowns else value.expand(-1, *self.steps.batch, -1).flatten(0, 1)
+
+    def _loop(
+        self, block: StageStacks, coefficients: list[list[Values]], held: Values, bar: Tensor, along: Sequence[Tensor]
+    ) -> Tensor:
+        """The loop of the sweep: cotangents of states, slopes and values, one step after the other."""
+        pull_back, stages = self.field.pull_back, range(block.stages - 1, -1, -1)
+        for n in range(block.length - 1, -1, -1):
+            before = bar.view(-1)
+            for i in stages:
+                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], before)
+                pull_back(
+                    block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
+                    block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
+                )  # fmt: skip
+            bar = self.bars[0] if bar is self.bars[1] else self.bars[1]
+            block.to_bar_state.into(bar.view(-1), before)
+            if along:
+                bar.add_(along[n])
+        return bar
+
+    def _add_gradients(self, block: StageStacks, start: int, held: Values, clock: Values) -> None:
+        """Gradients of what all steps share, and of what each has for itself."""
+        local, shared = self.field.gradients(
+            block.point, clock, held, block.value, block.slope, block.bar_slope, block.bar
+        )
+        self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
+        if self.wants_h:
+            self.bar_h = self.bar_h + (block.bar_slopes * block.slopes).sum()
+        for place, bar in enumerate(local):
+            if bar is not None and place != self.field.time:
+                self.bar_local[place][start] = self.steps.h * bar
+            elif bar is not None:
+                bar_t = self.steps.h * bar.reshape(block.stages, block.length)
+                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start))
+                self.bar_h = self.bar_h + bar_t.new_tensor(self.steps.tableau.c) @ bar_t.sum(1)
+
+    def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:
+        """In the order of the inputs."""
+        found: list[Tensor | None] = [from_columns(bar, self.field.unknowns, self.x.shape)]
+        for column, by_row in zip(self.steps.local, self.bar_local, strict=True):
+            found.append(torch.stack([by_row[n] for n in range(len(column))]) if by_row else None)
+        for place, number in enumerate(self.plan.shared):
+            total = self.bar_shared[place]
+            if number is None:
+                h = place == self.field.step_size
+                found.append(self.bar_h if h else None if total is None else self.steps.h * total)
+        return tuple(one if wanted else None for one, wanted in zip(found, self.needs, strict=True))
