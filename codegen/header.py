@@ -20,8 +20,8 @@ from derive.systems import Recurrence, Spec
 
 WIDTH = 116
 EQUATION_SECTIONS = (
-    *("The step", "The discrete adjoint", "Gradients", "The first", "The weights", "Inverse", "Exact reversal"),
-    *("The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
+    *("The step", "The discrete adjoint", "Gradients", "The implicit equation", "The first", "The weights"),
+    *("Inverse", "Exact reversal", "The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
 )
 
 

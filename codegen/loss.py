@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Integer
 
 from codegen.printer import TorchPrinter
-from codegen.steps.rules import Function, tuple_display
+from codegen.steps.source import Function, tuple_display
 from derive.derivation import Derivation
 from derive.operators import matvec
 from derive.program import symbols_of

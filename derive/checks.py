@@ -100,15 +100,13 @@ class StationarityCheck:
 def _evaluate_nudged(
     program: Program, values: Mapping[Quantity, Numeric], about: Quantity, nudge: Numeric, sampler: Sampler
 ) -> dict[Quantity, Numeric]:
-    """All quantities when `about` is pushed by `nudge` right after it is formed."""
-    given = {q: values[q] + nudge if q == about else values[q] for q in program.inputs}
+    """All quantities when `about` is pushed by `nudge` right after it is formed, or where it stands in an equation."""
+    given = {q: values[q] for q in program.inputs}
     if about in program.inputs:
-        return evaluate(program, given, sampler.networks)
-    place = program.targets.index(about)
-    head = evaluate(Program(program.inputs, program.assignments[: place + 1], ()), given, sampler.networks)
-    head[about] = head[about] + nudge
-    tail = Program((*program.inputs, *program.targets[: place + 1]), program.assignments[place + 1 :], ())
-    return evaluate(tail, head, sampler.networks)
+        return evaluate(program, {**given, about: values[about] + nudge}, sampler.networks)
+    extra = about.renamed(f"nudge_{len(program.targets)}")
+    lines = (replace(line, value=line.value + extra) if line.target == about else line for line in program.assignments)
+    return evaluate(Program((*program.inputs, extra), tuple(lines), ()), {**given, extra: nudge}, sampler.networks)
 
 
 @dataclass(frozen=True)

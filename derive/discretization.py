@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sympy import Expr, Integer
 
 from derive.additive_steps import additive_step
+from derive.equations import separated
 from derive.errors import UnsupportedError
 from derive.program import Builder, Program, name_functions
 from derive.schemes import (
@@ -21,7 +22,7 @@ from derive.schemes import (
 from derive.series.one_step import additive_tableau
 from derive.starts import starts_of
 from derive.step_quantities import STEP_SIZE, at_step, slope_at_step, stage_latex, time_at_step
-from derive.symbols import Quantity
+from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
 from derive.windows import lag_sum, newest, shift, weights, window
 
@@ -35,8 +36,12 @@ def discretize(ode: ODE, scheme: Scheme | MultistepFamily | str) -> Recurrence:
     `<x>_prev2`. Evaluations of the field are named `f`, or `f_1, f_2, ...` where there are several, with the unknown's
     name where there are several of those; remembered ones `f_prev`, `f_prev2`.
 
+    An implicit scheme's stages are lines that hold together (see `derive.program.Solve`): as few at a time as the
+    tableau allows, and none where a stage is explicit.
+
     Raises:
-        UnsupportedError: an implicit scheme, one that is implicit for this field, or a family on several unknowns.
+        UnsupportedError: a scheme that is implicit for a field in several parts, a family on several unknowns, or an
+            implicit start where slopes are kept.
         SpecError: a multistep scheme with a start of too low an order.
     """
     if isinstance(scheme, MultistepFamily):
@@ -46,8 +51,6 @@ def discretize(ode: ODE, scheme: Scheme | MultistepFamily | str) -> Recurrence:
         scheme = additive_tableau(scheme)
     if isinstance(scheme, AdditiveTableau):
         return additive_step(ode, scheme)
-    if not scheme.explicit:
-        raise UnsupportedError(f"{scheme.title} is implicit; explicit schemes can be emitted")
     if isinstance(scheme, ButcherTableau):
         return _one_step(ode, scheme)
     return _multistep(ode, scheme)
@@ -57,41 +60,72 @@ def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
     old = tuple(at_step(x, 0) for x in ode.state)
     builder = Builder()
     new, _ = _runge_kutta_lines(builder, ode, tableau, Integer(1), old)
-    return Recurrence(name_functions(builder.build(new)), old, new)
+    return Recurrence(_finished(builder, new), old, new)
+
+
+def _finished(builder: Builder, outputs: Iterable[Quantity]) -> Program:
+    return separated(name_functions(builder.build(outputs)))
 
 
 def _runge_kutta_lines(
     builder: Builder, ode: ODE, tableau: ButcherTableau, speed: Expr, old: Sequence[Quantity]
 ) -> tuple[tuple[Quantity, ...], list[list[Quantity]]]:
-    """Writes the lines of a step from the old values; returns the new ones and the slopes of every stage."""
-    slopes: list[list[Quantity]] = []
-    for stage in range(tableau.stages):
-        points = [_stage_point(builder, x, tableau, stage, [s[i] for s in slopes]) for i, x in enumerate(old)]
+    """Writes the lines of a step from the old values; returns the new ones and the slopes of every stage.
+
+    Slopes at the stage points, and the points from the slopes, are equations; `separated` finds what is explicit.
+    """
+    first, old = len(builder.lines), tuple(old)
+    new = tuple(at_step(x, -1) for x in ode.state)
+    points = _stage_points(tableau, old, new, last_is_new=speed == 1)
+    slopes = []
+    for stage, names in enumerate(points):
         suffix = f"_{stage + 1}" if tableau.stages > 1 else ""
-        slopes.append(_evaluate_field(builder, ode, points, tableau.c[stage], suffix))
-    new = []
-    for i, x in enumerate(ode.state):
-        increment = sum((w * slopes[j][i] for j, w in enumerate(tableau.b)), Integer(0))
-        after = at_step(x, -1)
-        new.append(_let_as(builder, after, old[i] + STEP_SIZE * speed * increment, tableau.title))
-    return tuple(new), slopes
+        slopes.append(_evaluate_field(builder, ode, names, tableau.c[stage], suffix))
+    for names, row in zip(points, tableau.A, strict=True):
+        _write_points(builder, names, old, row, slopes, tableau.title if names == new else "stage point")
+    own = [names for names in points if names != old]
+    builder.solve(first, [q for names in own for q in names], [x for _ in own for x in old])
+    if new not in points:
+        _write_points(builder, new, old, [speed * weight for weight in tableau.b], slopes, tableau.title)
+    return new, slopes
 
 
-def _stage_point(
-    builder: Builder, x: Quantity, tableau: ButcherTableau, stage: int, slopes: list[Quantity]
-) -> Quantity:
-    row = [(weight, slopes[j]) for j, weight in enumerate(tableau.A[stage][:stage]) if weight != 0]
-    if not row:
-        return x
-    value = x + STEP_SIZE * sum(weight * slope for weight, slope in row)
-    return builder.let(f"{x.name}_{stage + 1}", value, latex=stage_latex(x, stage), reason="stage point")
+def _write_points(
+    builder: Builder,
+    names: tuple[Quantity, ...],
+    old: tuple[Quantity, ...],
+    weights: Sequence[Expr],
+    slopes: Sequence[Sequence[Quantity]],
+    reason: str,
+) -> None:
+    if names == old:
+        return
+    for i, (name, x) in enumerate(zip(names, old, strict=True)):
+        increment = sum((w * slope[i] for w, slope in zip(weights, slopes, strict=True)), Integer(0))
+        _let_as(builder, name, x + STEP_SIZE * increment, reason)
+
+
+def _stage_points(
+    tableau: ButcherTableau, old: tuple[Quantity, ...], new: tuple[Quantity, ...], last_is_new: bool
+) -> list[tuple[Quantity, ...]]:
+    """Names of the stage points: x_n where a row is zero, x_(n+1) where the last, implicit one is b, or their own."""
+    points = []
+    for stage, row in enumerate(tableau.A):
+        last = stage == tableau.stages - 1 and tuple(row) == tuple(tableau.b) and row[stage] != 0
+        own = tuple(_stage_point(x, stage) for x in old)
+        points.append(old if not any(row) else new if last and last_is_new else own)
+    return points
+
+
+def _stage_point(x: Quantity, stage: int) -> Quantity:
+    return Quantity(f"{x.name}_{stage + 1}", x.shape, Role.INTERMEDIATE, stage_latex(x, stage))
 
 
 def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Quantity:
     return builder.let(target.name, value, latex=target.latex, meaning=target.meaning, reason=reason)
 
 
-def _evaluate_field(builder: Builder, ode: ODE, points: list[Quantity], node: Expr, suffix: str) -> list[Quantity]:
+def _evaluate_field(builder: Builder, ode: ODE, points: Sequence[Quantity], node: Expr, suffix: str) -> list[Quantity]:
     table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True))
     now = time_at_step(ode)
     if ode.time is not None and now is not None:
@@ -100,7 +134,7 @@ def _evaluate_field(builder: Builder, ode: ODE, points: list[Quantity], node: Ex
     for x, velocity in zip(ode.state, ode.velocity, strict=True):
         owner = f"_{x.name}" if len(ode.state) > 1 else ""
         index = (suffix + owner).strip("_").replace("_", ",")
-        latex = f"f_{{{index}}}" if index else "f_n"
+        latex = f"f_{{{index}}}" if index else "f_n" if node == 0 else f"f_{{n+{node}}}"
         found.append(builder.let(f"f{suffix}{owner}", velocity.xreplace(table), latex=latex, reason="field"))
     return found
 
@@ -114,16 +148,20 @@ def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
     states, slopes = _depth(scheme.alpha), _depth(scheme.beta[1:])
     history = [slope_at_step(ode, lag) for lag in range(1, slopes)]
     fresh = _evaluate_field(builder, ode, [at_step(x, 0) for x in ode.state], Integer(0), "") if slopes else []
+    unknown = [at_step(x, -1) for x in ode.state]
+    ahead = [] if scheme.explicit else _evaluate_field(builder, ode, unknown, Integer(1), "_next")
     new = []
     for i, x in enumerate(ode.state):
         past = sum((scheme.alpha[lag] * at_step(x, lag) for lag in range(states)), Integer(0))
         terms = [scheme.beta[lag + 1] * slope[i] for lag, slope in enumerate([fresh, *history][:slopes])]
+        terms += [scheme.beta[0] * slope for slope in ahead[i : i + 1]]
         new.append(_let_as(builder, at_step(x, -1), past + STEP_SIZE * sum(terms, Integer(0)), scheme.title))
+    builder.solve(0, new, [at_step(x, 0) for x in ode.state])
     values = [[at_step(x, lag) for x in ode.state] for lag in range(states)]
     old = _joined([*values, *history])
     shifted = _joined(_shifted(new, values) + _shifted(fresh, history))
     starts = _starts(ode, scheme, values, history)
-    step, unknowns = name_functions(builder.build(shifted)), len(ode.state)
+    step, unknowns = _finished(builder, shifted), len(ode.state)
     return Recurrence(step, old, shifted, starts=starts, lags=scheme.lags, unknowns=unknowns)
 
 
@@ -150,11 +188,13 @@ def _starts(
     """
     starts = {}
     for name, start in starts_of(scheme).items():
+        if history and any(start.scheme.A[0]):
+            raise UnsupportedError(f"{scheme.title}: the start {name!r} does not evaluate the field at x_n; it must")
         speed = scheme.speed if start.effective else Integer(1)
         builder = Builder()
         new, slopes = _runge_kutta_lines(builder, ode, start.scheme, speed, values[0])
         outputs = _joined(_shifted(list(new), values) + _shifted(slopes[0], history))
-        starts[name] = name_functions(builder.build(outputs))
+        starts[name] = _finished(builder, outputs)
     return starts
 
 
@@ -193,4 +233,4 @@ def _family_start(ode: ODE, tableau: ButcherTableau, values: Quantity, slopes: Q
     (new,), stages = _runge_kutta_lines(builder, ode, tableau, Integer(1), [_newest_of(builder, values, at_step(x, 0))])
     values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
     slopes_next = _move_on(builder, slopes, stages[0][0], r"{\mathbf{f}}_{n}")
-    return name_functions(builder.build((values_next, slopes_next)))
+    return _finished(builder, (values_next, slopes_next))

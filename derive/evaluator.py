@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import mpmath
@@ -16,12 +17,14 @@ import sympy
 from sympy import Expr
 
 from derive import functions
+from derive.equation_solver import solve_equations
+from derive.equations import equations_of
 from derive.errors import UnsupportedError
 from derive.networks import Call, Network, Pullback
 from derive.numeric import Numeric, exponential, logarithm, on_any_field
 from derive.operator_base import Operator
 from derive.power_series import Series
-from derive.program import Program
+from derive.program import Program, blocks, unknowns_of
 from derive.symbols import Quantity
 
 Values = Mapping[Quantity, Numeric]
@@ -46,9 +49,12 @@ def evaluate(
         UnsupportedError: a function or an opaque network has no numeric form.
     """
     known: dict[Quantity, Numeric] = {quantity: values[quantity] for quantity in program.inputs}
-    for line in program.assignments:
-        value = value_of(line.value, known, networks)
-        known[line.target] = _spread(value, line.target, known)
+    for block in blocks(program.assignments):
+        if unknowns_of(block):
+            known |= solve_equations(equations_of(block), known, partial(evaluate, networks=networks))
+        for line in block:
+            if line.target not in known:
+                known[line.target] = _spread(value_of(line.value, known, networks), line.target, known)
     return known
 
 

@@ -12,9 +12,12 @@ from derive.chains import Chain, input_of
 from derive.claims import judge
 from derive.derivation import ClaimVerdict, Derivation, Kind
 from derive.discretization import discretize
+from derive.equation_sections import write_adjoint_scheme, write_equations
+from derive.equations import systems
 from derive.exact_reversal import write_exact_reversal
 from derive.expansion_sections import write_expansion, write_local_error
 from derive.family_sections import write_family
+from derive.inversion import invert
 from derive.lagrangian import StepNames, merged, write_adjoint, write_graph, write_loss, write_program, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.linear_test import write_linear_test
@@ -23,7 +26,7 @@ from derive.momentum import write_momentum
 from derive.numbering import Author
 from derive.operators import show_shape
 from derive.phase_space import write_hamiltonian, write_phase_map
-from derive.program import Program, name_functions
+from derive.program import Program, name_functions, unknowns_of
 from derive.readings import write_reading
 from derive.relations import write_relations
 from derive.reverse_sweep import Adjoint, reverse_sweep
@@ -111,6 +114,7 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
         author.relation("Butcher tableau", Kind.DEFINITION, scheme.latex(), reason=scheme.title, text=scheme.title)
         author.close("The scheme")
     adjoint = _write_recurrence(draft, recurrence, names)
+    write_equations(author, recurrence, adjoint)
     write_phase_map(author, recurrence, adjoint)
     facts = _write_accuracy(draft, ode, scheme, recurrence)
     if isinstance(scheme, LinearMultistep):
@@ -122,7 +126,13 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
     draft.results |= write_lyapunov(author, ode, spec.lyapunov)
     draft.facts |= facts
     draft.facts["scheme"] = scheme.title
-    _write_inverse(draft, recurrence, scheme, names)
+    solved = ["(" + ", ".join(q.name for q in unknowns_of(block)) + ")" for block in systems(recurrence.step)]
+    draft.facts |= {"solved for": ", then ".join(solved)} if solved else {}
+    if isinstance(scheme, ButcherTableau) and solved and invert(recurrence) is None:
+        symmetric = write_adjoint_scheme(author, ode, scheme)
+        draft.facts["inverse"] = f"the {'same' if symmetric else 'adjoint'} scheme with -h"
+    else:
+        _write_inverse(draft, recurrence, scheme, names)
 
 
 def _write_accuracy(draft: _Draft, ode: ODE, scheme: Scheme, recurrence: Recurrence) -> dict[str, str]:

@@ -9,6 +9,7 @@ import sympy
 from sympy import Expr, Integer, Mul, denom, solve, together
 from sympy.combinatorics import Permutation
 
+from derive.equations import systems
 from derive.operators import shape_of
 from derive.program import Assignment, Program, symbols_of
 from derive.symbols import Quantity, Role, by_name
@@ -35,6 +36,8 @@ class Inverse:
         Each solved line changes one quantity and keeps the others, so that its Jacobian is triangular with its slope
         on the diagonal; what is left is the order in which the new state lists its parts.
         """
+        if systems(recurrence.step):  # its lines change several quantities at once
+            return None
         base = Mul(*(sympy.diff(line.value, unknown) for unknown, line in self.solved))
         became = {unknown: line.target for unknown, line in self.solved}
         ends = [_followed(became, q) for q in recurrence.old]

@@ -7,15 +7,17 @@ from functools import partial
 
 import mpmath
 import sympy
-from sympy import Expr, Matrix
+from sympy import Expr, Matrix, Pow
 
 from derive.checks import IdentityCheck, ResidualCheck, relative_difference
 from derive.derivation import Kind
+from derive.equations import systems
 from derive.evaluator import evaluate, value_of
 from derive.latex import latex
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
+from derive.program import Assignment, blocks, unknowns_of
 from derive.sampling import Sampler
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Recurrence
@@ -25,21 +27,52 @@ Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
 
 def step_matrix(ode: ODE, recurrence: Recurrence) -> Matrix | None:
     """d new / d old where the state is made of scalars and the field is affine in them; None elsewhere."""
-    if any(q.shape for q in recurrence.old) or recurrence.step.networks():
+    if any(q.shape for q in recurrence.old) or recurrence.step.networks() or not _has_closed_form(recurrence):
         return None
     slopes = {symbol for v in ode.velocity for x in ode.state for symbol in sympy.diff(v, x).free_symbols}
     if slopes & set(ode.state):
         return None
     flat = [_inlined(recurrence, q) for q in recurrence.new]
-    return Matrix([[sympy.diff(value, q) for q in recurrence.old] for value in flat])
+    tidy = _tidy(recurrence)
+    return Matrix([[tidy(sympy.diff(value, q)) for q in recurrence.old] for value in flat])
 
 
 def _inlined(recurrence: Recurrence, quantity: Quantity) -> Expr:
     """The step's value of a new state as one expression in the old one (of scalar systems: these are small)."""
     table: dict[Expr, Expr] = {}
-    for line in recurrence.step.assignments:
-        table[line.target] = line.value.xreplace(table)
-    return sympy.expand(table.get(quantity, quantity))
+    for block in blocks(recurrence.step.assignments):
+        table |= _solution(block, table)
+        for line in block:
+            table.setdefault(line.target, line.value.xreplace(table))
+    return table.get(quantity, quantity)
+
+
+def _solution(block: tuple[Assignment, ...], table: Mapping[Expr, Expr]) -> dict[Expr, Expr]:
+    """The unknowns of linear equations; nothing for an ordinary line."""
+    unknowns = unknowns_of(block)
+    if not unknowns:
+        return {}
+    inner = dict(table)
+    for line in block:
+        inner[line.target] = line.value.xreplace({q: v for q, v in inner.items() if q not in unknowns})
+    (found,) = sympy.linsolve([inner[q] - q for q in unknowns], *unknowns)
+    return dict(zip(unknowns, found, strict=True))
+
+
+def _has_closed_form(recurrence: Recurrence) -> bool:
+    """Whether what the step solves is linear and rational: radicals among symbols take minutes to eliminate."""
+    lines = [line for block in systems(recurrence.step) for line in block]
+    targets = {line.target for line in lines}
+    if any(target.shape for target in targets):
+        return False
+    slopes = {symbol for line in lines for q in targets for symbol in sympy.diff(line.value, q).free_symbols}
+    radicals = any(node.is_number and not node.is_rational for line in lines for node in line.value.atoms(Pow))
+    return not radicals and not slopes & targets
+
+
+def _tidy(recurrence: Recurrence) -> Callable[[Expr], Expr]:
+    """How its entries are written: sums of terms, or quotients in lowest terms where equations were solved."""
+    return sympy.cancel if systems(recurrence.step) else sympy.expand
 
 
 def write_linear_step(author: Author, ode: ODE, recurrence: Recurrence) -> dict[str, Expr]:
@@ -56,18 +89,18 @@ def write_linear_step(author: Author, ode: ODE, recurrence: Recurrence) -> dict[
         reason="the step is affine in the state: it is a linear recurrent net driven by what remains",
         name="step_matrix",
     )
-    determinant = sympy.factor(matrix.det())
+    determinant = _tidy(recurrence)(matrix.det())
     symbols = tuple(by_name(matrix.atoms(Quantity)))
     author.relation(
         "determinant",
         Kind.IDENTITY,
-        rf"\det W = {latex(sympy.expand(determinant))}",
-        text=f"det W = {sympy.expand(determinant)}",
+        rf"\det W = {latex(determinant)}",
+        text=f"det W = {determinant}",
         reason="the factor by which one step changes volumes",
         name="determinant",
-        check=IdentityCheck(_numeric_determinant(matrix), sympy.expand(determinant), symbols),
+        check=IdentityCheck(_numeric_determinant(matrix), determinant, symbols),
     )
-    results: dict[str, Expr] = {"determinant": sympy.expand(determinant)}
+    results: dict[str, Expr] = {"determinant": determinant}
     results |= _write_eigenvalues(author, matrix, symbols)
     author.close("The step as a linear map")
     return results
@@ -146,14 +179,15 @@ def write_invariants(
 ) -> dict[str, Expr]:
     """Section on quantities the ODE conserves (under conditions on its parameters) and their factor per step."""
     results: dict[str, Expr] = {}
-    for name, (value, where) in invariants.items():
+    for name, (value, where) in invariants.items() if _has_closed_form(recurrence) else ():
         rate = pushforward(value, dict(zip(ode.state, ode.velocity, strict=True)))
         rate = sympy.expand(rate.xreplace(dict(where)))
         condition = ", ".join(f"{q.latex} = {latex(v)}" for q, v in where.items())
         old = value.xreplace(dict(zip(ode.state, recurrence.old, strict=False)))
         new = old.xreplace({q: _inlined(recurrence, n) for q, n in zip(recurrence.old, recurrence.new, strict=True)})
-        ratio = sympy.factor(sympy.cancel(new.xreplace(dict(where)) / old))
-        results |= {f"{name}_rate": rate, f"{name}_ratio": sympy.expand(ratio)}
+        ratio = new.xreplace(dict(where)) / old
+        ratio = _tidy(recurrence)(sympy.factor(sympy.cancel(ratio)))
+        results |= {f"{name}_rate": rate, f"{name}_ratio": ratio}
         symbols = tuple(sorted({*recurrence.step.inputs}, key=lambda q: q.name))
         author.relation(
             f"{name} along solutions ({condition or 'always'})",
@@ -167,11 +201,11 @@ def write_invariants(
         author.relation(
             f"{name} after one step ({condition or 'always'})",
             Kind.IDENTITY,
-            rf"\frac{{E_{{n+1}}}}{{E_n}} = {latex(sympy.expand(ratio))}",
-            text=f"E_next/E = {sympy.expand(ratio)}",
+            rf"\frac{{E_{{n+1}}}}{{E_n}} = {latex(ratio)}",
+            text=f"E_next/E = {ratio}",
             reason="the step put into E",
             name=f"{name}_ratio",
-            check=IdentityCheck(_stepped_ratio(recurrence, old, where), sympy.expand(ratio), symbols),
+            check=IdentityCheck(_stepped_ratio(recurrence, old, where), ratio, symbols),
         )
         author.close(f"Conserved quantity: {name}", "What the ODE keeps, and what one step does to it.")
     return results

@@ -3,12 +3,12 @@ r"""The forward sweep over a program: its linearization, a linear form in the pe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sympy import Expr, Integer
 
 from derive.operators import fill, shape_of
-from derive.program import Assignment, Program
+from derive.program import Assignment, Program, Solve, blocks, unknowns_of
 from derive.reverse_sweep import computed_values, elementwise_partials, free_prefix
 from derive.symbols import Quantity, Role, by_name
 
@@ -35,17 +35,29 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
     prefix = prefix or free_prefix("dot", program)
     tangents = {q: _tangent(prefix, q) for q in wrt}
     known = computed_values(program)
-    lines = []
-    for line in program.assignments:
-        value = pushforward(line.value, tangents, known)
-        if value == 0:
-            continue
-        tangents[line.target] = _tangent(prefix, line.target)
-        lines.append(Assignment(tangents[line.target], value, f"linearization of {line.target.name}"))
+    lines: list[Assignment] = []
+    for block in blocks(program.assignments):
+        first = len(lines)
+        unknowns = unknowns_of(block) if _moves(block, tangents) else ()
+        tangents |= {q: _tangent(prefix, q) for q in unknowns}
+        for line in block:
+            value = pushforward(line.value, tangents, known)
+            if value == 0 and line.target not in unknowns:
+                continue
+            tangents[line.target] = _tangent(prefix, line.target)
+            lines.append(Assignment(tangents[line.target], value, f"linearization of {line.target.name}"))
+        if unknowns:
+            mark = Solve(tuple(tangents[q] for q in unknowns))
+            lines[first:] = [replace(line, solve=mark) for line in lines[first:]]
     used = {q for line in lines for q in line.value.atoms(Quantity)}
     outputs = tuple(tangents[q] for q in program.outputs if q in tangents)
     inputs = (used | set(outputs)) - {line.target for line in lines}
     return Linearization(Program(tuple(by_name(inputs)), tuple(lines), outputs), tangents)
+
+
+def _moves(block: tuple[Assignment, ...], tangents: Mapping[Quantity, Quantity]) -> bool:
+    """Whether a block reads anything that has a tangent."""
+    return any(q in tangents for line in block for q in line.value.atoms(Quantity))
 
 
 def _tangent(prefix: str, quantity: Quantity) -> Quantity:

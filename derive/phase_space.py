@@ -193,11 +193,12 @@ def _pairing_check(
         known = {**values, **from_tangents}
         return sum(np.sum(known[tangent.tangents[q]] * known[adjoint.seeds[q]]) for q in recurrence.new)
 
-    whole = _sequence(recurrence.step, adjoint.program, tangent.program)
+    whole = sequence(recurrence.step, adjoint.program, tangent.program)
     return IdentityCheck(after_step, before, whole.inputs, recurrence.step.networks(), whole)
 
 
-def _sequence(*programs: Program) -> Program:
+def sequence(*programs: Program) -> Program:
+    """Programs one after the other: each may read what those before it computed."""
     lines = tuple(line for program in programs for line in program.assignments)
     assigned = {line.target for line in lines}
     inputs = dict.fromkeys(q for program in programs for q in program.inputs if q not in assigned)
@@ -224,7 +225,7 @@ def _symplectic_check(recurrence: Recurrence, adjoint: Adjoint) -> IdentityCheck
     (first, lines_first), (second, lines_second) = (_variation(recurrence, adjoint, mark) for mark in ("1", "2"))
     bars = adjoint.cotangents
     before = _form([(first[q], second[bars[q]], second[q], first[bars[q]]) for q in recurrence.old])
-    whole = _sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
+    whole = sequence(recurrence.step, adjoint.program, *lines_first, *lines_second)
 
     def after_step(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
         pairs = [(q, adjoint.seeds[q]) for q in recurrence.new]

@@ -21,12 +21,34 @@ from derive.symbols import Quantity, Role, Shape, by_name
 
 
 @dataclass(frozen=True)
+class Solve:
+    """Marks the lines of one system of equations z = g(z), which hold together.
+
+    Such lines stand side by side. Given the unknowns they are computed in order; a line may read an unknown before the
+    line that computes it.
+
+    Attributes:
+        unknowns: z, in the order in which a solver holds them.
+        guesses: what an iteration starts from, one for each; nothing where the equations are linear.
+    """
+
+    unknowns: tuple[Quantity, ...]
+    guesses: tuple[Quantity, ...] = ()
+
+    def renamed(self, names: Mapping[Quantity, Quantity]) -> Solve:
+        """The same under other names."""
+        unknowns, guesses = (tuple(names.get(q, q) for q in side) for side in (self.unknowns, self.guesses))
+        return Solve(unknowns, guesses)
+
+
+@dataclass(frozen=True)
 class Assignment:
-    """`target = value`, with the reason it holds."""
+    """`target = value`, with the reason it holds; `solve` where it holds together with its neighbours only."""
 
     target: Quantity
     value: Expr
     reason: str = "definition"
+    solve: Solve | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +72,13 @@ class Program:
         known: dict[str, Quantity] = {}
         for quantity in self.inputs:
             _declare(known, quantity, "declared twice among the inputs")
-        for line in self.assignments:
-            _check_symbols(line, known)
-            _check_shape(line)
-            _declare(known, line.target, "assigned twice; every name is assigned once")
+        for block in blocks(self.assignments):
+            solved = {q.name: q for q in unknowns_of(block)}
+            for line in block:
+                _check_symbols(line, {**solved, **known})
+                _check_shape(line)
+                _declare(known, line.target, "assigned twice; every name is assigned once")
+            _check_unknowns(block)
         for quantity in self.outputs:
             if known.get(quantity.name) != quantity:
                 raise SpecError(f"output {quantity.name} is neither an input nor assigned")
@@ -71,11 +96,11 @@ class Program:
         """The part of the program, and of its inputs, that the given outputs depend on."""
         outputs = tuple(outputs)
         needed = set(outputs)
-        kept = []
-        for line in reversed(self.assignments):
-            if line.target in needed:
-                kept.append(line)
-                needed |= symbols_of(line.value)
+        kept: list[Assignment] = []
+        for block in reversed(list(blocks(self.assignments))):
+            if any(line.target in needed for line in block):
+                kept += reversed(block)
+                needed = needed.union(*(symbols_of(line.value) for line in block))
         inputs = tuple(quantity for quantity in self.inputs if quantity in needed)
         return Program(inputs, tuple(reversed(kept)), outputs)
 
@@ -83,7 +108,12 @@ class Program:
         """The same program under other names."""
         table = dict(names)
         lines = tuple(
-            replace(line, target=table.get(line.target, line.target), value=line.value.xreplace(table))
+            replace(
+                line,
+                target=table.get(line.target, line.target),
+                value=line.value.xreplace(table),
+                solve=line.solve.renamed(table) if line.solve else None,
+            )
             for line in self.assignments
         )
         return Program(tuple(table.get(q, q) for q in self.inputs), lines, tuple(table.get(q, q) for q in self.outputs))
@@ -92,6 +122,20 @@ class Program:
         """Opaque networks that occur, by name."""
         found = {atom for line in self.assignments for atom in line.value.atoms(Network)}
         return tuple(sorted(found, key=lambda network: network.name))
+
+
+def blocks(lines: Iterable[Assignment]) -> Iterator[tuple[Assignment, ...]]:
+    """The lines in order: each alone, but those of one system of equations together."""
+    for solve, run in itertools.groupby(lines, key=lambda line: line.solve):
+        if solve is None:
+            yield from ((line,) for line in run)
+        else:
+            yield tuple(run)
+
+
+def unknowns_of(block: tuple[Assignment, ...]) -> tuple[Quantity, ...]:
+    """What a block is solved for; nothing where it is an ordinary line."""
+    return block[0].solve.unknowns if block[0].solve else ()
 
 
 @dataclass
@@ -109,6 +153,11 @@ class Builder:
         target = Quantity(name, shape_of(value), intermediate_role(value), latex, meaning)
         self.lines.append(Assignment(target, value, reason))
         return target
+
+    def solve(self, first: int, unknowns: Iterable[Quantity], guesses: Iterable[Quantity]) -> None:
+        """Let the lines from number `first` on hold together, as equations in the unknowns."""
+        mark = Solve(tuple(unknowns), tuple(guesses))
+        self.lines[first:] = [replace(line, solve=mark) for line in self.lines[first:]]
 
     def build(self, outputs: Iterable[Quantity]) -> Program:
         """The program; whatever is used and not assigned becomes an input, in order of name."""
@@ -179,7 +228,7 @@ def name_functions(program: Program) -> Program:
             taken.add(name)
             value = _with_named_arguments(node, named)
             named[node] = Quantity(name, shape_of(node), intermediate_role(node), latex)
-            lines.append(Assignment(named[node], value))
+            lines.append(Assignment(named[node], value, solve=line.solve))
         whole = isinstance(line.value, (*ELEMENTWISE, Call))
         value = _with_named_arguments(line.value, named) if whole else line.value.xreplace(named)
         if isinstance(value, (*ELEMENTWISE, Call)):
@@ -203,7 +252,7 @@ def _named_arguments(lines: Iterable[Assignment], taken: set[str]) -> Iterator[A
             latex = rf"a_{{{line.target.latex}}}"
             meaning = f"argument in {line.target.name}"
             argument = Quantity(name, shape_of(inner), intermediate_role(inner), latex, meaning)
-            yield Assignment(argument, inner, f"argument of {type(node).__name__}")
+            yield Assignment(argument, inner, f"argument of {type(node).__name__}", line.solve)
             value = value.xreplace({node: node.func(argument)})
         yield replace(line, value=value)
 
@@ -259,6 +308,13 @@ _TAKEN = (
     "a scheme itself names its step size h, field values f, f_1, ... and states <x>_next, <x>_prev, "
     "the sweep its cotangents bar_<x>: rename yours"
 )
+
+
+def _check_unknowns(block: tuple[Assignment, ...]) -> None:
+    targets = [line.target for line in block]
+    missing = [q.name for q in unknowns_of(block) if q not in targets]
+    if missing:
+        raise SpecError(f"equations in {', '.join(missing)} without a line that computes it")
 
 
 def _check_symbols(line: Assignment, known: Mapping[str, Quantity]) -> None:

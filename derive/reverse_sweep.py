@@ -7,13 +7,13 @@ per quantity; the result is a program of the same kind and can be swept again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from sympy import DiracDelta, Dummy, Expr, Integer, Mul, diff
 
 from derive.operators import Operator, dot, fill, shape_of, total
-from derive.program import Assignment, Program
+from derive.program import Assignment, Program, Solve, blocks, unknowns_of
 from derive.symbols import Quantity, Role, Shape, by_name
 
 
@@ -46,37 +46,75 @@ def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Ad
 @cache
 def _reverse_sweep(program: Program, wrt: tuple[Quantity, ...]) -> Adjoint:
     """The sweep itself; a program is a value, so its adjoint is made once."""
-    prefix = free_prefix("bar", program)
-    relevant = _depending_on(program, wrt)
-    used = {q for line in program.assignments for q in line.value.atoms(Quantity)}
-    seeds = {q: _cotangent(prefix, q, suffix="_out" if q in used else "") for q in program.outputs}
-    known = computed_values(program)
-    parts: dict[Quantity, list[Expr]] = {q: [seed] for q, seed in seeds.items() if q in used}
-    lines: list[Assignment] = []
-    bars = {q: seed for q, seed in seeds.items() if q not in used}
+    sweep = _Sweep(program, wrt)
+    for block in reversed(list(blocks(program.assignments))):
+        if unknowns_of(block):
+            sweep.equations(block)
+        else:
+            sweep.line(block[0])
+    return sweep.finished()
 
-    def total_of(quantity: Quantity) -> Quantity | None:
-        if quantity in bars:
-            return bars[quantity]
-        if not parts.get(quantity):
-            return None
-        bars[quantity] = _cotangent(prefix, quantity)
-        value = sum(parts[quantity], Integer(0))
-        lines.append(Assignment(bars[quantity], value, f"stationarity in {quantity.name}"))
-        return bars[quantity]
 
-    for line in reversed(program.assignments):
-        bar = total_of(line.target) if line.target in relevant else None
+class _Sweep:
+    """The cotangents that are known so far, and what contributes to the others."""
+
+    def __init__(self, program: Program, wrt: tuple[Quantity, ...]) -> None:
+        self.wrt = wrt
+        self.prefix = free_prefix("bar", program)
+        self.relevant = _depending_on(program, wrt)
+        used = {q for line in program.assignments for q in line.value.atoms(Quantity)}
+        self.seeds = {q: _cotangent(self.prefix, q, suffix="_out" if q in used else "") for q in program.outputs}
+        self.known = computed_values(program)
+        self.parts: dict[Quantity, list[Expr]] = {q: [seed] for q, seed in self.seeds.items() if q in used}
+        self.bars = {q: seed for q, seed in self.seeds.items() if q not in used}
+        self.lines: list[Assignment] = []
+
+    def total_of(self, quantity: Quantity) -> Quantity | None:
+        """The cotangent of a quantity whose uses have all been swept; None where there are none."""
+        if quantity not in self.bars:
+            if not self.parts.get(quantity):
+                return None
+            self.bars[quantity] = _cotangent(self.prefix, quantity)
+            self._write(quantity)
+        return self.bars[quantity]
+
+    def _write(self, quantity: Quantity) -> None:
+        value = sum(self.parts[quantity], Integer(0))
+        self.lines.append(Assignment(self.bars[quantity], value, f"stationarity in {quantity.name}"))
+
+    def line(self, line: Assignment) -> None:
+        """Pass a cotangent on to what a line reads."""
+        bar = self.total_of(line.target) if line.target in self.relevant else None
         if bar is None:
-            continue
-        for quantity, part in _contributions(line.value, bar, known):
-            if quantity in relevant:
-                parts.setdefault(quantity, []).append(part)
-    outputs = tuple(found for found in (total_of(q) for q in wrt) if found is not None)
-    needed = {q for line in lines for q in line.value.atoms(Quantity)} | set(seeds.values())
-    inputs = needed - {line.target for line in lines}
-    adjoint = Program(tuple(by_name(inputs)), tuple(lines), outputs)
-    return Adjoint(adjoint, seeds, {q: bars[q] for q in bars})
+            return
+        for quantity, part in _contributions(line.value, bar, self.known):
+            if quantity in self.relevant:
+                self.parts.setdefault(quantity, []).append(part)
+
+    def equations(self, block: tuple[Assignment, ...]) -> None:
+        """Equations in unknowns have a multiplier for each; stationarity in the unknowns is linear in these.
+
+        The multiplier is the total cotangent of its unknown, which the block itself uses: the lines of the cotangents
+        hold together as the block's own do.
+        """
+        if not any(self.parts.get(line.target) or line.target in self.bars for line in block):
+            return
+        unknowns = [q for q in unknowns_of(block) if q in self.relevant]
+        self.bars |= {q: _cotangent(self.prefix, q) for q in unknowns}
+        first = len(self.lines)
+        for line in reversed(block):
+            self.line(line)
+        for quantity in unknowns:
+            self._write(quantity)
+        mark = Solve(tuple(self.bars[q] for q in unknowns))
+        self.lines[first:] = [replace(line, solve=mark) for line in self.lines[first:]]
+
+    def finished(self) -> Adjoint:
+        """The adjoint, once every line has been swept."""
+        outputs = tuple(found for found in (self.total_of(q) for q in self.wrt) if found is not None)
+        needed = {q for line in self.lines for q in line.value.atoms(Quantity)} | set(self.seeds.values())
+        inputs = needed - {line.target for line in self.lines}
+        return Adjoint(Program(tuple(by_name(inputs)), tuple(self.lines), outputs), self.seeds, dict(self.bars))
 
 
 def computed_values(program: Program) -> dict[Expr, Quantity]:
@@ -112,9 +150,12 @@ def cotangent_latex(latex: str) -> str:
 
 def _depending_on(program: Program, wrt: Iterable[Quantity]) -> set[Quantity]:
     relevant = set(wrt)
-    for line in program.assignments:
-        if relevant & line.value.atoms(Quantity):
-            relevant.add(line.target)
+    for block in blocks(program.assignments):
+        if any(relevant & line.value.atoms(Quantity) for line in block):
+            relevant |= set(unknowns_of(block))
+        for line in block:
+            if relevant & line.value.atoms(Quantity):
+                relevant.add(line.target)
     return relevant
 
 

@@ -25,7 +25,7 @@ SMALLEST = 3  # odd, so that the sign of a determinant shows
 
 
 class Sampler:
-    """Seeded random values of quantities, as arrays of mpmath numbers in [-1, 1] (steps and constants in (0, 1]).
+    """Seeded random quantities, as arrays of mpmath numbers in [-1, 1]; constants in (0, 1], steps in (0, 1/8].
 
     Named dimensions get small distinct sizes, so that a transposed matrix cannot pass for the right one.
     """
@@ -54,7 +54,8 @@ class Sampler:
     def number(self, quantity: Quantity) -> Any:
         """One random number with 15 random digits: exactly representable at any precision."""
         low = 0.2 if quantity.role in (Role.STEP_SIZE, Role.CONSTANT) else -1.0
-        return mpmath.mpf(self.random.randint(int(low * 10**15), 10**15)) / 10**15
+        scale = 8 if quantity.role is Role.STEP_SIZE else 1  # implicit steps are solvable when they are short
+        return mpmath.mpf(self.random.randint(int(low * 10**15), 10**15)) / (scale * 10**15)
 
     def value(self, quantity: Quantity) -> Numeric:
         """A random value of a quantity's shape."""

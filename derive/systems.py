@@ -20,7 +20,7 @@ from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes import SCHEMES, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
 from derive.spec_parts import DeckClaim, Loss, Lyapunov, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 
@@ -307,8 +307,7 @@ class Spec:
         found: set[Quantity] = set()
         for system in self.variants.values():
             found |= set(system.inputs) if isinstance(system, Program) else system.quantities
-        weights = (*self.scheme.alpha, *self.scheme.beta) if isinstance(self.scheme, LinearMultistep) else ()
-        return found.union(*(symbols_of(weight) for weight in weights))
+        return found.union(*(symbols_of(weight) for weight in _weights(self.scheme)))
 
     @property
     def variants(self) -> Mapping[Option, Recurrence | ODE | Chain | Program]:
@@ -327,6 +326,13 @@ class Spec:
         """Whether it is emitted as a loop over steps or layers; else it is a cell that reads a sequence."""
         steps = [system for system in self.variants.values() if not isinstance(system, ODE)]
         return all(isinstance(system, Recurrence) and system.in_depth for system in steps)
+
+
+def _weights(scheme: Any) -> tuple[Expr, ...]:
+    """All entries of a scheme that may hold symbols."""
+    if isinstance(scheme, ButcherTableau):
+        return (*scheme.b, *scheme.c, *(entry for row in scheme.A for entry in row))
+    return (*scheme.alpha, *scheme.beta) if isinstance(scheme, LinearMultistep) else ()
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)

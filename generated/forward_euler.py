@@ -394,6 +394,7 @@ class StepTape:
         self.step = step
         self.calls: dict[Call, Evaluated] = {}
         self.read = [0] * evaluation.blocks.width(step)
+        self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
     def field(self) -> Any:
         """The networks of the step as functions that keep the graphs of their calls."""
@@ -649,6 +650,7 @@ class Plan:
     shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
+    implicit: Any = None  # solves the equations of implicit steps
 
     @property
     def sweeps(self) -> Sweeps | None:
@@ -754,6 +756,11 @@ def run_back(
     return stacked(visited) if trajectory else state
 
 
+def solving(field_of: Callable[[int], Any], implicit: Any) -> Callable[[int], Any]:
+    """The blocks of the plain form; for an implicit scheme they solve equations as well."""
+    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n)
+
+
 def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
     """The networks of a step for the plain form."""
     row = networks_of(given)
@@ -809,7 +816,8 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
     with plan.as_called():
         full = plan.full_shared(shared)
-        return run_plain(plan.rules, evaluation.field, plan.steps, x, local, full, plan.trajectory)
+        field_of = solving(evaluation.field, plan.implicit)
+        return run_plain(plan.rules, field_of, plan.steps, x, local, full, plan.trajectory)
 
 
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
@@ -952,7 +960,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
-    keeping_graphs = plan.memory == "store" and bool(plan.blocks.of_step)
+    keeping_graphs = keeps_tape(plan)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)
     schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
@@ -967,6 +975,9 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
                 field = recording.tape[-1][1].field()
             else:
                 field = evaluation.field(n, closed_field if hidden else None)
+            if plan.implicit:
+                tape = recording.tape[-1][1] if keeping_graphs else None
+                field = plan.implicit.forward(field, evaluation, n, tape, hidden)
             state = plan.rules.of_step(n).step(field, previous, row, shared)
             if schedule:
                 if schedule.add_step(n, previous, state):
@@ -985,9 +996,14 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     return outputs, place_states(recording, kept, [*x, *known])
 
 
+def keeps_tape(plan: Plan) -> bool:
+    """Whether what a step computed is kept for its adjoint: graphs of blocks, solutions of equations."""
+    return plan.memory == "store" and bool(plan.blocks.of_step or plan.implicit)
+
+
 def segment_length(plan: Plan) -> int:
     """Steps from one stored state to the next, where they are evenly spaced."""
-    if plan.memory == "store" and plan.blocks.of_step:
+    if keeps_tape(plan):
         return plan.steps
     return math.isqrt(plan.steps - 1) + 1 if plan.memory == "checkpoint" else 1
 
@@ -1066,7 +1082,7 @@ class ReverseSweep:
                 calls = StepTape(self.evaluation, n)
                 tape.append((state, calls))
                 if n + 1 < end:
-                    state = self.plan.rules.of_step(n).step(calls.field(), state, self.rows[n], self.shared)
+                    state = self.plan.rules.of_step(n).step(self._field(calls), state, self.rows[n], self.shared)
         while tape:
             state, calls = tape.pop()
             self._adjoint(calls, state)
@@ -1089,6 +1105,8 @@ class ReverseSweep:
     def _adjoint(self, calls: StepTape, state: State) -> None:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
+        if self.plan.implicit:
+            linearize = self.plan.implicit.reverse(calls, self.evaluation, self._pull_back)
         adjoint = self.plan.rules.of_step(n).adjoint
         assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
@@ -1101,6 +1119,11 @@ class ReverseSweep:
                 row = row_of_step(n, self.plan.steps, len(column))
                 bars[row] = bars[row] + bar if row in bars else bar
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, bar_shared, strict=True)]
+
+    def _field(self, calls: StepTape) -> Any:
+        if self.plan.implicit is None:
+            return calls.field()
+        return self.plan.implicit.forward(calls.field(), self.evaluation, calls.step, calls, hidden=False)
 
     def _linearize(self, calls: StepTape, network: int, *points: Any) -> tuple[Tensor, Any]:
         evaluated = calls.next(network, points)
@@ -1375,6 +1398,7 @@ class StepLoop(nn.Module):
         tol: float | None = None,
         check_finite: bool = True,
         q: int = 256,
+        implicit: Any = None,
     ) -> None:
         super().__init__()
         self.rules = rules
@@ -1389,6 +1413,7 @@ class StepLoop(nn.Module):
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
+        self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
         """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
@@ -1472,6 +1497,7 @@ class StepLoop(nn.Module):
             shared=numbers,
             device=device,
             autocast=casting,
+            implicit=self.implicit,
         )
         outputs: State = DerivedSteps.apply(plan, Recording(), *inputs)
         return outputs[: len(x)]
@@ -1521,14 +1547,14 @@ class StepLoop(nn.Module):
         def field_of(n: int) -> Any:
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
-        steps = self.step_count()
-        outputs = run(field_of, steps, x, local, shared, trajectory)
+        steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        outputs = run(field_at, steps, x, local, shared, trajectory)
         if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run(field_of, steps, x, local, shared, True)
+                    states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
 

@@ -17,6 +17,8 @@ CLASSES = {
     "polynet": "PolyNet",
     "fractalnet": "FractalNet",
     "lstm_peephole": "LSTMPeephole",
+    "backward_euler": "BackwardEuler",
+    "trapezoid": "Trapezoid",
     "driven_oscillator": "DrivenOscillator",
     "cubic_ode": "CubicODE",
     "ctrnn_hopfield": "CTRNN",

@@ -11,7 +11,7 @@ from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.plan import values_read
 from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, LinearForm, Scaled, ScaleRows
-from codegen.steps.rules import Function
+from codegen.steps.source import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from codegen.cells.lowering import CellText, commented, in_place_loop, joined, parameters_text, tuple_text
 from codegen.cells.lowering_statements import Statements
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Keep, Operation, Product
-from codegen.steps.rules import Function
+from codegen.steps.source import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

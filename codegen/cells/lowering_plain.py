@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from codegen.cells.lowering import CellText, joined, loop, parameters_text
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
 from codegen.printer import TorchPrinter
-from codegen.steps.rules import Function
+from codegen.steps.source import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

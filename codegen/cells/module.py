@@ -12,7 +12,7 @@ from codegen.cells.lowering_plain import plain_function
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand, operand_shape
 from codegen.render import render
-from codegen.steps.rules import Function, tuple_display
+from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError

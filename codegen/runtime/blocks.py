@@ -271,6 +271,7 @@ class StepTape:
         self.step = step
         self.calls: dict[Call, Evaluated] = {}
         self.read = [0] * evaluation.blocks.width(step)
+        self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
     def field(self) -> Any:
         """The networks of the step as functions that keep the graphs of their calls."""

@@ -25,6 +25,7 @@ from codegen.runtime.steps import (
     rules_per_step,
     run_back,
     run_plain,
+    solving,
 )
 
 Choice = TypeVar("Choice", str, int)
@@ -51,6 +52,7 @@ class StepLoop(nn.Module):
         tol: float | None = None,
         check_finite: bool = True,
         q: int = 256,
+        implicit: Any = None,
     ) -> None:
         super().__init__()
         self.rules = rules
@@ -65,6 +67,7 @@ class StepLoop(nn.Module):
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
+        self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
         """The block of each step or the tuple of its blocks; nothing for a system without opaque blocks."""
@@ -148,6 +151,7 @@ class StepLoop(nn.Module):
             shared=numbers,
             device=device,
             autocast=casting,
+            implicit=self.implicit,
         )
         outputs: State = DerivedSteps.apply(plan, Recording(), *inputs)
         return outputs[: len(x)]
@@ -197,14 +201,14 @@ class StepLoop(nn.Module):
         def field_of(n: int) -> Any:
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
-        steps = self.step_count()
-        outputs = run(field_of, steps, x, local, shared, trajectory)
+        steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        outputs = run(field_at, steps, x, local, shared, trajectory)
         if self.check_finite and not torch.compiler.is_compiling():
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad():
-                    states = run(field_of, steps, x, local, shared, True)
+                    states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
 

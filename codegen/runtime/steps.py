@@ -155,6 +155,7 @@ class Plan:
     shared: tuple[float | tuple[float, ...] | None, ...]
     device: torch.device
     autocast: tuple[bool, torch.dtype]
+    implicit: Any = None  # solves the equations of implicit steps
 
     @property
     def sweeps(self) -> Sweeps | None:
@@ -260,6 +261,11 @@ def run_back(
     return stacked(visited) if trajectory else state
 
 
+def solving(field_of: Callable[[int], Any], implicit: Any) -> Callable[[int], Any]:
+    """The blocks of the plain form; for an implicit scheme they solve equations as well."""
+    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n)
+
+
 def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
     """The networks of a step for the plain form."""
     row = networks_of(given)
@@ -315,7 +321,8 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
     with plan.as_called():
         full = plan.full_shared(shared)
-        return run_plain(plan.rules, evaluation.field, plan.steps, x, local, full, plan.trajectory)
+        field_of = solving(evaluation.field, plan.implicit)
+        return run_plain(plan.rules, field_of, plan.steps, x, local, full, plan.trajectory)
 
 
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:

@@ -131,7 +131,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
-    keeping_graphs = plan.memory == "store" and bool(plan.blocks.of_step)
+    keeping_graphs = keeps_tape(plan)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)
     schedule = InversionSchedule(plan, evaluation, local, shared, x[0].dtype) if plan.memory == "invert" else None
@@ -146,6 +146,9 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
                 field = recording.tape[-1][1].field()
             else:
                 field = evaluation.field(n, closed_field if hidden else None)
+            if plan.implicit:
+                tape = recording.tape[-1][1] if keeping_graphs else None
+                field = plan.implicit.forward(field, evaluation, n, tape, hidden)
             state = plan.rules.of_step(n).step(field, previous, row, shared)
             if schedule:
                 if schedule.add_step(n, previous, state):
@@ -164,9 +167,14 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     return outputs, place_states(recording, kept, [*x, *known])
 
 
+def keeps_tape(plan: Plan) -> bool:
+    """Whether what a step computed is kept for its adjoint: graphs of blocks, solutions of equations."""
+    return plan.memory == "store" and bool(plan.blocks.of_step or plan.implicit)
+
+
 def segment_length(plan: Plan) -> int:
     """Steps from one stored state to the next, where they are evenly spaced."""
-    if plan.memory == "store" and plan.blocks.of_step:
+    if keeps_tape(plan):
         return plan.steps
     return math.isqrt(plan.steps - 1) + 1 if plan.memory == "checkpoint" else 1
 
@@ -245,7 +253,7 @@ class ReverseSweep:
                 calls = StepTape(self.evaluation, n)
                 tape.append((state, calls))
                 if n + 1 < end:
-                    state = self.plan.rules.of_step(n).step(calls.field(), state, self.rows[n], self.shared)
+                    state = self.plan.rules.of_step(n).step(self._field(calls), state, self.rows[n], self.shared)
         while tape:
             state, calls = tape.pop()
             self._adjoint(calls, state)
@@ -268,6 +276,8 @@ class ReverseSweep:
     def _adjoint(self, calls: StepTape, state: State) -> None:
         n = calls.step
         linearize = as_given([partial(self._linearize, calls, network) for network in range(len(calls.read))])
+        if self.plan.implicit:
+            linearize = self.plan.implicit.reverse(calls, self.evaluation, self._pull_back)
         adjoint = self.plan.rules.of_step(n).adjoint
         assert adjoint is not None, "rules without an adjoint have sweeps of their own"
         bar_state, bar_local, bar_shared = adjoint(linearize, state, self.rows[n], self.shared, self.bar_state)
@@ -280,6 +290,11 @@ class ReverseSweep:
                 row = row_of_step(n, self.plan.steps, len(column))
                 bars[row] = bars[row] + bar if row in bars else bar
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, bar_shared, strict=True)]
+
+    def _field(self, calls: StepTape) -> Any:
+        if self.plan.implicit is None:
+            return calls.field()
+        return self.plan.implicit.forward(calls.field(), self.evaluation, calls.step, calls, hidden=False)
 
     def _linearize(self, calls: StepTape, network: int, *points: Any) -> tuple[Tensor, Any]:
         evaluated = calls.next(network, points)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Integer
 
 from codegen.printer import TorchPrinter
+from codegen.steps.equations import System, as_computed, multipliers_text
+from codegen.steps.equations import read as read_in
 from derive.networks import Call, Pullback
 from derive.operators import dot, outer, shape_of, total, transpose
-from derive.program import Assignment, Program, symbols_of
+from derive.program import Assignment, Program, blocks, symbols_of, unknowns_of
 from derive.reverse_sweep import Adjoint
 from derive.symbols import Quantity, Role
 
@@ -21,21 +23,25 @@ if TYPE_CHECKING:
 class AdjointLines:
     """The body of an adjoint: primal lines that it reads, network calls with pullbacks, then the reverse sweep."""
 
-    def __init__(self, writer: RuleWriter, program: Program, adjoint: Adjoint, swept: Program) -> None:
+    def __init__(
+        self, writer: RuleWriter, program: Program, adjoint: Adjoint, swept: Program, systems: Sequence[System]
+    ) -> None:
         self.writer = writer
+        self.systems = systems
         self.adjoint = adjoint
         self.swept = swept
         self.calls = [line for line in program.assignments if isinstance(line.value, Call)]
-        read = {q for line in swept.assignments for q in _read(line.value)}
+        read = {q for line in swept.assignments for q in read_in(line.value)}
         self.read = read
         reading = [q for q in program.targets if q in read or any(q == line.target for line in self.calls)]
-        self.primal = program.needed_for(reading)
+        self.primal = as_computed(program, systems, reading)
         self.pullbacks = _pullbacks(swept)
         self.printer = TorchPrinter(self._network)
 
     def used_inputs(self) -> set[Quantity]:
         """Inputs of the primal that the body reads."""
-        arguments = {q for line in self.primal.assignments for q in _read(line.value)}
+        arguments = {q for line in self.primal.assignments for q in read_in(line.value)}
+        arguments |= {q for system in self.systems for q in system.reads()}
         reduced_to = {
             q for q, bar in self.adjoint.cotangents.items() if bar in self.swept.outputs and not q.role.batched
         }
@@ -56,16 +62,29 @@ class AdjointLines:
 
     def write(self) -> list[str]:
         """All lines, in order."""
+        lines = self.writer.primal_lines(self.primal, self.systems, "linearize", self._primal_line)
+        solved = {bar for system in self.systems for bar in unknowns_of(system.multipliers)}
+        for block in blocks(self.swept.assignments):
+            lines += [self._multipliers(s) for s in self.systems if s.multipliers == block]
+            lines += self._swept_lines([line for line in block if line.target not in solved])
+        return lines
+
+    def _primal_line(self, line: Assignment) -> str:
+        text = self.printer(line.value)
+        if line.target not in [call.target for call in self.calls]:
+            return self.writer.line("step", line, text)
+        value = line.target.name if line.target in self.read_values() else "_"
+        number = self.writer.numbers("step", line.target)
+        return f"{value}, pullback_{line.target.name} = {text}" + (f"  # ({number})" if number else "")
+
+    def _multipliers(self, system: System) -> str:
+        numbers = [self.writer.numbers("adjoint", line.target) for line in system.multipliers]
+        mark = ", ".join(f"({number})" for number in numbers if number)
+        return multipliers_text(system) + (f"  # {mark}" if mark else "")
+
+    def _swept_lines(self, swept: Sequence[Assignment]) -> list[str]:
         lines = []
-        for line in self.primal.assignments:
-            text = self.printer(line.value)
-            if line in self.calls:
-                value = line.target.name if line.target in self.read_values() else "_"
-                number = self.writer.numbers("step", line.target)
-                lines.append(f"{value}, pullback_{line.target.name} = {text}" + (f"  # ({number})" if number else ""))
-            else:
-                lines.append(self.writer.line("step", line, text))
-        for line in self.swept.assignments:
+        for line in swept:
             if not self._inside_networks(line.target):
                 lines.append(self._cotangent(line))
             lines += [self._call_pullback(node) for node in self.pullbacks.get(line.target, ())]
@@ -73,7 +92,8 @@ class AdjointLines:
 
     def read_values(self) -> set[Quantity]:
         """Quantities whose values are read, by the sweep or by later primal lines."""
-        return self.read | {q for line in self.primal.assignments for q in _read(line.value)}
+        read = self.read | {q for line in self.primal.assignments for q in read_in(line.value)}
+        return read | {q for system in self.systems for q in system.reads()}
 
     def _inside_networks(self, bar: Quantity) -> bool:
         """Cotangents of network parameters: the pullback adds them up where they belong."""
@@ -82,15 +102,18 @@ class AdjointLines:
     def _call_pullback(self, node: Pullback) -> str:
         call = self._call_of(node)
         names = [self._pullback_name(node, slot) for slot in range(len(node.point) - 1)]
-        wanted = {n for line in self.swept.assignments for n in line.value.atoms(Pullback)}
+        solved = {bar for system in self.systems for bar in unknowns_of(system.multipliers)}
+        rest = [line for line in self.swept.assignments if line.target not in solved]
+        wanted = {n for line in rest for n in line.value.atoms(Pullback)}
         slots = {n.slot for n in wanted if n.args[:2] == node.args[:2]}
         shown = [name if slot in slots else "_" for slot, name in enumerate(names)]
         left = f"({shown[0]},)" if len(shown) == 1 else ", ".join(shown)
-        users = [line for line in self.swept.assignments if not self._inside_networks(line.target)]
+        users = [line for line in rest if not self._inside_networks(line.target)]
         used = [line for line in users if any(n.args[:2] == node.args[:2] for n in line.value.atoms(Pullback))]
         numbers = dict.fromkeys(self.writer.numbers("adjoint", line.target) for line in used)
         shown_numbers = ", ".join(f"({number})" for number in numbers if number)
-        text = f"{left} = pullback_{call.target.name}({node.covector.name})"
+        text = f"pullback_{call.target.name}({node.covector.name})"
+        text = f"{left} = {text}" if slots else text
         return f"{text}  # {shown_numbers}" if shown_numbers else text
 
     def _cotangent(self, line: Assignment) -> str:
@@ -110,14 +133,6 @@ def _pullbacks(swept: Program) -> Mapping[Quantity, list[Pullback]]:
         for node in sorted(line.value.atoms(Pullback), key=str):
             found.setdefault(node.covector, {}).setdefault(node.args[:2], node)
     return {bar: list(nodes.values()) for bar, nodes in found.items()}
-
-
-def _read(value: Expr) -> set[Quantity]:
-    """Quantities that the printed text of an expression mentions: of a pullback only its covector, which is named."""
-    nodes = value.atoms(Pullback)
-    plain = value.xreplace({node: Integer(1) if not shape_of(node) else node.covector for node in nodes})
-    thetas = {call.network.theta for call in value.atoms(Call)}
-    return symbols_of(plain) - thetas
 
 
 def reduced(value: Expr, like: Quantity, printer: TorchPrinter) -> str:

@@ -82,6 +82,8 @@ def _options(facts: Facts) -> list[Argument]:
     if facts.exact is not None:
         doc = "denominator of the weights p/q of the oldest state with memory='exact', 2 to 1024"
         options.append(Argument("q", "int", "256", doc))
+    if facts.implicit:
+        options += _solver_options()
     doc = "whether a result that is not finite raises, naming the step"
     options.append(Argument("check_finite", "bool", "True", doc))
     options.append(Argument("gradient", "str", "'derived'", "derived, or autograd through the plain steps"))
@@ -92,6 +94,16 @@ def _weights_argument(quantity: Quantity, first: bool) -> Argument:
     """Of the weights of the field, the one of f_(n+1) leads."""
     more = "" if first else ", led by that of f_(n+1), which is 0: one more than alphas"
     return Argument(quantity.name, "Sequence[float]", "", quantity.meaning + more)
+
+
+def _solver_options() -> list[Argument]:
+    doc = "largest residual |g(z) - z| / (1 + |z|) of a sample's equations z = g(z); not less than 8 eps of the dtype"
+    kinds = "newton (dense, with the derived pullback), or krylov (matrix-free, GMRES)"
+    return [
+        Argument("tol", "float", "1e-10", doc),
+        Argument("max_iter", "int", "50", "Newton iterations for the equations of one step; each reads one number"),
+        Argument("solver", "str", "'newton'", kinds),
+    ]
 
 
 def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codegen.steps.arguments import arguments
 from codegen.steps.facts import Facts
-from codegen.steps.rules import Function, tuple_display
+from codegen.steps.source import Function, tuple_display
 from derive.symbols import Quantity
 
 
@@ -15,11 +15,10 @@ def constructor(facts: Facts) -> Function:
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
     options = (", tol=tol" if facts.amplification else "") + (", q=q" if facts.exact is not None else "")
-    body = [
-        *_unstable(facts),
-        f"super().__init__({_rules(facts)}, memory=memory, gradient=gradient, check_finite=check_finite{options})",
-    ]
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
+    implicit = f", implicit=Implicit({owner}, solver, tol, max_iter)" if facts.implicit else ""
+    given = f"memory=memory, gradient=gradient, check_finite=check_finite{options}{implicit}"
+    body = [*_unstable(facts), f"super().__init__({_rules(facts)}, {given})"]
     if "blocks" in names and len(facts.networks) > 1:
         rows = f"check_block_rows({owner}, blocks, {tuple(n.name for n in facts.networks)!r})"
         body.append(f"self.blocks = nn.ModuleList(nn.ModuleList(row) for row in {rows})")

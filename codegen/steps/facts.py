@@ -8,8 +8,9 @@ from codegen.steps.amplification import by_lines, by_roots
 from codegen.steps.field_plan import FieldPlan, plan_field
 from codegen.steps.rules import Layout, layout_of
 from derive.derivation import Derivation
+from derive.equations import systems
 from derive.error_growth import line_growth
-from derive.errors import SpecError
+from derive.errors import SpecError, UnsupportedError
 from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, invert
 from derive.operators import fill
@@ -45,13 +46,20 @@ class Facts:
         self.initial = system.initial if isinstance(system, ODE) else {}
         self.layout: Layout = layout_of(recurrence)
         self.networks = self.layout.networks
-        self.inverse: Inverse | None = invert(recurrence) if self.networks or self.layout.streams > 1 else None
-        self.exact: SplitStep | None = split_off_oldest(recurrence) if len(self.networks) == 1 else None
+        self.implicit = any(systems(program) for program in (recurrence.step, *recurrence.starts.values()))
+        undone = not self.implicit and (self.networks or self.layout.streams > 1)
+        self.inverse: Inverse | None = invert(recurrence) if undone else None
+        if self.implicit and len(self.networks) > 1:
+            raise UnsupportedError(
+                f"{spec.id}: equations of an implicit step with {len(self.networks)} networks; one can be emitted"
+            )
+        split = len(self.networks) == 1 and not self.implicit
+        self.exact: SplitStep | None = split_off_oldest(recurrence) if split else None
         if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
             raise SpecError(f"{spec.id}: 'q' is an option of the emitted module; rename the parameter, for example q_0")
         self.field: FieldPlan | None = plan_field(system, scheme) if isinstance(system, ODE) and scheme else None
         # Where a step calls its network several times, one graph for all of them is cheaper than one for each.
-        several = isinstance(scheme, ButcherTableau) and scheme.stages > 1
+        several = isinstance(scheme, ButcherTableau) and scheme.stages > 1 and not self.implicit
         self.whole_graphs = several and len(self.networks) == 1 and self.layout.streams == 1
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]

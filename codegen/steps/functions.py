@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from codegen.steps.exact_rules import exact_functions
 from codegen.steps.facts import Facts
 from codegen.steps.field_functions import FieldFunctions, sweeps_table
-from codegen.steps.rules import Function, RuleWriter
+from codegen.steps.rules import RuleWriter
+from codegen.steps.source import Function
 from derive.schemes import MultistepFamily
 from derive.series.rk import order
 from derive.symbols import Quantity
@@ -36,12 +37,13 @@ def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
 def _step_functions(facts: Facts) -> list[Function]:
     step, old, new = facts.recurrence.step, facts.recurrence.old, facts.recurrence.new
     writer, name = _writer(facts), _named(facts, "_step")
+    equations = writer.equations(name, step, old)
     forward = writer.step(name, step, old, new)
     if facts.field is not None:
         return [forward, *FieldFunctions(facts, facts.field).functions()]
     if facts.whole_graphs:
         return [forward]
-    return [forward, writer.adjoint(f"{name}_adjoint", step, old, new)]
+    return [*equations, forward, writer.adjoint(f"{name}_adjoint", step, old, new)]
 
 
 def _named(facts: Facts, rule: str) -> str:
@@ -56,6 +58,7 @@ def _start_functions(facts: Facts) -> list[Function]:
     for name, program in facts.recurrence.starts.items():
         writer = _writer(facts, f"start.{name}")
         made = f"{unknown}_{'n+1' if many else 1} from {unknown}_{'n' if many else 0}, start {name!r}"
+        functions += writer.equations(f"_start_{name}", program, old)
         which = "One of the first steps" if many else "The first step"
         functions.append(writer.step(f"_start_{name}", program, old, program.outputs, f"{which}: {made}."))
         doc = f"Reverse sweep over {which[0].lower()}{which[1:]}: {made}."

@@ -11,7 +11,7 @@ from codegen.steps.arguments import arguments
 from codegen.steps.constructor import constructor
 from codegen.steps.facts import Facts
 from codegen.steps.functions import rule_functions, rules_table
-from codegen.steps.rules import Function, tuple_display
+from codegen.steps.source import Function, tuple_display
 from codegen.steps.streams import call_doc, stream_methods, stream_names
 from derive.errors import SpecError, UnsupportedError
 from derive.operators import Operator, fill
@@ -74,6 +74,7 @@ def _besides(facts: Facts) -> dict[str, bool]:
         "explicit_sweep": facts.field is not None,
         "graph_sweep": facts.whole_graphs,
         "exact": facts.exact is not None,
+        "implicit": facts.implicit,
         "windows": isinstance(facts.scheme, MultistepFamily),
         "multistep": isinstance(facts.scheme, MultistepFamily),
     }

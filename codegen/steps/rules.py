@@ -8,10 +8,12 @@ from functools import partial
 
 from codegen.printer import TorchPrinter
 from codegen.steps.adjoint_lines import AdjointLines
+from codegen.steps.equations import System, as_computed, equation_functions, solve_text, systems_of
+from codegen.steps.source import Function, tuple_display
 from derive.errors import SpecError, UnsupportedError
 from derive.inversion import Inverse
 from derive.networks import Call, Network, Pullback
-from derive.program import Assignment, Program
+from derive.program import Assignment, Program, symbols_of
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Recurrence
@@ -19,17 +21,6 @@ from derive.windows import LAGS
 
 Numbers = Callable[[str, Quantity], str]
 STATE_ARGUMENTS = "state: State, local: tuple[Tensor, ...], shared: Shared"
-
-
-@dataclass(frozen=True)
-class Function:
-    """Source of one emitted function: what a template lays out."""
-
-    name: str
-    parameters: str
-    returns: str
-    doc: str
-    body: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -114,15 +105,47 @@ class RuleWriter:
     ) -> Function:
         """The rule `step(field, state, local, shared) -> new state`."""
         printer = TorchPrinter(lambda node, arguments: f"{self.callable('field', node)}({', '.join(arguments)})")
-        needed = program.needed_for(new)
+        systems = self.systems(name, program, old)
+        needed = as_computed(program, systems, new)
+        used = {*needed.inputs, *(q for system in systems for q in system.reads())}
         body = [
             *self.unpack_networks("field", needed),
-            *self.unpack_state("state", old, needed.inputs),
-            *self.unpack(needed.inputs),
+            *self.unpack_state("state", old, used),
+            *self.unpack(used),
         ]
-        body += [self.line("step", line, printer(line.value)) for line in needed.assignments]
+        body += self.primal_lines(needed, systems, "field", lambda line: self.line("step", line, printer(line.value)))
         body.append(f"return {self._pack(new)}")
-        return Function(name, f"field: {self.annotation('Field')}, {STATE_ARGUMENTS}", "State", doc, tuple(body))
+        parameters = f"field: {self.annotation('Field', systems)}, {STATE_ARGUMENTS}"
+        return Function(name, parameters, "State", doc, tuple(body))
+
+    def systems(self, name: str, program: Program, old: Sequence[Quantity]) -> list[System]:
+        """The systems of equations of a step."""
+        return systems_of(name, program, self._swept(program, old), self.layout.components)
+
+    def equations(self, name: str, program: Program, old: Sequence[Quantity]) -> list[Function]:
+        """The functions that the systems of a step need."""
+        return [f for system in self.systems(name, program, old) for f in equation_functions(system, self.line)]
+
+    def primal_lines(
+        self, program: Program, systems: Sequence[System], field: str, show: Callable[[Assignment], str]
+    ) -> list[str]:
+        """Lines in order; systems are solved up to the last one whose unknowns the next line reads."""
+        body, waiting = [], list(systems)
+        for line in program.assignments:
+            while any(set(system.unknowns) & symbols_of(line.value) for system in waiting):
+                body.append(self._solved(waiting.pop(0), field))
+            body.append(show(line))
+        return body + [self._solved(system, field) for system in waiting]
+
+    def _solved(self, system: System, field: str) -> str:
+        numbers = [self.numbers("step", line.target) for line in system.block]
+        mark = ", ".join(f"({number})" for number in numbers if number)
+        return solve_text(system, field) + (f"  # {mark}" if mark else "")
+
+    def _swept(self, program: Program, old: Sequence[Quantity]) -> Adjoint:
+        """The adjoint in everything that has a gradient and is no network's parameter."""
+        wanted = [*old, *self.layout.local, *self.layout.shared]
+        return reverse_sweep(program, [q for q in wanted if q in program.inputs and q.role is not Role.CONSTANT])
 
     def inverse(self, name: str, inverse: Inverse, recurrence: Recurrence) -> Function:
         """The rule `inverse(field, new_state, local, shared) -> state`."""
@@ -163,8 +186,10 @@ class RuleWriter:
         names = [f"{what}_{n.name}" if n in used else f"_{what}_{n.name}" for n in self.layout.networks]
         return [f"{', '.join(names)} = {what}"]
 
-    def annotation(self, kind: str) -> str:
-        """`Field`, or the tuple of them that a step with several networks is given."""
+    def annotation(self, kind: str, systems: Sequence[System] = ()) -> str:
+        """`Field`, or the tuple of them that a step with several networks is given; where it solves, more than that."""
+        if systems:
+            return "Any"
         return kind if len(self.layout.networks) <= 1 else f"tuple[{kind}, ...]"
 
     def adjoint(
@@ -177,10 +202,11 @@ class RuleWriter:
     ) -> Function:
         """The rule `adjoint(linearize, state, local, shared, bar_new)` -> cotangents of all three."""
         wanted = [*old, *self.layout.local, *self.layout.shared]
-        adjoint = reverse_sweep(program, [q for q in wanted if q in program.inputs and q.role is not Role.CONSTANT])
+        adjoint = self._swept(program, old)
         bars = [adjoint.cotangents[q] for q in wanted if q in adjoint.cotangents]
         swept = adjoint.program.needed_for(bars)
-        lines = AdjointLines(self, program, adjoint, swept)
+        systems = self.systems(name.removesuffix("_adjoint"), program, old)
+        lines = AdjointLines(self, program, adjoint, swept, systems)
         used = lines.used_inputs()
         body = [
             *self.unpack_networks("linearize", lines.primal),
@@ -197,7 +223,7 @@ class RuleWriter:
             ]
         )
         body.append(f"return {returned}")
-        parameters = f"linearize: {self.annotation('Linearize')}, {STATE_ARGUMENTS}, bar_new: State"
+        parameters = f"linearize: {self.annotation('Linearize', systems)}, {STATE_ARGUMENTS}, bar_new: State"
         return Function(name, parameters, "Cotangents", doc, tuple(body))
 
     def line(self, kind: str, line: Assignment, text: str) -> str:
@@ -286,8 +312,3 @@ def _calls_out_of_order(step: Program, inverse: Program) -> dict[Quantity, str]:
             if forward.index(target) != place:
                 told[target] = f"call={forward.index(target)}"
     return told
-
-
-def tuple_display(items: Sequence[str]) -> str:
-    """Source of a tuple."""
-    return f"({', '.join(items)},)" if len(items) == 1 else f"({', '.join(items)})"

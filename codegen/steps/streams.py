@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codegen.steps.facts import Facts
-from codegen.steps.rules import Function, tuple_display
+from codegen.steps.source import Function, tuple_display
 
 
 def stream_names(facts: Facts) -> list[str]:

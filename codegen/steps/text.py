@@ -12,7 +12,13 @@ from derive.reverse_sweep import reverse_sweep
 from derive.schemes import scheme_by_name
 from derive.systems import ODE, Spec
 
-IMPORTS = ("import cmath", "import math", "import warnings", "from collections.abc import Callable, Iterable, Sequence")
+IMPORTS = (
+    "import cmath",
+    "import math",
+    "import warnings",
+    "from collections.abc import Callable, Iterable, Sequence",
+    "from functools import partial",
+)
 
 
 def step_text(spec: Spec, derivation: Derivation, command: str) -> str:

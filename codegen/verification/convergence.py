@@ -238,7 +238,7 @@ def _to_mpmath(value: Any) -> Any:
 def _at_step_times_only(scheme: Scheme) -> bool:
     """Whether the field is evaluated at t_n alone in the step from t_n to t_(n+1)."""
     if isinstance(scheme, LinearMultistep):
-        return all(weight == 0 for weight in scheme.beta[2:])
+        return scheme.explicit and all(weight == 0 for weight in scheme.beta[2:])
     if isinstance(scheme, Splitting):
         scheme = additive_tableau(scheme)
     parts = scheme.parts if isinstance(scheme, AdditiveTableau) else (scheme,)

@@ -17,6 +17,7 @@ from codegen.verification.case import Case
 from codegen.verification.measures import uniform
 from codegen.verification.step_setting import Numbers, Setting
 from codegen.verification.tame import gentle, tame_steps
+from derive.equations import systems
 from derive.error_growth import line_growth
 from derive.exact_reversal import split_off_oldest
 from derive.explanation import recurrences
@@ -93,8 +94,9 @@ def _label(setting: Setting) -> str:
 
 
 def rebuilds_states(setting: Setting) -> bool:
-    """Whether the states may be rebuilt by the inverse: it is explicit, and there are blocks whose graphs it saves."""
-    inverse = invert(setting.recurrence) if setting.networks and setting.recurrence.lags <= 2 else None
+    """Whether states may be rebuilt by the inverse: step and inverse are explicit, and there are graphs to save."""
+    explicit = setting.networks and setting.recurrence.lags <= 2 and not systems(setting.recurrence.step)
+    inverse = invert(setting.recurrence) if explicit else None
     if inverse is None:
         return False
     return setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None

@@ -26,6 +26,7 @@ from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import ODE, Recurrence
 
 SMALLEST_SIZE = 2
+RESIDUAL = 1e-14  # to which implicit modules solve their equations here, so that all else can be compared to 1e-12
 Lift = Callable[[Any], Any]
 
 
@@ -91,6 +92,7 @@ class Setting:
         wanted |= {str(name): size for name, size in self.sizes.items()}
         wanted |= {q.name: _argument(q, value) for q, value in self.values.items()}
         known = inspect.signature(kind).parameters
+        wanted |= {"tol": RESIDUAL} if "solver" in known else {}
         keywords = {name: value for name, value in {**wanted, **tensors}.items() if name in known} | dict(self.option)
         module = kind(*positional, **keywords, memory=memory, gradient=gradient)
         if any(parameter.dtype != torch.float64 for parameter in module.parameters()):

@@ -33,6 +33,8 @@ REGISTER = (
     Listing("polynet", "depth"),
     Listing("fractalnet", "depth"),
     Listing("lstm_peephole", "recurrent"),
+    Listing("backward_euler", "integrator"),
+    Listing("trapezoid", "integrator"),
     Listing("driven_oscillator", "explicit system"),
     Listing("cubic_ode", "explicit system"),
     Listing("ctrnn_hopfield", "explicit system"),

@@ -70,9 +70,10 @@ class ButcherTableau:
 
     def latex(self) -> str:
         """The tableau as it is printed in books."""
+        shown = range(self.stages) if self.explicit else [self.stages] * self.stages
         rows = [
-            " & ".join([latex(node), *(latex(entry) if j < i else "" for j, entry in enumerate(row))])
-            for i, (node, row) in enumerate(zip(self.c, self.A, strict=True))
+            " & ".join([latex(node), *(latex(entry) if j < count else "" for j, entry in enumerate(row))])
+            for count, node, row in zip(shown, self.c, self.A, strict=True)
         ]
         rows.append(" & ".join([r"\hline ", *(latex(entry) for entry in self.b)]))
         columns = "c|" + "c" * self.stages

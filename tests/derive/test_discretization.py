@@ -7,7 +7,7 @@ import pytest
 from sympy import Rational, sin
 
 from derive.discretization import STEP_SIZE, at_step, discretize
-from derive.errors import SpecError, UnsupportedError
+from derive.errors import SpecError
 from derive.evaluator import evaluate
 from derive.functions import tanh
 from derive.operators import matvec
@@ -110,18 +110,6 @@ def test_two_unknowns_in_a_two_step_scheme():
 def test_lags_count_past_values():
     assert discretize(TIMED, "rk4").lags == 1
     assert discretize(TIMED, "leapfrog").lags == 2
-
-
-@pytest.mark.parametrize(
-    "scheme",
-    [
-        ButcherTableau(A=[[1]], b=[1], c=[1], title="backward Euler"),
-        LinearMultistep(alpha=(1,), beta=(1, 0), title="backward Euler"),
-    ],
-)
-def test_an_implicit_scheme_is_refused_by_name(scheme):
-    with pytest.raises(UnsupportedError, match="backward Euler is implicit"):
-        discretize(TIMED, scheme)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,314 @@
+"""What the rules of an implicit step are called with: fields that solve equations, plain or in the derived sweeps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from codegen.runtime.blocks import Evaluated, Evaluation, StepTape
+from codegen.runtime.newton import (
+    Equations,
+    Linear,
+    Packing,
+    Parts,
+    Solver,
+    asked,
+    dense_solve,
+    gmres,
+    matrix_of,
+    multipliers,
+    newton,
+)
+
+CORRECTIONS = 3  # of the plain form; each adds an order of derivatives that are exact
+KINDS = ("newton", "krylov")
+
+
+class Implicit:
+    """Makes the fields that implicit steps are called with.
+
+    Args:
+        kind: "newton" solves with dense matrices, from the derived pullback of the equations; "krylov" without any.
+        tol: largest |g(z) - z| / (1 + |z|) of a sample, in the maximum norm; not less than 8 eps of the dtype. A
+            sample whose Newton step is below 8 eps is solved as well as its dtype allows and counts as converged.
+        max_iter: Newton iterations for one system of equations.
+    """
+
+    def __init__(self, owner: str, kind: str, tol: float, max_iter: int) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"{owner}: solver={kind!r}; allowed: {', '.join(map(repr, KINDS))}")
+        if isinstance(tol, bool) or not isinstance(tol, float | int) or not tol > 0:
+            raise ValueError(f"{owner}: tol={tol!r}; allowed: a number above 0")
+        if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+            raise ValueError(f"{owner}: max_iter={max_iter!r}; allowed: a whole number, 1 or more")
+        self.owner = owner
+        self.solver = Solver(kind, float(tol), max_iter)
+
+    def at(self, step: int) -> str:
+        """For messages."""
+        return f"{self.owner}: step {step}"
+
+    def plain(self, field: Callable[..., Tensor], step: int) -> PlainField:
+        """For the plain form."""
+        return PlainField(field, self.solver, self.at(step))
+
+    def forward(
+        self, field: Callable[..., Tensor], evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
+    ) -> ForwardField:
+        """For the derived forward sweep; solutions go on the tape where there is one."""
+        return ForwardField(field, evaluation, self.solver, self.at(step), (step, tape, hidden))
+
+    def reverse(self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any]) -> ReverseField:
+        """For the derived reverse sweep; `evaluation` calls the blocks as they were called forward."""
+        return ReverseField(calls, evaluation, pull_back, self.solver, self.at(calls.step))
+
+
+class PlainField:
+    """A field in plain code: a solution is found without a graph, then corrected by steps that autograd follows.
+
+    z <- z + (I - G)^-1 (g(z) - z) with the matrix held constant leaves the solution where it is, and every such step
+    makes one more order of its derivatives exact. So the plain form has three exact derivatives, in any transform.
+    The inverse is dense for solver="newton", and under vmap for either; nothing is corrected where nothing is
+    differentiated.
+    """
+
+    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str) -> None:
+        self.field = field
+        self.solver = solver
+        self.where = where
+
+    def __call__(self, *points: Any) -> Tensor:
+        """The field itself."""
+        return self.field(*points)
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution of z = g(z), differentiable in all that the equations read."""
+        packing = Packing(guess, axes)
+        with torch.no_grad():
+            linearize = _Functional(self.field)
+            z = newton(equations, linearize, tuple(part.detach() for part in guess), axes, self.solver, self.where)
+        z = z.detach()
+        if not self._differentiates(equations, packing, z):
+            return packing.split(z)
+        with torch.no_grad():
+            pull = packing.linear_part(equations(linearize, packing.split(z))[1], z)[1]
+            constant = self._inverse(pull, z)
+        for _order in range(CORRECTIONS):
+            values, _pull_back = equations(_values_only(self.field), packing.split(z))
+            z = z + constant(packing.join(values) - z)
+        return packing.split(z)
+
+    def _differentiates(self, equations: Equations, packing: Packing, z: Tensor) -> bool:
+        """Whether any derivative is asked for; under vmap that cannot be seen, and the answer is yes."""
+        right = packing.join(equations(_values_only(self.field), packing.split(z))[0])
+        return right.requires_grad or forward_ad.unpack_dual(right).tangent is not None or asked(right).batched
+
+    def _inverse(self, pull: Callable[[Tensor], Tensor], z: Tensor) -> Callable[[Tensor], Tensor]:
+        """(I - G)^-1 as a linear map that autograd differentiates."""
+        if self.solver.kind == "newton" or asked(z).batched:
+            return partial(dense_solve, matrix_of(pull, z).detach())
+        return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), self.solver.tol)
+
+
+class _ConstantInverse(torch.autograd.Function):
+    """v -> (I - G)^-1 v by GMRES; its transpose by GMRES as well."""
+
+    @staticmethod
+    def forward(pull: Any, push: Any, tol: float, right: Tensor) -> Tensor:
+        """Solve."""
+        tight = max(8 * torch.finfo(right.dtype).eps, min(tol, 1e-10))
+        return gmres(lambda v: v - push(v), right, tight)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing but the map itself is needed."""
+        ctx.pull, ctx.push, ctx.tol, _ = inputs
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor) -> tuple[None, None, None, Tensor]:
+        """Solve with the transpose."""
+        return None, None, None, _ConstantInverse.apply(ctx.push, ctx.pull, ctx.tol, bar)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], pull: Any, push: Any, tol: float, right: Tensor
+    ) -> tuple[Tensor, int]:
+        """One after the other; what is batched here is what the map is applied to."""
+        rows = right.movedim(in_dims[3], 0).unbind(0)
+        return torch.stack([_ConstantInverse.apply(pull, push, tol, row) for row in rows]), 0
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """It is linear."""
+        found: Tensor = _ConstantInverse.apply(ctx.pull, ctx.push, ctx.tol, tangents[3])
+        return found
+
+
+def _values_only(field: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
+    return lambda *points: (field(*points), None)
+
+
+class _Functional:
+    """Linearizes a field by torch.func, inside any transform."""
+
+    def __init__(self, field: Callable[..., Tensor]) -> None:
+        self.field = field
+
+    def __call__(self, *points: Any) -> tuple[Tensor, FunctionalPullback]:
+        """Value and pullback."""
+        value, pull = torch.func.vjp(lambda x: self.field(*points[:-1], x), points[-1])[:2]
+        return value, FunctionalPullback(pull, value.dim())
+
+    @staticmethod
+    def transposed(pull: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+        """The transpose of a linear map."""
+        push = torch.func.vjp(pull, torch.zeros_like(like))[1]
+        return lambda v: push(v)[0]
+
+
+class FunctionalPullback:
+    """The pullback of a field in its state."""
+
+    def __init__(self, pull: Callable[[Tensor], tuple[Tensor]], axes: int) -> None:
+        self.pull = pull
+        self.axes = axes
+
+    def state(self, bar: Tensor) -> Tensor:
+        """J^T bar; for every row of a further leading axis."""
+        if bar.dim() > self.axes:
+            return torch.stack([self.pull(row)[0] for row in bar.unbind(0)])
+        return self.pull(bar)[0]
+
+
+class ForwardField:
+    """A field inside the derived forward sweep."""
+
+    def __init__(
+        self,
+        field: Callable[..., Tensor],
+        evaluation: Evaluation,
+        solver: Solver,
+        where: str,
+        place: tuple[int, StepTape | None, bool],
+    ) -> None:
+        self.field = field
+        self.evaluation = evaluation
+        self.solver = solver
+        self.where = where
+        self.step, self.tape, self.hidden = place
+
+    def __call__(self, *points: Any) -> Tensor:
+        """The field itself."""
+        return self.field(*points)
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution of z = g(z), remembered for the reverse sweep."""
+        check = self.field if self.hidden else None
+        linearize = _Graphs(self.evaluation, self.step, check)
+        z = newton(equations, linearize, guess, axes, self.solver, self.where)
+        found = Packing(guess, axes).split(z)
+        if self.tape is not None:
+            self.tape.solutions.append(found)
+        return found
+
+
+class ReverseField:
+    """Linearizes a field inside the derived reverse sweep, and solves for unknowns and for multipliers."""
+
+    def __init__(
+        self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any], solver: Solver, where: str
+    ) -> None:
+        self.calls = calls
+        self.evaluation = evaluation
+        self.pull_back = pull_back
+        self.solver = solver
+        self.where = where
+
+    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
+        """Value and pullback of the field."""
+        call = (self.calls.step, 0, self.calls.read[0])
+        if call not in self.calls.calls:  # the forward sweep had no use for this value
+            self.calls.calls[call] = self.evaluation.with_graph(call, points)
+        evaluated = self.calls.next(0, points)
+        return evaluated.value.detach(), GraphPullback(evaluated, partial(self.pull_back, evaluated))
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution that the forward sweep found, or found again."""
+        if self.calls.solutions:
+            return self.calls.solutions.pop(0)
+        linearize = _Graphs(self.evaluation, self.calls.step, None)
+        z = newton(equations, linearize, guess, axes, self.solver, self.where)
+        return Packing(guess, axes).split(z)
+
+    def multipliers(self, affine: Linear, like: Parts, axes: int = 1) -> Parts:
+        """The solution of mu = G^T mu + c."""
+        return multipliers(affine, like, axes, self.solver, self.where)
+
+
+class _Graphs:
+    """Linearizes a field by a graph of its own, for one Newton iteration after the other."""
+
+    def __init__(self, evaluation: Evaluation, step: int, check: Callable[..., Tensor] | None) -> None:
+        self.evaluation = evaluation
+        self.step = step
+        self.check = check
+
+    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
+        """Value and pullback."""
+        if self.check is not None:
+            self.check(*points)
+        evaluated = self.evaluation.with_graph((self.step, 0, -1), points)
+        return evaluated.value.detach(), GraphPullback(evaluated, None)
+
+    @staticmethod
+    def transposed(pull: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+        """The transpose of a linear map."""
+        with torch.enable_grad():
+            point = torch.zeros_like(like).requires_grad_()
+            image = pull(point)
+        if not image.requires_grad:
+            return torch.zeros_like
+        return lambda v: torch.autograd.grad(image, point, v, retain_graph=True, materialize_grads=True)[0]
+
+
+class GraphPullback:
+    """The pullback of a field: of its state as often as wanted, then once of everything."""
+
+    def __init__(self, evaluated: Evaluated, whole: Callable[[Tensor], tuple[Any, ...]] | None) -> None:
+        self.evaluated = evaluated
+        self.whole = whole
+
+    def __call__(self, bar: Tensor) -> tuple[Any, ...]:
+        """Cotangents of all arguments; those of the parameters are added up where they belong."""
+        assert self.whole is not None
+        return self.whole(bar)
+
+    def state(self, bar: Tensor) -> Tensor:
+        """J^T bar; for every row of a further leading axis."""
+        value, points = self.evaluated.value, self.evaluated.points
+        if not value.requires_grad:
+            return torch.zeros_like(bar)
+        bar = bar.to(value.dtype)
+        if bar.dim() == value.dim():
+            return _pulled(value, points[-1], bar, create_graph=bar.requires_grad)
+        return _pulled_rows(value, points[-1], bar.expand(-1, *value.shape))
+
+
+def _pulled(value: Tensor, point: Tensor, bar: Tensor, **options: bool) -> Tensor:
+    return torch.autograd.grad(value, point, bar, retain_graph=True, materialize_grads=True, **options)[0]
+
+
+def _pulled_rows(value: Tensor, point: Tensor, rows: Tensor) -> Tensor:
+    """All rows in one vectorized pass where torch can, else one after the other."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operations that torch vectorizes slowly
+            return _pulled(value, point, rows, is_grads_batched=True)
+    except RuntimeError:
+        return torch.stack([_pulled(value, point, row) for row in rows.unbind(0)])

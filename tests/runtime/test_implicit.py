@@ -1,0 +1,239 @@
+"""Implicit steps: closed forms, stiffness, both solvers, transforms, precision, and what is said when they fail."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from sympy import Rational, sqrt
+from torch import nn
+
+from codegen.emission import emit
+from codegen.verification.loaded import load_text
+from derive import ODE, ButcherTableau, Network, Spec, load, matvec, parameter, state, time
+
+ROOT3 = sqrt(3) / 6
+GAUSS4 = ButcherTableau(
+    A=[[Rational(1, 4), Rational(1, 4) - ROOT3], [Rational(1, 4) + ROOT3, Rational(1, 4)]],
+    b=[Rational(1, 2), Rational(1, 2)],
+    c=[Rational(1, 2) - ROOT3, Rational(1, 2) + ROOT3],
+    title="Gauss 4",
+)
+GAMMA = 1 - sqrt(2) / 2
+SDIRK2 = ButcherTableau(A=[[GAMMA, 0], [1 - GAMMA, GAMMA]], b=[1 - GAMMA, GAMMA], c=[GAMMA, 1], title="SDIRK 2")
+
+
+@cache
+def module_of(name):
+    if name in ("backward_euler", "trapezoid"):
+        return load_text(emit(load(name)))
+    x, t, f = state("x", "d"), time("t"), Network("f", takes_time=True)
+    scheme = {"gauss4": GAUSS4, "sdirk2": SDIRK2}[name]
+    return load_text(emit(Spec("own", "Own", "own", ODE((x,), (f(t, x),), time=t), scheme=scheme)))
+
+
+JIT = "ignore:.torch.jit.script. is deprecated:DeprecationWarning"  # torch's own use, in its forward mode
+pytestmark = pytest.mark.filterwarnings(JIT)
+SCHEMES = ["backward_euler", "trapezoid", "gauss4", "sdirk2"]
+GROWTH = {
+    "backward_euler": lambda z: 1 / (1 - z),
+    "trapezoid": lambda z: (1 + z / 2) / (1 - z / 2),
+    "gauss4": lambda z: (1 + z / 2 + z**2 / 12) / (1 - z / 2 + z**2 / 12),
+    "sdirk2": lambda z: (1 + (1 - 2 * (1 - 0.5**0.5)) * z) / (1 - (1 - 0.5**0.5) * z) ** 2,
+}
+
+
+class Decay(nn.Module):
+    """x' = rate x."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(rate, dtype=torch.float64))
+
+    def forward(self, t, x):
+        return self.rate * x
+
+
+class Net(nn.Module):
+    """A small nonlinear field with time."""
+
+    def __init__(self, size=3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.outer = nn.Linear(size, 8).double(), nn.Linear(8, size).double()
+
+    def forward(self, t, x):
+        return self.outer(torch.tanh(self.inner(x) + t))
+
+
+def start(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_linear_decay_follows_the_stability_function(name, solver):
+    field = Decay(-3.0)
+    net = module_of(name).Module(field, steps=5, t1=2.0, solver=solver)
+    x = start(4, 2).requires_grad_()
+    factor = GROWTH[name](torch.tensor(-3.0 * 2.0 / 5, dtype=torch.float64)) ** 5
+    y = net(x)
+    torch.testing.assert_close(y, factor * x, rtol=1e-9, atol=1e-9)
+    (bar,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(bar, factor.expand_as(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("memory", ["store", "recompute", "checkpoint"])
+def test_stiff_decay_is_stable_where_explicit_steps_explode(memory):
+    net = module_of("backward_euler").Module(Decay(-1e4), steps=10, memory=memory)
+    x = start(3, 2).requires_grad_()
+    path = net.trajectory(x)
+    bound = x.abs().max() * torch.tensor(1e-3, dtype=torch.float64) ** torch.arange(11) + 1e-12  # tol / |h rate|
+    assert (path.abs().amax((1, 2)) <= bound).all()
+    path.sum().backward()
+    torch.testing.assert_close(x.grad, torch.full_like(x, sum((1 + 1e3) ** -n for n in range(11))), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_matrix_free_equals_dense(name, gradient):
+    found = []
+    for solver in ("newton", "krylov"):
+        field, x = Net(), start(5, 3).requires_grad_()
+        t1 = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+        net = module_of(name).Module(field, steps=3, t1=t1, tol=1e-13, solver=solver, gradient=gradient)
+        found.append(torch.autograd.grad(net(x).square().sum(), [x, t1, *field.parameters()]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+def test_transforms_agree_with_first_derivatives_taken_one_by_one(gradient, solver):
+    net = module_of("backward_euler").Module(Net(), steps=2, tol=1e-13, gradient=gradient, solver=solver)
+    x = start(4, 3)
+
+    def value(x):
+        return net(x).square().sum()
+
+    one_by_one = torch.stack([torch.autograd.functional.jacobian(value, row) for row in x])
+    close = {"rtol": 1e-9, "atol": 1e-10}
+    torch.testing.assert_close(torch.vmap(torch.func.grad(value))(x), one_by_one, **close)
+    torch.testing.assert_close(torch.func.grad(value)(x), one_by_one, **close)
+    torch.testing.assert_close(torch.func.jacrev(net)(x[0]), torch.func.jacfwd(net)(x[0]), **close)
+    second = torch.autograd.functional.hessian(value, x[0])
+    torch.testing.assert_close(torch.func.jacrev(torch.func.grad(value))(x[0]), second, **close)
+    step = 1e-5
+    for place in range(3):
+        shift = step * torch.eye(3, dtype=torch.float64)[place]
+        difference = (torch.func.grad(value)(x[0] + shift) - torch.func.grad(value)(x[0] - shift)) / (2 * step)
+        torch.testing.assert_close(second[place], difference, rtol=1e-6, atol=1e-7)
+
+
+def test_third_derivatives_of_the_plain_form_are_exact():
+    """x_1 = x / (1 - h x_1) for x' = x^2: the closed form is differentiated three times."""
+    net = module_of("backward_euler").Module(lambda t, x: x * x, steps=1, t1=0.2, gradient="autograd", tol=1e-14)
+    exact = lambda x: (1 - torch.sqrt(1 - 0.8 * x)) / 0.4  # noqa: E731
+    values = []
+    for function in (net, exact):
+        x = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
+        derivative = function(x)
+        for _ in range(3):
+            (derivative,) = torch.autograd.grad(derivative.sum(), x, create_graph=True)
+        values.append(derivative)
+    torch.testing.assert_close(values[0], values[1], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_single_precision_converges_at_the_default_tolerance(name, solver):
+    torch.manual_seed(0)
+    exact = Net()
+    x = start(6, 3)
+    wanted = module_of(name).Module(exact, steps=4)(x)
+    single = module_of(name).Module(Net().float(), steps=4, solver=solver)(x.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), wanted, rtol=0, atol=2e-5)
+
+
+def test_stiffness_in_single_precision_does_not_ask_for_more_than_the_dtype_has():
+    net = module_of("backward_euler").Module(Decay(-1e5).float(), steps=5)
+    assert net(start(3, 2).float().requires_grad_()).detach().abs().max() < 1e-9
+
+
+def test_a_sample_does_not_depend_on_its_neighbours():
+    net = module_of("trapezoid").Module(Net(), steps=3)
+    x = start(5, 3)
+    x[0] *= 100
+    torch.testing.assert_close(net(x)[1:], net(x[1:]), rtol=1e-14, atol=1e-15)
+
+
+def test_newton_converges_quadratically_on_the_derived_matrix():
+    calls = []
+
+    class Counted(Net):
+        def forward(self, t, x):
+            calls.append(1)
+            return super().forward(t, x)
+
+    net = module_of("backward_euler").Module(Counted(), steps=1, t1=0.5, tol=1e-13, memory="recompute")
+    net(start(4, 3).requires_grad_())
+    assert len(calls) <= 7
+
+
+class Nowhere(nn.Module):
+    """x' = x^2 + 1: the equation of a long step has no real solution."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, t, x):
+        return x * x + self.one
+
+
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+def test_failure_names_step_residual_iterations_and_what_to_do(gradient, solver):
+    x = torch.tensor([[-9.0], [0.0]], dtype=torch.float64, requires_grad=True)
+    net = module_of("backward_euler").Module(Nowhere(), steps=2, t1=2.0, max_iter=9, gradient=gradient, solver=solver)
+    message = r"BackwardEuler: step 0: Newton's iteration did not converge: residual .* \(sample 1 of 2 is the worst\) "
+    with pytest.raises(RuntimeError, match=message + r"after \d+ iterations; allowed: 1e-10. Use more steps"):
+        net(x)
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [({"solver": "picard"}, "allowed: 'newton', 'krylov'"), ({"tol": 0}, "tol=0"), ({"max_iter": 0}, "max_iter=0")],
+)
+def test_options_are_checked(option, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        module_of("backward_euler").Module(Net(), steps=2, **option)
+
+
+def test_a_plain_function_that_hides_parameters_is_refused_where_it_cannot_be_followed():
+    hidden = torch.ones((), dtype=torch.float64, requires_grad=True)
+    net = module_of("backward_euler").Module(lambda t, x: hidden * x, steps=2, t1=0.5, memory="recompute")
+    with pytest.raises(ValueError, match="uses tensors needing gradients"):
+        net(start(2, 2).requires_grad_())
+
+
+def test_a_written_out_field_needs_no_graph():
+    """x' = W x: x_1 = (I - h W)^-1 x, with gradients of W and of the final time."""
+    x, w = state("x", "d"), parameter("w", ("d", "d"))
+    spec = Spec("own", "Own", "own", ODE((x,), (matvec(w, x),)), scheme="backward_euler")
+    weight = 0.3 * start(3, 3)
+    t1 = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    net = load_text(emit(spec)).Module(w=weight, steps=1, t1=t1)
+    y = start(4, 3).requires_grad_()
+    found = net(y)
+    matrix = weight.clone().requires_grad_()
+    exact = torch.linalg.solve(torch.eye(3, dtype=torch.float64) - t1 * matrix, y.mT).mT
+    torch.testing.assert_close(found, exact)
+    for one, other in zip(
+        torch.autograd.grad(found.square().sum(), [y, t1, net.w]),
+        torch.autograd.grad(exact.square().sum(), [y, t1, matrix]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
