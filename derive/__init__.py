@@ -25,6 +25,8 @@ _HOME = {
     "derive.lagrangian": "forward_and_reverse quantities",
     "derive.derivation": "Kind Outcome Relation",
     "derive.relations": "gradient identity relation",
+    "derive.unrolling": "unrolled",
+    "derive.convergence": "OrderCheck distance forward_run solution",
     "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",
     "derive.expansion": "solution_derivative",
     "derive.api": "adjoint analyse hamiltonian inverse modified_equation stability",

@@ -257,6 +257,18 @@ class SampledCheck:
         return replace(self, region=self.move(self.region))
 
 
+def bound_check(holds: Callable[[Any], bool], bound: Expr) -> SampledCheck:
+    """That a property of positive numbers holds up to a bound and not beyond: sampled half and a thousandth away."""
+
+    def disagreements(claimed: Expr) -> int:
+        with mpmath.workdps(DIGITS):
+            edge = mpmath.mpf(str(claimed.evalf(DIGITS)))
+            shares = map(mpmath.mpf, ("0.5", "0.999", "1.001", "2"))
+            return sum(holds(share * edge) != (share < 1) for share in shares)
+
+    return SampledCheck(disagreements, bound, lambda claimed: claimed * Rational(51, 50))
+
+
 @dataclass(frozen=True)
 class DeferredCheck:
     """A check whose programs are derived only when it is run: showing and emitting do not need them."""

@@ -43,6 +43,11 @@ class Hamiltonian:
         bar = self.adjoint.cotangents.get(unknown)
         return Integer(0) if bar is None else -self.adjoint.program.value(bar).xreplace(self._costate_names())
 
+    def gradient_density(self, quantity: Quantity) -> Expr:
+        """dH/dq: what a parameter's gradient gathers per unit of time."""
+        bar = self.adjoint.cotangents.get(quantity)
+        return Integer(0) if bar is None else self.adjoint.program.value(bar).xreplace(self._costate_names())
+
     def _costate_names(self) -> dict[Quantity, Quantity]:
         return {seed: self.costates[x] for seed, x in zip(self.adjoint.seeds.values(), self.costates, strict=True)}
 

@@ -90,16 +90,23 @@ def _store_layer_parameter(facts: Facts, quantity: Quantity) -> str:
 
 
 def _check_parameters(facts: Facts) -> list[str]:
-    """Every named dimension has one size; the first parameter that has it decides."""
+    """Every named dimension has one size, and the steps one number; the first parameter that has it decides."""
     lines, known = [], facts.known_sizes()
+    stacked = [] if facts.networks else facts.layer_parameters  # their leading axis counts the steps
+    for quantity in stacked[1:]:
+        lines.append(_check_size(facts, quantity, -1 - len(quantity.shape), f"len(self.{stacked[0].name})"))
     for quantity in [*facts.layer_parameters, *facts.parameters]:
         for place, size in enumerate(quantity.shape):
             axis = place - len(quantity.shape)
             where = f"self.{quantity.name}.shape[{axis}]"
             if known.get(size) not in (None, where):
-                owner, name = repr(facts.spec.class_name), quantity.name
-                lines.append(f"check_size({owner}, {name!r}, self.{name}, {axis}, {known[size]})")
+                lines.append(_check_size(facts, quantity, axis, known[size]))
     return lines
+
+
+def _check_size(facts: Facts, quantity: Quantity, axis: int, size: str) -> str:
+    name = quantity.name
+    return f"check_size({facts.spec.class_name!r}, {name!r}, self.{name}, {axis}, {size})"
 
 
 def axes_of(quantity: Quantity) -> list[str]:

@@ -26,6 +26,10 @@ SPEC = Spec(
             r"|\lambda| > 1\ \text{for every}\ h > 0",
             "the lecture does not say it of its recurrence (E002-5)",
         ),
+        (
+            r"\dot s = v(t)",
+            "the lecture writes v(s, t), line 70 (E002-4): v is an unknown of its own, no function of s",
+        ),
     ),
     defaults={"m": 1.0, "k": 1.0, "A": 1.0},
     claims=(
@@ -35,7 +39,8 @@ SPEC = Spec(
             about="v_next",
             says=v_n + h * (A / m * cos(n) - k / m * s_n),
             where={t_n: n * h},
-            note="the number of the step is used as the time; cos(n) in place of cos(n h) does not converge",
+            note="the number of the step is used as the time; cos(n) in place of cos(n h) does not converge: from rest "
+            "with m = k = A = 1 its error at t = 1 tends to sin(1)/2 = 0.42, with cos(n h) it is 1.6e-4 at h = 1/800",
             agrees=False,
         ),
         DeckClaim(

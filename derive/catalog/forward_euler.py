@@ -21,7 +21,7 @@ SPEC = Spec(
             deck="deck A, 'Formula', line 1",
             about="x_next",
             says=x_n + h * f(t_n, x_n),
-            note="correct as printed (there with the state first)",
+            note="correct as printed, with the state first; the slide before writes f(t, x) (E01)",
             agrees=True,
         ),
         DeckClaim(

@@ -49,7 +49,7 @@ SPEC = Spec(
             option=2,
             agrees=False,
             note="the series holds for linear F; else F(F(x)) expands about the origin, and the block is consistent "
-            "with x' = f(x) only where f(0) = 0",
+            "with x' = f(x) only where f(0) = 0: for f = 1 it moves by 2 h",
         ),
         DeckClaim(
             id="E08, second order",

@@ -22,7 +22,8 @@ SPEC = Spec(
             about="x_next",
             says=x_n + f(x_n),
             agrees=False,
-            note="the literal net is h = 1; only with h = T/N has it an ODE as its limit",
+            note="the literal net is h = 1; only with h = T/N has it an ODE as its limit: on x' = x/2, 100 layers "
+            "multiply by 1.5^100 = 4.1e17, with h = 1/100 by 1.647, and e^(1/2) = 1.649",
         ),
     ),
 )

@@ -24,7 +24,7 @@ SPEC = Spec(
             says=y_n + h * g(x_n),
             agrees=False,
             note="g is evaluated at x_{n+1}: this is symplectic Euler, a composition of two shears. "
-            "Forward Euler has no explicit inverse and no determinant 1",
+            "Forward Euler has no explicit inverse and no determinant 1: on x' = y, y' = -x it has 1 + h^2",
         ),
         DeckClaim(
             id="step of x",

@@ -1,0 +1,46 @@
+"""A recurrence as one graph: a fixed number of its steps, one behind the other."""
+
+from __future__ import annotations
+
+from sympy import Expr
+
+from derive.program import Assignment, Program
+from derive.symbols import Quantity, Role, by_name, with_index
+from derive.systems import Recurrence
+
+SHARED = (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)
+
+
+def unrolled(recurrence: Recurrence, steps: int) -> Program:
+    """The graph of so many steps: what step k computes carries the index k, the state it begins with the index 0.
+
+    Parameters, constants and the step size are shared by all steps; everything else that a step reads has its number.
+    A graph serves to show and to check; to compute, loop.
+
+    Args:
+        recurrence: what is repeated; its state keeps no past values.
+        steps: how many times, at least once.
+
+    Returns:
+        A program with the last state as its outputs.
+    """
+    state = dict(zip(recurrence.old, (at(x, 0) for x in recurrence.old), strict=True))
+    lines: list[Assignment] = []
+    for k in range(1, steps + 1):
+        after = {new: at(old, k) for old, new in zip(recurrence.old, recurrence.new, strict=True)}
+        table: dict[Expr, Expr] = {**state}
+        for quantity in (*recurrence.step.inputs, *recurrence.step.targets):
+            if quantity not in state and quantity.role not in SHARED:
+                table[quantity] = after.get(quantity) or at(quantity, k)
+        for line in recurrence.step.assignments:
+            lines.append(Assignment(table[line.target], line.value.xreplace(table), line.reason))
+        state = {old: after[new] for old, new in zip(recurrence.old, recurrence.new, strict=True)}
+    outputs = tuple(state.values())
+    read = {q for line in lines for q in line.value.atoms(Quantity)} - {line.target for line in lines}
+    return Program(tuple(by_name(read)), tuple(lines), outputs)
+
+
+def at(quantity: Quantity, step: int) -> Quantity:
+    """The quantity of one step."""
+    letter = quantity.latex.removesuffix("_{n}").removesuffix("_n")
+    return quantity.renamed(f"{quantity.name}_{step}", with_index(letter, str(step)))
