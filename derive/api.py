@@ -9,11 +9,13 @@ from sympy import Symbol
 
 from derive import phase_space
 from derive.analysis import Analysis
+from derive.chains import Chain
 from derive.errors import UnsupportedError
-from derive.explanation import recurrences
+from derive.explanation import programs_of, recurrences
 from derive.inversion import Inverse, invert
 from derive.linear_stability import stability_function
 from derive.loading import load, load_any
+from derive.program import Program, name_functions
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
 from derive.schemes import SCHEMES, LinearMultistep, Scheme, single_scheme
@@ -29,21 +31,33 @@ def as_spec(source: Source) -> Spec:
 
 
 def step_of(source: Source, option: str | None = None) -> Recurrence:
-    """One step of a spec; of a spec with options the first one unless named."""
-    steps = recurrences(as_spec(source))
+    """One step of a spec; of a spec with options the first one unless named.
+
+    Raises:
+        UnsupportedError: the spec's system has no steps: it is a graph, or a chain of layers.
+    """
+    spec = as_spec(source)
+    steps = recurrences(spec)
+    if not steps:
+        raise UnsupportedError(f"{spec.id} has no steps; derive.explain shows what is derived of it")
     return steps[next(iter(steps)) if option is None else option]
 
 
 def adjoint(source: Source, option: str | None = None) -> Adjoint:
-    """Reverse sweep over one step: the discrete adjoint."""
-    return reverse_sweep(step_of(source, option).step)
+    """Reverse sweep over one step: the discrete adjoint; over all of a graph, or over a hidden or the only layer."""
+    spec = as_spec(source)
+    systems = spec.variants
+    system = systems.get(next(iter(systems), "") if option is None else option)
+    if isinstance(system, Chain | Program):
+        return reverse_sweep(name_functions(programs_of(system)[0]))
+    return reverse_sweep(step_of(spec, option).step)
 
 
 def hamiltonian(source: Source | ODE) -> phase_space.Hamiltonian:
     """H = a . F of an ODE, with the costate's equation.
 
     Raises:
-        UnsupportedError: the spec's system is a recurrence.
+        UnsupportedError: the spec's system is no ODE.
     """
     return phase_space.hamiltonian(source if isinstance(source, ODE) else _ode(as_spec(source)))
 
@@ -60,7 +74,7 @@ def analyse(source: Source | Scheme) -> Analysis:
         source: id of a scheme or of a system (then its scheme), a file that holds either, or the object itself.
 
     Raises:
-        UnsupportedError: the spec's system is a recurrence: it has no scheme.
+        UnsupportedError: the spec's system is no ODE: it has no scheme.
     """
     return Analysis(_any_scheme(source))
 
@@ -73,7 +87,7 @@ def modified_equation(source: Source | Scheme, order: int) -> dict[int, Differen
         order: last power of h.
 
     Raises:
-        UnsupportedError: the spec's system is a recurrence: it has no scheme.
+        UnsupportedError: the spec's system is no ODE: it has no scheme.
     """
     return analyse(source).modified_equation(order)
 
@@ -102,5 +116,5 @@ def _any_scheme(source: Source | Scheme) -> Scheme:
 
 def _ode(spec: Spec) -> ODE:
     if not isinstance(spec.system, ODE):
-        raise UnsupportedError(f"{spec.id} is a recurrence, not an ODE")
+        raise UnsupportedError(f"{spec.id} is no ODE")
     return spec.system

@@ -10,7 +10,7 @@ from derive.derivation import Kind
 from derive.latex import latex
 from derive.numbering import Author
 from derive.program import Assignment, Program
-from derive.reverse_sweep import Adjoint, reverse_sweep
+from derive.reverse_sweep import Adjoint, cotangent_latex, reverse_sweep
 from derive.symbols import Quantity, Role
 from derive.systems import Loss, Recurrence
 
@@ -164,6 +164,14 @@ def write_graph(author: Author, program: Program, names: StepNames, what: str = 
     author.close(f"The {what}", "A program: every quantity is named once, in the order of computation.")
     write_lagrangian(author, program, adjoint, f"Lagrangian of the {what}")
     write_adjoint(author, program, adjoint, names, "adjoint")
+    if not adjoint.cotangents.keys() - adjoint.seeds.keys():
+        author.relation(
+            "what arrives before it",
+            Kind.DEFINITION,
+            r",\; ".join(f"{cotangent_latex(q.latex)} = 0" for q in program.inputs),
+            text=", ".join(f"gradient of {q} = 0" for q in program.inputs) + " almost everywhere",
+            reason="the slope is zero almost everywhere, so gradient descent hears nothing",
+        )
     author.close(
         f"Adjoint of the {what}",
         "Stationarity of the Lagrangian in every quantity, last line first: this is backpropagation. "

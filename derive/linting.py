@@ -69,5 +69,5 @@ def _schemes(text: str) -> dict[str, Scheme]:
 
 def _scheme_of(reference: str, spec: Spec) -> Scheme:
     if not isinstance(spec.system, ODE):
-        raise DeriveError(f"{reference} is a recurrence: it has no scheme to lint")
+        raise DeriveError(f"{reference} is no ODE: it has no scheme to lint")
     return single_scheme(spec.scheme)

@@ -358,7 +358,7 @@ def with_scheme(spec: Spec, scheme: Any) -> Spec:
         SpecError: the system is no ODE and has no discretization to exchange.
     """
     if not isinstance(spec.system, ODE):
-        raise SpecError(f"{spec.id} is a recurrence: it has no scheme to exchange")
+        raise SpecError(f"{spec.id} is no ODE: it has no scheme to exchange")
     old, new = scheme_by_name(spec.scheme), scheme_by_name(scheme)
     return replace(spec, scheme=scheme, claims=(), title=spec.title.replace(old.title, new.title))
 

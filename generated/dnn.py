@@ -87,6 +87,7 @@ The hidden layer, activation = heaviside:
     (44) y = step(a)
 
 Adjoint of the hidden layer, activation = heaviside:
+    (46) gradient of W = 0, gradient of b = 0, gradient of x = 0 almost everywhere
 
 Adjoint of the last layer, activation = heaviside:
 
@@ -113,6 +114,7 @@ Operations per layer and component, forward and backward: 3, 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -250,15 +252,16 @@ DERIVATION: dict[str, object] = {
             r"S = \ell\left(f_k\right) + \left\langle \bar{f}_k,\, \mathbf 1_{>0}\left(a\right) - f_k\right\rangle, "
             r"\qquad \partial \ell / \partial f_k = \bar{f}_k"
         ),
-        "46": (
-            r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
-            r"/ \partial a = \bar{a}"
-        ),
+        "46": r"\bar{W} = 0,\; \bar{b} = 0,\; \bar{f}_{k-1} = 0",
         "47": (
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
             r"/ \partial a = \bar{a}"
         ),
         "48": (
+            r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
+            r"/ \partial a = \bar{a}"
+        ),
+        "49": (
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
             r"/ \partial a = \bar{a}"
         ),
@@ -270,7 +273,7 @@ DERIVATION: dict[str, object] = {
 
 def _forward_hidden_tanh(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='tanh': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = torch.tanh(a)  # (2)
     return (y,)
 
@@ -278,7 +281,7 @@ def _forward_hidden_tanh(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
 def _backward_hidden_tanh(needs: Needs, bar_y: Tensor, x: Tensor, W: Tensor, b: Tensor, y: Tensor) -> Gradients:
     """Hidden layer, activation='tanh': cotangents."""
     needs_x, needs_W, needs_b = needs
-    bar_a = (1 - y**2) * bar_y  # (4)
+    bar_a = torch.ops.aten.tanh_backward(bar_y, y)  # (4)
     bar_x = bar_a @ W if needs_x else None  # (7)
     bar_W = batch_outer(bar_a, x) if needs_W else None  # (5)
     bar_b = sum_to(bar_a, b) if needs_b else None  # (6)
@@ -287,7 +290,7 @@ def _backward_hidden_tanh(needs: Needs, bar_y: Tensor, x: Tensor, W: Tensor, b: 
 
 def _forward_last(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Last layer: the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     return (a,)
 
 
@@ -302,7 +305,7 @@ def _backward_last(needs: Needs, bar_a: Tensor, x: Tensor, W: Tensor, b: Tensor,
 
 def _forward_hidden_sigmoid(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='sigmoid': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = torch.sigmoid(a)  # (10)
     return (y,)
 
@@ -310,7 +313,7 @@ def _forward_hidden_sigmoid(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ..
 def _backward_hidden_sigmoid(needs: Needs, bar_y: Tensor, x: Tensor, W: Tensor, b: Tensor, y: Tensor) -> Gradients:
     """Hidden layer, activation='sigmoid': cotangents."""
     needs_x, needs_W, needs_b = needs
-    bar_a = (1 - y) * bar_y * y  # (12)
+    bar_a = torch.ops.aten.sigmoid_backward(bar_y, y)  # (12)
     bar_x = bar_a @ W if needs_x else None  # (7)
     bar_W = batch_outer(bar_a, x) if needs_W else None  # (5)
     bar_b = sum_to(bar_a, b) if needs_b else None  # (6)
@@ -319,7 +322,7 @@ def _backward_hidden_sigmoid(needs: Needs, bar_y: Tensor, x: Tensor, W: Tensor, 
 
 def _forward_hidden_relu(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='relu': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = torch.relu(a)  # (14)
     return (y, a)
 
@@ -329,7 +332,7 @@ def _backward_hidden_relu(
 ) -> Gradients:
     """Hidden layer, activation='relu': cotangents."""
     needs_x, needs_W, needs_b = needs
-    bar_a = bar_y * (a > 0).to(a.dtype)  # (16)
+    bar_a = torch.ops.aten.threshold_backward(bar_y, a, 0)  # (16)
     bar_x = bar_a @ W if needs_x else None  # (7)
     bar_W = batch_outer(bar_a, x) if needs_W else None  # (5)
     bar_b = sum_to(bar_a, b) if needs_b else None  # (6)
@@ -338,7 +341,7 @@ def _backward_hidden_relu(
 
 def _forward_hidden_elu(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='elu': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = torch.nn.functional.elu(a)  # (18)
     return (y, a)
 
@@ -357,7 +360,7 @@ def _backward_hidden_elu(
 
 def _forward_hidden_selu(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='selu': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     elu_a = torch.nn.functional.elu(a)  # (22)
     relu_a = torch.relu(a)  # (23)
     y = 1.7580993408473768 * elu_a - 0.7073983534918964 * relu_a  # (24)
@@ -371,9 +374,9 @@ def _backward_hidden_selu(
     needs_x, needs_W, needs_b = needs
     bar_relu_a = -0.7073983534918964 * bar_y  # (26)
     bar_elu_a = 1.7580993408473768 * bar_y  # (27)
-    bar_a = ((1 - (a > 0).to(a.dtype)) * (1 + elu_a) + (a > 0).to(a.dtype)) * bar_elu_a + bar_relu_a * (a > 0).to(
-        a.dtype
-    )  # (28)
+    bar_a = (
+        (1 - (a > 0).to(a.dtype)) * (1 + elu_a) + (a > 0).to(a.dtype)
+    ) * bar_elu_a + torch.ops.aten.threshold_backward(bar_relu_a, a, 0)  # (28)
     bar_x = bar_a @ W if needs_x else None  # (7)
     bar_W = batch_outer(bar_a, x) if needs_W else None  # (5)
     bar_b = sum_to(bar_a, b) if needs_b else None  # (6)
@@ -382,7 +385,7 @@ def _backward_hidden_selu(
 
 def _forward_hidden_softplus(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='softplus': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = -torch.nn.functional.logsigmoid(-a)  # (30)
     return (y, a)
 
@@ -401,7 +404,7 @@ def _backward_hidden_softplus(
 
 def _forward_hidden_silu(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='silu': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     sigmoid_a = torch.sigmoid(a)  # (34)
     y = a * sigmoid_a  # (35)
     return (y, a, sigmoid_a)
@@ -413,7 +416,7 @@ def _backward_hidden_silu(
     """Hidden layer, activation='silu': cotangents."""
     needs_x, needs_W, needs_b = needs
     bar_sigmoid_a = a * bar_y  # (37)
-    bar_a = bar_y * sigmoid_a + (1 - sigmoid_a) * bar_sigmoid_a * sigmoid_a  # (38)
+    bar_a = bar_y * sigmoid_a + torch.ops.aten.sigmoid_backward(bar_sigmoid_a, sigmoid_a)  # (38)
     bar_x = bar_a @ W if needs_x else None  # (7)
     bar_W = batch_outer(bar_a, x) if needs_W else None  # (5)
     bar_b = sum_to(bar_a, b) if needs_b else None  # (6)
@@ -422,7 +425,7 @@ def _backward_hidden_silu(
 
 def _forward_hidden_gelu(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='gelu': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = a * (1 + torch.erf(1.4142135623730951 * a / 2)) / 2  # (40)
     return (y, a)
 
@@ -445,14 +448,14 @@ def _backward_hidden_gelu(
 
 def _forward_hidden_heaviside(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='heaviside': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     y = (a > 0).to(a.dtype)  # (44)
     return (y,)
 
 
 def _forward_hidden_identity(x: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Hidden layer, activation='identity': the output, and what else its backward reads."""
-    a = b + x @ W.mT  # (1)
+    a = torch.nn.functional.linear(x, W, b)  # (1)
     return (a,)
 
 
@@ -512,6 +515,7 @@ class LayerRule(NamedTuple):
     parameters: name and shape of each, where "in" and "out" stand for the sizes of input and output.
     zeros: names of the parameters that start at zero; the others are uniform in +-1/sqrt(in), as torch.nn.Linear's.
     forward: (x, parameters) -> (output, further values that the backward reads).
+    returned: how many tensors that are.
     backward: (needs, cotangent of the output, x, parameters, all that `forward` returned) -> cotangents of x and the
         parameters; None where the slope of the layer is zero almost everywhere: its output has no gradient.
     """
@@ -519,22 +523,59 @@ class LayerRule(NamedTuple):
     parameters: tuple[tuple[str, tuple[str | int, ...]], ...]
     zeros: tuple[str, ...]
     forward: Callable[..., tuple[Tensor, ...]]
+    returned: int
     backward: Callable[..., Gradients] | None
 
 
-class DerivedLayer(torch.autograd.Function):
-    """One layer with the derived backward.
+def run_layers(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
+    """The plain form: x and the parameters of all layers -> what all layers return, in order."""
+    x, rest = values[0], values[1:]
+    found: list[Tensor] = []
+    for rule in rules:
+        count = len(rule.parameters)
+        returned = rule.forward(x, *rest[:count])
+        rest, x = rest[count:], returned[0]
+        found += returned
+    return tuple(found)
+
+
+def layers_backward(
+    rules: Sequence[LayerRule], needs: Needs, bar: Tensor, values: Sequence[Tensor], found: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The derived sweep: cotangents of x and all parameters from that of the output, the last layer first."""
+    gradients: list[Tensor | None] = [None] * len(values)
+    place, made = len(values), len(found)
+    sent: Tensor | None = bar
+    for n in reversed(range(len(rules))):
+        rule = rules[n]
+        place, made = place - len(rule.parameters), made - rule.returned
+        end = place + len(rule.parameters)
+        if sent is None or rule.backward is None:
+            break
+        x = found[made - rules[n - 1].returned] if n else values[0]
+        asked = (any(needs[:place]), *needs[place:end])
+        sent, *gradients[place:end] = rule.backward(
+            asked, sent, x, *values[place:end], *found[made : made + rule.returned]
+        )
+    else:
+        gradients[0] = sent
+    return gradients
+
+
+class DerivedLayers(torch.autograd.Function):
+    """Layers one after the other with the derived backward.
 
     Second derivatives differentiate that backward; transforms go through the plain form.
     """
 
     @staticmethod
-    def forward(rule: LayerRule, *values: Tensor) -> tuple[Tensor, ...]:
-        return rule.forward(*values)
+    def forward(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
+        return run_layers(rules, *values)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.rule, *values = inputs
+        ctx.rules, *values = inputs
+        ctx.count = len(values)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*values, *output)
         ctx.save_for_forward(*values)
@@ -542,28 +583,28 @@ class DerivedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> Gradients:
         """The derived sweep; second derivatives send cotangents to what it read as well."""
-        rule: LayerRule = ctx.rule
-        count = 1 + len(rule.parameters)
-        tensors = ctx.saved_tensors
-        values, found = tensors[:count], tensors[count:]
-        if all(bar is None for bar in bars):
-            return (None,) * (1 + count)
-        if any(bar is not None for bar in bars[1:]):
+        tensors, rules = ctx.saved_tensors, ctx.rules
+        values, found = tensors[: ctx.count], tensors[ctx.count :]
+        last = len(bars) - rules[-1].returned
+        others = [bar for place, bar in enumerate(bars) if place != last and bar is not None]
+        bar = bars[last]
+        if others:
             full = tuple(torch.zeros_like(v) if bar is None else bar for v, bar in zip(found, bars, strict=True))
-            return (None, *torch.func.vjp(rule.forward, *values)[1](full))
-        assert rule.backward is not None
-        return (None, *rule.backward(ctx.needs_input_grad[1:], bars[0], *values, *found))
+            return (None, *torch.func.vjp(partial(run_layers, rules), *values)[1](full))
+        if bar is None:
+            return (None,) * (1 + ctx.count)
+        return (None, *layers_backward(rules, ctx.needs_input_grad[1:], bar, values, found))
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], rule: LayerRule, *values: Tensor) -> tuple[Any, Any]:
-        outputs = torch.vmap(rule.forward, in_dims[1:], randomness=info.randomness)(*values)
+    def vmap(info: Any, in_dims: tuple[Any, ...], rules: Sequence[LayerRule], *values: Tensor) -> tuple[Any, Any]:
+        outputs = torch.vmap(partial(run_layers, rules), in_dims[1:], randomness=info.randomness)(*values)
         return outputs, tuple(0 for _ in outputs)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         values = ctx.saved_tensors
         moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(values, tangents[1:], strict=True))
-        pushed: tuple[Tensor, ...] = pushforward(ctx.rule.forward, values, moves)
+        pushed: tuple[Tensor, ...] = pushforward(partial(run_layers, ctx.rules), values, moves)
         return pushed
 
 
@@ -621,29 +662,33 @@ class LayerNet(nn.Module):
         if not x.dim() or x.shape[-1] != self.sizes[0]:
             read = f"x has shape {tuple(x.shape)}"
             raise ValueError(f"{self.owner}: {read}; allowed: last axis of size {self.sizes[0]}")
-        for rule, holder in zip(self.rules, self.holders(), strict=True):
-            x = self._layer(rule, x, [getattr(holder, name) for name, _ in rule.parameters])
-        return x
-
-    def _layer(self, rule: LayerRule, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """One layer, in the precision of autocast where that is on."""
+        held = zip(self.rules, self.holders(), strict=True)
+        named = [(name, getattr(holder, name)) for rule, holder in held for name, _ in rule.parameters]
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             with torch.autocast(device, enabled=False):
-                return self._run(rule, lowered(x, dtype), *(lowered(value, dtype) for value in parameters))
-        for (name, _), value in zip(rule.parameters, parameters, strict=True):
+                return self._run(lowered(x, dtype), [lowered(value, dtype) for _, value in named])
+        for name, value in named:
             if value.dtype != x.dtype:
                 raise TypeError(
                     f"{self.owner}: x has dtype {x.dtype}, and {name} has {value.dtype}; allowed: the same dtype"
                 )
-        return self._run(rule, x, *parameters)
+        return self._run(x, [value for _, value in named])
 
-    def _run(self, rule: LayerRule, *values: Tensor) -> Tensor:
-        if rule.backward is None or self.gradient == "autograd" or torch.compiler.is_compiling():
-            return rule.forward(*values)[0]
-        outputs: tuple[Tensor, ...] = DerivedLayer.apply(rule, *values)
-        return outputs[0]
+    def _run(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """What comes before the last layer without a slope hears of no gradient and is run in the plain form."""
+        flat = [n for n, rule in enumerate(self.rules, 1) if rule.backward is None]
+        plain = self.gradient == "autograd" or torch.compiler.is_compiling()
+        cut = len(self.rules) if plain else max(flat, default=0)
+        before, after = self.rules[:cut], self.rules[cut:]
+        count = sum(len(rule.parameters) for rule in before)
+        if before:
+            x = run_layers(before, x, *parameters[:count])[-before[-1].returned]
+        if after:
+            found: tuple[Tensor, ...] = DerivedLayers.apply(after, x, *parameters[count:])
+            x = found[-after[-1].returned]
+        return x
 
     def extra_repr(self) -> str:
         shown = ", ".join(map(str, self.sizes)) if self.layers is None else str(list(self.sizes))
@@ -730,50 +775,50 @@ def check_classes(owner: str, target: Tensor, count: int) -> None:
 
 _CHAINS: dict[str, tuple[LayerRule | None, LayerRule]] = {
     "tanh": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_tanh, _backward_hidden_tanh),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_tanh, 1, _backward_hidden_tanh),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "sigmoid": (
         LayerRule(
-            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_sigmoid, _backward_hidden_sigmoid
+            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_sigmoid, 1, _backward_hidden_sigmoid
         ),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "relu": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_relu, _backward_hidden_relu),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_relu, 2, _backward_hidden_relu),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "elu": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_elu, _backward_hidden_elu),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_elu, 2, _backward_hidden_elu),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "selu": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_selu, _backward_hidden_selu),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_selu, 3, _backward_hidden_selu),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "softplus": (
         LayerRule(
-            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_softplus, _backward_hidden_softplus
+            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_softplus, 2, _backward_hidden_softplus
         ),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "silu": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_silu, _backward_hidden_silu),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_silu, 3, _backward_hidden_silu),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "gelu": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_gelu, _backward_hidden_gelu),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_gelu, 2, _backward_hidden_gelu),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "heaviside": (
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_heaviside, None),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_heaviside, 1, None),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
     "identity": (
         LayerRule(
-            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_identity, _backward_hidden_identity
+            (("weight", ("out", "in")), ("bias", ("out",))), (), _forward_hidden_identity, 1, _backward_hidden_identity
         ),
-        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, _backward_last),
+        LayerRule((("weight", ("out", "in")), ("bias", ("out",))), (), _forward_last, 1, _backward_last),
     ),
 }
 
@@ -816,12 +861,12 @@ Module = DNN
 def loss(output: Tensor, target: Tensor) -> Tensor:
     """half the squared distance, summed over the batch; output and target (..., K)."""
     target = checked_target("loss", target, output, classes=False)
-    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (50)
+    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (51)
     return value.sum()
 
 
 def loss_cotangent(output: Tensor, target: Tensor) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=False)
-    bar_output = output - target  # (51)
+    bar_output = output - target  # (52)
     return bar_output

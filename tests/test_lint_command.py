@@ -57,7 +57,7 @@ def test_the_scheme_of_a_spec(tables):
     assert result.exit_code == 0 and "warning: sigma(1) is 1, rho'(1) is k + 1" in result.stdout
     tables.write_text(SPEC, encoding="utf-8")
     assert run("lint", "tables.py").stdout == "SPEC (Heun): nothing found\n"
-    assert "lstm_peephole is a recurrence: it has no scheme" in refused("lint", "lstm_peephole")
+    assert "lstm_peephole is no ODE: it has no scheme" in refused("lint", "lstm_peephole")
 
 
 def test_what_cannot_be_linted_is_refused(tables):

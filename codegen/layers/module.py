@@ -143,8 +143,8 @@ class ChainModule:
             shapes.append(f"({name!r}, {tuple_display(axes) if axes else '()'})")
             zeros += [repr(name)] if zero else []
         backward = f"_backward_{writer.name}" if writer.backward() is not None else "None"
-        parts = [tuple_display(shapes), tuple_display(zeros) if zeros else "()", f"_forward_{writer.name}", backward]
-        return f"LayerRule({', '.join(parts)})"
+        parts = [tuple_display(shapes), tuple_display(zeros) if zeros else "()", f"_forward_{writer.name}"]
+        return f"LayerRule({', '.join([*parts, str(len(writer.returned())), backward])})"
 
     def constructor(self) -> Function:
         """`__init__`: chooses the rules and the sizes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.printer import TorchPrinter
+from codegen.layers.printer import LayerPrinter
 from codegen.steps.adjoint_lines import reduced
 from codegen.steps.rules import Function, tuple_display
 from derive.chains import input_of
@@ -52,7 +52,7 @@ class LayerWriter:
 
     def forward(self) -> Function:
         """(x, parameters) -> (output, what else the backward reads)."""
-        printer = TorchPrinter()
+        printer = LayerPrinter()
         body = [self._line("graph", line, printer(line.value)) for line in self.layer.assignments]
         body.append(f"return {tuple_display([q.name for q in self.returned()])}")
         doc = f"{self.title}: the output, and what else its backward reads."
@@ -67,7 +67,7 @@ class LayerWriter:
             return None
         sweep = adjoint.program.needed_for(bars.values())
         inner = {q for line in sweep.assignments for q in symbols_of(line.value)}
-        printer, body = TorchPrinter(), [f"{', '.join(f'needs_{q.name}' for q in self.operands)} = needs"]
+        printer, body = LayerPrinter(), [f"{', '.join(f'needs_{q.name}' for q in self.operands)} = needs"]
         for line in sweep.assignments:
             about = next(q for q, bar in adjoint.cotangents.items() if bar == line.target)
             text = printer(line.value) if line.target.role.batched else reduced(line.value, about, printer)

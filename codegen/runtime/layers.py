@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ class LayerRule(NamedTuple):
     parameters: name and shape of each, where "in" and "out" stand for the sizes of input and output.
     zeros: names of the parameters that start at zero; the others are uniform in +-1/sqrt(in), as torch.nn.Linear's.
     forward: (x, parameters) -> (output, further values that the backward reads).
+    returned: how many tensors that are.
     backward: (needs, cotangent of the output, x, parameters, all that `forward` returned) -> cotangents of x and the
         parameters; None where the slope of the layer is zero almost everywhere: its output has no gradient.
     """
@@ -29,22 +31,59 @@ class LayerRule(NamedTuple):
     parameters: tuple[tuple[str, tuple[str | int, ...]], ...]
     zeros: tuple[str, ...]
     forward: Callable[..., tuple[Tensor, ...]]
+    returned: int
     backward: Callable[..., Gradients] | None
 
 
-class DerivedLayer(torch.autograd.Function):
-    """One layer with the derived backward.
+def run_layers(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
+    """The plain form: x and the parameters of all layers -> what all layers return, in order."""
+    x, rest = values[0], values[1:]
+    found: list[Tensor] = []
+    for rule in rules:
+        count = len(rule.parameters)
+        returned = rule.forward(x, *rest[:count])
+        rest, x = rest[count:], returned[0]
+        found += returned
+    return tuple(found)
+
+
+def layers_backward(
+    rules: Sequence[LayerRule], needs: Needs, bar: Tensor, values: Sequence[Tensor], found: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The derived sweep: cotangents of x and all parameters from that of the output, the last layer first."""
+    gradients: list[Tensor | None] = [None] * len(values)
+    place, made = len(values), len(found)
+    sent: Tensor | None = bar
+    for n in reversed(range(len(rules))):
+        rule = rules[n]
+        place, made = place - len(rule.parameters), made - rule.returned
+        end = place + len(rule.parameters)
+        if sent is None or rule.backward is None:
+            break
+        x = found[made - rules[n - 1].returned] if n else values[0]
+        asked = (any(needs[:place]), *needs[place:end])
+        sent, *gradients[place:end] = rule.backward(
+            asked, sent, x, *values[place:end], *found[made : made + rule.returned]
+        )
+    else:
+        gradients[0] = sent
+    return gradients
+
+
+class DerivedLayers(torch.autograd.Function):
+    """Layers one after the other with the derived backward.
 
     Second derivatives differentiate that backward; transforms go through the plain form.
     """
 
     @staticmethod
-    def forward(rule: LayerRule, *values: Tensor) -> tuple[Tensor, ...]:
-        return rule.forward(*values)
+    def forward(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
+        return run_layers(rules, *values)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.rule, *values = inputs
+        ctx.rules, *values = inputs
+        ctx.count = len(values)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*values, *output)
         ctx.save_for_forward(*values)
@@ -52,28 +91,28 @@ class DerivedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> Gradients:
         """The derived sweep; second derivatives send cotangents to what it read as well."""
-        rule: LayerRule = ctx.rule
-        count = 1 + len(rule.parameters)
-        tensors = ctx.saved_tensors
-        values, found = tensors[:count], tensors[count:]
-        if all(bar is None for bar in bars):
-            return (None,) * (1 + count)
-        if any(bar is not None for bar in bars[1:]):
+        tensors, rules = ctx.saved_tensors, ctx.rules
+        values, found = tensors[: ctx.count], tensors[ctx.count :]
+        last = len(bars) - rules[-1].returned
+        others = [bar for place, bar in enumerate(bars) if place != last and bar is not None]
+        bar = bars[last]
+        if others:
             full = tuple(torch.zeros_like(v) if bar is None else bar for v, bar in zip(found, bars, strict=True))
-            return (None, *torch.func.vjp(rule.forward, *values)[1](full))
-        assert rule.backward is not None
-        return (None, *rule.backward(ctx.needs_input_grad[1:], bars[0], *values, *found))
+            return (None, *torch.func.vjp(partial(run_layers, rules), *values)[1](full))
+        if bar is None:
+            return (None,) * (1 + ctx.count)
+        return (None, *layers_backward(rules, ctx.needs_input_grad[1:], bar, values, found))
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], rule: LayerRule, *values: Tensor) -> tuple[Any, Any]:
-        outputs = torch.vmap(rule.forward, in_dims[1:], randomness=info.randomness)(*values)
+    def vmap(info: Any, in_dims: tuple[Any, ...], rules: Sequence[LayerRule], *values: Tensor) -> tuple[Any, Any]:
+        outputs = torch.vmap(partial(run_layers, rules), in_dims[1:], randomness=info.randomness)(*values)
         return outputs, tuple(0 for _ in outputs)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         values = ctx.saved_tensors
         moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(values, tangents[1:], strict=True))
-        pushed: tuple[Tensor, ...] = pushforward(ctx.rule.forward, values, moves)
+        pushed: tuple[Tensor, ...] = pushforward(partial(run_layers, ctx.rules), values, moves)
         return pushed
 
 
@@ -131,29 +170,33 @@ class LayerNet(nn.Module):
         if not x.dim() or x.shape[-1] != self.sizes[0]:
             read = f"x has shape {tuple(x.shape)}"
             raise ValueError(f"{self.owner}: {read}; allowed: last axis of size {self.sizes[0]}")
-        for rule, holder in zip(self.rules, self.holders(), strict=True):
-            x = self._layer(rule, x, [getattr(holder, name) for name, _ in rule.parameters])
-        return x
-
-    def _layer(self, rule: LayerRule, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """One layer, in the precision of autocast where that is on."""
+        held = zip(self.rules, self.holders(), strict=True)
+        named = [(name, getattr(holder, name)) for rule, holder in held for name, _ in rule.parameters]
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             with torch.autocast(device, enabled=False):
-                return self._run(rule, lowered(x, dtype), *(lowered(value, dtype) for value in parameters))
-        for (name, _), value in zip(rule.parameters, parameters, strict=True):
+                return self._run(lowered(x, dtype), [lowered(value, dtype) for _, value in named])
+        for name, value in named:
             if value.dtype != x.dtype:
                 raise TypeError(
                     f"{self.owner}: x has dtype {x.dtype}, and {name} has {value.dtype}; allowed: the same dtype"
                 )
-        return self._run(rule, x, *parameters)
+        return self._run(x, [value for _, value in named])
 
-    def _run(self, rule: LayerRule, *values: Tensor) -> Tensor:
-        if rule.backward is None or self.gradient == "autograd" or torch.compiler.is_compiling():
-            return rule.forward(*values)[0]
-        outputs: tuple[Tensor, ...] = DerivedLayer.apply(rule, *values)
-        return outputs[0]
+    def _run(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """What comes before the last layer without a slope hears of no gradient and is run in the plain form."""
+        flat = [n for n, rule in enumerate(self.rules, 1) if rule.backward is None]
+        plain = self.gradient == "autograd" or torch.compiler.is_compiling()
+        cut = len(self.rules) if plain else max(flat, default=0)
+        before, after = self.rules[:cut], self.rules[cut:]
+        count = sum(len(rule.parameters) for rule in before)
+        if before:
+            x = run_layers(before, x, *parameters[:count])[-before[-1].returned]
+        if after:
+            found: tuple[Tensor, ...] = DerivedLayers.apply(after, x, *parameters[count:])
+            x = found[-after[-1].returned]
+        return x
 
     def extra_repr(self) -> str:
         shown = ", ".join(map(str, self.sizes)) if self.layers is None else str(list(self.sizes))

@@ -17,11 +17,14 @@ from derive import (
     DeriveError,
     Outcome,
     Spec,
+    adjoint,
     dot,
     explain,
     gradient,
+    hamiltonian,
     identity,
     input_,
+    inverse,
     load,
     parameter,
     relation,
@@ -53,6 +56,15 @@ def test_a_graph_gets_its_adjoint_and_shares_what_is_computed():
     assert [section.title for section in found.sections] == ["The graph", "Adjoint of the graph"]
     assert str(found.results["bar_x"]) == "bar_tanh_x*(1 - tanh_x**2)"
     assert {row[1] for row in found.symbols} == {"x", "y"}
+
+
+def test_the_adjoint_of_a_graph_and_of_a_layer():
+    assert str(adjoint(statement(graph())).program.assignments[-1].value) == "bar_tanh_x*(1 - tanh_x**2)"
+    assert [str(q) for q in adjoint("dnn", "relu").program.outputs] == ["bar_W", "bar_b", "bar_x"]
+    with pytest.raises(DeriveError, match="graph_relu has no steps"):
+        inverse("graph_relu")
+    with pytest.raises(DeriveError, match="dnn is no ODE"):
+        hamiltonian("dnn")
 
 
 def test_an_ode_may_be_a_statement():

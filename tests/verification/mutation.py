@@ -17,6 +17,7 @@ from types import ModuleType
 
 ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
 ORDERED_CALLS = {"mm", "addmm", "addmm_", "batch_outer", "sigmoid_slope", "tanh_slope", "sub", "div"}
+ORDERED_CALLS |= {"tanh_backward", "sigmoid_backward", "threshold_backward", "linear"}
 FRESH = ("empty", "zeros")
 
 Edit = Callable[[ast.AST], ast.AST]
