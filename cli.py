@@ -79,13 +79,11 @@ def list_(as_json: bool, schemes: bool) -> None:
 @click.option("--section", metavar="S", help="Only the section of that title.")
 @click.option("-o", "--output", type=FILE, help="File to write [default: the terminal; for pdf <id>.pdf].")
 def show(spec: str, form: str, section: str | None, output: Path | None) -> None:
-    """Show the derivation of SPEC."""
-    from derive import explain, load
+    """Show the derivation of SPEC: a system, or a scheme by its id or from a file."""
     from derive.rendering import only_section
+    from derive.showing import explained
 
-    loaded = load(spec)
-    with _naming(spec):
-        derivation = explain(loaded)
+    derivation = explained(spec)
     if section is not None:
         derivation = only_section(derivation, section)
     if form == "pdf":

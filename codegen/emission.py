@@ -7,7 +7,7 @@ from pathlib import Path
 
 from derive.chains import Chain
 from derive.errors import DeriveError
-from derive.explanation import explain
+from derive.explanation import explain_system
 from derive.files import write_whole
 from derive.schemes import Scheme
 from derive.systems import Spec, with_scheme
@@ -32,7 +32,7 @@ def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
         command += f" --scheme {scheme}" if isinstance(scheme, str) else " --scheme FILE"
     chains = any(isinstance(system, Chain) for system in spec.variants.values())
     module, function = LAYERS if chains else STEPS if spec.in_steps else CELLS
-    text: str = getattr(import_module(module), function)(spec, explain(spec), command)
+    text: str = getattr(import_module(module), function)(spec, explain_system(spec), command)
     return text
 
 

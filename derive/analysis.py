@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
-from sympy import Expr, Integer, false, true
+from sympy import CRootOf, Expr, Integer, Piecewise, Tuple, false, true
 from sympy.logic.boolalg import Boolean
 
+from derive.errors import UnsupportedError
 from derive.geometry import adjoint_gap_order
 from derive.geometry.families import symmetric_condition, symplectic_condition
 from derive.latex import latex
 from derive.linear_stability.attributes import StabilityAttributes
+from derive.linear_stability.formulas import cases_of
 from derive.schemes import LinearMultistep, Scheme
 from derive.series.conditions import condition_text
 from derive.series.differentials import DifferentialTable
@@ -19,6 +22,14 @@ from derive.series.notation import differential, differential_latex, words
 from derive.series.rk import OneStepVerdicts
 from derive.series.verdicts import SeriesVerdicts
 
+_STABILITY = {
+    "is_zero_stable": "zero-stable",
+    "is_a_stable": "A-stable",
+    "is_l_stable": "L-stable",
+    "alpha_stability": "A(alpha)-stable, alpha",
+    "real_interval": "real interval",
+    "imaginary_interval": "imaginary interval",
+}
 _TERMS_SHOWN = 12
 _CHARACTERS_SHOWN = 40
 
@@ -112,7 +123,10 @@ class Analysis(StabilityAttributes):
 
     @cached_property
     def adjoint_gap_order(self) -> Expr | None:
-        """q: adjoint of the scheme and scheme of the adjoint equation differ by O(h^q); oo when they agree."""
+        """q: adjoint of the scheme and scheme of the adjoint equation differ by O(h^q); oo when they agree.
+
+        Of schemes in two parts on separable fields, x' = f(y), y' = g(x).
+        """
         return adjoint_gap_order(self.scheme)
 
     def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
@@ -129,24 +143,39 @@ class Analysis(StabilityAttributes):
             ("embedded order", self.embedded_order),
             ("order of the dense output", self.dense_order),
             (f"error constant C_{p + 1}", self.error_constant),
-            (f"C_{p + 1}/sigma(1)", self.error_constant_normalized),
+            (f"C_{p + 1}/{self._normalized_by}", self.error_constant_normalized),
             ("norm of the principal error", self.principal_error_norm),
             ("symplectic", self.is_symplectic),
             ("symmetric", self.is_symmetric),
             ("order of the adjoint gap", self.adjoint_gap_order),
+            *((words, self._decided(name)) for name, words in _STABILITY.items()),
         ]
         return [(name, value) for name, value in found if value is not None]
 
+    @property
+    def _normalized_by(self) -> str:
+        """sigma(1), which is rho'(1) of a scheme that is consistent with u' = f."""
+        return "sigma(1)" if getattr(self.scheme, "speed", 1) == 1 else "rho'(1)"
+
+    def _decided(self, name: str) -> object:
+        """A verdict of linear stability; what a scheme of several symbols needs first."""
+        if name == "is_zero_stable" and not isinstance(self.scheme, LinearMultistep):
+            return None
+        try:
+            return self.stability_verdict(name).value
+        except UnsupportedError as error:
+            return f"not decided: {error}"
+
     def __str__(self) -> str:
         """A table for the terminal; floats stand for exact values that are too long."""
-        rows = [(name, _shown(value)) for name, value in self.rows()]
-        terms = [(_shown(value), tau) for tau, value in self.principal_error.terms.items()]
-        shown, left = terms[:_TERMS_SHOWN], len(terms[_TERMS_SHOWN:])
+        rows = [(name, shown(value)) for name, value in self.rows()]
+        terms = [(shown(value), tau) for tau, value in self.principal_error.terms.items()]
+        first, left = terms[:_TERMS_SHOWN], len(terms[_TERMS_SHOWN:])
         width = max(len(name) for name, _ in rows)
-        inner = max((len(value) for value, _ in shown), default=0)
+        inner = max((len(value) for value, _ in first), default=0)
         lines = [f"{self.scheme.title} ({self.label})", *(f"  {name:<{width}}  {value}" for name, value in rows)]
         lines.append(f"  local error, exact minus numerical, over h^{int(self.order) + 1}:")
-        lines += [f"    {value:>{inner}}  {differential(tau)}: {words(tau)}" for value, tau in shown]
+        lines += [f"    {value:>{inner}}  {differential(tau)}: {words(tau)}" for value, tau in first]
         return "\n".join([*lines, *([f"    and {left} more: see principal_error"] if left else [])])
 
     __repr__ = __str__
@@ -164,17 +193,37 @@ def _integer(value: int | None) -> Integer | None:
     return None if value is None else Integer(value)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value for a terminal; a float stands for an exact number that is too long."""
+    if isinstance(value, tuple):
+        return _shown_interval(value)
     if value in (true, false):
         return "yes" if value == true else "no"
+    if isinstance(value, Piecewise):
+        return ", ".join(_case(shown(part), when) for part, when in value.args)
     text = condition_text(value) if isinstance(value, Boolean) else str(value)
-    if len(text) <= _CHARACTERS_SHOWN or not isinstance(value, Expr) or value.free_symbols:
+    if not isinstance(value, Expr) or value.free_symbols:
+        return text
+    if len(text) <= _CHARACTERS_SHOWN and not value.has(CRootOf):
         return text
     return f"{float(value):.6g}..."
 
 
+def _shown_interval(ends: tuple[Any, Any]) -> str:
+    cases = cases_of(ends)
+    if cases:
+        return ", ".join(_case(shown(pair), when) for pair, when in cases)
+    return "{0}" if ends == (0, 0) else f"[{', '.join(map(shown, ends))}]"
+
+
+def _case(value: str, when: Boolean) -> str:
+    return f"else {value}" if when == true else f"{value} if {condition_text(when)}"
+
+
 def _shown_latex(value: object) -> str:
-    short = _shown(value)
+    short = shown(value)
     if value in (true, false):
         return rf"\text{{{short}}}"
+    if isinstance(value, tuple):
+        return short if "..." in short else latex(Tuple(*value))
     return short.replace("...", r"\dots") if short.endswith("...") else latex(value)

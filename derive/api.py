@@ -18,7 +18,7 @@ from derive.loading import load, load_any
 from derive.program import Program, name_functions
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEMES, LinearMultistep, Scheme, single_scheme
+from derive.schemes import LinearMultistep, Scheme, single_scheme
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 
@@ -76,7 +76,7 @@ def analyse(source: Source | Scheme) -> Analysis:
     Raises:
         UnsupportedError: the spec's system is no ODE: it has no scheme.
     """
-    return Analysis(_any_scheme(source))
+    return Analysis(_scheme(source))
 
 
 def modified_equation(source: Source | Scheme, order: int) -> dict[int, DifferentialTable]:
@@ -99,14 +99,6 @@ def stability(source: Source | Scheme) -> Any:
 
 
 def _scheme(source: Source | Scheme) -> Scheme:
-    if isinstance(source, str) and source in SCHEMES:
-        return SCHEMES[source]
-    if isinstance(source, Spec | str | Path):
-        return single_scheme(as_spec(source).scheme)
-    return source
-
-
-def _any_scheme(source: Source | Scheme) -> Scheme:
     found = load_any(source) if isinstance(source, str | Path) else source
     if not isinstance(found, Spec):
         return found

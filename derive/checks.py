@@ -245,7 +245,8 @@ class SampledCheck:
 
     def run(self) -> Outcome:
         """Count disagreements."""
-        return Outcome(float(self.disagreements(self.region)), 0.0, "sampled, boundary included")
+        with mpmath.workdps(DIGITS):
+            return Outcome(float(self.disagreements(self.region)), 0.0, "sampled, boundary included")
 
     @property
     def terms(self) -> int:

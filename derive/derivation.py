@@ -9,6 +9,8 @@ from typing import Protocol
 
 from sympy import Expr
 
+from derive.verdict import Step
+
 
 class Kind(Enum):
     """What a relation is, and thereby what can be checked of it."""
@@ -70,6 +72,7 @@ class Relation:
         check: how it is tested; definitions and statements have none.
         value: the expression that a relation of a spec's own gives to its name.
         section: the heading that a relation of a spec's own stands under.
+        steps: of a proof, or the lines of a list, in order.
     """
 
     number: str
@@ -83,6 +86,7 @@ class Relation:
     check: Check | None = None
     value: Expr | None = None
     section: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)

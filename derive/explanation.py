@@ -31,7 +31,8 @@ from derive.readings import write_reading
 from derive.relations import write_relations
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.reversibility import write_inverse
-from derive.scheme_sections import stable_interval, write_root_condition, write_starts, write_truncation
+from derive.scheme_report.show import tableau_latex, tableau_text
+from derive.scheme_sections import stable_interval, warnings, write_root_condition, write_starts, write_truncation
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE, Option, Recurrence, Spec
@@ -49,8 +50,8 @@ class _Draft:
     contexts: dict[str, Program] = field(default_factory=dict)
 
 
-def explain(spec: Spec) -> Derivation:
-    """Derive everything the tool knows to derive about a spec."""
+def explain_system(spec: Spec) -> Derivation:
+    """The derivation of a spec without the sections on its scheme: all that the emitted code refers to."""
     draft = _Draft(spec)
     for option, system in spec.variants.items():
         names = StepNames(str(option))
@@ -111,7 +112,13 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
     recurrence = discretize(ode, scheme)
     draft.results |= write_hamiltonian(author, ode)
     if isinstance(scheme, ButcherTableau):
-        author.relation("Butcher tableau", Kind.DEFINITION, scheme.latex(), reason=scheme.title, text=scheme.title)
+        author.relation(
+            "Butcher tableau",
+            Kind.DEFINITION,
+            tableau_latex(scheme),
+            reason=scheme.title,
+            text=tableau_text(scheme),
+        )
         author.close("The scheme")
     adjoint = _write_recurrence(draft, recurrence, names)
     write_equations(author, recurrence, adjoint)
@@ -126,6 +133,7 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
     draft.results |= write_lyapunov(author, ode, spec.lyapunov)
     draft.facts |= facts
     draft.facts["scheme"] = scheme.title
+    draft.facts |= warnings(scheme)
     solved = ["(" + ", ".join(q.name for q in unknowns_of(block)) + ")" for block in systems(recurrence.step)]
     draft.facts |= {"solved for": ", then ".join(solved)} if solved else {}
     if isinstance(scheme, ButcherTableau) and solved and invert(recurrence) is None:

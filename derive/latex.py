@@ -44,7 +44,8 @@ class FormulaPrinter(LatexPrinter):
         return sorted(expr.args, key=lambda term: bool(term.could_extract_minus_sign()))
 
     def _print_Float(self, expr: Any) -> str:
-        return repr(float(expr))
+        mantissa, exponent, power = repr(float(expr)).partition("e")
+        return rf"{mantissa} \cdot 10^{{{int(power)}}}" if exponent else mantissa
 
 
 def latex(expression: Expr, *, continuous: bool = False) -> str:

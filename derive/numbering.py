@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sympy import Expr
@@ -9,6 +10,7 @@ from sympy import Expr
 from derive.derivation import Check, Kind, Relation, Section
 from derive.latex import latex
 from derive.program import Assignment
+from derive.verdict import Step
 
 
 @dataclass
@@ -36,9 +38,11 @@ class Author:
         name: str = "",
         check: Check | None = None,
         source: str = "",
+        steps: Sequence[Step] = (),
     ) -> Relation:
         """Append one relation."""
-        return self.append(Relation("", title, kind, formula, text or formula, reason, name, source, check))
+        found = Relation("", title, kind, formula, text or formula, reason, name, source, check, steps=tuple(steps))
+        return self.append(found)
 
     def append(self, relation: Relation) -> Relation:
         """Append a relation under the next number."""

@@ -11,11 +11,19 @@ from derive.prose import GREEK, MATHEMATICAL
 
 ACCENTS = {r"\dot": "\u0307", r"\ddot": "\u0308", r"\bar": "\u0304", r"\hat": "\u0302", r"\tilde": "\u0303"}
 DROPPED = frozenset(
-    r"""\left \right \bigl \bigr \Bigl \Bigr \big \Big \limits \nolimits \displaystyle \textstyle \! \text \mathrm
+    r"""\left \right \bigl \bigr \Bigl \Bigr \big \Big \limits \nolimits \displaystyle \textstyle \! \mathrm
     \operatorname \mathbf \mathbb \mathcal \boldsymbol \hline""".split()
 )
 SIGNS = {
     r"\iff": " ⟺ ",
+    r"\implies": " ⟹ ",
+    r"\supseteq": " ⊇ ",
+    r"\cap": " ∩ ",
+    r"\circ": " ∘ ",
+    r"\wedge": " and ",
+    r"\vee": " or ",
+    r"\neq": " ≠ ",
+    r"\infty": "∞",
     r"\langle": "⟨",
     r"\rangle": "⟩",
     r"\dots": "…",
@@ -62,6 +70,12 @@ def _plain(parts: Sequence[str]) -> str:
             middle = groups_end(parts, end)
             end, upper, lower = groups_end(parts, middle), parts[index + 1 : middle], parts[middle:]
             text += f"{_factor(_plain(upper))}/{_factor(_plain(lower[: end - middle]))}"
+        elif token == r"\text":
+            end = groups_end(parts, end)
+            text += "".join(parts[index + 2 : end - 1])
+        elif token == r"\sqrt":
+            end = groups_end(parts, end)
+            text += f"√{_factor(_plain(parts[index + 1 : end]))}"
         elif token in ACCENTS:
             end = groups_end(parts, end)
             word = _plain(parts[index + 1 : end])
@@ -73,7 +87,7 @@ def _plain(parts: Sequence[str]) -> str:
             text += _plain(parts[index + 1 : end - 1])
         elif token.startswith(r"\begin{"):
             text += f"[{_plain([CELLS.get(part, part) for part in parts[index + 1 : end - 1]]).strip()}]"
-        elif token in "+-" and (not text.strip() or text.rstrip()[-1] in "([{=<>,;/"):
+        elif token in "+-" and (not text.strip() or text.rstrip()[-1] in "([{=<>,;/≈"):
             text += token
         else:
             text += _sign(token)
@@ -99,6 +113,8 @@ def _script(token: str, text: str) -> str:
         return text.translate(SUPERSCRIPTS)
     if token == "^" and text in ("ᵀ", "'", "′"):
         return text
+    if token == "^" and text.strip() == "∘":
+        return "°"
     return token + (text if re.fullmatch(r"\w+|\(.*\)", text) else f"({text.replace(' ', '')})")
 
 

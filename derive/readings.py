@@ -19,6 +19,7 @@ from derive.latex import latex
 from derive.networks import Call, Network
 from derive.numbering import Author
 from derive.program import Program
+from derive.scheme_report.show import tableau_latex
 from derive.schemes import ButcherTableau
 from derive.series.notation import differential_latex
 from derive.spec_parts import Reading
@@ -152,7 +153,7 @@ def _write_order(author: Author, reading: Reading, weights: Weights) -> dict[str
     author.relation(
         f"tableau ({reading.title})",
         Kind.DEFINITION,
-        tableau.latex(),
+        tableau_latex(tableau),
         reason="stages and weights read off the step, on the family that the conditions leave",
         text=f"A = {weights.A}, b = {weights.b}",
     )

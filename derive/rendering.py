@@ -12,12 +12,14 @@ from derive.formula_width import width
 from derive.line_breaks import broken
 from derive.plain_formula import plain_formula
 from derive.prose import headline, looks_like_tex, plain, to_tex
+from derive.verdict import Step
 
 TEXT_WIDTH = 100
 SYMBOLS, CLAIMS = "Symbols", "What the decks say"
 ROWS_PER_TABLE = 40
 BESIDE = 70  # letters of a title and its reason that stand on one line
 INLINE = 60.0  # width up to which a claim's formula stands in the line
+BESIDE_WORDS = 25.0  # the same for the formula of a step
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage{amsmath,amssymb}
@@ -33,13 +35,14 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \setlength{\parindent}{0mm}\setlength{\parskip}{1ex plus 0.4ex}
 \raggedbottom\allowdisplaybreaks\sloppy
 \newsavebox{\formula}
-\newcommand{\fit}[1]{\sbox{\formula}{$\displaystyle #1$}%
+\newcommand{\fit}[1]{\sbox{\formula}{\renewcommand{\arraystretch}{1.35}$\displaystyle #1$}%
   \ifdim\wd\formula>0.92\linewidth\resizebox{0.92\linewidth}{!}{\usebox{\formula}}\else\usebox{\formula}\fi}
 \newcommand{\relation}[3]{\ifhead\headfalse\else\filbreak\fi\medskip
   \textbf{#1}\quad\textcolor{soft}{\small #2\hfill\textsc{#3}}\nopagebreak\par\vspace{-1.5ex}}
 \newif\ifhead
 \newcommand{\head}[1]{\filbreak\section{#1}\headtrue}
 \newcommand{\reason}[1]{\nopagebreak{\small\textcolor{soft}{#1}\par}}
+\newcommand{\step}[1]{\par{\small\hangindent=5mm\hangafter=1\hspace*{2mm}--\enspace #1\par}}
 \begin{document}
 """
 
@@ -132,8 +135,14 @@ def _relation_lines(relation: Relation) -> Iterator[str]:
     for line in text.splitlines():
         yield from _paragraph(line, indent + "    ", indent + "        ")
     yield from _paragraph(plain(reason_of(relation)), indent, indent)
+    for step in relation.steps:
+        yield from _paragraph(_step_text(step), f"{indent}- ", f"{indent}  ")
     if relation.source:
         yield from _paragraph(f"source: {plain(relation.source)}", indent, indent)
+
+
+def _step_text(step: Step) -> str:
+    return ": ".join(part for part in (plain(step.words), plain_formula(step.formula)) if part)
 
 
 def _claim_lines(claim: ClaimVerdict) -> Iterator[str]:
@@ -184,6 +193,16 @@ def _relation_tex(relation: Relation) -> Iterator[str]:
     yield display(relation.latex, relation.number)
     if note and not beside:
         yield rf"\reason{{{note}}}"
+    yield from (_step_tex(step) for step in relation.steps)
+
+
+def _step_tex(step: Step) -> str:
+    """A formula stands in the line where it is short enough, else below."""
+    if not step.formula:
+        return rf"\step{{{to_tex(step.words)}}}"
+    if width(step.formula) <= BESIDE_WORDS:
+        return rf"\step{{{to_tex(step.words)}: ${step.formula}$}}"
+    return rf"\step{{{to_tex(step.words)}:}}" + "\n" + display(step.formula)
 
 
 def _claim_tex(claim: ClaimVerdict) -> Iterator[str]:

@@ -16,7 +16,8 @@ from derive.expansion import expansion_check, modified_equation
 from derive.latex import latex
 from derive.linear_stability import zero_stability
 from derive.numbering import Author
-from derive.schemes import ButcherTableau, LinearMultistep
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme
+from derive.schemes.substitution import with_values
 from derive.series.notation import differential_latex
 from derive.series.rk import order
 from derive.series.trees import trees
@@ -29,6 +30,8 @@ from derive.truncation import (
     start_error_residual,
     truncation,
 )
+
+NOT_ZERO_STABLE = "not zero-stable: errors grow without bound when h goes to 0"
 
 
 def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
@@ -143,11 +146,8 @@ def _roots_residual(analysis: Truncation, symbol: Quantity, roots: tuple[Expr, .
 
 
 def _with_value(analysis: Truncation, values: dict[Quantity, Expr]) -> Truncation:
-    scheme = analysis.scheme
-    assert isinstance(scheme, LinearMultistep)
-    alpha, beta = (tuple(w.subs(values) for w in side) for side in (scheme.alpha, scheme.beta))
     velocity = tuple(v.xreplace(values) for v in analysis.ode.velocity)
-    return truncation(replace(analysis.ode, velocity=velocity), replace(scheme, alpha=alpha, beta=beta))
+    return truncation(replace(analysis.ode, velocity=velocity), with_values(analysis.scheme, values))
 
 
 def _write_modified_field(author: Author, analysis: Truncation) -> None:
@@ -256,6 +256,12 @@ def stable_interval(scheme: LinearMultistep) -> sympy.Set:
     if value == true:
         return S.Reals
     return S.EmptySet if value == false else value.as_set()
+
+
+def warnings(scheme: Scheme) -> dict[str, str]:
+    """What a user of a scheme must know before anything else."""
+    unstable = isinstance(scheme, LinearMultistep) and zero_stability(scheme).value == false
+    return {"warning": NOT_ZERO_STABLE} if unstable else {}
 
 
 def interval_text(region: sympy.Set, parameter: Symbol) -> str:

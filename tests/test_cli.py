@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,17 @@ def test_show_text_and_one_section():
     part = run("show", "lm_resnet", "--section", "symbols").output
     assert len(part) < len(whole) / 2
     assert "(1)" not in part
+
+
+def test_show_a_scheme_by_its_id(tmp_path):
+    shown = run("show", "dopri5").output
+    assert shown.startswith("Dormand-Prince 5(4) (dopri5)") and "A-stable" in shown
+    assert r"\begin{array}{c|ccccccc}" in run("show", "dopri5", "--format", "latex").output
+    path = tmp_path / "page.html"
+    run("show", "strang", "--format", "html", "-o", path)
+    assert "[f,[f,g]]" in re.sub(r"<[^>]*>|\s", "", path.read_text(encoding="utf-8"))
+    assert "did you mean dopri5" in refused("show", "dopri4")
+    assert run("show", "bdf2", "--section", "linear").output.count("A-stable") == 2
 
 
 def test_show_writes_a_file(tmp_path):

@@ -19,6 +19,7 @@ from derive.line_breaks import PAGE, broken, rows_of
 from derive.plain_formula import plain_formula
 from derive.prose import headline, plain, to_tex
 from derive.rendering import only_section, to_latex, to_text
+from derive.showing import explained
 
 TEX = shutil.which("pdflatex")
 needs_tex = pytest.mark.skipif(TEX is None, reason="no pdflatex")
@@ -28,6 +29,8 @@ def _derivations():
     yield pytest.param(lambda: DERIVATION, id="sample")
     for name in CATALOG:
         yield pytest.param(lambda name=name: explain(load(name)), id=name)
+    for name in ("dopri5", "tsit5", "theta", "bdf3", "stormer_verlet", "strang"):
+        yield pytest.param(lambda name=name: explained(name), id=f"scheme {name}")
 
 
 DERIVATIONS = list(_derivations())

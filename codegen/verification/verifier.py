@@ -34,7 +34,8 @@ from derive import functions
 from derive.chains import Chain
 from derive.equations import systems
 from derive.errors import DeriveError
-from derive.explanation import explain, programs_of, recurrences
+from derive.explanation import programs_of, recurrences
+from derive.showing import explain
 from derive.systems import ODE, Recurrence, Spec
 
 DEVICES = ("cpu", "cuda")

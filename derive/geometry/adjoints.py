@@ -50,7 +50,8 @@ def backward_tableau(tableau: ButcherTableau) -> ButcherTableau | None:
 def adjoint_gap_order(scheme: Scheme | AdditiveTableau | Splitting) -> Integer | None:
     """q: the gradient of the discrete problem and that of the discretized adjoint equation differ by O(h^q).
 
-    oo where they are equal; None for multistep schemes, whose reverse sweep is another scheme near both ends.
+    oo where they are equal; None for multistep schemes, whose reverse sweep is another scheme near both ends. Of two
+    parts it is the order for separable fields, x' = f(y), y' = g(x): trees in which no part acts on itself.
     """
     if isinstance(scheme, LinearMultistep):
         return None

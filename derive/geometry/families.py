@@ -7,16 +7,15 @@ trees leave a few values first, and each of them is judged as a scheme of its ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import product
-from typing import Any
 
-from sympy import Eq, Expr, Symbol, false, true
+from sympy import Eq, false, true
 from sympy.logic.boolalg import Boolean, Or
 
 from derive.geometry.symmetry import adjoint_method, is_symmetric
 from derive.geometry.symplectic import alternates, is_symplectic
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes.substitution import with_values
 from derive.series.bseries import BSeries, adjoint, difference
 from derive.series.conditions import all_vanish
 from derive.series.domains import Arithmetic, Element, arithmetic_of, exact
@@ -63,7 +62,7 @@ def _condition(
     if necessary == false or len(symbols) > 1:
         return necessary
     values = [equation.rhs for equation in Or.make_args(necessary)]
-    proved = [value for value in values if verdict(_with_value(scheme, symbols[0], value)).value == true]
+    proved = [value for value in values if verdict(with_values(scheme, {symbols[0]: value})).value == true]
     return Or(*(Eq(symbols[0], value) for value in proved))
 
 
@@ -94,18 +93,3 @@ def _palindromic(scheme: LinearMultistep) -> Boolean:
     arithmetic: Arithmetic = arithmetic_of([*own, *other])
     gaps = (arithmetic.element(a) - arithmetic.element(b) for a, b in zip(own, other, strict=True))
     return all_vanish(arithmetic, gaps)
-
-
-def _with_value(scheme: Any, symbol: Symbol, value: Expr) -> Any:
-    """A scheme with a value for a symbol; what it claims of itself is left out."""
-    if isinstance(scheme, AdditiveTableau):
-        parts = tuple(_with_value(part, symbol, value) for part in scheme.parts)
-        return AdditiveTableau(parts, digits=scheme.digits, title=scheme.title)
-    if isinstance(scheme, Splitting):
-        stages = tuple((part, fraction.subs(symbol, value)) for part, fraction in scheme.stages)
-        substep = None if scheme.substep is None else _with_value(scheme.substep, symbol, value)
-        return replace(scheme, stages=stages, substep=substep, order=None)
-    A, b, c = (
-        [[entry.subs(symbol, value) for entry in row] for row in rows] for rows in (scheme.A, [scheme.b], [scheme.c])
-    )
-    return ButcherTableau(A=A, b=b[0], c=c[0], digits=scheme.digits, title=scheme.title)

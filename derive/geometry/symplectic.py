@@ -50,6 +50,7 @@ def is_symplectic(scheme: Scheme | AdditiveTableau | Splitting) -> Verdict:
 
 
 _CONDITION = r"b_i a_{ij} + b_j a_{ji} = b_i b_j"
+_DIGITS_SHOWN = 6
 _PARTITIONED = r"b_i \hat a_{ij} + \hat b_j a_{ji} = b_i \hat b_j"
 
 
@@ -105,13 +106,14 @@ def _defect(stages: Stages, p: int, q: int, i: int, j: int) -> object:
 
 def _counterexample(stages: Stages, p: int, q: int, i: int, j: int) -> Step:
     value = stages.arithmetic.expression(_defect(stages, p, q, i, j))
+    number = latex(value) if stages.scheme.digits is None else str(value.evalf(_DIGITS_SHOWN))
     places = f"i = {name_of_stage(i)}, j = {name_of_stage(j)}"
     found = next(pair for size in range(2, 99) if (pair := first_violation(stages, size)) is not None)
     trees_text = " and ".join(differential(tau) for tau in found)
     condition = _CONDITION if stages.colours == 1 else _PARTITIONED
     return Step(
         f"violated at {places}; the B-series condition fails first for the trees {trees_text}",
-        rf"{condition.replace('=', '-')} = {latex(value)} \neq 0",
+        rf"{condition.replace('=', '-')} = {number} \neq 0",
     )
 
 

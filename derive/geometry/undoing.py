@@ -44,6 +44,7 @@ def undoing(scheme: ButcherTableau) -> Undoing:
         A=rows,
         b=[show(b[j]) for j in places],
         c=[sum(row) for row in rows],
+        digits=scheme.digits,
         title=f"inverse of {scheme.title}, step -h",
     )
     sums = [sum((Abs(entry) for entry in row), Integer(0)) for row in rows]

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sympy import Expr, Poly, Rational, Symbol
+from sympy import EX, Expr, Float, Piecewise, Poly, Rational, Symbol
 
 from derive.latex import latex
 
 LONGEST_INTEGER = 10**9
 """Coefficients with larger numerators or denominators are shown as decimals."""
+
+
+def cases_of(ends: tuple[Any, Any]) -> list[tuple[tuple[Any, Any], Any]]:
+    """The intervals that piecewise ends stand for, each with its condition; none for ends that are not piecewise."""
+    left, right = ends
+    pieces = next((end.args for end in ends if isinstance(end, Piecewise)), ())
+    return [((_piece(left, place), _piece(right, place)), condition) for place, (_, condition) in enumerate(pieces)]
+
+
+def _piece(end: Any, place: int) -> Any:
+    return end.args[place][0] if isinstance(end, Piecewise) else end
 
 
 def polynomial_expression(domain: Any, coefficients: Sequence[Any], variable: Symbol) -> Expr:
@@ -19,12 +30,34 @@ def polynomial_expression(domain: Any, coefficients: Sequence[Any], variable: Sy
     return sum(terms, start=Rational(0))
 
 
+def ordered(expression: Expr, variable: Symbol) -> str:
+    """LaTeX of a polynomial, highest power first."""
+    if not expression.is_polynomial(variable) or expression == 0:
+        return latex(expression)
+    text = ""
+    for (power,), coefficient in Poly(expression, variable, domain=EX).terms():
+        term = latex(coefficient * variable**power)
+        if coefficient.is_Add and power:
+            term = rf"\left({latex(coefficient)}\right) {latex(variable**power)}"
+        text += f" - {term[1:].strip()}" if term.startswith("-") else f" + {term}" if text else term
+    return text.strip()
+
+
+def rounded(expression: Expr, variable: Symbol) -> str:
+    """LaTeX of an expression with its numbers to six digits."""
+    numbers = {number: _short(number) for number in expression.atoms(Rational)}
+    return ordered(expression.xreplace(numbers), variable) + r"\ (\text{rounded})"
+
+
+def _short(number: Expr) -> Expr:
+    """Six digits; short integers stay what they are."""
+    return number if number.is_Integer and abs(number) < LONGEST_INTEGER else Float(f"{float(number):.6g}")
+
+
 def formula(domain: Any, coefficients: Sequence[Any], variable: Symbol) -> str:
     """LaTeX of a polynomial; fractions of very many digits are rounded to six."""
     expression = polynomial_expression(domain, coefficients, variable)
     numbers = expression.atoms(Rational)
     if any(abs(number.p) > LONGEST_INTEGER or number.q > LONGEST_INTEGER for number in numbers):
-        return latex(expression.evalf(6)) + r"\ (\text{rounded})"
-    if domain.is_QQ and coefficients:
-        return latex(Poly(expression, variable).as_expr())
-    return latex(expression)
+        return rounded(expression, variable)
+    return ordered(expression, variable)

@@ -39,14 +39,14 @@ def amplification(scheme: Scheme, z: Any) -> Any:
         roots = mpmath.polyroots(coefficients, maxsteps=500, extraprec=400) if len(coefficients) > 1 else [0]
         return max(abs(root) for root in roots)
     w = mpmath.im(z)
-    columns = [_oscillator_step(scheme, w, start) for start in ((1, 0), (0, 1))]
+    columns = [oscillator_step(scheme, w, start) for start in ((1, 0), (0, 1))]
     trace = columns[0][0] + columns[1][1]
     determinant = columns[0][0] * columns[1][1] - columns[0][1] * columns[1][0]
     root = mpmath.sqrt(mpmath.mpc(trace**2 - 4 * determinant))
     return max(abs(trace + root), abs(trace - root)) / 2
 
 
-def _oscillator_step(scheme: AdditiveTableau | Splitting, w: Any, start: tuple[int, int]) -> list[Any]:
+def oscillator_step(scheme: AdditiveTableau | Splitting, w: Any, start: tuple[int, int]) -> list[Any]:
     """One step of x' = y, y' = -x with step w."""
     state = [mpmath.mpf(entry) for entry in start]
     if isinstance(scheme, Splitting):

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import latex
-
 from derive.schemes.claims import tableau_claims
 from derive.schemes.consistency import tableau_findings
 from derive.schemes.findings import Finding, expressions, refuse
@@ -67,14 +65,3 @@ class ButcherTableau:
     def explicit(self) -> bool:
         """Whether every stage needs only earlier ones."""
         return all(self.A[i][j] == 0 for i in range(self.stages) for j in range(i, self.stages))
-
-    def latex(self) -> str:
-        """The tableau as it is printed in books."""
-        shown = range(self.stages) if self.explicit else [self.stages] * self.stages
-        rows = [
-            " & ".join([latex(node), *(latex(entry) if j < count else "" for j, entry in enumerate(row))])
-            for count, node, row in zip(shown, self.c, self.A, strict=True)
-        ]
-        rows.append(" & ".join([r"\hline ", *(latex(entry) for entry in self.b)]))
-        columns = "c|" + "c" * self.stages
-        return rf"\begin{{array}}{{{columns}}}" + r" \\ ".join(rows) + r"\end{array}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
-from sympy import EX, QQ, ZZ, Expr, I, Pow, Rational, S, Symbol
+from sympy import EX, QQ, ZZ, Expr, I, Mul, Pow, Rational, S, Symbol
 
 Element = Any
 
@@ -61,7 +61,7 @@ class Arithmetic:
     def expression(self, element: Element) -> Expr:
         """An element as an expression, expanded where it is a number, factored where it holds symbols."""
         value = self.domain.to_sympy(element)
-        return sympy.factor(value) if self.symbols else sympy.expand(value)
+        return _without_outer_minus(sympy.factor(value)) if self.symbols else sympy.expand(value)
 
     def vanishes(self, element: Element) -> bool:
         """Whether an element is zero, or small enough for published decimals."""
@@ -70,6 +70,22 @@ class Arithmetic:
         if self.domain is QQ:
             return bool(abs(element) <= QQ(int(self.tolerance.p), int(self.tolerance.q)))
         return bool(abs(self.domain.to_sympy(element).evalf(30)) <= self.tolerance)
+
+
+def _without_outer_minus(value: Expr) -> Expr:
+    """-(k - 1)/2 as (1 - k)/2."""
+    factors = Mul.make_args(value)
+    number = sympy.prod(factor for factor in factors if factor.is_Number)
+    turned = next((factor for factor in factors if factor.is_Add and _has_both_signs(factor)), None)
+    if turned is None or number >= 0:
+        return value
+    rest = [factor for factor in factors if not factor.is_Number and factor is not turned]
+    parts = [*([] if number == -1 else [-number]), -turned, *rest]
+    return Mul(*parts, evaluate=False) if len(parts) > 1 else parts[0]
+
+
+def _has_both_signs(value: Expr) -> bool:
+    return len({bool(term.could_extract_minus_sign()) for term in value.args}) == 2
 
 
 def arithmetic_of(entries: Iterable[Expr], digits: int | None = None) -> Arithmetic:

@@ -46,9 +46,14 @@ def parasitic_roots(scheme: LinearMultistep) -> tuple[ParasiticRoot, ...]:
     found = []
     for root, multiplicity in _all_roots(rest, scheme.title):
         alone = multiplicity == 1 and root not in (0, 1)
-        growth = factor(sigma.eval(root) / (root * slope.eval(root))) if alone else None
+        growth = _shortened(sigma.eval(root) / (root * slope.eval(root))) if alone else None
         found.append(ParasiticRoot(root, multiplicity, growth))
     return tuple(found)
+
+
+def _shortened(growth: Expr) -> Expr:
+    """Factored, unless it holds roots of polynomials, which would be slow and no shorter."""
+    return growth if growth.has(CRootOf) else factor(growth)
 
 
 def _all_roots(polynomial: Poly, title: str) -> list[tuple[Expr, int]]:

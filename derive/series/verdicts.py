@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
-from sympy import Expr, Rational, Symbol, sqrt
+from sympy import Dummy, Expr, Rational, Symbol, factor, sqrt
 from sympy.logic.boolalg import Boolean
 
 from derive.series.bseries import BSeries
@@ -75,8 +75,10 @@ class SeriesVerdicts(ABC):
 
     @cached_property
     def principal_error_norm(self) -> Expr:
-        """Euclidean norm of the coefficients of the principal error."""
-        return sqrt(sum((value**2 for value in self.principal_error.values()), Rational(0)))
+        """Euclidean norm of the coefficients of the principal error, for real values of the symbols."""
+        total = factor(sum((value**2 for value in self.principal_error.values()), Rational(0)))
+        reals = {symbol: Dummy(symbol.name, real=True) for symbol in self.symbols}
+        return sqrt(total.xreplace(reals)).xreplace({real: symbol for symbol, real in reals.items()})
 
     def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
         """Power of h -> its terms in the modified field, up to h^order."""

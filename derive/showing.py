@@ -1,0 +1,53 @@
+"""The whole derivation of a system, of a scheme alone, or of whatever a reference names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from derive.analysis import Analysis
+from derive.catalog import CATALOG
+from derive.derivation import Derivation
+from derive.errors import UnknownNameError
+from derive.explanation import explain_system
+from derive.loading import load, load_any, names_a_file
+from derive.numbering import Author
+from derive.scheme_report.explanation import explain_scheme, write_scheme
+from derive.schemes import SCHEMES, Scheme, scheme_by_name
+from derive.systems import ODE, Spec
+
+
+def explain(source: Spec | Scheme) -> Derivation:
+    """Derive everything the tool knows to derive about a spec and its scheme, or about a scheme alone."""
+    if not isinstance(source, Spec):
+        return explain_scheme(source, "scheme")
+    found = explain_system(source)
+    scheme = scheme_by_name(source.scheme) if isinstance(source.system, ODE) else None
+    if not isinstance(scheme, Scheme):
+        return found
+    author = Author(list(found.sections), numbers=dict(found.numbers))
+    write_scheme(author, Analysis(scheme), root_condition=False)
+    return replace(found, sections=tuple(author.sections), numbers=author.numbers)
+
+
+def explained(reference: str) -> Derivation:
+    """The derivation of a system by its id, of a scheme that is no system by its id, or of what a file holds.
+
+    Raises:
+        UnknownNameError: neither a system nor a scheme has that id.
+        DeriveError: the file is missing, raises, or holds neither (or several, and none is named).
+    """
+    if names_a_file(reference):
+        found = load_any(reference)
+        return explain(found) if isinstance(found, Spec) else explain_scheme(found, _name_in(reference))
+    if reference in CATALOG or (reference not in SCHEMES and not get_close_matches(reference, SCHEMES)):
+        return explain(load(reference))
+    if reference not in SCHEMES:
+        raise UnknownNameError("id", reference, [*CATALOG, *SCHEMES])
+    return explain_scheme(SCHEMES[reference], reference)
+
+
+def _name_in(reference: str) -> str:
+    path, _, name = reference.partition(".py:")
+    return name.lower() or Path(path).stem
