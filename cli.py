@@ -181,6 +181,26 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
 
 
 @main.command()
+@click.argument("reference", metavar="SPEC|SCHEME")
+@click.option("--kind", metavar="KIND", help="What to plot [default: the first kind that there is].")
+@click.option("-o", "--output", type=FILE, help="File to write, .png or .svg [default: <id>-<kind>.png].")
+def plot(reference: str, kind: str | None, output: Path | None) -> None:
+    """Plot a scheme (by its id or from a file) or a SPEC; print the path.
+
+    Kinds: stability, convergence, phase, trajectory, energy, crossing, activations, memory. A kind that there is not
+    for SPEC is refused, and those that there are named.
+    """
+    try:
+        from plots import plot as write
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise DeriveError("plots need matplotlib, which is not installed: pip install 'derive[plots]'") from None
+
+    click.echo(write(reference, kind, output))
+
+
+@main.command()
 @click.argument("references", nargs=-1, required=True, metavar="FILE|ID...")
 def lint(references: tuple[str, ...]) -> None:
     """Check schemes: of a shipped scheme's id, of a SPEC, or all that a file holds.

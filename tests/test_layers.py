@@ -13,6 +13,8 @@ SYMBOLIC = {"sympy", "mpmath", "numpy", "derive"}
 GENERATOR = {"derive", "codegen", "sympy", "jinja2", "markupsafe", "latex2mathml", "ruff"}
 RUNTIME = {"torch", "codegen"}
 VERIFIER = {*GENERATOR, "torch", "numpy", "mpmath"}
+PLOTS = {*SYMBOLIC, "plots", "matplotlib"}
+PLOTS_OF_MODULES = ("plots/activations.py", "plots/memory.py", "plots/modules.py")  # they run emitted modules
 LINES_PER_FILE, LINES_PER_FUNCTION = 400, 60
 # Function-local imports outside cli.py: (file, module) -> why it cannot stand at the top.
 LOCAL_IMPORTS = {
@@ -44,6 +46,8 @@ def allowed(path: Path) -> set[str]:
         return RUNTIME
     if place.startswith("codegen/verification/") or place == "codegen/diagnostics.py":
         return VERIFIER
+    if place.startswith("plots/"):
+        return PLOTS | ({"torch", "codegen"} if place in PLOTS_OF_MODULES else set())
     return GENERATOR
 
 
@@ -51,7 +55,7 @@ def parse(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
 
 
-@pytest.mark.parametrize("path", sources("derive", "codegen", "generated"), ids=str)
+@pytest.mark.parametrize("path", sources("derive", "codegen", "generated", "plots"), ids=str)
 def test_imports_point_one_way(path):
     wrong = [
         f"{path}:{line} imports {name}"
@@ -76,7 +80,7 @@ def test_inlined_sources_import_each_other_only(path):
     assert all(name.startswith("codegen.runtime") for name in names)
 
 
-@pytest.mark.parametrize("path", sources("derive", "codegen", "generated"), ids=str)
+@pytest.mark.parametrize("path", sources("derive", "codegen", "generated", "plots"), ids=str)
 def test_imports_stand_at_the_top(path):
     local = {
         name
@@ -87,7 +91,7 @@ def test_imports_stand_at_the_top(path):
     assert {name for name in local if (path.as_posix(), name.split(".")[0]) not in LOCAL_IMPORTS} == set()
 
 
-@pytest.mark.parametrize("path", [Path("cli.py"), *sources("derive", "codegen")], ids=str)
+@pytest.mark.parametrize("path", [Path("cli.py"), *sources("derive", "codegen", "plots")], ids=str)
 def test_rooms_are_small(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     assert text.count("\n") <= LINES_PER_FILE
@@ -100,7 +104,7 @@ def test_rooms_are_small(path):
     assert not long
 
 
-@pytest.mark.parametrize("path", [Path("cli.py"), *sources("derive", "codegen")], ids=str)
+@pytest.mark.parametrize("path", [Path("cli.py"), *sources("derive", "codegen", "plots")], ids=str)
 def test_public_names_have_docstrings_and_hints(path):
     tree = parse(path)
     assert ast.get_docstring(tree) is not None or not tree.body, "the module has no docstring"

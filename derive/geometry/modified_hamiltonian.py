@@ -33,6 +33,19 @@ def modified_hamiltonian(scheme: OneStep, order: int) -> dict[int, dict[str, Exp
     Raises:
         UnsupportedError: the scheme is not symplectic, or has more than two parts.
     """
+    trees_of = modified_trees(scheme, order)
+    colours = OneStepVerdicts(scheme).series.colours
+    return {
+        power: {_elementary(tau, colours): value for tau, value in terms.items()} for power, terms in trees_of.items()
+    }
+
+
+def modified_trees(scheme: OneStep, order: int) -> dict[int, dict[Tree, Expr]]:
+    """The same by trees, one rooting for each free tree.
+
+    Raises:
+        UnsupportedError: as for `modified_hamiltonian`.
+    """
     if is_symplectic(scheme).value != S.true:
         raise UnsupportedError(f"{scheme.title} is not symplectic: no modified Hamiltonian; see modified_equation")
     verdicts = OneStepVerdicts(scheme)
@@ -42,10 +55,10 @@ def modified_hamiltonian(scheme: OneStep, order: int) -> dict[int, dict[str, Exp
     return {power: _of_power(table, power + 1, colours) for power, table in verdicts.modified_equation(order).items()}
 
 
-def _of_power(table: DifferentialTable, size: int, colours: int) -> dict[str, Expr]:
+def _of_power(table: DifferentialTable, size: int, colours: int) -> dict[Tree, Expr]:
     """The table has b/sigma; a free tree has as many more automorphisms as vertices at which it is rooted alike."""
     terms = {tau: table[tau] / rootings(tau).count(tau) for tau in representatives(size, colours)}
-    return {_elementary(tau, colours): value for tau, value in terms.items() if value != 0}
+    return {tau: value for tau, value in terms.items() if value != 0}
 
 
 def representatives(size: int, colours: int) -> Iterator[Tree]:

@@ -1,0 +1,95 @@
+"""The kinds of plots: which subject has which, and the module that makes it, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from derive.discretization import discretize
+from derive.errors import DeriveError
+from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
+from plots.runs import problem_of
+from plots.subject import PENDULUM, Subject
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plot.
+
+    Attributes:
+        name: as the command line takes it; `plots.<module>` has `data(subject)` and `draw(subject, data)`.
+        applies: whether a subject has what is plotted.
+        needs: what a subject must have, in words.
+    """
+
+    name: str
+    applies: Callable[[Subject], bool]
+    needs: str
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that computes and draws it."""
+        return importlib.import_module(f"plots.{self.name}")
+
+
+def _has_scheme(subject: Subject) -> bool:
+    return subject.scheme is not None
+
+
+def _runs(subject: Subject) -> bool:
+    """Whether its steps can be made: the scheme is explicit for the field."""
+    if subject.ode is None or subject.stepped is None:
+        return False
+    try:
+        discretize(subject.ode, subject.stepped)
+    except DeriveError:
+        return False
+    return True
+
+
+def _moves_in_a_plane(subject: Subject) -> bool:
+    return _runs(subject) and subject.ode is not None and problem_of(subject.ode, subject.spec.defaults).size > 1
+
+
+def _keeps_something(subject: Subject) -> bool:
+    return bool(subject.spec.invariants) and _runs(subject)
+
+
+def _moves_on_a_line(subject: Subject) -> bool:
+    """A scheme alone is shown on a field of its own; a system must have one unknown, which gets one component."""
+    if subject.ode is None or not _runs(subject):
+        return False
+    if subject.ode is PENDULUM:
+        return isinstance(subject.scheme, ButcherTableau | LinearMultistep)
+    return len(subject.ode.state) == 1 and not subject.ode.initial
+
+
+def _is_emitted(subject: Subject) -> bool:
+    """Whether it is a system, emitted as a loop over steps whose constructor needs no weights."""
+    return subject.given is None and subject.spec.in_steps and not isinstance(subject.spec.scheme, MultistepFamily)
+
+
+def _is_net(subject: Subject) -> bool:
+    """Whether it is one stream through layers, each with a network of its own."""
+    ode = subject.ode
+    return ode is not None and len(ode.state) == 1 == len(ode.networks) and all(n.per_layer for n in ode.networks)
+
+
+# In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
+KINDS = (
+    Kind("stability", _has_scheme, "a scheme"),
+    Kind("convergence", _runs, "an ODE with a scheme that is explicit for it"),
+    Kind("phase", _moves_in_a_plane, "an ODE of two components or more, with a scheme that is explicit for it"),
+    Kind("trajectory", _runs, "an ODE with a scheme that is explicit for it"),
+    Kind("energy", _keeps_something, "an invariant, with a scheme that is explicit for the ODE"),
+    Kind("activations", _is_net, "one stream through layers with a network each"),
+    Kind("memory", _is_emitted, "a system that is emitted as a loop over steps"),
+    Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
+)
+
+
+def kinds_of(subject: Subject) -> dict[str, Kind]:
+    """The kinds that a subject has, the default one first."""
+    return {kind.name: kind for kind in KINDS if kind.applies(subject)}

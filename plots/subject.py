@@ -1,0 +1,155 @@
+"""What is plotted: a scheme, on the pendulum where a field is needed, or a system with its scheme."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sympy import Expr, Rational, Symbol, cos, sin
+
+from derive.loading import load_any, names_a_file
+from derive.schemes import (
+    AdditiveTableau,
+    ButcherTableau,
+    LinearMultistep,
+    MultistepFamily,
+    Scheme,
+    Splitting,
+    scheme_by_name,
+)
+from derive.schemes.tables.explicit import forward_euler
+from derive.symbols import by_name, state
+from derive.systems import ODE, Spec
+
+ANGLE, SPEED = state("s", (), latex="s"), state("v", (), latex="v")
+ENERGY = SPEED**2 / 2 - cos(ANGLE)
+PENDULUM = ODE(state=(ANGLE, SPEED), velocity=(SPEED, -sin(ANGLE)))
+SAMPLES = (Rational(0), Rational(1, 2), Rational(1))  # of a scheme's one symbol
+TYPICAL = Rational(1, 2)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an id or a file stands for.
+
+    Attributes:
+        label: for file names.
+        spec: the system; of a scheme alone the pendulum.
+        given: the scheme alone, where the id or file is one.
+    """
+
+    label: str
+    spec: Spec
+    given: Scheme | None = None
+
+    @property
+    def title(self) -> str:
+        """Of the scheme or the system."""
+        return self.spec.title if self.given is None else _capital(self.given.title)
+
+    @property
+    def ode(self) -> ODE | None:
+        """The system, where it is an ODE."""
+        return self.spec.system if isinstance(self.spec.system, ODE) else None
+
+    @cached_property
+    def scheme(self) -> Scheme | None:
+        """The scheme as it stands, of a family its first sample; None of a recurrence."""
+        if self.ode is None:
+            return None
+        found = scheme_by_name(self.spec.scheme)
+        if isinstance(found, MultistepFamily):
+            return found.samples[0] if found.samples else None
+        return found
+
+    @cached_property
+    def symbols(self) -> list[Symbol]:
+        """The symbols among the scheme's entries."""
+        return [] if self.scheme is None else by_name(symbols_of(self.scheme))
+
+    @cached_property
+    def members(self) -> list[tuple[str, Scheme]]:
+        """The scheme alone, or with some values of its one symbol, and how each is labelled (LaTeX)."""
+        if self.scheme is None or len(self.symbols) != 1:
+            return [] if self.scheme is None else [("", self.scheme)]
+        (symbol,) = self.symbols
+        name = getattr(symbol, "latex", "") or str(symbol)
+        return [(f"{_greek(name)} = {value}", special(self.scheme, {symbol: value})) for value in SAMPLES]
+
+    @cached_property
+    def typical(self) -> Scheme | None:
+        """The scheme with 1/2 for each of its symbols."""
+        return None if self.scheme is None else special(self.scheme, dict.fromkeys(self.symbols, TYPICAL))
+
+    @property
+    def stepped(self) -> Scheme | None:
+        """As `typical`, of exact flows on the pendulum with a substep that is exact on its shears."""
+        scheme = self.typical
+        if isinstance(scheme, Splitting) and scheme.substep is None and self.ode is PENDULUM:
+            return replace(scheme, substep=forward_euler())
+        return scheme
+
+    @property
+    def note(self) -> str:
+        """What values `typical` has, in LaTeX between dollars; empty without symbols."""
+        names = [_greek(getattr(symbol, "latex", "") or str(symbol)) for symbol in self.symbols]
+        return ", ".join(f"${name} = 1/2$" for name in names)
+
+
+def subject_of(reference: str) -> Subject:
+    """The subject of a scheme's id, a system's id, or a file that holds either.
+
+    Raises:
+        DeriveError: there is none of that name, or the file holds none.
+    """
+    found = load_any(reference)
+    label = Path(reference.partition(":")[0]).stem if names_a_file(reference) else reference
+    if isinstance(found, Spec):
+        return Subject(label if found.id == label else found.id, found)
+    invariants: dict[str, Any] = {"energy": (ENERGY, {})}
+    demonstration = Spec("pendulum", "Pendulum", "pendulum", PENDULUM, scheme=found, invariants=invariants)
+    return Subject(label, demonstration, found)
+
+
+def symbols_of(scheme: Scheme) -> set[Symbol]:
+    """Symbols among the entries of a scheme."""
+    return {symbol for entry in _entries(scheme) for symbol in entry.free_symbols}
+
+
+def special(scheme: Scheme, values: dict[Any, Expr]) -> Scheme:
+    """A scheme with values for its symbols."""
+    if not values:
+        return scheme
+    if isinstance(scheme, Splitting):
+        return replace(scheme, order=None, stages=[(part, time.subs(values)) for part, time in scheme.stages])
+    if isinstance(scheme, AdditiveTableau):
+        return replace(scheme, order=None, parts=[_special_table(part, values) for part in scheme.parts])
+    if isinstance(scheme, LinearMultistep):
+        alpha, beta = ([w.subs(values) for w in weights] for weights in (scheme.alpha, scheme.beta))
+        return replace(scheme, alpha=alpha, beta=beta)
+    return _special_table(scheme, values)
+
+
+def _special_table(scheme: ButcherTableau, values: dict[Any, Expr]) -> ButcherTableau:
+    table = [[entry.subs(values) for entry in row] for row in scheme.A]
+    b, c = ([entry.subs(values) for entry in row] for row in (scheme.b, scheme.c))
+    return ButcherTableau(table, b, c, digits=scheme.digits, title=scheme.title)
+
+
+def _entries(scheme: Scheme) -> list[Expr]:
+    if isinstance(scheme, Splitting):
+        return [fraction for _, fraction in scheme.stages]
+    if isinstance(scheme, LinearMultistep):
+        return [*scheme.alpha, *scheme.beta]
+    parts = scheme.parts if isinstance(scheme, AdditiveTableau) else (scheme,)
+    return [entry for part in parts for row in (*part.A, part.b, part.c) for entry in row]
+
+
+def _greek(name: str) -> str:
+    return rf"\{name}" if name in ("theta", "alpha", "beta", "gamma", "kappa") else name
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

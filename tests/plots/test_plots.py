@@ -1,0 +1,152 @@
+"""What is plotted, as numbers; that files are written, twice alike; that what does not exist is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from plots import activations, convergence, crossing, energy, kinds_of, memory, phase, plot, stability
+from plots.subject import subject_of
+from tests.test_cli import refused, run
+
+SUBJECTS = [
+    ("theta", "stability"),
+    ("polynet", "memory"),
+    *(
+        pytest.param(name, "stability", marks=pytest.mark.slow)
+        for name in ("rk4", "stormer_verlet", "driven_oscillator", "lm_resnet")
+    ),
+]
+
+
+def region(name):
+    (found,) = stability.data(subject_of(name))
+    return found
+
+
+def inside(found, z):
+    """Whether the filled region holds the cell nearest to z."""
+    row, column = np.abs(found.im - z.imag).argmin(), np.abs(found.re - z.real).argmin()
+    return bool(found.inside[row, column])
+
+
+def test_the_region_of_rk4_is_where_its_polynomial_is_at_most_one():
+    found = region("rk4")
+    z = found.re[None, :] + 1j * found.im[:, None]
+    assert (found.inside == (np.abs(1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24) <= 1)).mean() > 0.9999
+    assert found.re[0] < -2.786 and found.im[-1] > 2.95
+    on_circle = found.locus[np.isfinite(found.locus)]
+    growth = 1 + on_circle + on_circle**2 / 2 + on_circle**3 / 6 + on_circle**4 / 24
+    assert np.abs(np.abs(growth) - 1).max() < 1e-10
+
+
+def test_the_locus_is_drawn_as_continuous_curves():
+    for name in ("rk4", "dopri5", "bdf3", "radau2a_5"):
+        found = region(name)
+        jumps = np.abs(np.diff(found.locus, axis=1))
+        near = np.abs(found.locus[:, 1:]) < 2 * found.im[-1]
+        assert np.nanmax(np.where(near, jumps, 0)) < 0.2 * found.im[-1]
+
+
+def test_regions_of_implicit_schemes_are_unbounded():
+    assert inside(region("bdf3"), -1 + 4j) and not inside(region("bdf3"), 3 + 0j)
+    assert region("bdf3").angle == pytest.approx(86.03, abs=0.01)
+    assert inside(region("gauss4"), -5 + 5j) and not inside(region("gauss4"), 5 + 0j)
+
+
+def test_members_of_a_family_share_a_grid():
+    explicit, middle, implicit = stability.data(subject_of("theta"))
+    assert explicit.label == r"\theta = 0" and np.array_equal(explicit.re, implicit.re)
+    assert inside(explicit, -1 + 0j) and not inside(implicit, 1 + 0j) and inside(middle, -3 + 3j)
+
+
+def test_growth_of_partitioned_schemes_begins_at_the_end_of_the_interval():
+    found = stability.data(subject_of("stormer_verlet"))
+    assert found.end == 2
+    assert np.allclose(found.radius[found.z < 1.98], 1) and (found.radius[found.z > 2.01] > 1.05).all()
+
+
+@pytest.mark.parametrize("name", ["forward_euler", "heun", "rk4", "ab3", "strang", "ruth3", "bs32", "resnet"])
+def test_observed_slopes_are_the_derived_orders(name):
+    for curve in convergence.data(subject_of(name)):
+        assert curve.slope == pytest.approx(curve.order, abs=0.1)
+
+
+def test_a_scheme_that_is_not_zero_stable_diverges():
+    (curve,) = convergence.data(subject_of("unstable_explicit_2step"))
+    assert curve.slope < 0
+
+
+def test_the_reference_beside_the_steps_is_the_solution():
+    found = phase.data(subject_of("forward_euler")).motion
+    s, v = found.exact.T
+    assert np.ptp(v**2 / 2 - np.cos(s)) < 1e-11
+    assert np.ptp(found.states[:, 1] ** 2 / 2 - np.cos(found.states[:, 0])) > 0.1
+
+
+def test_symplectic_schemes_keep_energy_and_the_modified_one_better():
+    for name, powers in (("symplectic_euler", [0, 1, 2]), ("stormer_verlet", [0, 2, 4])):
+        found = energy.data(subject_of(name))
+        own = found.schemes[subject_of(name).scheme.title]
+        assert found.schemes["forward Euler"][-1] > 1 and own[-1] < 0.05 and own[-1] < 1.1 * own[len(own) // 4]
+        assert list(found.corrected) == powers
+        errors = [drift[-1] for drift in found.corrected.values()]
+        assert errors[1] < errors[0] / 20 and errors[2] < errors[1] / 5
+
+
+def test_what_is_not_symplectic_has_no_modified_hamiltonian():
+    assert energy.data(subject_of("heun")).corrected == {}
+
+
+@pytest.mark.parametrize("name", ["forward_euler", "resnet"])
+def test_trajectories_cross_under_steps_and_not_under_the_flow(name):
+    found = crossing.data(subject_of(name))
+    assert crossing.crossings(found.steps) > 0 and (np.diff(found.flow, axis=1) > 0).all()
+
+
+def test_memory_of_the_modes_grows_as_it_should():
+    found = memory.data(subject_of("revnet"))
+    growth = {mode: kept[-1] / kept[0] for mode, kept in found.states.items()}
+    assert growth["store"] == pytest.approx(16, rel=0.1) and growth["recompute"] > 12
+    assert growth["checkpoint"] < 6 and growth["invert"] == 1
+
+
+def test_a_trained_net_separates_what_its_flow_cannot():
+    found = activations.data(subject_of("resnet"))
+    assert found.net.shape == found.flow.shape == (7, 480, 2)
+    assert found.accuracy[0] == 1 and found.accuracy[1] < 0.95
+    assert np.array_equal(found.net[0], found.flow[0])
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_same_bytes_every_time(tmp_path, suffix):
+    paths = [plot("ab2", output=tmp_path / f"{n}.{suffix}") for n in range(2)]
+    assert paths[0].read_bytes() == paths[1].read_bytes() and paths[0].stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("name", "default"), SUBJECTS)
+def test_every_kind_is_written(name, default, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = kinds_of(subject_of(name))
+    assert next(iter(kinds)) == default
+    for kind in kinds:
+        result = run("plot", name, "--kind", kind)
+        assert (result.exit_code, result.stdout) == (0, f"{name}-{kind}.png\n")
+
+
+def test_a_users_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "from derive import LinearMultistep\nMINE = LinearMultistep(alpha=(1,), beta=(0, 1))\n"
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    assert run("plot", "mine.py").stdout == "mine-stability.png\n"
+    assert run("plot", "mine.py:MINE", "-o", "a.svg").stdout == "a.svg\n"
+
+
+def test_what_there_is_not_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean rk4" in refused("plot", "rk44")
+    assert "has no plot of kind 'melody'; it has: stability, convergence" in refused("plot", "rk4", "--kind", "melody")
+    assert "it needs an ODE" in refused("plot", "polynet", "--kind", "convergence")
+    assert "has no plots" in refused("plot", "lstm_peephole")
+    assert "change the suffix" in refused("plot", "rk4", "-o", "a.jpg")
+    assert list(tmp_path.iterdir()) == []
