@@ -74,9 +74,10 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         inputs = {name: scale * x for name, x in inputs.items()}
         setting = tame_steps(setting, _samples(setting, list(inputs.values()), batch), STEEPEST * setting.steps)
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
-    exact = len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
-    memory = ["store", "recompute", "checkpoint"] + ["invert"] * rebuilds_states(setting) + ["exact"] * exact
     known = inspect.signature(kind).parameters
+    # A module whose weights are arguments may be given a two-step scheme, but has no rules for its exact reversal.
+    exact = "q" in known and len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
+    memory = ["store", "recompute", "checkpoint"] + ["invert"] * rebuilds_states(setting) + ["exact"] * exact
     return Case(
         label=_label(setting),
         build=lambda tensors, mode, gradient: setting.build(kind, tensors, mode, gradient),
