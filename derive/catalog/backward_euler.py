@@ -1,6 +1,6 @@
 """Backward Euler for a field that is passed in: the simplest implicit step, stable for every stiff decay."""
 
-from derive import ODE, DeckClaim, Network, Spec, at_step, state, step_size, time
+from derive import ODE, DeckClaim, Integer, Network, Spec, at_step, state, step_size, time
 
 x = state("x", "d", meaning="state")
 t = time("t")
@@ -23,6 +23,14 @@ SPEC = Spec(
             about="x_next",
             says=x_n + h * f(t_n + h, x_next),
             note="correct as printed; the deck writes f(x, t)",
+            agrees=True,
+        ),
+        DeckClaim(
+            id="E04",
+            deck="deck A, 'Formula', orders: O(h^2)",
+            about="local_error_power",
+            says=Integer(2),
+            note="right as the error of one step",
             agrees=True,
         ),
     ),

@@ -136,11 +136,13 @@ SPEC = Spec(
             reason="f continuously differentiable in x and theta, theta(t) Lipschitz",
             section="The limit of many layers",
         ),
-        converges(0, "states", r"\sup_n \left|x_n - x(t_n)\right|", "sup |x_n - x(t_n)|"),
-        converges(1, "costates", r"\sup_n \left|\lambda_n - \lambda(t_n)\right|", "sup |lambda_n - lambda(t_n)|"),
+        converges(0, "states converge", r"\sup_n \left|x_n - x(t_n)\right|", "sup |x_n - x(t_n)|"),
+        converges(
+            1, "costates converge", r"\sup_n \left|\lambda_n - \lambda(t_n)\right|", "sup |lambda_n - lambda(t_n)|"
+        ),
         converges(
             2,
-            "gradients",
+            "gradients converge",
             r"\sup_n \left|\tfrac{1}{h} \frac{\partial L}{\partial \theta_n} - f_\theta^{\top} \lambda(t_n)\right|",
             "sup |(1/h) dL/dtheta_n - f_theta^T lambda(t_n)|",
         ),
@@ -158,7 +160,7 @@ SPEC = Spec(
     ),
     statements=(
         (
-            r"\text{the regularized training problems converge (}\Gamma\text{) where the penalty is }"
+            r"\text{the regularized training problems converge (}\Gamma\text{) with a penalty of the type }"
             r"N \textstyle\sum_n |\theta_n - \theta_{n-1}|^2 \to \int_0^T |\dot\theta|^2 \, dt",
             "Thorpe and van Gennip, arXiv:1810.11741",
         ),

@@ -47,8 +47,9 @@ SPEC = Spec(
         relation(
             "no flow and hyperplane tells the ball from the shell around it",
             "statement",
-            r"g(x) = -1\ (|x| \le r_1), \quad g(x) = 1\ (r_2 \le |x| \le r_3), \quad 0 < r_1 < r_2 < r_3",
-            text="g(x) = -1 for |x| <= r_1, 1 for r_2 <= |x| <= r_3: not sign(v . phi_T(x) - s) for any flow phi",
+            r"g(x) = -1\ (|x| \le r_1), \quad g(x) = 1\ (r_2 \le |x| \le r_3), \quad r_1 < r_2: \qquad "
+            r"g \ne \operatorname{sign}\left(v \cdot \phi_T - s\right)\ \text{for every flow}",
+            text="g(x) = -1 for |x| <= r_1, 1 for r_2 <= |x| <= r_3, r_1 < r_2: not sign(v . phi_T(x) - s), any flow",
             source=DUPONT
             + "; Jordan-Brouwer. It needs the exact flow, a linear read-out and no further dimension (E36)",
             section=ORDER,

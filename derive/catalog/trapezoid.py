@@ -1,6 +1,6 @@
 """The trapezoid rule for a field that is passed in: implicit, second order, its own inverse with -h."""
 
-from sympy import Rational
+from sympy import Integer, Rational
 
 from derive import ODE, DeckClaim, Network, Spec, at_step, state, step_size, time
 
@@ -25,6 +25,14 @@ SPEC = Spec(
             about="x_next",
             says=x_n + h * Rational(1, 2) * (f(t_n, x_n) + f(t_n + h, x_next)),
             note="correct as printed; the deck writes f(x, t)",
+            agrees=True,
+        ),
+        DeckClaim(
+            id="E04",
+            deck="deck A, 'Formula', orders: O(h^3)",
+            about="local_error_power",
+            says=Integer(3),
+            note="right as the error of one step: -h^3/12 times the third derivative",
             agrees=True,
         ),
     ),

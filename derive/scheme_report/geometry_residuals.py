@@ -31,14 +31,14 @@ LARGEST_POWER = 12
 
 
 def quadratic_disagreements(scheme: Scheme, order: Any) -> int:
-    """Powers of h that contradict how well |x|^2 (of two parts x . y) is kept on fields that conserve it."""
+    """Powers of h that contradict how well |x|^2 (of partitioned schemes x . y) is kept on fields that conserve it."""
     values = sampled_symbols(scheme)
     run = SeriesScheme(scheme, values)
     last = (7 if run.parts == 1 else 5) if order == oo else int(order) + 1
     start_values = [mpmath.mpf(v) / 10 for v in (3, 11, -7)]
-    if run.parts == 1:
+    if run.parts == 1 or isinstance(scheme, Splitting):
         start = constant(start_values, last)
-        after = run.step([rotation(last)], start)
+        after = run.step([rotation(last, 5 + part) for part in range(run.parts)], start)
         gap = sum((a * a - b * b for a, b in zip(after, start, strict=True)), 0 * start[0])
     else:
         start = constant([*start_values, *[mpmath.mpf(v) / 10 for v in (9, 4, 8)]], last)
@@ -94,7 +94,10 @@ def splitting_residual(scheme: Splitting, other: Splitting, order: int, fraction
     start = constant([0] * 2, last)
     point = run.step(fields, start)
     for part, fraction in back:
-        point = flow_over(fields[part], point, -fraction)
+        if other.substep is None:
+            point = flow_over(fields[part], point, -fraction)
+        else:
+            point = tableau_step(SeriesScheme(other.substep, values).tableaus(), [fields[part]], point, -fraction)
     gap = minus(point, start)
     return float(max(size(gap, power) for power in range(last + 1)))
 

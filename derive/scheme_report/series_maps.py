@@ -110,7 +110,7 @@ class SeriesScheme:
         return total
 
 
-def tableau_step(parts: Sequence[Weights], fields: Sequence[VectorField], start: Point, scale: int = 1) -> Point:
+def tableau_step(parts: Sequence[Weights], fields: Sequence[VectorField], start: Point, scale: Number = 1) -> Point:
     """One step of an additive Runge-Kutta scheme; implicit stages by iteration, one power of h a round."""
     count, h = len(parts[0][1]), step_of(start, scale)
     explicit = all(row[j] == 0 for A, _ in parts for i, row in enumerate(A) for j in range(i, count))
@@ -132,7 +132,7 @@ def _advanced(start: Point, h: Series, rows: Sequence[list[Number]], slopes: Seq
     return [base + h * value for base, value in zip(start, total, strict=True)]
 
 
-def step_of(point: Point, scale: int = 1) -> Series:
+def step_of(point: Point, scale: Number = 1) -> Series:
     """scale * h, to the length of the point's series."""
     length = len(point[0].coefficients)
     return Series([mpmath.mpf(0), mpmath.mpf(scale), *[mpmath.mpf(0)] * length][:length], "h")

@@ -91,7 +91,7 @@ def test_sources(tmp_path):
 
 
 def test_what_cannot_be_analysed_is_refused(tmp_path):
-    with pytest.raises(UnsupportedError, match="recurrence"):
+    with pytest.raises(UnsupportedError, match="no ODE"):
         derive.analyse("lstm_peephole")
     with pytest.raises(UnknownNameError, match="did you mean rk4"):
         derive.analyse("rk44")

@@ -136,6 +136,8 @@ VERDICTS = {
     "dyn_unrolled": {"E002-2": False, "E002-3": False},
     "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},
     "forward_euler": {"step": True, "E04": True},
+    "backward_euler": {"step of backward Euler": True, "E04": True},
+    "trapezoid": {"step of the trapezoid rule": True, "E04": True},
     "leapfrog": {"step": True, "E04": False},
     "heun": {"predictor": True, "E02": False, "E04": True},
     "rk4": {"step": True, "k_3": True, "E004-1": False},

@@ -121,9 +121,10 @@ def test_a_wrong_verdict_does_not_pass():
     "scheme",
     [
         Splitting(((0, R(1, 3)), (1, 1), (0, R(2, 3))), title="lopsided"),
+        Splitting(((0, 1), (1, 1)), substep=SCHEMES["forward_euler"], title="Euler steps"),
         LinearMultistep(alpha=[0, 1], beta=[R(1, 3), R(4, 3), R(1, 3)], title="Milne"),
     ],
-    ids=["splitting", "multistep"],
+    ids=["splitting", "splitting of steps", "multistep"],
 )
 def test_own_schemes_get_the_same(scheme):
     assert_checks_see(explain_scheme(scheme, "mine"), every_term=False)
