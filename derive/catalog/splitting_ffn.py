@@ -22,6 +22,7 @@ from derive import (
     outer,
     parameter,
     pushforward,
+    quantities,
     relation,
     state,
     step_size,
@@ -48,7 +49,7 @@ ode = ODE(state=(x,), velocity=(affine + cubic,), parts=((affine,), (cubic,)))
 
 step, plain = discretize(ode, SCHEME), discretize(ode, "forward_euler")
 both = forward_and_reverse(step.step)
-q = {quantity.name: quantity for quantity in (*both.inputs, *both.targets)}
+q = quantities(step)
 x_n, bar = at_step(x, 0), q["bar_x_next"]
 at_x = {x: x_n}
 A, g = affine.xreplace(at_x), cubic.xreplace(at_x)
