@@ -24,7 +24,7 @@ BESIDE = ("forward_euler", "symplectic_euler", "rk4")
 TIME, STEPS = 40.0, 400
 TERMS = 2  # corrections of the modified Hamiltonian that are not zero
 HIGHEST = 4  # power of h up to which they are looked for
-LEAST = 1e-17
+LEAST, HUGE = 1e-17, 1e6  # what is shown
 MODIFIED = (style.INK, style.PURPLE, style.SKY)
 
 
@@ -102,7 +102,7 @@ def draw(subject: Subject, found: Drift) -> Figure:
     """Largest errors so far on a logarithmic axis; beside them those of the modified Hamiltonian."""
     figure, axes = style.panels(2 if found.corrected else 1, width=8.2 if found.corrected else 5.4, height=4.0)
     for colour, (name, drift) in zip(style.COLOURS, found.schemes.items(), strict=False):
-        shown = np.isfinite(drift)
+        shown = drift < HUGE
         axes[0].semilogy(found.t[shown][1:], drift[shown][1:], color=colour, label=name)
     quantity = r"\max_{\tau \leq t}\, |H(\tau) - H(0)|"
     axes[0].set(xlabel="$t$", ylabel=f"${quantity}$", xlim=(0, found.t[-1]))
@@ -113,8 +113,8 @@ def draw(subject: Subject, found: Drift) -> Figure:
             axes[1].semilogy(found.t[1:], drift[1:], color=MODIFIED[place], label=label)
         axes[1].set(xlabel="$t$", xlim=(0, found.t[-1]))
         style.title(axes[1], "modified Hamiltonian", equation(subject))
-    ends = [drift[-1] for drift in (*found.schemes.values(), *found.corrected.values()) if np.isfinite(drift[-1])]
+    ends = [drift[-1] for drift in (*found.schemes.values(), *found.corrected.values()) if drift[-1] < HUGE]
     for one in axes:
         one.set_ylim(min(ends) / 30, max(ends) * 5)
-    style.legend_below(figure, axes, 4)
+    style.legend_below(figure, axes, 2 * len(axes))
     return figure

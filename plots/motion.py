@@ -13,7 +13,7 @@ TIME = 12.0
 POINTS = 240  # of the solution
 STEPS = (24, 48, 96, 192, 384)
 FAR = 1.6  # a run that leaves the solution's surroundings by this factor is made with smaller steps,
-OFF = 0.5  # and so is one that is off by this part of the solution's size in the mean
+OFF = 0.25  # and so is one that is off by this part of the solution's size in the mean
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def motion(subject: Subject) -> Motion:
         states = problem.states(subject.stepped, steps, TIME)
         if _is_near(states, exact, bound):
             break
-    shown = np.isfinite(states).all(axis=1) & (np.abs(states).max(axis=1) <= 2 * bound)
+    shown = np.isfinite(states).all(axis=1) & (np.abs(states).max(axis=1) <= bound)
     last = len(states) if shown.all() else max(int(np.argmin(shown)), 2)
     t = np.linspace(0, TIME, steps + 1)
     return Motion(problem, TIME / steps, t[:last], states[:last], np.linspace(0, TIME, POINTS + 1), exact)

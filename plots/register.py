@@ -68,7 +68,8 @@ def _moves_on_a_line(subject: Subject) -> bool:
 
 def _is_emitted(subject: Subject) -> bool:
     """Whether it is a system, emitted as a loop over steps whose constructor needs no weights."""
-    return subject.given is None and subject.spec.in_steps and not isinstance(subject.spec.scheme, MultistepFamily)
+    emitted = subject.given is None and subject.spec.class_name and subject.spec.in_steps
+    return bool(emitted) and not isinstance(subject.spec.scheme, MultistepFamily)
 
 
 def _is_net(subject: Subject) -> bool:
@@ -92,4 +93,5 @@ KINDS = (
 
 def kinds_of(subject: Subject) -> dict[str, Kind]:
     """The kinds that a subject has, the default one first."""
-    return {kind.name: kind for kind in KINDS if kind.applies(subject)}
+    available = {kind.name: kind for kind in KINDS if kind.applies(subject)}
+    return {name: available[name] for name in subject.only or available}

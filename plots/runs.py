@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sympy import Expr, Integer
 
 from derive.discretization import discretize
+from derive.errors import DeriveError, UnsupportedError
 from derive.evaluator import evaluate, value_of
 from derive.networks import Network
 from derive.operators import Numeric
@@ -45,14 +46,23 @@ class Problem:
     start: tuple[Numeric, ...]
 
     def states(self, scheme: Scheme, steps: int, t1: float) -> Array:
-        """The states of so many steps from time 0 to t1: (steps + 1, components); not finite where it overflows."""
+        """The states of so many steps from time 0 to t1: (steps + 1, components).
+
+        They are not finite from where they overflow, or from where an implicit step has no solution that is found.
+        """
         recurrence = discretize(self.ode, scheme)
         state = dict(zip(recurrence.old, cycle(self.start), strict=False))
         unknowns = recurrence.old[: len(self.start)]
         visited, h = [_flat(self.start)], t1 / steps
         with np.errstate(all="ignore"):
             for n in range(steps):
-                state = self._step(recurrence, state, n, h)
+                try:
+                    state = self._step(recurrence, state, n, h)
+                except UnsupportedError:
+                    raise
+                except (np.linalg.LinAlgError, DeriveError):
+                    missing = np.full((steps - n, len(visited[0])), np.nan)
+                    return np.concatenate([visited, missing])
                 visited.append(_flat([state[q] for q in unknowns]))
         return np.array(visited)
 
@@ -103,13 +113,21 @@ class Problem:
         ]
 
     @property
+    def plane(self) -> tuple[int, int]:
+        """The components that span the phase plane: the first of two unknowns, or two of one."""
+        return (0, np.size(self.start[0])) if len(self.start) > 1 else (0, 1)
+
+    @property
     def size(self) -> int:
         """Number of components of the state."""
         return len(self.names)
 
 
 def problem_of(ode: ODE, defaults: Mapping[str, float], size: int = 2) -> Problem:
-    """A system with numbers: the defaults, and seeded random ones for what has none; named dimensions get `size`."""
+    """A system with numbers: the defaults, and seeded random ones for what has none; named dimensions get `size`.
+
+    Scalars and vectors are positive, as time constants must be.
+    """
     random = np.random.default_rng(SEED)
     held = by_name({q for value in ode.initial.values() for q in symbols_of(value)})
     sizes = _sizes(ode, [*ode.state, *held, *by_name(ode.quantities)], size)
@@ -125,7 +143,7 @@ def problem_of(ode: ODE, defaults: Mapping[str, float], size: int = 2) -> Proble
         if quantity in values or quantity.role in (Role.STATE, Role.TIME):
             continue
         own = shape(quantity)
-        drawn = random.standard_normal(own) if own else np.float64(1)
+        drawn = random.standard_normal(own) if len(own) > 1 else random.uniform(0.3, 1.2, own or None)
         values[quantity] = np.float64(defaults[quantity.name]) if quantity.name in defaults else drawn
     begin = {q: _first(shape(q)) for q in (held if ode.initial else ode.state) if q.role is not Role.TIME}
     start = [value_of(ode.initial[x], begin) if x in ode.initial else begin.get(x, _zero(shape(x))) for x in ode.state]

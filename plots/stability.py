@@ -28,6 +28,7 @@ from plots.subject import Subject
 ANGLES = 1200
 CELLS = 420
 MARGIN = 0.15
+WHOLE = 60.0  # the locus of an implicit multistep scheme within this distance is shown whole
 FAR = 3.0  # times the median distance: what of a locus lies farther out is not shown
 LONGEST_FORMULA = 110
 LONGEST_NUMBER = 12
@@ -83,7 +84,8 @@ def data(subject: Subject) -> list[Region] | Oscillator:
     if isinstance(subject.scheme, AdditiveTableau | Splitting):
         return _oscillator(subject.scheme)
     loci = [_tracked(boundary_locus(scheme, ANGLES)) for _, scheme in subject.members]
-    re, im = _grid(np.concatenate([locus.ravel() for locus in loci]))
+    whole = isinstance(subject.scheme, LinearMultistep) and not subject.scheme.explicit
+    re, im = _grid(np.concatenate([locus.ravel() for locus in loci]), WHOLE if whole else 0.0)
     return [_region(label, scheme, locus, re, im) for (label, scheme), locus in zip(subject.members, loci, strict=True)]
 
 
@@ -136,10 +138,14 @@ def _tracked(points: NDArray[np.complex128]) -> NDArray[np.complex128]:
     return np.where(np.isfinite(closed), closed, np.nan).T
 
 
-def _grid(points: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A window with 0 and all of the locus that is not far out, wide enough to see both half planes."""
+def _grid(points: NDArray[np.complex128], radius: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A window with 0 and all of the locus that is not far out, wide enough to see both half planes.
+
+    A locus within the radius is shown whole.
+    """
     finite = points[np.isfinite(points)]
-    near = finite[np.abs(finite) <= max(FAR * float(np.median(np.abs(finite))), 1e-3)]
+    distance = np.abs(finite)
+    near = finite[distance <= max(FAR * float(np.median(distance)), 1e-3)] if distance.max() > radius else finite
     high = max(float(np.abs(near.imag).max()), 0.5) * (1 + MARGIN)
     left, right = min(float(near.real.min()), 0.0), max(float(near.real.max()), 0.0)
     room = MARGIN * max(right - left, high)
@@ -217,7 +223,7 @@ def _mark(axes: Axes, name: str, ends: Any, unit: complex, colour: str, marker: 
     label = f"{name} {_interval(ends)}" if single else name
     axes.plot(points.real, points.imag, color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
     if finite:
-        axes.plot(np.real(finite), np.imag(finite), marker, color=colour, zorder=4, clip_on=False)
+        axes.plot(np.real(finite), np.imag(finite), marker, color=colour, zorder=4)
     axes.plot([], [], marker=marker if finite else "", color=colour, linewidth=2.2, label=label)
 
 

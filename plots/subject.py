@@ -9,7 +9,7 @@ from typing import Any
 
 from sympy import Expr, Rational, Symbol, cos, sin
 
-from derive.loading import load_any, names_a_file
+from derive.loading import load, load_any, names_a_file
 from derive.schemes import (
     AdditiveTableau,
     ButcherTableau,
@@ -28,6 +28,11 @@ ENERGY = SPEED**2 / 2 - cos(ANGLE)
 PENDULUM = ODE(state=(ANGLE, SPEED), velocity=(SPEED, -sin(ANGLE)))
 SAMPLES = (Rational(0), Rational(1, 2), Rational(1))  # of a scheme's one symbol
 TYPICAL = Rational(1, 2)
+# Statements have no system of their own: id -> the system that shows what they say, and the kinds of plots that do.
+ILLUSTRATIONS = {
+    "topology": ("resnet", ("activations", "crossing")),
+    "resnet_deep_limit": ("resnet", ("convergence", "trajectory", "phase")),
+}
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,22 @@ class Subject:
         label: for file names.
         spec: the system; of a scheme alone the pendulum.
         given: the scheme alone, where the id or file is one.
+        only: the kinds of plots that it has, in their order, where not all of the system's are meant.
     """
 
     label: str
     spec: Spec
     given: Scheme | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """Of the scheme or the system."""
-        return self.spec.title if self.given is None else _capital(self.given.title)
+        """Of the scheme or the system; of a system with a family of schemes also which one it is shown with."""
+        if self.given is not None:
+            return _capital(self.given.title)
+        if isinstance(self.spec.scheme, MultistepFamily) and self.scheme is not None:
+            return f"{self.spec.title} ({self.scheme.title})"
+        return self.spec.title
 
     @property
     def ode(self) -> ODE | None:
@@ -106,6 +117,9 @@ def subject_of(reference: str) -> Subject:
     """
     found = load_any(reference)
     label = Path(reference.partition(":")[0]).stem if names_a_file(reference) else reference
+    if isinstance(found, Spec) and not names_a_file(reference) and found.id in ILLUSTRATIONS:
+        system, kinds = ILLUSTRATIONS[found.id]
+        return Subject(found.id, load(system), only=kinds)
     if isinstance(found, Spec):
         return Subject(label if found.id == label else found.id, found)
     invariants: dict[str, Any] = {"energy": (ENERGY, {})}

@@ -9,8 +9,6 @@ from plots.convergence import equation
 from plots.motion import Motion, motion
 from plots.subject import Subject
 
-COMPONENTS = 3
-
 
 def data(subject: Subject) -> Motion:
     """The solution and the steps."""
@@ -20,8 +18,8 @@ def data(subject: Subject) -> Motion:
 def draw(subject: Subject, found: Motion) -> Figure:
     """The solution as lines, the steps as points."""
     figure, (axes,) = style.panels(width=6.0, height=3.7)
-    for place, name in list(enumerate(found.problem.names))[:COMPONENTS]:
-        colour = style.COLOURS[place]
+    for colour, place in zip(style.COLOURS, found.problem.plane[: found.problem.size], strict=False):
+        name = found.problem.names[place]
         axes.plot(found.exact_t, found.exact[:, place], color=colour, alpha=0.8, label=f"${name}$, solution")
         axes.plot(found.t, found.states[:, place], "o", color=colour, markersize=3.2, label=f"${name}$, steps")
     axes.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)

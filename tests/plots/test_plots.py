@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,6 @@ from plots.subject import subject_of
 from tests.test_cli import refused, run
 
 SUBJECTS = [
-    ("theta", "stability"),
     ("polynet", "memory"),
     *(
         pytest.param(name, "stability", marks=pytest.mark.slow)
@@ -70,6 +71,21 @@ def test_growth_of_partitioned_schemes_begins_at_the_end_of_the_interval():
 def test_observed_slopes_are_the_derived_orders(name):
     for curve in convergence.data(subject_of(name)):
         assert curve.slope == pytest.approx(curve.order, abs=0.1)
+
+
+def test_implicit_schemes_are_run_too():
+    for name, order in (("trapezoid", 2), ("bdf2", 2)):
+        (curve,) = convergence.data(subject_of(name))
+        assert curve.order == order and curve.slope == pytest.approx(order, abs=0.1)
+
+
+def test_crossing_stops_where_implicit_steps_have_no_solution():
+    assert np.isfinite(crossing.data(subject_of("backward_euler")).steps).all()
+
+
+def test_statements_are_shown_on_a_system():
+    subject = subject_of("topology")
+    assert (subject.label, list(kinds_of(subject))) == ("topology", ["activations", "crossing"])
 
 
 def test_a_scheme_that_is_not_zero_stable_diverges():
@@ -140,6 +156,13 @@ def test_a_users_file(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(text, encoding="utf-8")
     assert run("plot", "mine.py").stdout == "mine-stability.png\n"
     assert run("plot", "mine.py:MINE", "-o", "a.svg").stdout == "a.svg\n"
+
+
+def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] in ("plots", "matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'derive[plots]'" in refused("plot", "rk4")
 
 
 def test_what_there_is_not_is_refused(tmp_path, monkeypatch):
