@@ -142,6 +142,8 @@ def _cotangent(prefix: str, quantity: Quantity, suffix: str = "") -> Quantity:
 
 def cotangent_latex(latex: str) -> str:
     r"""A bar over the letter, indices outside it: `x_n` becomes `\bar{x}_n`."""
+    if "(" in latex:  # the value of a function: its indices belong to the argument
+        return rf"\overline{{{latex}}}"
     base, mark, index = latex.partition("_")
     if "^" in base or "{" in base or (" " in base and not base.startswith(r"\tilde")):
         return rf"\overline{{{latex}}}"

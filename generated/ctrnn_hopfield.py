@@ -84,16 +84,16 @@ DERIVATION: dict[str, object] = {
         "9": r"x_{n+1} = h \, f_n + x_{n}",
         "10": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{a}_{f_n},\, x_{n} - \theta - a_{f_n}\right\rangle + "
-            r"\left\langle \bar{\sigma\left(a}_{f_n}\right),\, \sigma\left(a_{f_n}\right) - "
+            r"\left\langle \overline{\sigma\left(a_{f_n}\right)},\, \sigma\left(a_{f_n}\right) - "
             r"\sigma\left(a_{f_n}\right)\right\rangle + \left\langle \bar{f}_n,\, \frac{I + w^{\top} "
             r"\sigma\left(a_{f_n}\right) - x_{n}}{\tau} - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n "
             r"+ x_{n} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "11": r"\bar{f}_n = h \, \bar{x}_{n+1}",
-        "12": r"\bar{\sigma\left(a}_{f_n}\right) = w \left(\frac{\bar{f}_n}{\tau}\right)",
+        "12": r"\overline{\sigma\left(a_{f_n}\right)} = w \left(\frac{\bar{f}_n}{\tau}\right)",
         "13": (
-            r"\bar{a}_{f_n} = \bar{\sigma\left(a}_{f_n}\right) \odot \sigma\left(a_{f_n}\right) \odot \left(1 - "
-            r"\sigma\left(a_{f_n}\right)\right)"
+            r"\bar{a}_{f_n} = \overline{\sigma\left(a_{f_n}\right)} \odot \sigma\left(a_{f_n}\right) \odot \left(1 -"
+            r" \sigma\left(a_{f_n}\right)\right)"
         ),
         "14": r"\bar{x}_{n} = \bar{a}_{f_n} + \bar{x}_{n+1} - \frac{\bar{f}_n}{\tau}",
         "15": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",

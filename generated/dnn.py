@@ -220,14 +220,14 @@ DERIVATION: dict[str, object] = {
         "35": r"f_k = a \odot \sigma\left(a\right)",
         "36": (
             r"S = \ell\left(f_k\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle + \left\langle "
-            r"\bar{\sigma\left(a\right)},\, \sigma\left(a\right) - \sigma\left(a\right)\right\rangle + \left\langle "
-            r"\bar{f}_k,\, a \odot \sigma\left(a\right) - f_k\right\rangle, \qquad \partial \ell / \partial f_k = "
-            r"\bar{f}_k"
+            r"\overline{\sigma\left(a\right)},\, \sigma\left(a\right) - \sigma\left(a\right)\right\rangle + "
+            r"\left\langle \bar{f}_k,\, a \odot \sigma\left(a\right) - f_k\right\rangle, \qquad \partial \ell / "
+            r"\partial f_k = \bar{f}_k"
         ),
-        "37": r"\bar{\sigma\left(a\right)} = a \odot \bar{f}_k",
+        "37": r"\overline{\sigma\left(a\right)} = a \odot \bar{f}_k",
         "38": (
-            r"\bar{a} = \bar{f}_k \odot \sigma\left(a\right) + \bar{\sigma\left(a\right)} \odot \sigma\left(a\right)"
-            r" \odot \left(1 - \sigma\left(a\right)\right)"
+            r"\bar{a} = \bar{f}_k \odot \sigma\left(a\right) + \overline{\sigma\left(a\right)} \odot "
+            r"\sigma\left(a\right) \odot \left(1 - \sigma\left(a\right)\right)"
         ),
         "39": (
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "

@@ -38,13 +38,17 @@ def sampled(spec: Spec, kind: Callable[..., nn.Module]) -> list[Sampled]:
     """What the module of a spec is compared with."""
     if not isinstance(spec.scheme, MultistepFamily):
         return [Sampled("", kind, spec)]
-    return [_sample(spec, spec.scheme, scheme, kind) for scheme in spec.scheme.samples]
+    first, *others = spec.scheme.samples
+    found = [_sample(spec, spec.scheme, first, kind, len(spec.scheme.starts))]
+    return found + [_sample(spec, spec.scheme, scheme, kind, 1) for scheme in others]
 
 
-def _sample(spec: Spec, family: MultistepFamily, scheme: LinearMultistep, kind: Callable[..., nn.Module]) -> Sampled:
-    """One member of a family, started by the smallest start that keeps its order."""
+def _sample(
+    spec: Spec, family: MultistepFamily, scheme: LinearMultistep, kind: Callable[..., nn.Module], starts: int
+) -> Sampled:
+    """One member of a family, with the smallest starts that keep its order."""
     needed = scheme.derived_order - 1
-    start = next((name, tableau) for name, tableau in family.starts.items() if order(tableau) >= needed)
+    fitting = [name for name, tableau in family.starts.items() if order(tableau) >= needed]
     weights = {"alpha": [float(w) for w in scheme.alpha], "beta": [float(w) for w in scheme.beta]}
-    started = replace(scheme, start={start[0]: Start(start[1])})
+    started = replace(scheme, start={name: Start(family.starts[name]) for name in fitting[:starts]})
     return Sampled(scheme.title, partial(kind, **weights), replace(spec, scheme=started), inverted=False)
