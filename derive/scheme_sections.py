@@ -7,7 +7,9 @@ from functools import partial
 
 import numpy as np
 import sympy
-from sympy import Expr, Integer, Interval, Poly, S, Symbol, false, true
+from sympy import And, Expr, Integer, Interval, Or, Poly, S, StrictGreaterThan, StrictLessThan, Symbol, false, true
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
@@ -255,7 +257,21 @@ def stable_interval(scheme: LinearMultistep) -> sympy.Set:
     value = zero_stability(scheme).value
     if value == true:
         return S.Reals
-    return S.EmptySet if value == false else value.as_set()
+    return S.EmptySet if value == false else _values(value)
+
+
+def _values(condition: Boolean) -> sympy.Set:
+    """The set of a condition on one symbol; SymPy's own `as_set` loads its units and simplifies, which takes longer."""
+    if isinstance(condition, And | Or):
+        sets = [_values(part) for part in condition.args]
+        return sympy.Intersection(*sets) if isinstance(condition, And) else sympy.Union(*sets)
+    if isinstance(condition, sympy.Eq):
+        return sympy.FiniteSet(condition.rhs if condition.lhs.is_Symbol else condition.lhs)
+    if not isinstance(condition, Relational) or isinstance(condition, sympy.Ne):
+        return condition.as_set()
+    strict = isinstance(condition, StrictLessThan | StrictGreaterThan)
+    low, high = condition.lts, condition.gts
+    return Interval(S.NegativeInfinity, high, right_open=strict) if low.is_Symbol else Interval(low, S.Infinity, strict)
 
 
 def warnings(scheme: Scheme) -> dict[str, str]:
