@@ -38,9 +38,9 @@ def sampled(spec: Spec, kind: Callable[..., nn.Module]) -> list[Sampled]:
     """What the module of a spec is compared with."""
     if not isinstance(spec.scheme, MultistepFamily):
         return [Sampled("", kind, spec)]
-    first, *others = spec.scheme.samples
-    found = [_sample(spec, spec.scheme, first, kind, len(spec.scheme.starts))]
-    return found + [_sample(spec, spec.scheme, scheme, kind, 1) for scheme in others]
+    *others, last = spec.scheme.samples  # the last has all weights, so that all that a start makes is read
+    found = [_sample(spec, spec.scheme, scheme, kind, 1) for scheme in others]
+    return [*found, _sample(spec, spec.scheme, last, kind, len(spec.scheme.starts))]
 
 
 def _sample(
