@@ -13,6 +13,7 @@ from derive.derivation import Kind
 from derive.discretization import STEP_SIZE, discretize, time_at_step
 from derive.equations import Block, Equations, equations_of, systems
 from derive.evaluator import evaluate
+from derive.geometry.symmetry import adjoint_method
 from derive.latex import latex
 from derive.linearization import pushforward
 from derive.numbering import Author
@@ -129,7 +130,8 @@ def _write_adjoint_equations(author: Author, block: Block, recurrence: Recurrenc
 
 def write_adjoint_scheme(author: Author, ode: ODE, scheme: ButcherTableau) -> bool:
     """The inverse of a step as a step of size -h of another scheme; whether that is the scheme itself."""
-    backwards = adjoint_scheme(scheme)
+    backwards = adjoint_method(scheme)
+    assert isinstance(backwards, ButcherTableau)
     symmetric = (backwards.A, backwards.b) == (scheme.A, scheme.b)
     weights = tuple(entry for row in backwards.A for entry in row)
     same = "the same scheme" if symmetric else "its adjoint scheme"
@@ -145,13 +147,6 @@ def write_adjoint_scheme(author: Author, ode: ODE, scheme: ButcherTableau) -> bo
     )
     author.close("Inverse")
     return symmetric
-
-
-def adjoint_scheme(scheme: ButcherTableau) -> ButcherTableau:
-    """The scheme whose step of size -h undoes a step of this one."""
-    b = scheme.b[::-1]
-    A = [[weight - entry for weight, entry in zip(b, row[::-1], strict=True)] for row in scheme.A[::-1]]
-    return _tableau(A, b, f"adjoint of {scheme.title}")
 
 
 def _tableau(A: list[list[Expr]], b: Sequence[Expr], title: str) -> ButcherTableau:

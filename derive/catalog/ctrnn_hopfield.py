@@ -21,7 +21,7 @@ x = state("x", "n", meaning="potentials of the units")
 tau = parameter("tau", "n", meaning="time constants, above zero")
 w = parameter("w", ("n", "n"), meaning="weights, w_ji from unit j to unit i")
 theta = parameter("theta", "n", meaning="thresholds")
-I = parameter("I", "n", meaning="external input")  # noqa: E741
+I = parameter("I", "n", meaning="external input")
 x_n = at_step(x, 0)
 V = sigmoid(x - theta)
 

@@ -13,7 +13,7 @@ from sympy import Integer, oo
 
 from derive.geometry.stages import rebuilt
 from derive.geometry.symplectic import symplecticity_order
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme, Splitting
 from derive.series.weights import Stages
 
 
@@ -47,7 +47,7 @@ def backward_tableau(tableau: ButcherTableau) -> ButcherTableau | None:
     return found
 
 
-def adjoint_gap_order(scheme: Scheme | AdditiveTableau | Splitting) -> Integer | None:
+def adjoint_gap_order(scheme: Scheme) -> Integer | None:
     """q: the gradient of the discrete problem and that of the discretized adjoint equation differ by O(h^q).
 
     oo where they are equal; None for multistep schemes, whose reverse sweep is another scheme near both ends. Of two

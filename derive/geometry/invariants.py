@@ -25,7 +25,7 @@ class Invariant:
     verdict: Verdict
 
 
-def invariants(scheme: Scheme | AdditiveTableau | Splitting) -> tuple[Invariant, ...]:
+def invariants(scheme: Scheme) -> tuple[Invariant, ...]:
     """What is kept by the step for every field that keeps it (and, of splittings, whose parts keep it)."""
     found = [Invariant("linear first integrals", Verdict(S.true, (Step(_linear_reason(scheme)),)))]
     if isinstance(scheme, LinearMultistep):
@@ -38,7 +38,7 @@ def invariants(scheme: Scheme | AdditiveTableau | Splitting) -> tuple[Invariant,
     return tuple(found)
 
 
-def _linear_reason(scheme: Scheme | AdditiveTableau | Splitting) -> str:
+def _linear_reason(scheme: Scheme) -> str:
     if isinstance(scheme, Splitting):
         return "every flow keeps d.x where d.f_p = 0 for its part"
     if isinstance(scheme, AdditiveTableau):

@@ -12,24 +12,23 @@ from sympy import Expr, S, cancel, expand
 
 from derive.geometry.reduction import reduced
 from derive.geometry.stages import rebuilt
-from derive.schemes import AdditiveTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme, Splitting
 from derive.schemes.findings import shown
 from derive.series.notation import differential
 from derive.series.trees import tree, trees_up_to
 from derive.series.weights import Stages, Tableau
 from derive.verdict import Step, Verdict
 
-AnyScheme = Scheme | AdditiveTableau | Splitting
 
-
-def adjoint_method(scheme: AnyScheme) -> AnyScheme | None:
+def adjoint_method(scheme: Scheme) -> Scheme | None:
     """The scheme of the inverse map with -h; None for a multistep scheme that does not read its oldest value."""
     title = f"adjoint of {scheme.title}"
     if isinstance(scheme, LinearMultistep):
         return _reversed_multistep(scheme, title)
     if isinstance(scheme, Splitting):
         substep = None if scheme.substep is None else adjoint_method(scheme.substep)
-        return Splitting(scheme.stages[::-1], substep, scheme.order, title)  # type: ignore[arg-type]
+        assert substep is None or isinstance(substep, ButcherTableau)
+        return Splitting(scheme.stages[::-1], substep, scheme.order, title)
     stages = Stages(scheme)
     last = stages.count - 1
     return rebuilt(
@@ -40,7 +39,7 @@ def adjoint_method(scheme: AnyScheme) -> AnyScheme | None:
     )
 
 
-def is_symmetric(scheme: AnyScheme) -> Verdict:
+def is_symmetric(scheme: Scheme) -> Verdict:
     """Whether the step with -h undoes the step."""
     if isinstance(scheme, Splitting):
         return _symmetric_splitting(scheme)

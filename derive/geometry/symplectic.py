@@ -17,14 +17,14 @@ from sympy import Integer, S, oo
 from derive.geometry.reduction import reduced
 from derive.geometry.stages import name_of_stage
 from derive.latex import latex
-from derive.schemes import AdditiveTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes import LinearMultistep, Scheme, Splitting
 from derive.series.notation import differential
 from derive.series.trees import Tree, tree, trees
 from derive.series.weights import Stages, Tableau
 from derive.verdict import Step, Verdict
 
 
-def is_symplectic(scheme: Scheme | AdditiveTableau | Splitting) -> Verdict:
+def is_symplectic(scheme: Scheme) -> Verdict:
     """Whether the step keeps the symplectic form of every Hamiltonian field of the kind the scheme is for.
 
     Partitioned schemes: of every separable one, H = T(y) + U(x); the proof says whether of every other one too. None

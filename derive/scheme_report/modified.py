@@ -23,6 +23,7 @@ from derive.scheme_report.residuals import tolerance
 from derive.scheme_report.show import decimals, orders_latex, value_latex
 from derive.schemes import LinearMultistep, Scheme, Splitting
 from derive.series.commutators import commutators
+from derive.series.one_step import OneStep
 from derive.series.parasitic import parasitic_roots
 from derive.verdict import Step
 
@@ -91,11 +92,11 @@ def _write_commutators(author: Author, scheme: Splitting, last: int) -> None:
     )
 
 
-def _write_hamiltonian(author: Author, scheme: Scheme, last: int) -> None:
+def _write_hamiltonian(author: Author, scheme: OneStep, last: int) -> None:
     parts = parts_of(scheme)
     if parts > PARTS_WITH_HAMILTONIAN:
         return
-    found = modified_hamiltonian(scheme, last)  # type: ignore[arg-type]
+    found = modified_hamiltonian(scheme, last)
     names = [(power, name) for power, terms in found.items() for name in terms]
     fields = r"f = J^{-1} \nabla H" if parts == 1 else r"H = T(y) + U(x),\ f = T_y,\ g = -U_x"
     author.relation(

@@ -59,7 +59,9 @@ class DifferentialTable(Mapping[str, Expr]):
             return NotImplemented
         return self.terms == {parse(key): value for key, value in other.items() if value != 0}
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        """Of the nonzero coefficients."""
+        return hash(tuple(self.terms.items()))
 
     def __repr__(self) -> str:
         """As the dict it stands for."""

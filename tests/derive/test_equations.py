@@ -9,10 +9,10 @@ from sympy import Rational
 
 from derive import ODE, LinearMultistep, Network, Spec, Start, cos, discretize, explain, matvec, parameter, state, time
 from derive.checks import StationarityCheck
-from derive.equation_sections import adjoint_scheme
 from derive.equations import systems
 from derive.errors import DeriveError, SpecError
 from derive.evaluator import evaluate
+from derive.geometry import adjoint_method
 from derive.inversion import invert
 from derive.linearization import forward_sweep
 from derive.program import Assignment, Program, Solve, unknowns_of
@@ -131,9 +131,9 @@ def test_the_adjoint_scheme_undoes_a_step():
         return (one.A, one.b, one.c) == (other.A, other.b, other.c)
 
     assert all(
-        same(adjoint_scheme(SCHEMES[name]), SCHEMES[name]) for name in ("trapezoid", "gauss4", "implicit_midpoint")
+        same(adjoint_method(SCHEMES[name]), SCHEMES[name]) for name in ("trapezoid", "gauss4", "implicit_midpoint")
     )
-    assert same(adjoint_scheme(SCHEMES["backward_euler"]), SCHEMES["forward_euler"])
+    assert same(adjoint_method(SCHEMES["backward_euler"]), SCHEMES["forward_euler"])
 
 
 @pytest.mark.parametrize("name", ["backward_euler", "trapezoid", "bdf2"])
