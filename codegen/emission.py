@@ -15,7 +15,7 @@ from derive.systems import Spec, with_scheme
 # Where the text of each kind of system is made. Loaded on use: no run needs all.
 STEPS = ("codegen.steps.text", "step_text")
 CELLS = ("codegen.cells.module", "recurrent_text")
-LAYERS = ("codegen.layers.module", "chain_text")
+OF_KIND: dict[type, tuple[str, str]] = {Chain: ("codegen.layers.module", "chain_text")}
 
 
 def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
@@ -30,8 +30,8 @@ def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
     if scheme is not None:
         spec = with_scheme(spec, scheme)
         command += f" --scheme {scheme}" if isinstance(scheme, str) else " --scheme FILE"
-    chains = any(isinstance(system, Chain) for system in spec.variants.values())
-    module, function = LAYERS if chains else STEPS if spec.in_steps else CELLS
+    of_recurrences = STEPS if spec.in_steps else CELLS
+    module, function = OF_KIND.get(type(next(iter(spec.variants.values()))), of_recurrences)
     text: str = getattr(import_module(module), function)(spec, explain_system(spec), command)
     return text
 

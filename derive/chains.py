@@ -8,10 +8,11 @@ from derive.errors import SpecError
 from derive.operators import show_shape
 from derive.program import Program, name_functions
 from derive.symbols import Quantity, Role
+from derive.system import System
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(System):
     """Layers one after the other; a layer is a program from one vector to another.
 
     Attributes:

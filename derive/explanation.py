@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sympy import Expr
 
@@ -54,15 +55,7 @@ def explain_system(spec: Spec) -> Derivation:
     """The derivation of a spec without the sections on its scheme: all that the emitted code refers to."""
     draft = _Draft(spec)
     for option, system in spec.variants.items():
-        names = StepNames(str(option))
-        if isinstance(system, ODE):
-            _explain_ode(draft, system, names)
-        elif isinstance(system, Recurrence):
-            _explain_recurrence(draft, system, names)
-        elif isinstance(system, Chain):
-            _explain_chain(draft, system, str(option))
-        else:
-            _explain_graph(draft, system, names)
+        _WRITERS[type(system)](draft, system, StepNames(str(option)))
     for title, recurrence in spec.beside.items():
         _write_depth(draft, recurrence, StepNames(title))
     for reading in spec.readings:
@@ -243,13 +236,14 @@ def _explain_graph(draft: _Draft, graph: Program, names: StepNames) -> None:
     _remember(draft, program, adjoint, names.prefix)
 
 
-def _explain_chain(draft: _Draft, chain: Chain, option: str) -> None:
+def _explain_chain(draft: _Draft, chain: Chain, names: StepNames) -> None:
     """Every kind of layer with its adjoint, and what connects two layers."""
+    option = names.prefix
     chosen = f", {draft.spec.option} = {option}" if option else ""
     for kind, layer in chain.layers.items():
-        names = StepNames(f"{option}.{kind}" if option else kind)
-        adjoint = write_graph(draft.author, layer, names, f"{kind} layer{chosen}")
-        _remember(draft, layer, adjoint, names.prefix)
+        of_kind = StepNames(f"{option}.{kind}" if option else kind)
+        adjoint = write_graph(draft.author, layer, of_kind, f"{kind} layer{chosen}")
+        _remember(draft, layer, adjoint, of_kind.prefix)
     if draft.spec.option:
         draft.facts[draft.spec.option] = ", ".join(map(str, draft.spec.variants))
     hidden = chain.hidden
@@ -291,3 +285,11 @@ def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
         for program in programs_of(graph) if isinstance(graph, Program | Chain) else ():
             found |= {quantity.name: quantity for quantity in (*program.inputs, *program.outputs)}
     return tuple((q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items()))
+
+
+_WRITERS: dict[type, Callable[[_Draft, Any, StepNames], None]] = {
+    ODE: _explain_ode,
+    Recurrence: _explain_recurrence,
+    Chain: _explain_chain,
+    Program: _explain_graph,
+}

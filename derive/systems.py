@@ -13,7 +13,6 @@ from typing import Any
 
 from sympy import Expr, Integer, expand
 
-from derive.chains import Chain
 from derive.derivation import Relation
 from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
@@ -23,10 +22,11 @@ from derive.program import Assignment, Program, check_numbers, name_functions, s
 from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
 from derive.spec_parts import DeckClaim, Loss, Lyapunov, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
+from derive.system import System
 
 
 @dataclass(frozen=True)
-class ODE:
+class ODE(System):
     """An ordinary differential equation `d/dt state = velocity`.
 
     Attributes:
@@ -136,7 +136,7 @@ def velocity_of(unknown: Quantity) -> Quantity:
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class Recurrence(System):
     """One step of a loop.
 
     Attributes:
@@ -224,7 +224,7 @@ class Spec:
     id: str
     class_name: str
     title: str
-    system: ODE | Recurrence | Chain | Mapping[Option, Recurrence | Chain] | Program | None
+    system: System | Mapping[Option, System] | Program | None
     source: str = ""
     scheme: Any = None
     option: str = ""
@@ -258,7 +258,7 @@ class Spec:
             check_name(self.class_name)
 
     def _check_system(self) -> None:
-        if isinstance(self.system, ODE | Recurrence | Chain):
+        if isinstance(self.system, System):
             return
         if self.no_module and (self.system is None or isinstance(self.system, Program)):
             return
@@ -267,12 +267,12 @@ class Spec:
                 f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, a Chain, or a table of them"
             )
         for option, system in self.system.items():
-            if not isinstance(option, Option) or not isinstance(system, Recurrence | Chain):
+            if not isinstance(option, Option) or not isinstance(system, System) or isinstance(system, ODE):
                 raise SpecError(
                     f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence or a Chain"
                 )
         if len({type(system) for system in self.system.values()}) > 1:
-            raise SpecError(f"{self.id}: system mixes recurrences and chains; one class is one of the two")
+            raise SpecError(f"{self.id}: system mixes kinds of systems; one class is one of them")
         if len(self.system) > 1 and not self.option:
             names = ", ".join(map(str, self.system))
             raise SpecError(
@@ -310,7 +310,7 @@ class Spec:
         return found.union(*(symbols_of(weight) for weight in _weights(self.scheme)))
 
     @property
-    def variants(self) -> Mapping[Option, Recurrence | ODE | Chain | Program]:
+    def variants(self) -> Mapping[Option, System | Program]:
         """Option value -> system; a single nameless one where the spec has no option."""
         if self.system is None:
             return {}

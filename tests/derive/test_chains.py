@@ -99,7 +99,7 @@ def recurrent():
         (lambda: Chain(layer(c * c)), "the last layer has nothing going in; one vector is needed"),
         (lambda: Chain(layer(matvec(U, x), x)), r"the last layer has y \(m\), x \(n\) going out"),
         (lambda: Chain(layer(matvec(U, x)), layer(constant("k") * matvec(U, x))), "the hidden layer reads k"),
-        (lambda: own({"a": Chain(GATED), "b": recurrent()}, option="kind"), "mixes recurrences and chains"),
+        (lambda: own({"a": Chain(GATED), "b": recurrent()}, option="kind"), "mixes kinds of systems"),
         (lambda: own({"a": 3}), "each name stands for a Recurrence or a Chain"),
     ],
 )
