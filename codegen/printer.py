@@ -127,11 +127,16 @@ class TorchPrinter:
         if _is_long(coefficient):
             return f"{float(coefficient)!r} * {self._wrapped(rest, PRODUCT)}", PRODUCT
         numerator, denominator = fraction(node)
-        factors = [factor for factor in Mul.make_args(numerator) if factor != 1]
-        text = " * ".join(self._wrapped(factor, PRODUCT) for factor in sorted(factors, key=_scalars_first)) or "1"
+        factors = sorted((factor for factor in Mul.make_args(numerator) if factor != 1), key=_scalars_first)
+        text = " * ".join(map(self._factor, factors, [None, *factors])) or "1"
         if denominator != 1:
             text += f" / {self._wrapped(denominator, POWER)}"
         return text, PRODUCT
+
+    def _factor(self, factor: Expr, before: Expr | None) -> str:
+        """A factor behind another one: `@` binds no tighter than `*`, and only a scalar commutes with it."""
+        vector_before = before is not None and operators.shape_of(before) != ()
+        return self._wrapped(factor, POWER if vector_before and isinstance(factor, operators.matvec) else PRODUCT)
 
     def _power(self, node: Expr) -> tuple[str, int]:
         base, exponent = node.args

@@ -184,10 +184,18 @@ def _trust_disagreements(scheme: LinearMultistep, root: Expr, symbol: Symbol, sc
     """
     wrong = 0
     for size, (epsilon, tolerance) in product((0.9, 0.5, 0.3), FLOATS.values()):
-        (value,) = sympy.solve(root - Rational(str(size)), symbol)[:1]
+        value = _value_of_size(root, symbol, Rational(str(size)))
+        if value is None:
+            continue
         alpha = [a.subs(symbol, value) for a in scheme.alpha]
-        newest, newer, steps = Rational(epsilon) * Rational(str(size)), Rational(epsilon), 0
+        newest, newer, steps = Rational(epsilon) * root.subs(symbol, value), Rational(epsilon), 0
         while abs(newer) <= Rational(tolerance):
             newest, newer, steps = newer, (newest - alpha[0] * newer) / alpha[1], steps + 1
         wrong += steps - 1 != int(scale) * trusted_steps(epsilon, tolerance, size)
     return wrong
+
+
+def _value_of_size(root: Expr, symbol: Symbol, size: Rational) -> Expr | None:
+    """A real value of the symbol at which the root has this absolute value; None where there is none."""
+    found = [value for signed in (size, -size) for value in sympy.solve(root - signed, symbol)]
+    return next((value for value in found if value.is_real), None)

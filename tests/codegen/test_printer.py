@@ -64,6 +64,8 @@ EXPRESSIONS = {
     "matvec": matvec(W, x),
     "matvec of a sum": matvec(W, x + 2 * y) - z,
     "matvec transposed": matvec(transpose(W), z),
+    "vectors times matvec": x * matvec(M, y) * matvec(transpose(M), x) / 3,
+    "scalars times matvec": k * cos(k) * matvec(M, y) / (2 + x**2),
     "matrix expression": matvec(M - transpose(M), x),
     "outer": matvec(outer(x, z), z),
     "total": total(x * y) * x,

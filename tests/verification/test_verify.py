@@ -86,7 +86,7 @@ def own(system, scheme, **more):
 def own_specs():
     x, u, v, t = state("x", "d"), state("u", ()), state("v", ()), time("t")
     field, autonomous, block = Network("g", takes_time=True), Network("g"), Network("g", per_layer=True)
-    A, c = parameter("A", ("d", "d")), parameter("c", "d")
+    A, c, m = parameter("A", ("d", "d")), parameter("c", "d"), parameter("m")
     yield "field of time and state", own(ODE((x,), (field(t, x),), time=t), "heun", loss=SQUARED_ERROR)
     yield "autonomous field, two-step", own(ODE((x,), (autonomous(x),)), "leapfrog", loss=BINARY_CROSS_ENTROPY)
     yield "blocks, several stages", own(ODE((x,), (block(x),)), "midpoint")
@@ -103,6 +103,9 @@ def own_specs():
     yield "two streams written out", own(ODE((x, y), (tanh(matvec(W, y)), c - x)), "ruth3")
     lie = Splitting(((0, 1), (1, 1)), substep=euler)
     yield "parts of one field", own(ODE((x,), (block(x) - c * x,), parts=((block(x),), (-c * x,))), lie)
+    yield "a matrix and the time, two-step", own(ODE((x,), (matvec(A, tanh(x)) * cos(t),), time=t), "ab2")
+    squared = LinearMultistep(alpha=(1 - m**2, m**2), beta=(0, 1 + m**2, 0))
+    yield "squared weight, two-step", own(ODE((x,), (autonomous(x),)), squared)
     yield "a kink", own(ODE((x,), (relu(matvec(A, x) + c) - x,)), "heun")
 
 
@@ -112,6 +115,7 @@ INVERTED = (
     "two streams, Strang",
     "two streams, two fields of time",
     "two streams, one network",
+    "squared weight, two-step",
 )
 
 
