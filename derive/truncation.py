@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from sympy import Expr, Integer, S, expand, solveset
+from sympy import Expr, Integer, S, expand, solve
 
 from derive.discretization import STEP_SIZE, at_step, discretize, slope_at_step, time_at_step
 from derive.elementary import derivative_along_flow, elementary_differential, taylor
@@ -86,7 +86,8 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
     p = scheme.derived_order
     constant = scheme.error_constant(p + 1)
     conditions = {
-        symbol: tuple(sorted(solveset(constant, symbol, S.Reals), key=str)) for symbol in by_name(constant.free_symbols)
+        symbol: tuple(sorted((root for root in solve(constant, symbol) if root.is_real is not False), key=str))
+        for symbol in by_name(constant.free_symbols)
     }
     return Truncation(scheme, ode, p, scheme.speed, ((constant, None),), conditions)
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from itertools import product
 from typing import Any
 
 import mpmath
@@ -100,15 +99,15 @@ def expectations(ode: ODE, scheme: Scheme) -> list[Expectation]:
     if isinstance(scheme, ButcherTableau):
         return [Expectation("", {}, found.order, found.speed)]
     symbols = sorted({s for w in (*scheme.alpha, *scheme.beta) for s in w.free_symbols}, key=str)
-    choices = [[TYPICAL, *found.conditions.get(symbol, ())] for symbol in symbols]
+    typical = dict.fromkeys(symbols, TYPICAL)
+    special = [{**typical, s: value.subs(typical)} for s in symbols for value in found.conditions.get(s, ())]
     cases = []
-    for values in product(*choices):
-        table = dict(zip(symbols, values, strict=True))
+    for table in (typical, *special):
         alpha, beta = ([w.subs(table) for w in weights] for weights in (scheme.alpha, scheme.beta))
-        special = replace(scheme, alpha=alpha, beta=beta)
-        if stable_interval(special) is S.EmptySet:
+        member = replace(scheme, alpha=alpha, beta=beta)
+        if stable_interval(member) is S.EmptySet:
             continue  # outside the root condition nothing converges
-        analysis = truncation(ode, special)
+        analysis = truncation(ode, member)
         for start, reached in (write_starts(Author(), analysis) or {"": analysis.order}).items():
             cases.append(Expectation(start, table, min(analysis.order, reached), analysis.speed))
     return cases

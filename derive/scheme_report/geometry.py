@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sympy import Eq, Expr, false, oo, true
+from sympy import Eq, Expr, Symbol, false, oo, solve, true
 from sympy.logic.boolalg import Boolean
 
 from derive.analysis import Analysis
@@ -111,9 +112,17 @@ def _another_order(gap: Any) -> Any:
 def _symmetry(analysis: Analysis) -> SampledCheck:
     scheme = analysis.scheme
     special = sorted(analysis.is_symmetric.atoms(Eq), key=str)
-    members = [sampled_symbols(scheme), *({case.lhs: case.rhs} for case in special)]
+    typical = sampled_symbols(scheme)
+    members = [typical, *(_member(case, typical) for case in special)]
     disagreements = partial(symmetry_disagreements, scheme, int(analysis.order), members)
     return SampledCheck(disagreements, analysis.is_symmetric, _turned)
+
+
+def _member(case: Eq, typical: Mapping[Symbol, Expr]) -> dict[Symbol, Expr]:
+    """Values of the symbols that satisfy an equation: all but one of them typical."""
+    symbol = min(case.free_symbols, key=str)
+    others = {other: value for other, value in typical.items() if other != symbol}
+    return {**others, symbol: solve(case.xreplace(others), symbol)[0]}
 
 
 def _turned(value: Boolean) -> Boolean:

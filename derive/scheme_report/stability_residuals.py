@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -78,14 +79,18 @@ def root_condition_disagreement(scheme: Scheme, stable: bool) -> int:
 
 
 def symmetric_weights_residual(scheme: LinearMultistep, alpha: tuple[Expr, ...]) -> float:
-    """rho/sigma of the adjoint at zeta against - rho/sigma of the scheme at 1/zeta."""
+    """rho/sigma of the adjoint at zeta against - rho/sigma of the scheme at 1/zeta, without the denominators."""
     values = sampled_symbols(scheme)
     count = scheme.steps
-    own, other = (_ratio(scheme.alpha, scheme.beta, values), _ratio(alpha[:count], alpha[count:], values))
-    return float(max(abs(other(mpmath.mpf(z)) + own(1 / mpmath.mpf(z))) for z in ("1.31", "0.47", "-0.83")))
+    own, other = (_polynomials(scheme.alpha, scheme.beta, values), _polynomials(alpha[:count], alpha[count:], values))
+    worst = mpmath.mpf(0)
+    for zeta in map(mpmath.mpf, ("1.31", "0.47", "-0.83")):
+        (rho, sigma), (adjoint_rho, adjoint_sigma) = own(1 / zeta), other(zeta)
+        worst = max(worst, abs(adjoint_rho * sigma + rho * adjoint_sigma))
+    return float(worst)
 
 
-def _ratio(alpha: Any, beta: Any, values: dict[Symbol, Any]) -> Any:
+def _polynomials(alpha: Any, beta: Any, values: dict[Symbol, Any]) -> Callable[[Any], tuple[Any, Any]]:
     rho = [mpmath.mpf(1), *(-number(a, values) for a in alpha)]
     sigma = [number(b, values) for b in beta]
-    return lambda zeta: mpmath.polyval(rho, zeta) / mpmath.polyval(sigma, zeta)
+    return lambda zeta: (mpmath.polyval(rho, zeta), mpmath.polyval(sigma, zeta))

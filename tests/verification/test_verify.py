@@ -86,7 +86,7 @@ def own(system, scheme, **more):
 def own_specs():
     x, u, v, t = state("x", "d"), state("u", ()), state("v", ()), time("t")
     field, autonomous, block = Network("g", takes_time=True), Network("g"), Network("g", per_layer=True)
-    A, c, m = parameter("A", ("d", "d")), parameter("c", "d"), parameter("m")
+    A, c, m, n = parameter("A", ("d", "d")), parameter("c", "d"), parameter("m"), parameter("n")
     yield "field of time and state", own(ODE((x,), (field(t, x),), time=t), "heun", loss=SQUARED_ERROR)
     yield "autonomous field, two-step", own(ODE((x,), (autonomous(x),)), "leapfrog", loss=BINARY_CROSS_ENTROPY)
     yield "blocks, several stages", own(ODE((x,), (block(x),)), "midpoint")
@@ -106,6 +106,8 @@ def own_specs():
     yield "a matrix and the time, two-step", own(ODE((x,), (matvec(A, tanh(x)) * cos(t),), time=t), "ab2")
     squared = LinearMultistep(alpha=(1 - m**2, m**2), beta=(0, 1 + m**2, 0))
     yield "squared weight, two-step", own(ODE((x,), (autonomous(x),)), squared)
+    several = LinearMultistep(alpha=(1 - m * n, m * n), beta=(0, 1 + m * n, 0))
+    yield "two weights, two-step", own(ODE((x,), (autonomous(x),)), several)
     yield "a kink", own(ODE((x,), (relu(matvec(A, x) + c) - x,)), "heun")
 
 
@@ -116,6 +118,7 @@ INVERTED = (
     "two streams, two fields of time",
     "two streams, one network",
     "squared weight, two-step",
+    "two weights, two-step",
 )
 
 
