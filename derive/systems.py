@@ -19,7 +19,8 @@ from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes import SCHEMES, ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
+from derive.schemes import SCHEMES, MultistepFamily, Scheme, scheme_by_name
+from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import DeckClaim, Loss, Lyapunov, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
@@ -291,6 +292,8 @@ class Spec:
                 f"{self.id}: scheme is {_shown(self.scheme)}; give the id of one (`derive list --schemes` lists them), "
                 "a ButcherTableau, an AdditiveTableau, a LinearMultistep or a Splitting"
             )
+        if plain_symbols(self._table):
+            object.__setattr__(self, "scheme", declared(self._table))
 
     def _check_defaults(self) -> None:
         names = sorted(q.name for q in self._quantities() if q.role in _WITH_DEFAULT)
@@ -307,7 +310,14 @@ class Spec:
         found: set[Quantity] = set()
         for system in self.variants.values():
             found |= set(system.inputs) if isinstance(system, Program) else system.quantities
-        return found.union(*(symbols_of(weight) for weight in _weights(self.scheme)))
+        return found.union(*(symbols_of(weight) for weight in self._weights()))
+
+    @property
+    def _table(self) -> Scheme | MultistepFamily:
+        return SCHEMES[self.scheme] if isinstance(self.scheme, str) else self.scheme
+
+    def _weights(self) -> list[Expr]:
+        return entries(self._table) if isinstance(self.system, ODE) else []
 
     @property
     def variants(self) -> Mapping[Option, System | Program]:
@@ -326,13 +336,6 @@ class Spec:
         """Whether it is emitted as a loop over steps or layers; else it is a cell that reads a sequence."""
         steps = [system for system in self.variants.values() if not isinstance(system, ODE)]
         return all(isinstance(system, Recurrence) and system.in_depth for system in steps)
-
-
-def _weights(scheme: Any) -> tuple[Expr, ...]:
-    """All entries of a scheme that may hold symbols."""
-    if isinstance(scheme, ButcherTableau):
-        return (*scheme.b, *scheme.c, *(entry for row in scheme.A for entry in row))
-    return (*scheme.alpha, *scheme.beta) if isinstance(scheme, LinearMultistep) else ()
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)

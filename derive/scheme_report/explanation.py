@@ -9,11 +9,11 @@ from derive.numbering import Author
 from derive.scheme_report.geometry import write_costates, write_geometry, write_step_inverse
 from derive.scheme_report.modified import write_modified_equation
 from derive.scheme_report.order import write_order
-from derive.scheme_report.series_maps import entries
 from derive.scheme_report.show import scheme_latex, scheme_text
 from derive.scheme_report.stability import write_stability
 from derive.scheme_sections import warnings
 from derive.schemes import Scheme
+from derive.schemes.substitution import entries
 from derive.symbols import Quantity
 
 TEST_SYMBOLS = (

@@ -14,6 +14,7 @@ from sympy import Expr, N, Rational, Symbol
 
 from derive.power_series import Series, flow
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes.substitution import entries
 from derive.series.one_step import additive_tableau
 
 Point = list[Series]
@@ -21,17 +22,6 @@ VectorField = Callable[[Point], Point]
 Number = Any
 DIGITS = 60
 Weights = tuple[list[list[Number]], list[Number]]
-
-
-def entries(scheme: Scheme) -> list[Expr]:
-    """All coefficients of a scheme."""
-    if isinstance(scheme, AdditiveTableau):
-        return [entry for part in scheme.parts for entry in entries(part)]
-    if isinstance(scheme, LinearMultistep):
-        return [*scheme.alpha, *scheme.beta]
-    if isinstance(scheme, Splitting):
-        return [fraction for _, fraction in scheme.stages] + (entries(scheme.substep) if scheme.substep else [])
-    return [entry for row in (*scheme.A, scheme.b) for entry in row]
 
 
 def sampled_symbols(scheme: Scheme) -> dict[Symbol, Rational]:

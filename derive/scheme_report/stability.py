@@ -16,7 +16,6 @@ from derive.latex import latex
 from derive.linear_stability.formulas import ordered, rounded
 from derive.linear_stability.numeric_checks import interval_disagreements, sector_disagreements
 from derive.numbering import Author
-from derive.scheme_report.series_maps import entries
 from derive.scheme_report.show import condition_latex, cut, equations_of_roots, interval_latex
 from derive.scheme_report.stability_residuals import (
     function_residual,
@@ -24,7 +23,7 @@ from derive.scheme_report.stability_residuals import (
     root_condition_disagreement,
 )
 from derive.schemes import LinearMultistep, Scheme
-from derive.schemes.substitution import with_values
+from derive.schemes.substitution import entries, with_values
 from derive.series.conditions import condition_text
 from derive.verdict import Step, Verdict
 

@@ -108,6 +108,7 @@ def own_specs():
     yield "squared weight, two-step", own(ODE((x,), (autonomous(x),)), squared)
     several = LinearMultistep(alpha=(1 - m * n, m * n), beta=(0, 1 + m * n, 0))
     yield "two weights, two-step", own(ODE((x,), (autonomous(x),)), several)
+    yield "a weight of the scheme", own(ODE((u,), (sin(u) - u**3,)), "theta")
     yield "a kink", own(ODE((x,), (relu(matvec(A, x) + c) - x,)), "heun")
 
 
