@@ -15,7 +15,7 @@ _HOME = {
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",
     "derive.chains": "Chain",
-    "derive.spec_parts": "DeckClaim Loss Lyapunov Reading Stack",
+    "derive.spec_parts": "DeckClaim Illustration Loss Lyapunov Reading Stack",
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",
     "derive.schemes.lint": "lint",
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",

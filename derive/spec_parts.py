@@ -92,6 +92,19 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Illustration:
+    """Which system shows what a statement says.
+
+    Attributes:
+        system: its id or file.
+        plots: the kinds of `derive plot` that do, the most telling first.
+    """
+
+    system: str
+    plots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Lyapunov:
     """A quantity that never grows along solutions.
 

@@ -21,7 +21,7 @@ from derive.operators import Operator, fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
 from derive.schemes import SCHEMES, MultistepFamily, Scheme, scheme_by_name
 from derive.schemes.substitution import declared, entries, plain_symbols
-from derive.spec_parts import DeckClaim, Loss, Lyapunov, Reading, Stack
+from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
 
@@ -219,6 +219,7 @@ class Spec:
         lyapunov: name -> quantity that never grows along solutions of the ODE.
         defaults: constructor defaults of parameters and constants, by name, and the default variant by the option's.
         beside: steps of other systems that the derivation expands beside the spec's own, by title.
+        illustration: which system plots what a statement says.
         readings: how a step with several networks is read as a Runge-Kutta scheme.
     """
 
@@ -240,6 +241,7 @@ class Spec:
     readings: tuple[Reading, ...] = ()
     relations: tuple[Relation, ...] = ()
     no_module: str = ""
+    illustration: Illustration | None = None
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)

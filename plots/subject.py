@@ -7,18 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sympy import Expr, Rational, Symbol, cos, sin
+from sympy import Rational, Symbol, cos, sin
 
 from derive.loading import load, load_any, names_a_file
 from derive.schemes import (
-    AdditiveTableau,
-    ButcherTableau,
-    LinearMultistep,
     MultistepFamily,
     Scheme,
     Splitting,
     scheme_by_name,
 )
+from derive.schemes.substitution import entries, with_values
 from derive.schemes.tables.explicit import forward_euler
 from derive.symbols import by_name, state
 from derive.systems import ODE, Spec
@@ -28,11 +26,6 @@ ENERGY = SPEED**2 / 2 - cos(ANGLE)
 PENDULUM = ODE(state=(ANGLE, SPEED), velocity=(SPEED, -sin(ANGLE)))
 SAMPLES = (Rational(0), Rational(1, 2), Rational(1))  # of a scheme's one symbol
 TYPICAL = Rational(1, 2)
-# Statements have no system of their own: id -> the system that shows what they say, and the kinds of plots that do.
-ILLUSTRATIONS = {
-    "topology": ("resnet", ("activations", "crossing")),
-    "resnet_deep_limit": ("resnet", ("convergence", "trajectory", "phase")),
-}
 
 
 @dataclass(frozen=True)
@@ -87,12 +80,12 @@ class Subject:
             return [] if self.scheme is None else [("", self.scheme)]
         (symbol,) = self.symbols
         name = getattr(symbol, "latex", "") or str(symbol)
-        return [(f"{_greek(name)} = {value}", special(self.scheme, {symbol: value})) for value in SAMPLES]
+        return [(f"{_greek(name)} = {value}", with_values(self.scheme, {symbol: value})) for value in SAMPLES]
 
     @cached_property
     def typical(self) -> Scheme | None:
         """The scheme with 1/2 for each of its symbols."""
-        return None if self.scheme is None else special(self.scheme, dict.fromkeys(self.symbols, TYPICAL))
+        return None if self.scheme is None else with_values(self.scheme, dict.fromkeys(self.symbols, TYPICAL))
 
     @property
     def stepped(self) -> Scheme | None:
@@ -117,9 +110,8 @@ def subject_of(reference: str) -> Subject:
     """
     found = load_any(reference)
     label = Path(reference.partition(":")[0]).stem if names_a_file(reference) else reference
-    if isinstance(found, Spec) and not names_a_file(reference) and found.id in ILLUSTRATIONS:
-        system, kinds = ILLUSTRATIONS[found.id]
-        return Subject(found.id, load(system), only=kinds)
+    if isinstance(found, Spec) and found.illustration is not None:
+        return Subject(found.id, load(found.illustration.system), only=found.illustration.plots)
     if isinstance(found, Spec):
         return Subject(label if found.id == label else found.id, found)
     invariants: dict[str, Any] = {"energy": (ENERGY, {})}
@@ -129,36 +121,7 @@ def subject_of(reference: str) -> Subject:
 
 def symbols_of(scheme: Scheme) -> set[Symbol]:
     """Symbols among the entries of a scheme."""
-    return {symbol for entry in _entries(scheme) for symbol in entry.free_symbols}
-
-
-def special(scheme: Scheme, values: dict[Any, Expr]) -> Scheme:
-    """A scheme with values for its symbols."""
-    if not values:
-        return scheme
-    if isinstance(scheme, Splitting):
-        return replace(scheme, order=None, stages=[(part, time.subs(values)) for part, time in scheme.stages])
-    if isinstance(scheme, AdditiveTableau):
-        return replace(scheme, order=None, parts=[_special_table(part, values) for part in scheme.parts])
-    if isinstance(scheme, LinearMultistep):
-        alpha, beta = ([w.subs(values) for w in weights] for weights in (scheme.alpha, scheme.beta))
-        return replace(scheme, alpha=alpha, beta=beta)
-    return _special_table(scheme, values)
-
-
-def _special_table(scheme: ButcherTableau, values: dict[Any, Expr]) -> ButcherTableau:
-    table = [[entry.subs(values) for entry in row] for row in scheme.A]
-    b, c = ([entry.subs(values) for entry in row] for row in (scheme.b, scheme.c))
-    return ButcherTableau(table, b, c, digits=scheme.digits, title=scheme.title)
-
-
-def _entries(scheme: Scheme) -> list[Expr]:
-    if isinstance(scheme, Splitting):
-        return [fraction for _, fraction in scheme.stages]
-    if isinstance(scheme, LinearMultistep):
-        return [*scheme.alpha, *scheme.beta]
-    parts = scheme.parts if isinstance(scheme, AdditiveTableau) else (scheme,)
-    return [entry for part in parts for row in (*part.A, part.b, part.c) for entry in row]
+    return {symbol for entry in entries(scheme) for symbol in entry.free_symbols}
 
 
 def _greek(name: str) -> str:

@@ -9,6 +9,7 @@ from derive import (
     ODE,
     DeckClaim,
     IdentityCheck,
+    Illustration,
     Network,
     OrderCheck,
     Relation,
@@ -124,6 +125,7 @@ SPEC = Spec(
     "results'",
     system=ode,
     scheme="forward_euler",
+    illustration=Illustration("resnet", ("convergence", "trajectory", "phase")),
     no_module="`derive generate resnet` emits the net of N layers, with h = T/N as its step size",
     relations=(
         relation(

@@ -2,7 +2,7 @@
 
 from sympy import Integer, Interval, Rational
 
-from derive import IdentityCheck, SampledCheck, Spec, dot, relation
+from derive import IdentityCheck, Illustration, SampledCheck, Spec, dot, relation
 from derive.catalog import topology_checks as checks
 from derive.catalog.topology_checks import T, a, c, u, x, x_1, x_2
 from derive.checks import bound_check
@@ -22,6 +22,7 @@ SPEC = Spec(
     title="Topology: what flows keep, and how nets escape",
     source="Ruseckas; deck B, 'Let us consider two-dimensional function' (the figure is lost); " + DUPONT,
     system=None,
+    illustration=Illustration("resnet", ("activations", "crossing")),
     no_module="`derive generate resnet` emits finite steps; a state with more dimensions than the data has the way out "
     "by augmentation",
     relations=(

@@ -18,6 +18,8 @@ from derive.symbols import Quantity, parameter
 
 def with_values(scheme: Any, values: Mapping[Symbol, Any]) -> Any:
     """A scheme of any kind with values for symbols; what it claims of itself is left out."""
+    if not values:
+        return scheme
     if isinstance(scheme, AdditiveTableau):
         parts = tuple(with_values(part, values) for part in scheme.parts)
         return AdditiveTableau(parts, digits=scheme.digits, title=scheme.title)
