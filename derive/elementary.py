@@ -28,7 +28,7 @@ def elementary_differential(ode: ODE, tau: Tree, fields: Fields = ()) -> tuple[E
     Args:
         ode: the unknowns, the time, and the field of trees of one colour.
         tau: the tree.
-        fields: right-hand sides of every unknown for each colour; the first one moves the time, where there is one.
+        fields: right-hand sides of every unknown for each colour; each sees the time move with its own steps.
     """
     branches = [elementary_differential(ode, branch, fields) for branch in tau.branches]
     holders: dict[Quantity, Expr] = {}
@@ -36,10 +36,12 @@ def elementary_differential(ode: ODE, tau: Tree, fields: Fields = ()) -> tuple[E
     for place, (branch, direction) in enumerate(zip(tau.branches, branches, strict=True)):
         tangents: dict[Quantity, Expr] = {}
         for unknown, part in zip(ode.state, direction, strict=True):
+            if part == 0:
+                continue
             holder = Quantity(f"branch{place}_{unknown.name}", unknown.shape, Role.TANGENT)
             holders[holder] = part
             tangents[unknown] = holder
-        if ode.time is not None and not branch.branches and branch.colour == 0:
+        if ode.time is not None and not branch.branches and branch.colour == tau.colour:
             tangents[ode.time] = Integer(1)
         values = tuple(pushforward(value, tangents) for value in values)
     return tuple(value.xreplace(holders) for value in values)

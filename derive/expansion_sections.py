@@ -8,19 +8,22 @@ from functools import partial
 import mpmath
 from sympy import Expr, Integer, factor
 
+from derive.additive_steps import PartsScheme
 from derive.checks import DIGITS, ResidualCheck
 from derive.derivation import Kind
-from derive.elementary import taylor
+from derive.elementary import elementary_differential, taylor
 from derive.errors import UnsupportedError
 from derive.evaluator import value_of
 from derive.lagrangian import StepNames
 from derive.latex import latex
 from derive.numbering import Author
+from derive.sampling import Sampler
+from derive.series.rk import error_terms
 from derive.step_expansion import (
     Coefficients,
     coefficient_of,
     expansion_residual,
-    flow_coefficients,
+    multilinear,
     sample,
     size,
     step_coefficients,
@@ -36,20 +39,20 @@ VANISHES = mpmath.mpf("1e-40")
 SMALL_STEP = mpmath.mpf("1e-8")
 
 
-def write_local_error(author: Author, ode: ODE, recurrence: Recurrence, title: str) -> dict[str, Expr]:
+def write_local_error(author: Author, ode: ODE, scheme: PartsScheme, recurrence: Recurrence) -> dict[str, Expr]:
     """Section on order, local error and the first term of the modified equation; returns results for claims.
 
     Raises:
         UnsupportedError: no power of h up to h^5 is wrong.
     """
-    p, error = leading_error(ode, recurrence)
+    p, error = leading_error(ode, scheme)
     states = ", ".join(x.latex for x in recurrence.old)
     author.relation(
         f"local truncation error (exact minus numeric after one step); order {p}",
         Kind.ASYMPTOTIC,
         rf"\tau_n\left({states}\right) = h^{{{p + 1}}} {_vector_latex(error)} + O(h^{{{p + 2}}})",
         text=f"tau = h^{p + 1} ({', '.join(map(str, error))}) + O(h^{p + 2})",
-        reason=f"Taylor coefficients of the solution minus those of {title} in h",
+        reason=f"the trees with {p + 1} vertices: what the solution makes of each minus what {scheme.title} does",
         name="local_error",
         check=ResidualCheck(partial(_local_error_residual, ode, recurrence, p), error),
     )
@@ -84,16 +87,26 @@ def write_local_error(author: Author, ode: ODE, recurrence: Recurrence, title: s
     return results
 
 
-def leading_error(ode: ODE, recurrence: Recurrence) -> tuple[int, Coefficients]:
-    """Order and coefficient of h^(order + 1) in the local error."""
-    made, exact = (make for make in (partial(step_coefficients, recurrence), partial(flow_coefficients, ode)))
+def leading_error(ode: ODE, scheme: PartsScheme) -> tuple[int, Coefficients]:
+    """Order and coefficient of h^(order + 1) in the local error, exact minus numerical.
+
+    The differentials of this field are put in, among which many vanish: of a part that does not see what it drives,
+    for instance. The order is therefore the one on this field.
+
+    Raises:
+        UnsupportedError: no power of h up to h^(HIGHEST_ORDER + 1) is wrong.
+    """
+    at_t_n = _at_t_n(ode)
+    sampler = Sampler({at_t_n.get(q, q) for q in (*ode.quantities, *ode.state)}, ode.networks)
     with mpmath.workdps(DIGITS):
-        sampler, values = sample(recurrence)
+        values = sampler.values()
         for power in range(2, HIGHEST_ORDER + 2):
-            pairs = zip(exact(power)[power], made(power)[power], strict=True)
-            error = tuple((a - b).expand() for a, b in pairs)
-            sizes = [size(value_of(term, values, sampler.networks)) for term in error if term != 0]
-            if any(one > VANISHES for one in sizes):
+            total = [Integer(0) for _ in ode.state]
+            for tree, coefficient in error_terms(scheme, power).terms.items():
+                parts = elementary_differential(ode, tree, ode.split)
+                total = [old + coefficient * part for old, part in zip(total, parts, strict=True)]
+            error = tuple(multilinear(part.xreplace(at_t_n)).expand() for part in total)
+            if any(size(value_of(part, values, sampler.networks)) > VANISHES for part in error if part != 0):
                 return power - 1, error
     raise UnsupportedError(f"a step of order above {HIGHEST_ORDER} is not expanded here")
 

@@ -139,7 +139,7 @@ def _explain_ode(draft: _Draft, ode: ODE, names: StepNames) -> None:
 def _write_accuracy(draft: _Draft, ode: ODE, scheme: Scheme, recurrence: Recurrence) -> dict[str, str]:
     """Sections on order and local error; returns the facts of them."""
     if isinstance(scheme, PartsScheme):
-        results = write_local_error(draft.author, ode, recurrence, scheme.title)
+        results = write_local_error(draft.author, ode, scheme, recurrence)
         draft.results |= results
         return {"order": str(results["order"])}
     analysis = truncation(ode, scheme)

@@ -92,7 +92,7 @@ def _is_near(order: int, observed: float) -> bool:
 def expectations(ode: ODE, scheme: Scheme) -> list[Expectation]:
     """Derived orders: of the scheme at a typical value and at special values of its symbols, bounded by its start."""
     if isinstance(scheme, PartsScheme):
-        order = int(leading_error(ode, discretize(ode, scheme))[0])
+        order = int(leading_error(ode, scheme)[0])
         return [Expectation("", {}, order, Integer(1))]
     found = truncation(ode, scheme)
     scheme = found.scheme

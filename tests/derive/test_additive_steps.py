@@ -14,7 +14,7 @@ from derive.functions import tanh
 from derive.inversion import invert
 from derive.networks import Network
 from derive.operators import matvec
-from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, Splitting
+from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, Splitting, scheme_by_name
 from derive.step_expansion import expansion_residual, flow_coefficients, step_coefficients
 from derive.symbols import parameter, state, time
 from derive.systems import ODE, Spec
@@ -90,10 +90,10 @@ def test_a_substep_of_several_stages():
 
 @pytest.mark.parametrize(
     ("scheme", "order"),
-    [("symplectic_euler", 1), (LIE, 1), (STRANG, 2), (VERLET, 2), pytest.param(RUTH3, 3, marks=pytest.mark.slow)],
+    [("symplectic_euler", 1), (LIE, 1), (STRANG, 2), (VERLET, 2), (RUTH3, 3), ("ruth4", 4)],
 )
 def test_orders(scheme, order):
-    found, error = leading_error(PENDULUM, discretize(PENDULUM, scheme))
+    found, error = leading_error(PENDULUM, scheme_by_name(scheme))
     assert found == order and len(error) == 2
 
 
