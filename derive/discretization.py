@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sympy import Expr, Integer
 
 from derive.additive_steps import additive_step
 from derive.equations import separated
 from derive.errors import UnsupportedError
-from derive.program import Builder, Program, name_functions
+from derive.program import Builder, Program, name_functions, symbols_of
 from derive.schemes import (
     AdditiveTableau,
     ButcherTableau,
@@ -19,6 +20,7 @@ from derive.schemes import (
     Splitting,
     scheme_by_name,
 )
+from derive.schemes.tables.explicit import forward_euler
 from derive.series.one_step import additive_tableau
 from derive.starts import starts_of
 from derive.step_quantities import STEP_SIZE, at_step, slope_at_step, stage_latex, time_at_step
@@ -48,12 +50,24 @@ def discretize(ode: ODE, scheme: Scheme | MultistepFamily | str) -> Recurrence:
         return _family(ode, scheme)
     scheme = scheme_by_name(scheme)
     if isinstance(scheme, Splitting):
-        scheme = additive_tableau(scheme)
+        scheme = additive_tableau(with_substeps(scheme, ode))
     if isinstance(scheme, AdditiveTableau):
         return additive_step(ode, scheme)
     if isinstance(scheme, ButcherTableau):
         return _one_step(ode, scheme)
     return _multistep(ode, scheme)
+
+
+def with_substeps(scheme: Splitting, ode: ODE) -> Splitting:
+    """Forward Euler is the flow of a part that does not see what it drives."""
+    if scheme.substep is not None or not all(_is_shear(ode, part) for part in ode.split):
+        return scheme
+    return replace(scheme, substep=forward_euler())
+
+
+def _is_shear(ode: ODE, part: tuple[Expr, ...]) -> bool:
+    driven = {x for x, velocity in zip(ode.state, part, strict=True) if velocity != 0}
+    return ode.time is None and all(driven.isdisjoint(symbols_of(velocity)) for velocity in part)
 
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:

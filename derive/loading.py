@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 from derive.catalog import ALIASES, CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
+from derive.integrator import integrator
 from derive.schemes import SCHEME_KINDS, SCHEMES, MultistepFamily, Scheme
 from derive.systems import Spec
 
@@ -43,17 +44,22 @@ def catalog_entries() -> tuple[Entry, ...]:
 def load(reference: str | os.PathLike[str]) -> Spec:
     """A spec by its catalogue id, or from a file: `path/to/spec.py`, or `path/to/spec.py:NAME` where it holds several.
 
+    A scheme, by its id or from a file, is loaded as the integrator that it is.
+
     Raises:
-        UnknownNameError: no system of the catalogue has that id.
-        DeriveError: the file is missing, raises, or holds no spec (or several, and none is named).
+        UnknownNameError: neither a system nor a scheme has that id.
+        DeriveError: the file is missing, raises, or holds neither (or several, and none is named).
     """
     text = os.fspath(reference)
     text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
+    if text in SCHEMES:
+        return integrator(SCHEMES[text], text)
     if not names_a_file(text):
         raise _unknown_id(text)
-    return _from_file(text, (Spec,), "spec", "SPEC = Spec(...)")
+    found = load_any(text)
+    return found if isinstance(found, Spec) else integrator(found, f"{scheme_name(text)}_integrator")
 
 
 def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme | MultistepFamily:
@@ -91,7 +97,13 @@ def load_any(reference: str | os.PathLike[str]) -> Spec | Scheme:
     text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
-    raise UnknownNameError("scheme or id", text, [*SCHEMES, *CATALOG])
+    raise UnknownNameError("scheme or id", text, _every_id())
+
+
+def scheme_name(reference: str) -> str:
+    """What a scheme from a file is called: the name of the object where one is given, else of the file."""
+    path, name = _split(reference)
+    return name.lower() or Path(path).stem
 
 
 def objects_in_file(reference: str, kinds: tuple[type[Wanted], ...]) -> dict[str, Wanted]:
@@ -142,10 +154,15 @@ def _catalog_spec(name: str) -> Spec:
 def _unknown_id(name: str) -> DeriveError:
     if Path(f"{name}.py").is_file():
         return DeriveError(f"unknown id {name!r}; there is a file of that name: write {name}.py")
-    longer = [known for known in CATALOG if name and known.startswith(name)]
+    longer = [known for known in _every_id() if name and known.startswith(name)]
     if longer:
         return DeriveError(f"unknown id {name!r}: did you mean {' or '.join(longer)}?")
-    return UnknownNameError("id", name, CATALOG)
+    return UnknownNameError("id", name, _every_id())
+
+
+def _every_id() -> list[str]:
+    """Of systems, and of schemes that are no system."""
+    return list(dict.fromkeys((*CATALOG, *SCHEMES)))
 
 
 def _split(reference: str) -> tuple[str, str]:

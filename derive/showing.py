@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
 
 from derive.analysis import Analysis
 from derive.catalog import CATALOG
 from derive.derivation import Derivation
 from derive.errors import UnknownNameError
 from derive.explanation import explain_system
-from derive.loading import load, load_any, names_a_file
+from derive.loading import load, load_any, names_a_file, scheme_name
 from derive.numbering import Author
 from derive.scheme_report.explanation import explain_scheme, write_scheme
 from derive.schemes import SCHEMES, Scheme, scheme_by_name
@@ -40,14 +39,9 @@ def explained(reference: str) -> Derivation:
     """
     if names_a_file(reference):
         found = load_any(reference)
-        return explain(found) if isinstance(found, Spec) else explain_scheme(found, _name_in(reference))
+        return explain(found) if isinstance(found, Spec) else explain_scheme(found, scheme_name(reference))
     if reference in CATALOG or (reference not in SCHEMES and not get_close_matches(reference, SCHEMES)):
         return explain(load(reference))
     if reference not in SCHEMES:
         raise UnknownNameError("id", reference, [*CATALOG, *SCHEMES])
     return explain_scheme(SCHEMES[reference], reference)
-
-
-def _name_in(reference: str) -> str:
-    path, _, name = reference.partition(".py:")
-    return name.lower() or Path(path).stem

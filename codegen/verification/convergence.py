@@ -21,7 +21,7 @@ from codegen.verification.samples import Sampled
 from codegen.verification.step_setting import Numbers, Setting, numeric, per_layer
 from codegen.verification.tame import gentle, is_tame, shortened, steepest
 from derive.additive_steps import PartsScheme
-from derive.discretization import discretize
+from derive.discretization import discretize, with_substeps
 from derive.expansion_sections import leading_error
 from derive.networks import Network
 from derive.numbering import Author
@@ -147,7 +147,7 @@ class _Problem:
         special = {q: torch.tensor(float(v), dtype=torch.float64) for q, v in symbols}
         self.once = {q: special.get(q, value[0] if per_layer(q) else value) for q, value in first.values.items()}
         self.first = replace(first, t0=0.0, t1=INTERVAL[1] - INTERVAL[0]) if first.layered else first
-        self.drifts = _at_step_times_only(scheme)
+        self.drifts = _at_step_times_only(ode, scheme)
         generator = torch.Generator().manual_seed(19)
         shapes = first.input_shapes().values()
         self.inputs = [uniform((SAMPLES, *shape), -1.0, 1.0, generator) for shape in shapes]
@@ -234,11 +234,11 @@ def _to_mpmath(value: Any) -> Any:
     return array_of([mpmath.mpf(float(entry)) for entry in np.ravel(value)]).reshape(np.shape(value))
 
 
-def _at_step_times_only(scheme: Scheme) -> bool:
+def _at_step_times_only(ode: ODE, scheme: Scheme) -> bool:
     """Whether the field is evaluated at t_n alone in the step from t_n to t_(n+1)."""
     if isinstance(scheme, LinearMultistep):
         return scheme.explicit and all(weight == 0 for weight in scheme.beta[2:])
     if isinstance(scheme, Splitting):
-        scheme = additive_tableau(scheme)
+        scheme = additive_tableau(with_substeps(scheme, ode))
     parts = scheme.parts if isinstance(scheme, AdditiveTableau) else (scheme,)
     return all(node == 0 for part in parts for node in part.c)

@@ -109,6 +109,7 @@ def own_specs():
     several = LinearMultistep(alpha=(1 - m * n, m * n), beta=(0, 1 + m * n, 0))
     yield "two weights, two-step", own(ODE((x,), (autonomous(x),)), several)
     yield "a weight of the scheme", own(ODE((u,), (sin(u) - u**3,)), "theta")
+    yield "two streams, exact flows", own(ODE((x, y), (first(y), second(x))), "yoshida4")
     yield "a kink", own(ODE((x,), (relu(matvec(A, x) + c) - x,)), "heun")
 
 
@@ -116,6 +117,7 @@ OWN = list(own_specs())
 INVERTED = (
     "autonomous field, two-step",
     "two streams, Strang",
+    "two streams, exact flows",
     "two streams, two fields of time",
     "two streams, one network",
     "squared weight, two-step",
