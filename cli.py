@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from derive.systems import Spec
 
 FINDING, USAGE = 1, 2
+ALLOCATIONS = 100_000  # between two searches for garbage cycles while text is made; Python's own is 700
 FORMATS = ("text", "latex", "html", "pdf")
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -107,6 +108,7 @@ def show(spec: str, form: str, section: str | None, output: Path | None) -> None
 @click.option("-o", "--output", type=FOLDER, help="Folder [default: generated/ in a checkout, else this folder].")
 def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, output: Path | None) -> None:
     """Emit the PyTorch module of each SPEC; print paths."""
+    _without_pauses()
     loaded = _load_all(specs, everything)
     from codegen import emit
     from derive.files import write_whole
@@ -225,6 +227,13 @@ def new(path: Path) -> None:
     from derive.new_spec import write_new_spec
 
     click.echo(write_new_spec(path))
+
+
+def _without_pauses() -> None:
+    """For a command that makes text and ends: fewer searches for garbage cycles."""
+    import gc
+
+    gc.set_threshold(ALLOCATIONS)
 
 
 def _list_schemes(as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +38,7 @@ def support(entries: Iterable[str]) -> Support:
 def _visit(name: str, order: dict[str, None]) -> None:
     if name in order:
         return
-    for node in _parsed(name).body:
+    for node in _head(name).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
             _visit((node.module or "").removeprefix(f"{PACKAGE}."), order)
     order[name] = None
@@ -49,8 +50,9 @@ def _source(name: str) -> str:
 
 
 @cache
-def _parsed(name: str) -> ast.Module:
-    return ast.parse(_source(name))
+def _head(name: str) -> ast.Module:
+    """What stands before the first function or class: imports stand at the top, and parsing the rest takes long."""
+    return ast.parse(re.split(r"^(?:@|def |class )", _source(name), maxsplit=1, flags=re.MULTILINE)[0])
 
 
 def _read(name: str) -> tuple[list[str], str]:
@@ -58,7 +60,7 @@ def _read(name: str) -> tuple[list[str], str]:
     text = _source(name)
     lines = text.splitlines()
     imports, last = [], 0
-    for node in _parsed(name).body:
+    for node in _head(name).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if not docstring and not isinstance(node, ast.Import | ast.ImportFrom):
             break

@@ -8,18 +8,33 @@ import mpmath
 from sympy import Expr, sympify
 
 from derive.checks import DIGITS, relative_difference
-from derive.derivation import ClaimVerdict
+from derive.derivation import ClaimVerdict, Derivation
 from derive.errors import UnknownNameError
 from derive.evaluator import evaluate, value_of
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import Program, symbols_of
 from derive.sampling import Sampler
 from derive.symbols import Quantity, Role
-from derive.systems import DeckClaim
+from derive.systems import DeckClaim, Spec
 
 Results = Mapping[str, Expr]
+
+
+def verdicts(spec: Spec, derivation: Derivation) -> tuple[ClaimVerdict, ...]:
+    """The claims of a spec beside what is derived of it."""
+    found = []
+    for claim in spec.claims:
+        option = str(claim.option or next(iter(spec.variants), ""))
+        results = {**derivation.results, **_of_option(derivation.results, option)}
+        found.append(judge(claim, results, derivation.contexts.get(option)))
+    return tuple(found)
+
+
+def _of_option(results: Results, option: str) -> dict[str, Expr]:
+    prefix = f"{option}."
+    return {name.removeprefix(prefix): value for name, value in results.items() if option and name.startswith(prefix)}
 
 
 def judge(claim: DeckClaim, results: Results, context: Program | None) -> ClaimVerdict:
@@ -42,8 +57,8 @@ def judge(claim: DeckClaim, results: Results, context: Program | None) -> ClaimV
         claim.id,
         claim.deck,
         claim.about,
-        str(claim.says),
-        str(derived),
+        plain(sympify(claim.says)),
+        plain(sympify(derived)),
         difference,
         claim.note,
         latex(sympify(claim.says)),

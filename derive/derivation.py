@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sympy import Expr
 
+from derive.program import Program
 from derive.verdict import Step
 
 
@@ -137,6 +138,7 @@ class Derivation:
         facts: short facts for docstrings and listings (order, stability, inverse), name -> text.
         results: derived expressions by name, which claims are compared with.
         numbers: name of a line -> its equation number (variants share the lines they have in common).
+        contexts: option -> the program of the quantities that results and claims mention: the step and its adjoint.
     """
 
     id: str
@@ -148,6 +150,7 @@ class Derivation:
     facts: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, Expr] = field(default_factory=dict)
     numbers: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, Program] = field(default_factory=dict)
 
     @property
     def relations(self) -> Iterator[Relation]:

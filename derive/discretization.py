@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from sympy import Expr, Integer
 
@@ -31,6 +32,7 @@ from derive.windows import lag_sum, newest, shift, weights, window
 __all__ = ["STEP_SIZE", "at_step", "discretize", "time_at_step"]
 
 
+@cache
 def discretize(ode: ODE, scheme: Scheme | MultistepFamily | str) -> Recurrence:
     """One step of `scheme` applied to `ode`.
 

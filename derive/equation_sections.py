@@ -1,29 +1,26 @@
-"""Sections on an implicit step: its equations, Newton's matrix, the linear equations of the adjoint, the inverse."""
+"""Sections on an implicit step: its equations, Newton's matrix, the linear equations of the adjoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import mpmath
-from sympy import Add, Expr, Integer, Matrix
+from sympy import Add, Expr
 
-from derive.checks import IdentityCheck, ResidualCheck, relative_difference
+from derive.checks import IdentityCheck
 from derive.derivation import Kind
-from derive.discretization import STEP_SIZE, discretize, time_at_step
 from derive.equations import Block, Equations, equations_of, systems
 from derive.evaluator import evaluate
-from derive.geometry.symmetry import adjoint_method
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.phase_space import sequence
 from derive.reverse_sweep import Adjoint
 from derive.sampling import Sampler
-from derive.schemes import ButcherTableau
 from derive.symbols import Quantity
-from derive.systems import ODE, Recurrence
+from derive.systems import Recurrence
 
 NUDGE = "1e-20"
 
@@ -48,7 +45,7 @@ def _write_residual(author: Author, block: Block) -> None:
             f"residual of {unknown.name}",
             Kind.DEFINITION,
             rf"R_{{{unknown.latex}}} = {unknown.latex} - \left({latex(right)}\right) = 0",
-            text=f"R_{unknown.name} = {unknown} - ({right}) = 0",
+            text=f"R_{unknown.name} = {unknown} - ({plain(right)}) = 0",
             reason="the lines of the step that hold together, as one equation in the unknowns",
             name=f"residual.{unknown.name}",
         )
@@ -80,7 +77,7 @@ def _write_newton_matrix(author: Author, block: Block) -> None:
             f"Newton's matrix I - dg/dz, the row of {unknown.name} times w",
             Kind.IDENTITY,
             rf"\left(M w\right)_{{{unknown.latex}}} = {latex(product)}",
-            text=f"(M w)_{unknown.name} = {product}",
+            text=f"(M w)_{unknown.name} = {plain(product)}",
             reason="linearization of the residual; each iteration solves M w = -R and adds w",
             name=f"newton.{unknown.name}",
             check=IdentityCheck(
@@ -121,51 +118,8 @@ def _write_adjoint_equations(author: Author, block: Block, recurrence: Recurrenc
             f"adjoint equation of {multiplier.name}: transposed Newton matrix",
             Kind.IDENTITY,
             f"{latex(product)} = {latex(given)}",
-            text=f"{product} = {given}",
+            text=f"{plain(product)} = {plain(given)}",
             reason="stationarity in the unknowns: the implicit-function rule, solved once for each step, not unrolled",
             name=f"adjoint_equation.{multiplier.name}",
             check=IdentityCheck(given, product, whole.inputs, whole.networks(), whole),
         )
-
-
-def write_adjoint_scheme(author: Author, ode: ODE, scheme: ButcherTableau) -> bool:
-    """The inverse of a step as a step of size -h of another scheme; whether that is the scheme itself."""
-    backwards = adjoint_method(scheme)
-    assert isinstance(backwards, ButcherTableau)
-    symmetric = (backwards.A, backwards.b) == (scheme.A, scheme.b)
-    weights = tuple(entry for row in backwards.A for entry in row)
-    same = "the same scheme" if symmetric else "its adjoint scheme"
-    author.relation(
-        f"inverse: {same} with -h",
-        Kind.IDENTITY,
-        r"\Phi_h^{-1} = \Phi^*_{-h}, \qquad a^*_{ij} = b_{s+1-j} - a_{s+1-i,s+1-j}"
-        rf", \qquad A^* = {latex(Matrix(backwards.A))}",
-        text=f"x = step of size -h from x_next with A* = {[list(row) for row in backwards.A]}: {same}",
-        reason="the step solved for x: x = x_next - h sum b_j f_j, put into the stages and counted from the last",
-        name="adjoint_scheme",
-        check=ResidualCheck(partial(_round_trip, ode, scheme), weights, "step, then step back, 60 digits"),
-    )
-    author.close("Inverse")
-    return symmetric
-
-
-def _tableau(A: list[list[Expr]], b: Sequence[Expr], title: str) -> ButcherTableau:
-    return ButcherTableau(A=A, b=b, c=[sum(row, Integer(0)) for row in A], title=title)
-
-
-def _round_trip(ode: ODE, scheme: ButcherTableau, weights: tuple[Expr, ...]) -> float:
-    """Relative difference of the state and what a step forward and a step of the shown weights back make of it."""
-    stages = scheme.stages
-    rows = [list(weights[n * stages : (n + 1) * stages]) for n in range(stages)]
-    there = discretize(ode, scheme)
-    back = discretize(ode, _tableau(rows, scheme.b[::-1], scheme.title))
-    sampler = Sampler({*there.step.inputs, *back.step.inputs}, there.step.networks())
-    values = sampler.values()
-    after = evaluate(there.step, values, sampler.networks)
-    turned = {**values, STEP_SIZE: -values[STEP_SIZE]}
-    turned |= {x: after[new] for x, new in zip(there.old, there.new, strict=True)}
-    now = time_at_step(ode)
-    if now is not None:
-        turned[now] = values[now] + values[STEP_SIZE]
-    found = evaluate(back.step, turned, sampler.networks)
-    return max(relative_difference(values[x], found[new]) for x, new in zip(back.old, back.new, strict=True))

@@ -15,7 +15,7 @@ from derive.elementary import elementary_differential, taylor
 from derive.errors import UnsupportedError
 from derive.evaluator import value_of
 from derive.lagrangian import StepNames
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.numbering import Author
 from derive.sampling import Sampler
 from derive.series.rk import error_terms
@@ -123,6 +123,18 @@ def _vector_latex(parts: Sequence[Expr]) -> str:
     return r"\begin{pmatrix}" + r" \\ ".join(latex(part) for part in parts) + r"\end{pmatrix}"
 
 
+def _term_text(term: Expr, power: int) -> str:
+    """`h^p (term)`, the bracket for sums alone and none without a power of h."""
+    text, step = plain(term), "h" if power == 1 else f"h^{power}"
+    return text if power == 0 else f"{step} ({text})" if term.is_Add else f"{step} {text}"
+
+
+def _term_latex(term: Expr, power: int) -> str:
+    """The same in LaTeX."""
+    text = latex(term)
+    return text if power == 0 else rf"{_power(power)} \left({text}\right)" if term.is_Add else f"{_power(power)} {text}"
+
+
 def _signed(term: Expr, power: int) -> str:
     """`+ h^p (term)`, or nothing where it vanishes."""
     if term == 0:
@@ -178,9 +190,9 @@ def write_expansion(author: Author, recurrence: Recurrence, names: StepNames) ->
         parts = [coefficients[place] for coefficients in found]
         suffix = f"_{old.name}" if len(recurrence.old) > 1 else ""
         results |= {f"expansion_{power}{suffix}": part for power, part in enumerate(parts)}
-        terms = [rf"{_power(power)} \left({latex(part)}\right)" for power, part in enumerate(parts) if part != 0]
+        terms = [_term_latex(part, power) for power, part in enumerate(parts) if part != 0]
         formulas.append(rf"{new.latex} = {' + '.join(terms)} + O(h^{{{SHOWN_POWERS + 1}}})")
-        texts.append(" + ".join(f"h^{power} ({part})" for power, part in enumerate(parts) if part != 0))
+        texts.append(" + ".join(_term_text(part, power) for power, part in enumerate(parts) if part != 0))
     author.relation(
         "expansion of the step in h",
         Kind.ASYMPTOTIC,
@@ -210,7 +222,7 @@ def _write_consistency(author: Author, recurrence: Recurrence, names: StepNames,
     conditions = [f for f in factors if f != 1]
     equations = [rf"\dot{{{q.latex}}} = {latex(value)}" for q, value in zip(recurrence.old, found[1], strict=True)]
     condition = ", ".join(rf"{latex(f.expand())} = 1" for f in conditions)
-    text = ", ".join(f"d{q}/dt = {value}" for q, value in zip(recurrence.old, found[1], strict=True))
+    text = ", ".join(f"d{q}/dt = {plain(value)}" for q, value in zip(recurrence.old, found[1], strict=True))
     author.relation(
         "the equation it is consistent with" + (" where the state keeps its weight" if conditions else ""),
         Kind.ASYMPTOTIC,

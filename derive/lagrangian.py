@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from derive.checks import StationarityCheck
 from derive.derivation import Kind
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.numbering import Author
 from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint, cotangent_latex, reverse_sweep
@@ -56,7 +56,7 @@ def write_lagrangian(author: Author, program: Program, adjoint: Adjoint, title: 
         " + ".join([f"S = {_later(outputs)}", *terms]) + rf", \qquad {seeds}",
         text="S = "
         + " + ".join(
-            [f"ell({', '.join(map(str, outputs))})"] + [f"<{bar}, ({x.value}) - {x.target}>" for x, bar in lines]
+            [f"ell({', '.join(map(str, outputs))})"] + [f"<{bar}, ({plain(x.value)}) - {x.target}>" for x, bar in lines]
         )
         + ";  "
         + ", ".join(f"d ell / d {q} = {seed}" for q, seed in adjoint.seeds.items()),

@@ -2,13 +2,19 @@ r"""LaTeX of expressions: elementwise products of vectors are written $\odot$, s
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sympy import Expr, Integer, Mul, fraction
 from sympy.printing.latex import LatexPrinter
+from sympy.printing.str import StrPrinter
 
 from derive.errors import SpecError
+from derive.operator_base import bracketed_power
 from derive.operators import Operator, factor_latex, shape_of
+from derive.symbols import Quantity, Role
+
+_STAGE = re.compile(r"(\w+?)_?(\d+)")
 
 
 class FormulaPrinter(LatexPrinter):
@@ -21,6 +27,10 @@ class FormulaPrinter(LatexPrinter):
         power = kwargs.pop("exp", None) if isinstance(expr, Operator) else None
         text = super()._print(expr, **kwargs)
         return text if power is None else rf"\left({text}\right)^{{{power}}}"
+
+    def parenthesize_super(self, s: str) -> str:
+        """What a power is taken of: bracketed where it carries an exponent (SymPy only puts it in a group)."""
+        return bracketed_power(s)
 
     def _print_Mul(self, expr: Expr) -> str:
         numerator, denominator = fraction(expr)
@@ -41,11 +51,42 @@ class FormulaPrinter(LatexPrinter):
         return r" \, ".join([*scalars, r" \odot ".join(vectors)] if vectors else scalars)
 
     def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:
-        return sorted(expr.args, key=lambda term: bool(term.could_extract_minus_sign()))
+        return ordered_terms(sorted(expr.args, key=lambda term: bool(term.could_extract_minus_sign())))
 
     def _print_Float(self, expr: Any) -> str:
         mantissa, exponent, power = repr(float(expr)).partition("e")
         return rf"{mantissa} \cdot 10^{{{int(power)}}}" if exponent else mantissa
+
+
+class PlainPrinter(StrPrinter):
+    """SymPy's plain text, the terms of a sum in the order of the formulas, a spread number as that number."""
+
+    def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:
+        return ordered_terms(super()._as_ordered_terms(expr, order=order))
+
+    def _print_fill(self, expr: Expr) -> str:
+        return str(self._print(expr.args[0]))
+
+
+def ordered_terms(terms: list[Expr]) -> list[Expr]:
+    """Stages in their order; states first, what a step of size h adds last. Other terms stay where they are."""
+    stages = [_STAGE.fullmatch(str(term.as_coeff_Mul()[1])) for term in terms]
+    if len({stage and stage[1] for stage in stages}) == 1 and stages[0] is not None:
+        numbers = [int(stage[2]) for stage in stages if stage is not None]
+        return [term for _, term in sorted(zip(numbers, terms, strict=True), key=lambda pair: pair[0])]
+    return sorted(terms, key=_place)
+
+
+def _place(term: Expr) -> int:
+    """0 of a state alone, 2 of what is multiplied by the step size, 1 of all else."""
+    if isinstance(term, Quantity) and term.role is Role.STATE:
+        return 0
+    return 2 if any(isinstance(q, Quantity) and q.role is Role.STEP_SIZE for q in term.free_symbols) else 1
+
+
+def plain(expression: Expr) -> str:
+    """Plain text of an expression, in SymPy's notation."""
+    return str(PlainPrinter().doprint(expression))
 
 
 def latex(expression: Expr, *, continuous: bool = False) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sympy import Expr
 
 from derive.derivation import Check, Kind, Relation, Section
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.program import Assignment
 from derive.verdict import Step
 
@@ -56,7 +56,9 @@ class Author:
     ) -> Relation:
         """Append `left = right`."""
         formula = f"{latex(left)} = {latex(right)}"
-        return self.relation(title, kind, formula, reason=reason, text=f"{left} = {right}", name=name, check=check)
+        return self.relation(
+            title, kind, formula, reason=reason, text=f"{left} = {plain(right)}", name=name, check=check
+        )
 
     def assignment(self, line: Assignment, name: str, check: Check | None = None) -> None:
         """Append a line of a program; one that stands already (in another variant) only gets the name as well."""

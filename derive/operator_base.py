@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from sympy import Expr
 from derive.errors import SpecError
 from derive.numeric import Numeric
 from derive.symbols import Quantity, Shape
+
+TOP = r"\top"  # of a transposed matrix, as an exponent
 
 
 class Operator(sympy.Function):
@@ -80,6 +83,22 @@ def shape_of(expression: Expr) -> Shape:
             )
         result, owner = shape, part
     return result
+
+
+def raised_latex(printer: Any, expression: Expr, exponent: str) -> str:
+    """LaTeX of a factor with an exponent: bracketed too where it carries one, since a second would not compile."""
+    text = factor_latex(printer, expression)
+    return rf"{bracketed_power(text)}^{{{exponent}}}"
+
+
+def bracketed_power(text: str) -> str:
+    """LaTeX that an exponent may follow: in brackets where it carries one, outside of all groups and brackets."""
+    depth = 0
+    for sign in re.findall(r"\\left|\\right|(?<!\\)[{}]|\^", text):
+        depth += (sign in ("{", r"\left")) - (sign in ("}", r"\right"))
+        if sign == "^" and not depth:
+            return rf"\left({text}\right)"
+    return text
 
 
 def factor_latex(printer: Any, expression: Expr) -> str:

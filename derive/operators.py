@@ -14,7 +14,7 @@ import numpy as np
 from sympy import Expr, Integer
 
 from derive.numeric import Numeric, exponential, largest, logarithm, solve_linear
-from derive.operator_base import Operator, factor_latex, shape_of, show_shape
+from derive.operator_base import TOP, Operator, factor_latex, raised_latex, shape_of, show_shape
 from derive.symbols import Shape
 
 
@@ -78,7 +78,7 @@ class transpose(Operator):
         return matrix.T
 
     def _latex(self, printer: Any) -> str:
-        return rf"{factor_latex(printer, self.args[0])}^{{\top}}"
+        return raised_latex(printer, self.args[0], TOP)
 
 
 class outer(Operator):
@@ -106,7 +106,7 @@ class outer(Operator):
         return left[:, None] * right[None, :]
 
     def _latex(self, printer: Any) -> str:
-        return rf"{factor_latex(printer, self.args[0])}\,{factor_latex(printer, self.args[1])}^{{\top}}"
+        return rf"{factor_latex(printer, self.args[0])}\,{raised_latex(printer, self.args[1], TOP)}"
 
 
 class total(Operator):
@@ -349,7 +349,7 @@ class linear_solve(Operator):
         return solve_linear(np.array(matrix, kind), np.array(vector, kind))
 
     def _latex(self, printer: Any) -> str:
-        return rf"{factor_latex(printer, self.args[0])}^{{-1}} {factor_latex(printer, self.args[1])}"
+        return f"{raised_latex(printer, self.args[0], '-1')} {factor_latex(printer, self.args[1])}"
 
 
 class identity_like(Operator):

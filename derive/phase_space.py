@@ -134,7 +134,7 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
         Kind.DEFINITION,
         rf"H_n\left({arguments};\, {', '.join(adjoint.seeds[q].latex for q in fresh)}\right) = {lines}",
         text="H_n = " + " + ".join(f"{adjoint.seeds[q]} . {q}({', '.join(map(str, recurrence.old))})" for q in fresh),
-        reason=r"multiplier of the step times the step's right-hand side: lambda_(n+1) . F(x_n, x_(n-1))",
+        reason="multiplier of the step times the step's right-hand side, a function of the past values",
         name="discrete_hamiltonian",
     )
     author.relation(

@@ -9,7 +9,14 @@ from derive.formula_width import groups_end, tokens, top_level
 from derive.line_breaks import rows_of
 from derive.prose import GREEK, MATHEMATICAL
 
-ACCENTS = {r"\dot": "\u0307", r"\ddot": "\u0308", r"\bar": "\u0304", r"\hat": "\u0302", r"\tilde": "\u0303"}
+ACCENTS = {
+    r"\dot": "\u0307",
+    r"\ddot": "\u0308",
+    r"\bar": "\u0304",
+    r"\overline": "\u0304",
+    r"\hat": "\u0302",
+    r"\tilde": "\u0303",
+}
 DROPPED = frozenset(
     r"""\left \right \bigl \bigr \Bigl \Bigr \big \Big \limits \nolimits \displaystyle \textstyle \! \mathrm
     \operatorname \mathbf \mathbb \mathcal \boldsymbol \hline""".split()

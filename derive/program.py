@@ -17,7 +17,7 @@ from derive.errors import SpecError, UnsupportedError
 from derive.functions import ELEMENTWISE, as_expression
 from derive.networks import Call, Network
 from derive.operators import shape_of, show_shape
-from derive.symbols import Quantity, Role, Shape, by_name
+from derive.symbols import Quantity, Role, Shape, by_name, with_index
 
 
 @dataclass(frozen=True)
@@ -216,19 +216,15 @@ def name_functions(program: Program) -> Program:
     name. A compound argument gets a name as well: `f = tanh(W x + b)` becomes `a_f = W x + b; f = tanh(a_f)`.
     """
     named: dict[Expr, Expr] = {}
-    taken = {quantity.name for quantity in (*program.inputs, *program.targets)}
+    names = _Names(program)
     lines: list[Assignment] = []
-    for line in _named_arguments(program.assignments, taken):
+    for line in _named_arguments(program.assignments, names):
         for node in _unnamed(line.value):
-            name, latex = _name_of(node, line.target)
-            if isinstance(node, Call):
-                name = next(n for n in _numbered(name) if n not in taken)
-            if node == line.value or node in named or name in taken:
-                continue
-            taken.add(name)
-            value = _with_named_arguments(node, named)
-            named[node] = Quantity(name, shape_of(node), intermediate_role(node), latex)
-            lines.append(Assignment(named[node], value, solve=line.solve))
+            made = None if node == line.value or node in named else names.of_value(node, line.target)
+            if made is not None:
+                value = _with_named_arguments(node, named)
+                named[node] = made
+                lines.append(Assignment(made, value, solve=line.solve))
         whole = isinstance(line.value, (*ELEMENTWISE, Call))
         value = _with_named_arguments(line.value, named) if whole else line.value.xreplace(named)
         if isinstance(value, (*ELEMENTWISE, Call)):
@@ -237,21 +233,62 @@ def name_functions(program: Program) -> Program:
     return Program(program.inputs, tuple(lines), program.outputs)
 
 
-def _named_arguments(lines: Iterable[Assignment], taken: set[str]) -> Iterator[Assignment]:
+class _Names:
+    """Names and formulas of what a program has none for: no two alike, and none like one that is there already."""
+
+    def __init__(self, program: Program) -> None:
+        quantities = (*program.inputs, *program.targets)
+        self.taken = {quantity.name for quantity in quantities}
+        self._written = {quantity.latex for quantity in quantities}
+        self._index: dict[Expr, str] = {}
+
+    def of_argument(self, inner: Expr, target: Quantity, place: str) -> Quantity:
+        """An argument of a function in the line of `target`: a, with `place` in the index where there are several."""
+        name = next(n for n in _argument_names(target) if n not in self.taken)
+        self.taken.add(name)
+        index = f"{target.latex},{place}" if place else target.latex
+        meaning = f"argument {place} in {target.name}" if place else f"argument in {target.name}"
+        found = Quantity(name, shape_of(inner), intermediate_role(inner), self._free("a", index), meaning)
+        self._index[found] = index
+        return found
+
+    def of_value(self, node: Expr, target: Quantity) -> Quantity | None:
+        """The value of a network, or of a function of a name: y where that is an argument named here; None if taken."""
+        if isinstance(node, Call):
+            name = next(n for n in _numbered(f"{node.network.name}_in_{target.name}") if n not in self.taken)
+            latex = self._free(node.network.latex)
+        else:
+            argument = node.args[0]
+            name = f"{type(node).__name__}_{argument}"
+            if name in self.taken:
+                return None
+            named = argument in self._index
+            latex = self._free("y" if named else node.latex_name, self._index[argument] if named else argument.latex)
+        self.taken.add(name)
+        meaning = "" if isinstance(node, Call) else f"{type(node).__name__} of {node.args[0]}"
+        return Quantity(name, shape_of(node), intermediate_role(node), latex, meaning)
+
+    def _free(self, letter: str, *index: str) -> str:
+        """The letter with its index, and with one more index if something else is written so."""
+        numbers = (str(count) for count in itertools.count(2))
+        written = (with_index(letter, *index, *more) for more in itertools.chain([()], zip(numbers)))
+        found = next(latex for latex in written if latex not in self._written)
+        self._written.add(found)
+        return found
+
+
+def _named_arguments(lines: Iterable[Assignment], names: _Names) -> Iterator[Assignment]:
     """Lines in which every elementwise function is applied to a name."""
     for line in lines:
         value = line.value
-        while True:
+        several = sum(not isinstance(node.args[0], Quantity) for node in value.atoms(*ELEMENTWISE)) > 1
+        for place in itertools.count(1):
             compound = [node for node in value.atoms(*ELEMENTWISE) if _has_flat_compound_argument(node)]
             if not compound:
                 break
             node = min(compound, key=str)
             inner = node.args[0]
-            name = next(n for n in _argument_names(line.target) if n not in taken)
-            taken.add(name)
-            latex = rf"a_{{{line.target.latex}}}"
-            meaning = f"argument in {line.target.name}"
-            argument = Quantity(name, shape_of(inner), intermediate_role(inner), latex, meaning)
+            argument = names.of_argument(inner, line.target, str(place) if several else "")
             yield Assignment(argument, inner, f"argument of {type(node).__name__}", line.solve)
             value = value.xreplace({node: node.func(argument)})
         yield replace(line, value=value)
@@ -283,19 +320,6 @@ def _numbered(name: str) -> Iterator[str]:
     """The name, name_2, name_3, ..."""
     yield name
     yield from (f"{name}_{count}" for count in itertools.count(2))
-
-
-def _name_of(node: Expr, target: Quantity) -> tuple[str, str]:
-    if isinstance(node, Call):
-        return f"{node.network.name}_in_{target.name}", rf"{node.network.latex}"
-    return f"{type(node).__name__}_{node.args[0]}", node._latex(_NamePrinter())
-
-
-class _NamePrinter:
-    """Just enough of a LaTeX printer to write a function of one name."""
-
-    def _print(self, quantity: Quantity) -> str:
-        return quantity.latex
 
 
 def _declare(known: dict[str, Quantity], quantity: Quantity, complaint: str) -> None:

@@ -96,10 +96,14 @@ def to_tex(text: str) -> str:
     return "".join(f"${piece}$" if formula else "".join(map(_tex_character, piece)) for piece, formula in pieces(text))
 
 
+SHORT_WORDS = ("an", "by", "in", "no", "of")
+
+
 def headline(title: str, name: str = "") -> str:
     """With a capital letter, unless the title is the name of a quantity or begins with one."""
     first = title.partition(" ")[0]
-    is_name = title == name or len(first) < 3 or not first.replace("-", "").isalpha() or not first.islower()
+    short = len(first) < 3 and first not in SHORT_WORDS
+    is_name = title == name or short or not first.replace("-", "").isalpha() or not first.islower()
     return title if is_name else title[:1].upper() + title[1:]
 
 

@@ -176,14 +176,16 @@ def leaves(value: Expr) -> list[Expr]:
     return list(found)
 
 
-def elementwise_partials(value: Expr) -> Iterator[tuple[Expr, Expr]]:
+@cache
+def elementwise_partials(value: Expr) -> tuple[tuple[Expr, Expr], ...]:
     """Pairs (leaf, partial derivative) of an elementwise expression; operators count as leaves."""
+    if isinstance(value, Quantity | Operator):
+        return ((value, Integer(1)),)
     found = leaves(value)
     dummies = {leaf: Dummy(f"leaf_{index}", real=True) for index, leaf in enumerate(found)}
     back = {dummy: leaf for leaf, dummy in dummies.items()}
     flat = value.xreplace(dummies)
-    for leaf, dummy in dummies.items():
-        yield leaf, _almost_everywhere(diff(flat, dummy)).xreplace(back)
+    return tuple((leaf, _almost_everywhere(diff(flat, dummy)).xreplace(back)) for leaf, dummy in dummies.items())
 
 
 def _almost_everywhere(slope: Expr) -> Expr:

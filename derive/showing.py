@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from derive.analysis import Analysis
 from derive.catalog import CATALOG
+from derive.claims import verdicts
 from derive.derivation import Derivation
 from derive.errors import UnknownNameError
 from derive.explanation import explain_system
@@ -22,6 +23,7 @@ def explain(source: Spec | Scheme) -> Derivation:
     if not isinstance(source, Spec):
         return explain_scheme(source, "scheme")
     found = explain_system(source)
+    found = replace(found, claims=verdicts(source, found))
     scheme = scheme_by_name(source.scheme) if isinstance(source.system, ODE) else None
     if not isinstance(scheme, Scheme):
         return found

@@ -45,7 +45,7 @@ class ODE(System):
     state: tuple[Quantity, ...]
     velocity: tuple[Expr, ...]
     time: Quantity | None = None
-    initial: Mapping[Quantity, Expr] = field(default_factory=dict)
+    initial: Mapping[Quantity, Expr] = field(default_factory=dict, hash=False)
     parts: tuple[tuple[Expr, ...], ...] = ()
 
     def __post_init__(self) -> None:

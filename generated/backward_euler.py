@@ -7,29 +7,29 @@ r"""Backward Euler.
 Source: deck A, 'Formula'.
 
 The step:
-    (6) f = f(h + t, x_next; theta_f)
-    (7) x_next = f*h + x
+    (6) f = f(t + h, x_next; theta_f)
+    (7) x_next = x + f*h
 
 The discrete adjoint:
     (9) bar_f = bar_x_next*h
-    (10) bar_x_next = bar_x_next_out + grad[x_next]<bar_f, f(h + t, x_next; theta_f)>
+    (10) bar_x_next = bar_x_next_out + grad[x_next]<bar_f, f(t + h, x_next; theta_f)>
     (11) bar_x = bar_x_next
     (12) bar_x_next_out = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (13) bar_h = grad[h + t]<bar_f, f(h + t, x_next; theta_f)> + dot(bar_x_next, f)
-    (14) bar_t = grad[h + t]<bar_f, f(h + t, x_next; theta_f)>
-    (15) bar_theta_f = grad[theta_f]<bar_f, f(h + t, x_next; theta_f)>
+    (13) bar_h = dot(bar_x_next, f) + grad[t + h]<bar_f, f(t + h, x_next; theta_f)>
+    (14) bar_t = grad[t + h]<bar_f, f(t + h, x_next; theta_f)>
+    (15) bar_theta_f = grad[theta_f]<bar_f, f(t + h, x_next; theta_f)>
     (16) gradient of p = sum over steps of bar_p, for p in h, theta_f
     (17) gradient of the initial state = (bar_x) of the first step
 
 The implicit equation:
-    (18) R_x_next = x_next - (h*f(h + t, x_next; theta_f) + x) = 0
-    (19) (M w)_x_next = -h*Df(h + t, x_next; theta_f)[w_x_next] + w_x_next
-    (20) bar_x_next - grad[x_next]<bar_x_next*h, f(h + t, x_next; theta_f)> = bar_x_next_out
+    (18) R_x_next = x_next - (x + h*f(t + h, x_next; theta_f)) = 0
+    (19) (M w)_x_next = w_x_next - h*Df(t + h, x_next; theta_f)[w_x_next]
+    (20) bar_x_next - grad[x_next]<bar_x_next*h, f(t + h, x_next; theta_f)> = bar_x_next_out
 
 Inverse:
-    (27) x = -f*h + x_next
+    (27) x = x_next - f*h
     (28) |error of z| <= (lipschitz*Abs(h) + 1) |error of z_next|, lipschitz = bound on the Jacobians of the
         networks
 
@@ -79,17 +79,17 @@ DERIVATION: dict[str, object] = {
         "inverse": "explicit",
     },
     "equations": {
-        "6": r"f_{n+1} = f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)",
-        "7": r"x_{n+1} = h \, f_{n+1} + x_{n}",
+        "6": r"f_{n+1} = f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)",
+        "7": r"x_{n+1} = x_{n} + h \, f_{n+1}",
         "8": (
-            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{n+1},\, f\left(h + t_{n},\, x_{n+1};\, "
-            r"\theta_{f}\right) - f_{n+1}\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_{n+1} + x_{n} - "
+            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{n+1},\, f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right) - f_{n+1}\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, f_{n+1} - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}^{\,\mathrm{out}}"
         ),
         "9": r"\bar{f}_{n+1} = h \, \bar{x}_{n+1}",
         "10": (
-            r"\bar{x}_{n+1} = \left(\partial_{x} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{n+1} + \bar{x}_{n+1}^{\,\mathrm{out}}"
+            r"\bar{x}_{n+1} = \bar{x}_{n+1}^{\,\mathrm{out}} + \left(\partial_{x} f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{n+1}"
         ),
         "11": r"\bar{x}_{n} = \bar{x}_{n+1}",
         "12": (
@@ -97,26 +97,26 @@ DERIVATION: dict[str, object] = {
             r"\partial x_{n+1}"
         ),
         "13": (
-            r"\bar{h} = \left(\partial_{t} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{n+1} + \bar{x}_{n+1} \cdot f_{n+1}"
+            r"\bar{h} = \bar{x}_{n+1} \cdot f_{n+1} + \left(\partial_{t} f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{n+1}"
         ),
         "14": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
             r"\bar{f}_{n+1}"
         ),
         "15": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(h + t_{n},\, x_{n+1};\, "
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n} + h,\, x_{n+1};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{n+1}"
         ),
         "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
-        "18": r"R_{x_{n+1}} = x_{n+1} - \left(h \, f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right) + x_{n}\right) = 0",
+        "18": r"R_{x_{n+1}} = x_{n+1} - \left(x_{n} + h \, f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right) = 0",
         "19": (
-            r"\left(M w\right)_{x_{n+1}} = w_{x_{n+1}} - h \, D^{1}f\left(h + t_{n},\, x_{n+1};\, "
+            r"\left(M w\right)_{x_{n+1}} = w_{x_{n+1}} - h \, D^{1}f\left(t_{n} + h,\, x_{n+1};\, "
             r"\theta_{f}\right)\left[w_{x_{n+1}}\right]"
         ),
         "20": (
-            r"\bar{x}_{n+1} - \left(\partial_{x} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{x}_{n+1} - \left(\partial_{x} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
             r"\left(h \, \bar{x}_{n+1}\right) = \bar{x}_{n+1}^{\,\mathrm{out}}"
         ),
         "27": r"x_{n} = x_{n+1} - h \, f_{n+1}",

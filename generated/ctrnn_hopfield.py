@@ -7,10 +7,10 @@ r"""Continuous-time recurrent network of Hopfield.
 Source: Hopfield, Graded response, PNAS 81, 1984; deck B, 'Continuous time recurrent neural networks'.
 
 The step:
-    (6) a_f = -theta + x
+    (6) a_f = x - theta
     (7) sigmoid_a_f = sigmoid(a_f)
     (8) f = (I - x + matvec(transpose(w), sigmoid_a_f))/tau
-    (9) x_next = f*h + x
+    (9) x_next = x + f*h
 
 The discrete adjoint:
     (11) bar_f = bar_x_next*h
@@ -36,7 +36,7 @@ Symbols:
     a_f (n) intermediate: argument in f
     f (n) intermediate
     h () step size: step size
-    sigmoid_a_f (n) intermediate
+    sigmoid_a_f (n) intermediate: sigmoid of a_f
     tau (n) parameter: time constants, above zero
     theta (n) parameter: thresholds
     w (n, n) parameter: weights, w_ji from unit j to unit i
@@ -79,32 +79,26 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"a_{f_n} = x_{n} - \theta",
-        "7": r"\sigma\left(a_{f_n}\right) = \sigma\left(a_{f_n}\right)",
-        "8": r"f_n = \frac{I + w^{\top} \sigma\left(a_{f_n}\right) - x_{n}}{\tau}",
-        "9": r"x_{n+1} = h \, f_n + x_{n}",
+        "7": r"y_{f_n} = \sigma\left(a_{f_n}\right)",
+        "8": r"f_n = \frac{I + w^{\top} y_{f_n} - x_{n}}{\tau}",
+        "9": r"x_{n+1} = x_{n} + h \, f_n",
         "10": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{a}_{f_n},\, x_{n} - \theta - a_{f_n}\right\rangle + "
-            r"\left\langle \overline{\sigma\left(a_{f_n}\right)},\, \sigma\left(a_{f_n}\right) - "
-            r"\sigma\left(a_{f_n}\right)\right\rangle + \left\langle \bar{f}_n,\, \frac{I + w^{\top} "
-            r"\sigma\left(a_{f_n}\right) - x_{n}}{\tau} - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n "
-            r"+ x_{n} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
+            r"\left\langle \bar{y}_{f_n},\, \sigma\left(a_{f_n}\right) - y_{f_n}\right\rangle + \left\langle "
+            r"\bar{f}_n,\, \frac{I + w^{\top} y_{f_n} - x_{n}}{\tau} - f_n\right\rangle + \left\langle "
+            r"\bar{x}_{n+1},\, x_{n} + h \, f_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = "
+            r"\bar{x}_{n+1}"
         ),
         "11": r"\bar{f}_n = h \, \bar{x}_{n+1}",
-        "12": r"\overline{\sigma\left(a_{f_n}\right)} = w \left(\frac{\bar{f}_n}{\tau}\right)",
-        "13": (
-            r"\bar{a}_{f_n} = \overline{\sigma\left(a_{f_n}\right)} \odot \sigma\left(a_{f_n}\right) \odot \left(1 -"
-            r" \sigma\left(a_{f_n}\right)\right)"
-        ),
+        "12": r"\bar{y}_{f_n} = w \left(\frac{\bar{f}_n}{\tau}\right)",
+        "13": r"\bar{a}_{f_n} = \bar{y}_{f_n} \odot y_{f_n} \odot \left(1 - y_{f_n}\right)",
         "14": r"\bar{x}_{n} = \bar{a}_{f_n} + \bar{x}_{n+1} - \frac{\bar{f}_n}{\tau}",
         "15": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "16": r"\bar{I} = \frac{\bar{f}_n}{\tau}",
         "17": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
-        "18": (
-            r"\bar{\tau} = \frac{\bar{f}_n \odot \left(x_{n} - I - w^{\top} "
-            r"\sigma\left(a_{f_n}\right)\right)}{\tau^{2}}"
-        ),
+        "18": r"\bar{\tau} = \frac{\bar{f}_n \odot \left(x_{n} - I - w^{\top} y_{f_n}\right)}{\tau^{2}}",
         "19": r"\bar{\theta} = - \bar{a}_{f_n}",
-        "20": r"\bar{w} = \sigma\left(a_{f_n}\right)\,\left(\frac{\bar{f}_n}{\tau}\right)^{\top}",
+        "20": r"\bar{w} = y_{f_n}\,\left(\frac{\bar{f}_n}{\tau}\right)^{\top}",
         "21": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "22": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
         "32": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",

@@ -8,7 +8,7 @@ Source: Ruseckas, Differential equations and neural networks; deck B, 'Sum of li
 
 The step:
     (6) f = b - gamma*x**3 + matvec(w, x)
-    (7) x_next = f*h + x
+    (7) x_next = x + f*h
 
 The discrete adjoint:
     (9) bar_f = bar_x_next*h
@@ -71,10 +71,10 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"f_n = b + w x_{n} - \gamma \, x_{n}^{3}",
-        "7": r"x_{n+1} = h \, f_n + x_{n}",
+        "7": r"x_{n+1} = x_{n} + h \, f_n",
         "8": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, b + w x_{n} - \gamma \, x_{n}^{3} - "
-            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - x_{n+1}\right\rangle, \qquad "
+            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, f_n - x_{n+1}\right\rangle, \qquad "
             r"\partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",

@@ -99,9 +99,9 @@ Symbols:
     W (m, n) parameter: weights
     a (m) intermediate: argument of the activation, in the last layer the output
     b (m) parameter: bias
-    elu_a (m) intermediate
-    relu_a (m) intermediate
-    sigmoid_a (m) intermediate
+    elu_a (m) intermediate: elu of a
+    relu_a (m) intermediate: relu of a
+    sigmoid_a (m) intermediate: sigmoid of a
     x (n) input: output of the layer before, for the first one the input
     y (m) intermediate: output
 
@@ -178,28 +178,23 @@ DERIVATION: dict[str, object] = {
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
             r"/ \partial a = \bar{a}"
         ),
-        "22": r"\operatorname{elu}\left(a\right) = \operatorname{elu}\left(a\right)",
-        "23": r"\operatorname{relu}\left(a\right) = \operatorname{relu}\left(a\right)",
-        "24": (
-            r"f_k = 1.7580993408473768 \, \operatorname{elu}\left(a\right) - 0.7073983534918964 \, "
-            r"\operatorname{relu}\left(a\right)"
-        ),
+        "22": r"\operatorname{elu}_{a} = \operatorname{elu}\left(a\right)",
+        "23": r"\operatorname{relu}_{a} = \operatorname{relu}\left(a\right)",
+        "24": r"f_k = 1.7580993408473768 \, \operatorname{elu}_{a} - 0.7073983534918964 \, \operatorname{relu}_{a}",
         "25": (
             r"S = \ell\left(f_k\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle + \left\langle "
-            r"\overline{\operatorname{elu}\left(a\right)},\, \operatorname{elu}\left(a\right) - "
-            r"\operatorname{elu}\left(a\right)\right\rangle + \left\langle "
-            r"\overline{\operatorname{relu}\left(a\right)},\, \operatorname{relu}\left(a\right) - "
-            r"\operatorname{relu}\left(a\right)\right\rangle + \left\langle \bar{f}_k,\, 1.7580993408473768 \, "
-            r"\operatorname{elu}\left(a\right) - 0.7073983534918964 \, \operatorname{relu}\left(a\right) - "
+            r"\overline{\operatorname{elu}_{a}},\, \operatorname{elu}\left(a\right) - "
+            r"\operatorname{elu}_{a}\right\rangle + \left\langle \overline{\operatorname{relu}_{a}},\, "
+            r"\operatorname{relu}\left(a\right) - \operatorname{relu}_{a}\right\rangle + \left\langle \bar{f}_k,\, "
+            r"1.7580993408473768 \, \operatorname{elu}_{a} - 0.7073983534918964 \, \operatorname{relu}_{a} - "
             r"f_k\right\rangle, \qquad \partial \ell / \partial f_k = \bar{f}_k"
         ),
-        "26": r"\overline{\operatorname{relu}\left(a\right)} = - 0.7073983534918964 \, \bar{f}_k",
-        "27": r"\overline{\operatorname{elu}\left(a\right)} = 1.7580993408473768 \, \bar{f}_k",
+        "26": r"\overline{\operatorname{relu}_{a}} = - 0.7073983534918964 \, \bar{f}_k",
+        "27": r"\overline{\operatorname{elu}_{a}} = 1.7580993408473768 \, \bar{f}_k",
         "28": (
-            r"\bar{a} = \overline{\operatorname{elu}\left(a\right)} \odot \left(\left(1 - \mathbf "
-            r"1_{>0}\left(a\right)\right) \odot \left(1 + \operatorname{elu}\left(a\right)\right) + \mathbf "
-            r"1_{>0}\left(a\right)\right) + \overline{\operatorname{relu}\left(a\right)} \odot \mathbf "
-            r"1_{>0}\left(a\right)"
+            r"\bar{a} = \overline{\operatorname{elu}_{a}} \odot \left(\left(1 - \mathbf 1_{>0}\left(a\right)\right) "
+            r"\odot \left(1 + \operatorname{elu}_{a}\right) + \mathbf 1_{>0}\left(a\right)\right) + "
+            r"\overline{\operatorname{relu}_{a}} \odot \mathbf 1_{>0}\left(a\right)"
         ),
         "29": (
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
@@ -216,18 +211,17 @@ DERIVATION: dict[str, object] = {
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "
             r"/ \partial a = \bar{a}"
         ),
-        "34": r"\sigma\left(a\right) = \sigma\left(a\right)",
-        "35": r"f_k = a \odot \sigma\left(a\right)",
+        "34": r"\sigma_{a} = \sigma\left(a\right)",
+        "35": r"f_k = a \odot \sigma_{a}",
         "36": (
             r"S = \ell\left(f_k\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle + \left\langle "
-            r"\overline{\sigma\left(a\right)},\, \sigma\left(a\right) - \sigma\left(a\right)\right\rangle + "
-            r"\left\langle \bar{f}_k,\, a \odot \sigma\left(a\right) - f_k\right\rangle, \qquad \partial \ell / "
-            r"\partial f_k = \bar{f}_k"
+            r"\bar{\sigma}_{a},\, \sigma\left(a\right) - \sigma_{a}\right\rangle + \left\langle \bar{f}_k,\, a \odot"
+            r" \sigma_{a} - f_k\right\rangle, \qquad \partial \ell / \partial f_k = \bar{f}_k"
         ),
-        "37": r"\overline{\sigma\left(a\right)} = a \odot \bar{f}_k",
+        "37": r"\bar{\sigma}_{a} = a \odot \bar{f}_k",
         "38": (
-            r"\bar{a} = \bar{f}_k \odot \sigma\left(a\right) + \overline{\sigma\left(a\right)} \odot "
-            r"\sigma\left(a\right) \odot \left(1 - \sigma\left(a\right)\right)"
+            r"\bar{a} = \bar{f}_k \odot \sigma_{a} + \bar{\sigma}_{a} \odot \sigma_{a} \odot \left(1 - "
+            r"\sigma_{a}\right)"
         ),
         "39": (
             r"S = \ell\left(a\right) + \left\langle \bar{a},\, b + W f_{k-1} - a\right\rangle, \qquad \partial \ell "

@@ -9,8 +9,8 @@ Source: Lecture October 16, 'Example'.
 The step:
     (8) f_s = v
     (9) f_v = A*cos(t)/m - k*s/m
-    (10) s_next = f_s*h + s
-    (11) v_next = f_v*h + v
+    (10) s_next = s + f_s*h
+    (11) v_next = v + f_v*h
 
 The discrete adjoint:
     (13) bar_f_v = bar_v_next*h
@@ -88,13 +88,13 @@ DERIVATION: dict[str, object] = {
     "equations": {
         "8": r"f_{s} = v_{n}",
         "9": r"f_{v} = \frac{A \, \cos{\left(t_{n} \right)}}{m} - \frac{k \, s_{n}}{m}",
-        "10": r"s_{n+1} = f_{s} \, h + s_{n}",
-        "11": r"v_{n+1} = f_{v} \, h + v_{n}",
+        "10": r"s_{n+1} = s_{n} + f_{s} \, h",
+        "11": r"v_{n+1} = v_{n} + f_{v} \, h",
         "12": (
             r"S = \ell\left(s_{n+1},\, v_{n+1}\right) + \left\langle \bar{f}_{s},\, v_{n} - f_{s}\right\rangle + "
             r"\left\langle \bar{f}_{v},\, \frac{A \, \cos{\left(t_{n} \right)}}{m} - \frac{k \, s_{n}}{m} - "
-            r"f_{v}\right\rangle + \left\langle \bar{s}_{n+1},\, f_{s} \, h + s_{n} - s_{n+1}\right\rangle + "
-            r"\left\langle \bar{v}_{n+1},\, f_{v} \, h + v_{n} - v_{n+1}\right\rangle, \qquad \partial \ell / "
+            r"f_{v}\right\rangle + \left\langle \bar{s}_{n+1},\, s_{n} + f_{s} \, h - s_{n+1}\right\rangle + "
+            r"\left\langle \bar{v}_{n+1},\, v_{n} + f_{v} \, h - v_{n+1}\right\rangle, \qquad \partial \ell / "
             r"\partial s_{n+1} = \bar{s}_{n+1}, \partial \ell / \partial v_{n+1} = \bar{v}_{n+1}"
         ),
         "13": r"\bar{f}_{v} = \bar{v}_{n+1} \, h",

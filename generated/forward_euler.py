@@ -8,7 +8,7 @@ Source: deck A, 'Forward Euler Scheme', 'Formula'.
 
 The step:
     (6) f = f(t, x; theta_f)
-    (7) x_next = f*h + x
+    (7) x_next = x + f*h
 
 The discrete adjoint:
     (9) bar_f = bar_x_next*h
@@ -69,10 +69,10 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"f_n = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "7": r"x_{n+1} = h \, f_n + x_{n}",
+        "7": r"x_{n+1} = x_{n} + h \, f_n",
         "8": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, f\left(t_{n},\, x_{n};\, \theta_{f}\right) - "
-            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_n + x_{n} - x_{n+1}\right\rangle, \qquad "
+            r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, f_n - x_{n+1}\right\rangle, \qquad "
             r"\partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "9": r"\bar{f}_n = h \, \bar{x}_{n+1}",

@@ -8,9 +8,9 @@ Source: Larsson et al., FractalNet, ICLR 2017; deck A, 'FractalNet(@ICLR2017)'.
 
 The step:
     (1) f1_in_y = f1(x; theta_f1)
-    (2) y = f1_in_y*h + k3*x
+    (2) y = k3*x + f1_in_y*h
     (3) f2_in_x_next = f2(y; theta_f2)
-    (4) x_next = f2_in_x_next*h + k1*x + k2*y
+    (4) x_next = k1*x + k2*y + f2_in_x_next*h
 
 The discrete adjoint:
     (6) bar_f2_in_x_next = bar_x_next*h
@@ -78,39 +78,39 @@ DERIVATION: dict[str, object] = {
         "inverse": "the solution of an equation",
     },
     "equations": {
-        "1": r"f_1 = f_1\left(x_n;\, \theta_{f_1,n}\right)",
-        "2": r"y_n = h \, f_1 + k_3 \, x_n",
-        "3": r"f_2 = f_2\left(y_n;\, \theta_{f_2,n}\right)",
-        "4": r"x_{n+1} = h \, f_2 + k_1 \, x_n + k_2 \, y_n",
+        "1": r"f_{1} = f_1\left(x_n;\, \theta_{f_1,n}\right)",
+        "2": r"y_n = k_3 \, x_n + h \, f_{1}",
+        "3": r"f_{2} = f_2\left(y_n;\, \theta_{f_2,n}\right)",
+        "4": r"x_{n+1} = k_1 \, x_n + k_2 \, y_n + h \, f_{2}",
         "5": (
-            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_1,\, f_1\left(x_n;\, \theta_{f_1,n}\right) - "
-            r"f_1\right\rangle + \left\langle \bar{y}_n,\, h \, f_1 + k_3 \, x_n - y_n\right\rangle + \left\langle "
-            r"\bar{f}_2,\, f_2\left(y_n;\, \theta_{f_2,n}\right) - f_2\right\rangle + \left\langle \bar{x}_{n+1},\, "
-            r"h \, f_2 + k_1 \, x_n + k_2 \, y_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = "
-            r"\bar{x}_{n+1}"
+            r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{1},\, f_1\left(x_n;\, \theta_{f_1,n}\right) - "
+            r"f_{1}\right\rangle + \left\langle \bar{y}_n,\, k_3 \, x_n + h \, f_{1} - y_n\right\rangle + "
+            r"\left\langle \bar{f}_{2},\, f_2\left(y_n;\, \theta_{f_2,n}\right) - f_{2}\right\rangle + \left\langle "
+            r"\bar{x}_{n+1},\, k_1 \, x_n + k_2 \, y_n + h \, f_{2} - x_{n+1}\right\rangle, \qquad \partial \ell / "
+            r"\partial x_{n+1} = \bar{x}_{n+1}"
         ),
-        "6": r"\bar{f}_2 = h \, \bar{x}_{n+1}",
+        "6": r"\bar{f}_{2} = h \, \bar{x}_{n+1}",
         "7": (
             r"\bar{y}_n = k_2 \, \bar{x}_{n+1} + \left(\partial_{x} f_2\left(y_n;\, "
-            r"\theta_{f_2,n}\right)\right)^{\top} \bar{f}_2"
+            r"\theta_{f_2,n}\right)\right)^{\top} \bar{f}_{2}"
         ),
-        "8": r"\bar{f}_1 = h \, \bar{y}_n",
+        "8": r"\bar{f}_{1} = h \, \bar{y}_n",
         "9": (
             r"\bar{x}_n = k_1 \, \bar{x}_{n+1} + k_3 \, \bar{y}_n + \left(\partial_{x} f_1\left(x_n;\, "
-            r"\theta_{f_1,n}\right)\right)^{\top} \bar{f}_1"
+            r"\theta_{f_1,n}\right)\right)^{\top} \bar{f}_{1}"
         ),
         "10": r"\bar{x}_{n+1} = \left. \bar{x}_n \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
-        "11": r"\bar{h} = \bar{x}_{n+1} \cdot f_2 + \bar{y}_n \cdot f_1",
+        "11": r"\bar{h} = \bar{x}_{n+1} \cdot f_{2} + \bar{y}_n \cdot f_{1}",
         "12": r"\bar{k}_1 = \bar{x}_{n+1} \cdot x_n",
         "13": r"\bar{k}_2 = \bar{x}_{n+1} \cdot y_n",
         "14": r"\bar{k}_3 = \bar{y}_n \cdot x_n",
         "15": (
             r"\bar{\theta}_{f_1,n} = \left(\partial_{\theta} f_1\left(x_n;\, \theta_{f_1,n}\right)\right)^{\top} "
-            r"\bar{f}_1"
+            r"\bar{f}_{1}"
         ),
         "16": (
             r"\bar{\theta}_{f_2,n} = \left(\partial_{\theta} f_2\left(y_n;\, \theta_{f_2,n}\right)\right)^{\top} "
-            r"\bar{f}_2"
+            r"\bar{f}_{2}"
         ),
         "17": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "18": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",

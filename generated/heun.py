@@ -8,21 +8,21 @@ Source: deck A, 'Runga-Kutta Formula(2Order)', 'Formula'.
 
 The step:
     (6) f_1 = f(t, x; theta_f)
-    (7) x_2 = f_1*h + x
-    (8) f_2 = f(h + t, x_2; theta_f)
-    (9) x_next = h*(f_1/2 + f_2/2) + x
+    (7) x_2 = x + f_1*h
+    (8) f_2 = f(t + h, x_2; theta_f)
+    (9) x_next = x + h*(f_1/2 + f_2/2)
 
 The discrete adjoint:
     (11) bar_f_2 = bar_x_next*h/2
-    (12) bar_x_2 = grad[x_2]<bar_f_2, f(h + t, x_2; theta_f)>
+    (12) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)>
     (13) bar_f_1 = bar_x_2*h + bar_x_next*h/2
     (14) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
     (15) bar_x_next = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (16) bar_h = grad[h + t]<bar_f_2, f(h + t, x_2; theta_f)> + dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2)
-    (17) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h + t]<bar_f_2, f(h + t, x_2; theta_f)>
-    (18) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h + t, x_2; theta_f)>
+    (16) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (17) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (18) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h, x_2; theta_f)>
     (19) gradient of p = sum over steps of bar_p, for p in h, theta_f
     (20) gradient of the initial state = (bar_x) of the first step
 
@@ -75,19 +75,19 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "7": r"x^{(2)} = h \, f_{1} + x_{n}",
-        "8": r"f_{2} = f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)",
-        "9": r"x_{n+1} = h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) + x_{n}",
+        "7": r"x^{(2)} = x_{n} + h \, f_{1}",
+        "8": r"f_{2} = f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)",
+        "9": r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)",
         "10": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{1},\, f\left(t_{n},\, x_{n};\, \theta_{f}\right) "
-            r"- f_{1}\right\rangle + \left\langle \overline{x^{(2)}},\, h \, f_{1} + x_{n} - x^{(2)}\right\rangle + "
-            r"\left\langle \bar{f}_{2},\, f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right) - f_{2}\right\rangle + "
-            r"\left\langle \bar{x}_{n+1},\, h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) + x_{n} - "
+            r"- f_{1}\right\rangle + \left\langle \overline{x^{(2)}},\, x_{n} + h \, f_{1} - x^{(2)}\right\rangle + "
+            r"\left\langle \bar{f}_{2},\, f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right) - f_{2}\right\rangle + "
+            r"\left\langle \bar{x}_{n+1},\, x_{n} + h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "11": r"\bar{f}_{2} = \frac{h \, \bar{x}_{n+1}}{2}",
         "12": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{2}"
         ),
         "13": r"\bar{f}_{1} = h \, \overline{x^{(2)}} + \frac{h \, \bar{x}_{n+1}}{2}",
@@ -97,18 +97,18 @@ DERIVATION: dict[str, object] = {
         ),
         "15": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "16": (
-            r"\bar{h} = \left(\partial_{t} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
-            r"\frac{f_{2}}{2}\right)"
+            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
+            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "17": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "18": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(h + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2}"
         ),
         "19": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "20": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",

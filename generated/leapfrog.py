@@ -8,7 +8,7 @@ Source: deck A, 'Formula'.
 
 The step:
     (5) f = f(t, x; theta_f)
-    (6) x_next = 2*f*h + x_prev
+    (6) x_next = x_prev + 2*f*h
 
 The discrete adjoint:
     (8) bar_f = 2*bar_x_next*h
@@ -25,13 +25,13 @@ Gradients:
     (17) gradient of the initial state = (bar_x, bar_x_prev) of the first step
 
 The first step, start 'euler':
-    (18) x_next = f*h + x
+    (18) x_next = x + f*h
     (19) bar_f = bar_x_next*h
     (20) bar_h = dot(bar_x_next, f)
     (21) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(t, x; theta_f)>
 
 Inverse:
-    (34) x_prev = -2*f*h + x_next
+    (34) x_prev = x_next - 2*f*h
     (35) det(dz_next/dz) = (-1)^d
 
 Exact reversal in fixed point:
@@ -100,10 +100,10 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "5": r"f_n = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "6": r"x_{n+1} = 2 \, h \, f_n + x_{n-1}",
+        "6": r"x_{n+1} = x_{n-1} + 2 \, h \, f_n",
         "7": (
             r"S = \ell\left(x_{n+1},\, x_{n}\right) + \left\langle \bar{f}_n,\, f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right) - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, 2 \, h \, f_n + x_{n-1} - "
+            r"\theta_{f}\right) - f_n\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n-1} + 2 \, h \, f_n - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}, \partial \ell / "
             r"\partial x_{n} = \bar{x}_{n}^{\,\mathrm{out}}"
         ),
@@ -123,7 +123,7 @@ DERIVATION: dict[str, object] = {
         ),
         "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}, \bar{x}_{n-1}\right) \right|_{\text{first step}}",
-        "18": r"x_{n+1} = h \, f_n + x_{n}",
+        "18": r"x_{n+1} = x_{n} + h \, f_n",
         "19": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "20": r"\bar{h} = \bar{x}_{n+1} \cdot f_n",
         "21": (

@@ -10,7 +10,7 @@ The step:
     (5) x = newest(x_lags)
     (6) f = f(t, x; theta_f)
     (7) f_lags_next = shift(f, f_lags)
-    (8) x_next = h*lag_sum(beta, f_lags_next) + lag_sum(alpha, x_lags)
+    (8) x_next = lag_sum(alpha, x_lags) + h*lag_sum(beta, f_lags_next)
     (9) x_lags_next = shift(x_next, x_lags)
 
 The discrete adjoint:
@@ -31,65 +31,65 @@ Gradients:
     (23) gradient of the initial state = (bar_x_lags, bar_f_lags) of the first step
 
 The first steps, start 'forward_euler':
-    (24) x_next = f*h + x
-    (25) bar_f = bar_x_next*h + newest(bar_f_lags_next)
+    (24) x_next = x + f*h
+    (25) bar_f = newest(bar_f_lags_next) + bar_x_next*h
     (26) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)>
     (27) bar_h = dot(bar_x_next, f)
     (28) bar_x_lags = front(bar_x, x_lags) + unshift(bar_x_lags_next)
 
 The first steps, start 'heun':
     (29) f_1 = f(t, x; theta_f)
-    (30) x_2 = f_1*h + x
-    (31) f_2 = f(h + t, x_2; theta_f)
-    (32) x_next = h*(f_1/2 + f_2/2) + x
+    (30) x_2 = x + f_1*h
+    (31) f_2 = f(t + h, x_2; theta_f)
+    (32) x_next = x + h*(f_1/2 + f_2/2)
     (33) f_lags_next = shift(f_1, f_lags)
     (34) bar_f_2 = bar_x_next*h/2
-    (35) bar_x_2 = grad[x_2]<bar_f_2, f(h + t, x_2; theta_f)>
-    (36) bar_f_1 = bar_x_2*h + bar_x_next*h/2 + newest(bar_f_lags_next)
+    (35) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)>
+    (36) bar_f_1 = newest(bar_f_lags_next) + bar_x_2*h + bar_x_next*h/2
     (37) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
-    (38) bar_h = grad[h + t]<bar_f_2, f(h + t, x_2; theta_f)> + dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2)
-    (39) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h + t]<bar_f_2, f(h + t, x_2; theta_f)>
-    (40) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h + t, x_2; theta_f)>
+    (38) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (39) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (40) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h, x_2; theta_f)>
 
 The first steps, start 'kutta3':
-    (41) x_2 = f_1*h/2 + x
-    (42) f_2 = f(h/2 + t, x_2; theta_f)
-    (43) x_3 = h*(-f_1 + 2*f_2) + x
-    (44) f_3 = f(h + t, x_3; theta_f)
-    (45) x_next = h*(f_1/6 + 2*f_2/3 + f_3/6) + x
+    (41) x_2 = x + f_1*h/2
+    (42) f_2 = f(t + h/2, x_2; theta_f)
+    (43) x_3 = x + h*(-f_1 + 2*f_2)
+    (44) f_3 = f(t + h, x_3; theta_f)
+    (45) x_next = x + h*(f_1/6 + 2*f_2/3 + f_3/6)
     (46) bar_f_3 = bar_x_next*h/6
-    (47) bar_x_3 = grad[x_3]<bar_f_3, f(h + t, x_3; theta_f)>
+    (47) bar_x_3 = grad[x_3]<bar_f_3, f(t + h, x_3; theta_f)>
     (48) bar_f_2 = 2*bar_x_3*h + 2*bar_x_next*h/3
-    (49) bar_x_2 = grad[x_2]<bar_f_2, f(h/2 + t, x_2; theta_f)>
-    (50) bar_f_1 = bar_x_2*h/2 - bar_x_3*h + bar_x_next*h/6 + newest(bar_f_lags_next)
+    (49) bar_x_2 = grad[x_2]<bar_f_2, f(t + h/2, x_2; theta_f)>
+    (50) bar_f_1 = newest(bar_f_lags_next) + bar_x_2*h/2 - bar_x_3*h + bar_x_next*h/6
     (51) bar_x = bar_x_2 + bar_x_3 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
-    (52) bar_h = grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)>/2 + grad[h + t]<bar_f_3, f(h + t, x_3; theta_f)> +
-        dot(bar_x_2, f_1)/2 + dot(bar_x_3, -f_1 + 2*f_2) + dot(bar_x_next, f_1/6 + 2*f_2/3 + f_3/6)
-    (53) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)> + grad[h +
-        t]<bar_f_3, f(h + t, x_3; theta_f)>
-    (54) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h/2 + t, x_2; theta_f)> +
-        grad[theta_f]<bar_f_3, f(h + t, x_3; theta_f)>
+    (52) bar_h = dot(bar_x_2, f_1)/2 + dot(bar_x_3, -f_1 + 2*f_2) + dot(bar_x_next, f_1/6 + 2*f_2/3 + f_3/6) +
+        grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)>/2 + grad[t + h]<bar_f_3, f(t + h, x_3; theta_f)>
+    (53) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)> + grad[t +
+        h]<bar_f_3, f(t + h, x_3; theta_f)>
+    (54) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h/2, x_2; theta_f)> +
+        grad[theta_f]<bar_f_3, f(t + h, x_3; theta_f)>
 
 The first steps, start 'rk4':
-    (55) x_3 = f_2*h/2 + x
-    (56) f_3 = f(h/2 + t, x_3; theta_f)
-    (57) x_4 = f_3*h + x
-    (58) f_4 = f(h + t, x_4; theta_f)
-    (59) x_next = h*(f_1/6 + f_2/3 + f_3/3 + f_4/6) + x
+    (55) x_3 = x + f_2*h/2
+    (56) f_3 = f(t + h/2, x_3; theta_f)
+    (57) x_4 = x + f_3*h
+    (58) f_4 = f(t + h, x_4; theta_f)
+    (59) x_next = x + h*(f_1/6 + f_2/3 + f_3/3 + f_4/6)
     (60) bar_f_4 = bar_x_next*h/6
-    (61) bar_x_4 = grad[x_4]<bar_f_4, f(h + t, x_4; theta_f)>
+    (61) bar_x_4 = grad[x_4]<bar_f_4, f(t + h, x_4; theta_f)>
     (62) bar_f_3 = bar_x_4*h + bar_x_next*h/3
-    (63) bar_x_3 = grad[x_3]<bar_f_3, f(h/2 + t, x_3; theta_f)>
+    (63) bar_x_3 = grad[x_3]<bar_f_3, f(t + h/2, x_3; theta_f)>
     (64) bar_f_2 = bar_x_3*h/2 + bar_x_next*h/3
-    (65) bar_f_1 = bar_x_2*h/2 + bar_x_next*h/6 + newest(bar_f_lags_next)
+    (65) bar_f_1 = newest(bar_f_lags_next) + bar_x_2*h/2 + bar_x_next*h/6
     (66) bar_x = bar_x_2 + bar_x_3 + bar_x_4 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
-    (67) bar_h = grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)>/2 + grad[h/2 + t]<bar_f_3, f(h/2 + t, x_3;
-        theta_f)>/2 + grad[h + t]<bar_f_4, f(h + t, x_4; theta_f)> + dot(bar_x_2, f_1)/2 + dot(bar_x_3, f_2)/2 +
-        dot(bar_x_4, f_3) + dot(bar_x_next, f_1/6 + f_2/3 + f_3/3 + f_4/6)
-    (68) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)> + grad[h/2 +
-        t]<bar_f_3, f(h/2 + t, x_3; theta_f)> + grad[h + t]<bar_f_4, f(h + t, x_4; theta_f)>
-    (69) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h/2 + t, x_2; theta_f)> +
-        grad[theta_f]<bar_f_3, f(h/2 + t, x_3; theta_f)> + grad[theta_f]<bar_f_4, f(h + t, x_4; theta_f)>
+    (67) bar_h = dot(bar_x_2, f_1)/2 + dot(bar_x_3, f_2)/2 + dot(bar_x_4, f_3) + dot(bar_x_next, f_1/6 + f_2/3 +
+        f_3/3 + f_4/6) + grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)>/2 + grad[t + h/2]<bar_f_3, f(t + h/2, x_3;
+        theta_f)>/2 + grad[t + h]<bar_f_4, f(t + h, x_4; theta_f)>
+    (68) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)> + grad[t +
+        h/2]<bar_f_3, f(t + h/2, x_3; theta_f)> + grad[t + h]<bar_f_4, f(t + h, x_4; theta_f)>
+    (69) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h/2, x_2; theta_f)> +
+        grad[theta_f]<bar_f_3, f(t + h/2, x_3; theta_f)> + grad[theta_f]<bar_f_4, f(t + h, x_4; theta_f)>
 
 The weights: adjoint, order and stability:
     (74) lambda_m = d L / d x_m + sum alpha_k lambda_(m+k+1) + h J_m^T sum beta_k lambda_(m+k+1), k from 0 on
@@ -154,14 +154,14 @@ DERIVATION: dict[str, object] = {
         "5": r"x_{n} = \operatorname{newest}\left({\mathbf{x}}_{n}\right)",
         "6": r"f_n = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
         "7": r"{\mathbf{f}}_{n} = \left(f_n,\, {\mathbf{f}}_{n-1}\right)",
-        "8": r"x_{n+1} = h \, \beta^{\top} {\mathbf{f}}_{n} + \alpha^{\top} {\mathbf{x}}_{n}",
+        "8": r"x_{n+1} = \alpha^{\top} {\mathbf{x}}_{n} + h \, \beta^{\top} {\mathbf{f}}_{n}",
         "9": r"{\mathbf{x}}_{n+1} = \left(x_{n+1},\, {\mathbf{x}}_{n}\right)",
         "10": (
             r"S = \ell\left({\mathbf{x}}_{n+1},\, {\mathbf{f}}_{n}\right) + \left\langle \bar{x}_{n},\, "
             r"\operatorname{newest}\left({\mathbf{x}}_{n}\right) - x_{n}\right\rangle + \left\langle \bar{f}_n,\, "
             r"f\left(t_{n},\, x_{n};\, \theta_{f}\right) - f_n\right\rangle + \left\langle "
             r"\overline{{\mathbf{f}}_{n}},\, \left(f_n,\, {\mathbf{f}}_{n-1}\right) - {\mathbf{f}}_{n}\right\rangle "
-            r"+ \left\langle \bar{x}_{n+1},\, h \, \beta^{\top} {\mathbf{f}}_{n} + \alpha^{\top} {\mathbf{x}}_{n} - "
+            r"+ \left\langle \bar{x}_{n+1},\, \alpha^{\top} {\mathbf{x}}_{n} + h \, \beta^{\top} {\mathbf{f}}_{n} - "
             r"x_{n+1}\right\rangle + \left\langle \overline{{\mathbf{x}}_{n+1}},\, \left(x_{n+1},\, "
             r"{\mathbf{x}}_{n}\right) - {\mathbf{x}}_{n+1}\right\rangle, \qquad \partial \ell / \partial "
             r"{\mathbf{x}}_{n+1} = \overline{{\mathbf{x}}_{n+1}}, \partial \ell / \partial {\mathbf{f}}_{n} = "
@@ -198,8 +198,8 @@ DERIVATION: dict[str, object] = {
             r"\nabla_{z_0} L = \left. \left(\overline{{\mathbf{x}}_{n}}, \overline{{\mathbf{f}}_{n-1}}\right) "
             r"\right|_{\text{first step}}"
         ),
-        "24": r"x_{n+1} = h \, f_n + x_{n}",
-        "25": r"\bar{f}_n = h \, \bar{x}_{n+1} + \operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right)",
+        "24": r"x_{n+1} = x_{n} + h \, f_n",
+        "25": r"\bar{f}_n = \operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right) + h \, \bar{x}_{n+1}",
         "26": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1}"
@@ -210,127 +210,127 @@ DERIVATION: dict[str, object] = {
             r"\operatorname{unshift}\left(\overline{{\mathbf{x}}_{n+1}}\right)"
         ),
         "29": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "30": r"x^{(2)} = h \, f_{1} + x_{n}",
-        "31": r"f_{2} = f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)",
-        "32": r"x_{n+1} = h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) + x_{n}",
+        "30": r"x^{(2)} = x_{n} + h \, f_{1}",
+        "31": r"f_{2} = f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)",
+        "32": r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)",
         "33": r"{\mathbf{f}}_{n} = \left(f_{1},\, {\mathbf{f}}_{n-1}\right)",
         "34": r"\bar{f}_{2} = \frac{h \, \bar{x}_{n+1}}{2}",
         "35": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{2}"
         ),
         "36": (
-            r"\bar{f}_{1} = h \, \overline{x^{(2)}} + \frac{h \, \bar{x}_{n+1}}{2} + "
-            r"\operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right)"
+            r"\bar{f}_{1} = \operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right) + h \, \overline{x^{(2)}} "
+            r"+ \frac{h \, \bar{x}_{n+1}}{2}"
         ),
         "37": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
             r"+ \overline{x^{(2)}} + \bar{x}_{n+1}"
         ),
         "38": (
-            r"\bar{h} = \left(\partial_{t} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
-            r"\frac{f_{2}}{2}\right)"
+            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
+            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "39": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(h + t_{n},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "40": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(h + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2}"
         ),
-        "41": r"x^{(2)} = \frac{h \, f_{1}}{2} + x_{n}",
-        "42": r"f_{2} = f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, \theta_{f}\right)",
-        "43": r"x^{(3)} = h \, \left(2 \, f_{2} - f_{1}\right) + x_{n}",
-        "44": r"f_{3} = f\left(h + t_{n},\, x^{(3)};\, \theta_{f}\right)",
-        "45": r"x_{n+1} = h \, \left(\frac{f_{1}}{6} + \frac{f_{3}}{6} + \frac{2 \, f_{2}}{3}\right) + x_{n}",
+        "41": r"x^{(2)} = x_{n} + \frac{h \, f_{1}}{2}",
+        "42": r"f_{2} = f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, \theta_{f}\right)",
+        "43": r"x^{(3)} = x_{n} + h \, \left(- f_{1} + 2 \, f_{2}\right)",
+        "44": r"f_{3} = f\left(t_{n} + h,\, x^{(3)};\, \theta_{f}\right)",
+        "45": r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{6} + \frac{2 \, f_{2}}{3} + \frac{f_{3}}{6}\right)",
         "46": r"\bar{f}_{3} = \frac{h \, \bar{x}_{n+1}}{6}",
         "47": (
-            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(h + t_{n},\, x^{(3)};\, \theta_{f}\right)\right)^{\top}"
+            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(3)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{3}"
         ),
         "48": r"\bar{f}_{2} = 2 \, h \, \overline{x^{(3)}} + \frac{2 \, h \, \bar{x}_{n+1}}{3}",
         "49": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "50": (
-            r"\bar{f}_{1} = \frac{h \, \overline{x^{(2)}}}{2} + \frac{h \, \bar{x}_{n+1}}{6} + "
-            r"\operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right) - h \, \overline{x^{(3)}}"
+            r"\bar{f}_{1} = \operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right) + \frac{h \, "
+            r"\overline{x^{(2)}}}{2} + \frac{h \, \bar{x}_{n+1}}{6} - h \, \overline{x^{(3)}}"
         ),
         "51": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
             r"+ \overline{x^{(2)}} + \overline{x^{(3)}} + \bar{x}_{n+1}"
         ),
         "52": (
-            r"\bar{h} = \frac{\left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \frac{\overline{x^{(2)}} \cdot f_{1}}{2} + "
-            r"\left(\partial_{t} f\left(h + t_{n},\, x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + "
-            r"\overline{x^{(3)}} \cdot \left(2 \, f_{2} - f_{1}\right) + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{6} +"
-            r" \frac{f_{3}}{6} + \frac{2 \, f_{2}}{3}\right)"
+            r"\bar{h} = \frac{\overline{x^{(2)}} \cdot f_{1}}{2} + \overline{x^{(3)}} \cdot \left(- f_{1} + 2 \, "
+            r"f_{2}\right) + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{6} + \frac{2 \, f_{2}}{3} + "
+            r"\frac{f_{3}}{6}\right) + \frac{\left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \left(\partial_{t} f\left(t_{n} + h,\, x^{(3)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3}"
         ),
         "53": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} f\left(h + t_{n},\, x^{(3)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n} + h,\, x^{(3)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{3}"
         ),
         "54": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(h + t_{n},\, x^{(3)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n} + h,\, x^{(3)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3}"
         ),
-        "55": r"x^{(3)} = \frac{h \, f_{2}}{2} + x_{n}",
-        "56": r"f_{3} = f\left(\frac{h}{2} + t_{n},\, x^{(3)};\, \theta_{f}\right)",
-        "57": r"x^{(4)} = h \, f_{3} + x_{n}",
-        "58": r"f_{4} = f\left(h + t_{n},\, x^{(4)};\, \theta_{f}\right)",
+        "55": r"x^{(3)} = x_{n} + \frac{h \, f_{2}}{2}",
+        "56": r"f_{3} = f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, \theta_{f}\right)",
+        "57": r"x^{(4)} = x_{n} + h \, f_{3}",
+        "58": r"f_{4} = f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)",
         "59": (
-            r"x_{n+1} = h \, \left(\frac{f_{2}}{3} + \frac{f_{3}}{3} + \frac{f_{1}}{6} + \frac{f_{4}}{6}\right) + "
-            r"x_{n}"
+            r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{6} + \frac{f_{2}}{3} + \frac{f_{3}}{3} + "
+            r"\frac{f_{4}}{6}\right)"
         ),
         "60": r"\bar{f}_{4} = \frac{h \, \bar{x}_{n+1}}{6}",
         "61": (
-            r"\overline{x^{(4)}} = \left(\partial_{x} f\left(h + t_{n},\, x^{(4)};\, \theta_{f}\right)\right)^{\top}"
+            r"\overline{x^{(4)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{4}"
         ),
         "62": r"\bar{f}_{3} = h \, \overline{x^{(4)}} + \frac{h \, \bar{x}_{n+1}}{3}",
         "63": (
-            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(\frac{h}{2} + t_{n},\, x^{(3)};\, "
+            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{3}"
         ),
         "64": r"\bar{f}_{2} = \frac{h \, \overline{x^{(3)}}}{2} + \frac{h \, \bar{x}_{n+1}}{3}",
         "65": (
-            r"\bar{f}_{1} = \frac{h \, \overline{x^{(2)}}}{2} + \frac{h \, \bar{x}_{n+1}}{6} + "
-            r"\operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right)"
+            r"\bar{f}_{1} = \operatorname{newest}\left(\overline{{\mathbf{f}}_{n}}\right) + \frac{h \, "
+            r"\overline{x^{(2)}}}{2} + \frac{h \, \bar{x}_{n+1}}{6}"
         ),
         "66": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
             r"+ \overline{x^{(2)}} + \overline{x^{(3)}} + \overline{x^{(4)}} + \bar{x}_{n+1}"
         ),
         "67": (
-            r"\bar{h} = \frac{\left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \frac{\left(\partial_{t} f\left(\frac{h}{2} + "
-            r"t_{n},\, x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3}}{2} + \frac{\overline{x^{(2)}} \cdot "
-            r"f_{1}}{2} + \frac{\overline{x^{(3)}} \cdot f_{2}}{2} + \left(\partial_{t} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \overline{x^{(4)}} \cdot f_{3} + "
-            r"\bar{x}_{n+1} \cdot \left(\frac{f_{2}}{3} + \frac{f_{3}}{3} + \frac{f_{1}}{6} + \frac{f_{4}}{6}\right)"
+            r"\bar{h} = \frac{\overline{x^{(2)}} \cdot f_{1}}{2} + \frac{\overline{x^{(3)}} \cdot f_{2}}{2} + "
+            r"\overline{x^{(4)}} \cdot f_{3} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{6} + \frac{f_{2}}{3} + "
+            r"\frac{f_{3}}{3} + \frac{f_{4}}{6}\right) + \frac{\left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, "
+            r"x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \frac{\left(\partial_{t} f\left(t_{n} + "
+            r"\frac{h}{2},\, x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3}}{2} + \left(\partial_{t} "
+            r"f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "68": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, "
-            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{t} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{t} f\left(t_{n} + h,\, x^{(4)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "69": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(\frac{h}{2} + t_{n},\, "
-            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \left(\partial_{\theta} f\left(t_{n},\, "
-            r"x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n} + \frac{h}{2},\, "
+            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(t_{n} + h,\, "
+            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "74": (
             r"\lambda_m = \frac{\partial L}{\partial x_m} + \sum_{k \ge 0} \alpha_k \lambda_{m+k+1} + h\, J_m^{\top}"

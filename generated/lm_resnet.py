@@ -8,7 +8,7 @@ Source: Lu et al., Beyond Finite Layer Neural Networks, ICML 2018; deck A, 'LM-R
 
 The step:
     (5) f = f(x; theta_f)
-    (6) x_next = f*h + k*x_prev + x*(1 - k)
+    (6) x_next = k*x_prev + x*(1 - k) + f*h
 
 The discrete adjoint:
     (8) bar_f = bar_x_next*h
@@ -19,29 +19,29 @@ The discrete adjoint:
 
 Gradients:
     (13) bar_h = dot(bar_x_next, f)
-    (14) bar_k = dot(bar_x_next, -x + x_prev)
+    (14) bar_k = dot(bar_x_next, x_prev - x)
     (15) bar_theta_f = grad[theta_f]<bar_f, f(x; theta_f)>
     (16) gradient of p = sum over steps of bar_p, for p in h
     (17) gradient of the initial state = (bar_x, bar_x_prev) of the first step
 
 The first step, start 'plain':
-    (18) x_next = f*h + x
+    (18) x_next = x + f*h
     (19) bar_x = bar_x_next + bar_x_out + grad[x]<bar_f, f(x; theta_f)>
 
 The first step, start 'matched':
-    (20) x_next = f*h/(k + 1) + x
+    (20) x_next = x + f*h/(k + 1)
     (21) bar_f = bar_x_next*h/(k + 1)
     (22) bar_h = dot(bar_x_next, f)/(k + 1)
     (23) bar_k = -h*dot(bar_x_next, f)/(k + 1)**2
 
 Inverse:
-    (39) x_prev = (-f*h - x*(1 - k) + x_next)/k
+    (39) x_prev = (-x*(1 - k) + x_next - f*h)/k
     (40) det(dz_next/dz) = (-k)^d
     (41) eps |-k|^(-N) <= tol  iff  N <= log(tol/eps) / log(1/|-k|)
 
 Exact reversal in fixed point:
     (42) oldest_weight = k
-    (43) rest_of_step = f*h + x*(1 - k)
+    (43) rest_of_step = x*(1 - k) + f*h
     (44) oldest_weight -> p/q, p = round(q*oldest_weight) != 0, k = oldest_weight
     (45) X_next = M(X_prev) + round(2^F rest_of_step(2^-F X)),  X = 2^F x
     (46) u = floor(D/q), r = D - q*u, J = I*q + r, I_next = floor(J/p_abs), s = -I_next*p_abs + J, M =
@@ -108,12 +108,12 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "5": r"f_n = f\left(x_{n};\, \theta_{f,n}\right)",
-        "6": r"x_{n+1} = \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, x_{n-1}",
+        "6": r"x_{n+1} = \left(1 - k_n\right) \, x_{n} + k_n \, x_{n-1} + h \, f_n",
         "7": (
             r"S = \ell\left(x_{n+1},\, x_{n}\right) + \left\langle \bar{f}_n,\, f\left(x_{n};\, \theta_{f,n}\right) "
-            r"- f_n\right\rangle + \left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + h \, f_n + k_n \, "
-            r"x_{n-1} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}, \partial \ell"
-            r" / \partial x_{n} = \bar{x}_{n}^{\,\mathrm{out}}"
+            r"- f_n\right\rangle + \left\langle \bar{x}_{n+1},\, \left(1 - k_n\right) \, x_{n} + k_n \, x_{n-1} + h "
+            r"\, f_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}, \partial \ell "
+            r"/ \partial x_{n} = \bar{x}_{n}^{\,\mathrm{out}}"
         ),
         "8": r"\bar{f}_n = h \, \bar{x}_{n+1}",
         "9": (
@@ -131,12 +131,12 @@ DERIVATION: dict[str, object] = {
         ),
         "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}, \bar{x}_{n-1}\right) \right|_{\text{first step}}",
-        "18": r"x_{n+1} = h \, f_n + x_{n}",
+        "18": r"x_{n+1} = x_{n} + h \, f_n",
         "19": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(x_{n};\, \theta_{f,n}\right)\right)^{\top} \bar{f}_n + "
             r"\bar{x}_{n+1} + \bar{x}_{n}^{\,\mathrm{out}}"
         ),
-        "20": r"x_{n+1} = \frac{h \, f_n}{1 + k_n} + x_{n}",
+        "20": r"x_{n+1} = x_{n} + \frac{h \, f_n}{1 + k_n}",
         "21": r"\bar{f}_n = \frac{h \, \bar{x}_{n+1}}{1 + k_n}",
         "22": r"\bar{h} = \frac{\bar{x}_{n+1} \cdot f_n}{1 + k_n}",
         "23": r"\bar{k}_n = - \frac{h \, \bar{x}_{n+1} \cdot f_n}{\left(1 + k_n\right)^{2}}",

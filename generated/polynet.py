@@ -9,7 +9,7 @@ Source: Zhang et al., PolyNet, CVPR 2017; deck A, 'PolyNet(@CVPR2017)'.
 The step (1):
     (1) value_1 = F(x; theta_F)
     (2) power_1 = h*value_1
-    (3) x_next = power_1 + x
+    (3) x_next = x + power_1
 
 The discrete adjoint (1):
     (5) bar_power_1 = bar_x_next
@@ -26,7 +26,7 @@ Gradients (1):
 The step (2):
     (17) value_2 = F(power_1; theta_F)
     (18) power_2 = h*value_2
-    (19) x_next = power_1 + power_2 + x
+    (19) x_next = x + power_1 + power_2
 
 The discrete adjoint (2):
     (21) bar_power_2 = bar_x_next
@@ -40,7 +40,7 @@ Gradients (2):
 The step (3):
     (30) value_3 = F(power_2; theta_F)
     (31) power_3 = h*value_3
-    (32) x_next = power_1 + power_2 + power_3 + x
+    (32) x_next = x + power_1 + power_2 + power_3
 
 The discrete adjoint (3):
     (34) bar_power_3 = bar_x_next
@@ -55,7 +55,7 @@ Gradients (3):
 The step (4):
     (43) value_4 = F(power_3; theta_F)
     (44) power_4 = h*value_4
-    (45) x_next = power_1 + power_2 + power_3 + power_4 + x
+    (45) x_next = x + power_1 + power_2 + power_3 + power_4
 
 The discrete adjoint (4):
     (47) bar_power_4 = bar_x_next
@@ -70,7 +70,7 @@ Gradients (4):
 
 Symbols:
     h () step size: step size
-    power_1 (d) intermediate: F applied 1 times
+    power_1 (d) intermediate: F applied 1 time
     power_2 (d) intermediate: F applied 2 times
     power_3 (d) intermediate: F applied 3 times
     power_4 (d) intermediate: F applied 4 times
@@ -117,11 +117,11 @@ DERIVATION: dict[str, object] = {
     "equations": {
         "1": r"f^{(1)} = F\left(x_n;\, \theta_{F,n}\right)",
         "2": r"F^{1} = h \, f^{(1)}",
-        "3": r"x_{n+1} = F^{1} + x_n",
+        "3": r"x_{n+1} = x_n + F^{1}",
         "4": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \overline{f^{(1)}},\, F\left(x_n;\, \theta_{F,n}\right) - "
             r"f^{(1)}\right\rangle + \left\langle \overline{F^{1}},\, h \, f^{(1)} - F^{1}\right\rangle + "
-            r"\left\langle \bar{x}_{n+1},\, F^{1} + x_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial "
+            r"\left\langle \bar{x}_{n+1},\, x_n + F^{1} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial "
             r"x_{n+1} = \bar{x}_{n+1}"
         ),
         "5": r"\overline{F^{1}} = \bar{x}_{n+1}",
@@ -140,13 +140,13 @@ DERIVATION: dict[str, object] = {
         "12": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
         "17": r"f^{(2)} = F\left(F^{1};\, \theta_{F,n}\right)",
         "18": r"F^{2} = h \, f^{(2)}",
-        "19": r"x_{n+1} = F^{1} + F^{2} + x_n",
+        "19": r"x_{n+1} = x_n + F^{1} + F^{2}",
         "20": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \overline{f^{(1)}},\, F\left(x_n;\, \theta_{F,n}\right) - "
             r"f^{(1)}\right\rangle + \left\langle \overline{F^{1}},\, h \, f^{(1)} - F^{1}\right\rangle + "
             r"\left\langle \overline{f^{(2)}},\, F\left(F^{1};\, \theta_{F,n}\right) - f^{(2)}\right\rangle + "
-            r"\left\langle \overline{F^{2}},\, h \, f^{(2)} - F^{2}\right\rangle + \left\langle \bar{x}_{n+1},\, "
-            r"F^{1} + F^{2} + x_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
+            r"\left\langle \overline{F^{2}},\, h \, f^{(2)} - F^{2}\right\rangle + \left\langle \bar{x}_{n+1},\, x_n"
+            r" + F^{1} + F^{2} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "21": r"\overline{F^{2}} = \bar{x}_{n+1}",
         "22": r"\overline{f^{(2)}} = h \, \overline{F^{2}}",
@@ -162,15 +162,15 @@ DERIVATION: dict[str, object] = {
         ),
         "30": r"f^{(3)} = F\left(F^{2};\, \theta_{F,n}\right)",
         "31": r"F^{3} = h \, f^{(3)}",
-        "32": r"x_{n+1} = F^{1} + F^{2} + F^{3} + x_n",
+        "32": r"x_{n+1} = x_n + F^{1} + F^{2} + F^{3}",
         "33": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \overline{f^{(1)}},\, F\left(x_n;\, \theta_{F,n}\right) - "
             r"f^{(1)}\right\rangle + \left\langle \overline{F^{1}},\, h \, f^{(1)} - F^{1}\right\rangle + "
             r"\left\langle \overline{f^{(2)}},\, F\left(F^{1};\, \theta_{F,n}\right) - f^{(2)}\right\rangle + "
             r"\left\langle \overline{F^{2}},\, h \, f^{(2)} - F^{2}\right\rangle + \left\langle "
             r"\overline{f^{(3)}},\, F\left(F^{2};\, \theta_{F,n}\right) - f^{(3)}\right\rangle + \left\langle "
-            r"\overline{F^{3}},\, h \, f^{(3)} - F^{3}\right\rangle + \left\langle \bar{x}_{n+1},\, F^{1} + F^{2} + "
-            r"F^{3} + x_n - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
+            r"\overline{F^{3}},\, h \, f^{(3)} - F^{3}\right\rangle + \left\langle \bar{x}_{n+1},\, x_n + F^{1} + "
+            r"F^{2} + F^{3} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "34": r"\overline{F^{3}} = \bar{x}_{n+1}",
         "35": r"\overline{f^{(3)}} = h \, \overline{F^{3}}",
@@ -190,7 +190,7 @@ DERIVATION: dict[str, object] = {
         ),
         "43": r"f^{(4)} = F\left(F^{3};\, \theta_{F,n}\right)",
         "44": r"F^{4} = h \, f^{(4)}",
-        "45": r"x_{n+1} = F^{1} + F^{2} + F^{3} + F^{4} + x_n",
+        "45": r"x_{n+1} = x_n + F^{1} + F^{2} + F^{3} + F^{4}",
         "46": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \overline{f^{(1)}},\, F\left(x_n;\, \theta_{F,n}\right) - "
             r"f^{(1)}\right\rangle + \left\langle \overline{F^{1}},\, h \, f^{(1)} - F^{1}\right\rangle + "
@@ -199,7 +199,7 @@ DERIVATION: dict[str, object] = {
             r"\overline{f^{(3)}},\, F\left(F^{2};\, \theta_{F,n}\right) - f^{(3)}\right\rangle + \left\langle "
             r"\overline{F^{3}},\, h \, f^{(3)} - F^{3}\right\rangle + \left\langle \overline{f^{(4)}},\, "
             r"F\left(F^{3};\, \theta_{F,n}\right) - f^{(4)}\right\rangle + \left\langle \overline{F^{4}},\, h \, "
-            r"f^{(4)} - F^{4}\right\rangle + \left\langle \bar{x}_{n+1},\, F^{1} + F^{2} + F^{3} + F^{4} + x_n - "
+            r"f^{(4)} - F^{4}\right\rangle + \left\langle \bar{x}_{n+1},\, x_n + F^{1} + F^{2} + F^{3} + F^{4} - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "47": r"\overline{F^{4}} = \bar{x}_{n+1}",

@@ -8,9 +8,9 @@ Source: Gomez et al., The Reversible Residual Network, NIPS 2017; deck A, 'RevNe
 
 The step:
     (7) f_x = f(y; theta_f)
-    (8) x_next = f_x*h + x
+    (8) x_next = x + f_x*h
     (9) f_y = g(x_next; theta_g)
-    (10) y_next = f_y*h + y
+    (10) y_next = y + f_y*h
 
 The discrete adjoint:
     (12) bar_f_y = bar_y_next*h
@@ -29,8 +29,8 @@ Gradients:
     (23) gradient of the initial state = (bar_x, bar_y) of the first step
 
 Inverse:
-    (30) y = -f_y*h + y_next
-    (31) x = -f_x*h + x_next
+    (30) y = y_next - f_y*h
+    (31) x = x_next - f_x*h
     (32) det(dz_next/dz) = 1
     (33) |error of z| <= (h**2*lipschitz**2 + lipschitz*Abs(h) + 1) |error of z_next|, lipschitz = bound on the
         Jacobians of the networks
@@ -82,14 +82,14 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "7": r"f_{x} = f\left(y_{n};\, \theta_{f,n}\right)",
-        "8": r"x_{n+1} = h \, f_{x} + x_{n}",
+        "8": r"x_{n+1} = x_{n} + h \, f_{x}",
         "9": r"f_{y} = g\left(x_{n+1};\, \theta_{g,n}\right)",
-        "10": r"y_{n+1} = h \, f_{y} + y_{n}",
+        "10": r"y_{n+1} = y_{n} + h \, f_{y}",
         "11": (
             r"S = \ell\left(x_{n+1},\, y_{n+1}\right) + \left\langle \bar{f}_{x},\, f\left(y_{n};\, "
-            r"\theta_{f,n}\right) - f_{x}\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_{x} + x_{n} - "
+            r"\theta_{f,n}\right) - f_{x}\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, f_{x} - "
             r"x_{n+1}\right\rangle + \left\langle \bar{f}_{y},\, g\left(x_{n+1};\, \theta_{g,n}\right) - "
-            r"f_{y}\right\rangle + \left\langle \bar{y}_{n+1},\, h \, f_{y} + y_{n} - y_{n+1}\right\rangle, \qquad "
+            r"f_{y}\right\rangle + \left\langle \bar{y}_{n+1},\, y_{n} + h \, f_{y} - y_{n+1}\right\rangle, \qquad "
             r"\partial \ell / \partial x_{n+1} = \bar{x}_{n+1}^{\,\mathrm{out}}, \partial \ell / \partial y_{n+1} = "
             r"\bar{y}_{n+1}"
         ),

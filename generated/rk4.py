@@ -8,33 +8,33 @@ Source: deck 'LSTM: theory and workflows', 'Runge Kutta'.
 
 The step:
     (6) f_1 = f(t, x; theta_f)
-    (7) x_2 = f_1*h/2 + x
-    (8) f_2 = f(h/2 + t, x_2; theta_f)
-    (9) x_3 = f_2*h/2 + x
-    (10) f_3 = f(h/2 + t, x_3; theta_f)
-    (11) x_4 = f_3*h + x
-    (12) f_4 = f(h + t, x_4; theta_f)
-    (13) x_next = h*(f_1/6 + f_2/3 + f_3/3 + f_4/6) + x
+    (7) x_2 = x + f_1*h/2
+    (8) f_2 = f(t + h/2, x_2; theta_f)
+    (9) x_3 = x + f_2*h/2
+    (10) f_3 = f(t + h/2, x_3; theta_f)
+    (11) x_4 = x + f_3*h
+    (12) f_4 = f(t + h, x_4; theta_f)
+    (13) x_next = x + h*(f_1/6 + f_2/3 + f_3/3 + f_4/6)
 
 The discrete adjoint:
     (15) bar_f_4 = bar_x_next*h/6
-    (16) bar_x_4 = grad[x_4]<bar_f_4, f(h + t, x_4; theta_f)>
+    (16) bar_x_4 = grad[x_4]<bar_f_4, f(t + h, x_4; theta_f)>
     (17) bar_f_3 = bar_x_4*h + bar_x_next*h/3
-    (18) bar_x_3 = grad[x_3]<bar_f_3, f(h/2 + t, x_3; theta_f)>
+    (18) bar_x_3 = grad[x_3]<bar_f_3, f(t + h/2, x_3; theta_f)>
     (19) bar_f_2 = bar_x_3*h/2 + bar_x_next*h/3
-    (20) bar_x_2 = grad[x_2]<bar_f_2, f(h/2 + t, x_2; theta_f)>
+    (20) bar_x_2 = grad[x_2]<bar_f_2, f(t + h/2, x_2; theta_f)>
     (21) bar_f_1 = bar_x_2*h/2 + bar_x_next*h/6
     (22) bar_x = bar_x_2 + bar_x_3 + bar_x_4 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
     (23) bar_x_next = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (24) bar_h = grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)>/2 + grad[h/2 + t]<bar_f_3, f(h/2 + t, x_3;
-        theta_f)>/2 + grad[h + t]<bar_f_4, f(h + t, x_4; theta_f)> + dot(bar_x_2, f_1)/2 + dot(bar_x_3, f_2)/2 +
-        dot(bar_x_4, f_3) + dot(bar_x_next, f_1/6 + f_2/3 + f_3/3 + f_4/6)
-    (25) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h/2 + t]<bar_f_2, f(h/2 + t, x_2; theta_f)> + grad[h/2 +
-        t]<bar_f_3, f(h/2 + t, x_3; theta_f)> + grad[h + t]<bar_f_4, f(h + t, x_4; theta_f)>
-    (26) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h/2 + t, x_2; theta_f)> +
-        grad[theta_f]<bar_f_3, f(h/2 + t, x_3; theta_f)> + grad[theta_f]<bar_f_4, f(h + t, x_4; theta_f)>
+    (24) bar_h = dot(bar_x_2, f_1)/2 + dot(bar_x_3, f_2)/2 + dot(bar_x_4, f_3) + dot(bar_x_next, f_1/6 + f_2/3 +
+        f_3/3 + f_4/6) + grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)>/2 + grad[t + h/2]<bar_f_3, f(t + h/2, x_3;
+        theta_f)>/2 + grad[t + h]<bar_f_4, f(t + h, x_4; theta_f)>
+    (25) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h/2]<bar_f_2, f(t + h/2, x_2; theta_f)> + grad[t +
+        h/2]<bar_f_3, f(t + h/2, x_3; theta_f)> + grad[t + h]<bar_f_4, f(t + h, x_4; theta_f)>
+    (26) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h/2, x_2; theta_f)> +
+        grad[theta_f]<bar_f_3, f(t + h/2, x_3; theta_f)> + grad[theta_f]<bar_f_4, f(t + h, x_4; theta_f)>
     (27) gradient of p = sum over steps of bar_p, for p in h, theta_f
     (28) gradient of the initial state = (bar_x) of the first step
 
@@ -91,41 +91,41 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "7": r"x^{(2)} = \frac{h \, f_{1}}{2} + x_{n}",
-        "8": r"f_{2} = f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, \theta_{f}\right)",
-        "9": r"x^{(3)} = \frac{h \, f_{2}}{2} + x_{n}",
-        "10": r"f_{3} = f\left(\frac{h}{2} + t_{n},\, x^{(3)};\, \theta_{f}\right)",
-        "11": r"x^{(4)} = h \, f_{3} + x_{n}",
-        "12": r"f_{4} = f\left(h + t_{n},\, x^{(4)};\, \theta_{f}\right)",
+        "7": r"x^{(2)} = x_{n} + \frac{h \, f_{1}}{2}",
+        "8": r"f_{2} = f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, \theta_{f}\right)",
+        "9": r"x^{(3)} = x_{n} + \frac{h \, f_{2}}{2}",
+        "10": r"f_{3} = f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, \theta_{f}\right)",
+        "11": r"x^{(4)} = x_{n} + h \, f_{3}",
+        "12": r"f_{4} = f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)",
         "13": (
-            r"x_{n+1} = h \, \left(\frac{f_{2}}{3} + \frac{f_{3}}{3} + \frac{f_{1}}{6} + \frac{f_{4}}{6}\right) + "
-            r"x_{n}"
+            r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{6} + \frac{f_{2}}{3} + \frac{f_{3}}{3} + "
+            r"\frac{f_{4}}{6}\right)"
         ),
         "14": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{1},\, f\left(t_{n},\, x_{n};\, \theta_{f}\right) "
-            r"- f_{1}\right\rangle + \left\langle \overline{x^{(2)}},\, \frac{h \, f_{1}}{2} + x_{n} - "
-            r"x^{(2)}\right\rangle + \left\langle \bar{f}_{2},\, f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right) - f_{2}\right\rangle + \left\langle \overline{x^{(3)}},\, \frac{h \, f_{2}}{2} + "
-            r"x_{n} - x^{(3)}\right\rangle + \left\langle \bar{f}_{3},\, f\left(\frac{h}{2} + t_{n},\, x^{(3)};\, "
-            r"\theta_{f}\right) - f_{3}\right\rangle + \left\langle \overline{x^{(4)}},\, h \, f_{3} + x_{n} - "
-            r"x^{(4)}\right\rangle + \left\langle \bar{f}_{4},\, f\left(h + t_{n},\, x^{(4)};\, \theta_{f}\right) - "
-            r"f_{4}\right\rangle + \left\langle \bar{x}_{n+1},\, h \, \left(\frac{f_{2}}{3} + \frac{f_{3}}{3} + "
-            r"\frac{f_{1}}{6} + \frac{f_{4}}{6}\right) + x_{n} - x_{n+1}\right\rangle, \qquad \partial \ell / "
-            r"\partial x_{n+1} = \bar{x}_{n+1}"
+            r"- f_{1}\right\rangle + \left\langle \overline{x^{(2)}},\, x_{n} + \frac{h \, f_{1}}{2} - "
+            r"x^{(2)}\right\rangle + \left\langle \bar{f}_{2},\, f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
+            r"\theta_{f}\right) - f_{2}\right\rangle + \left\langle \overline{x^{(3)}},\, x_{n} + \frac{h \, "
+            r"f_{2}}{2} - x^{(3)}\right\rangle + \left\langle \bar{f}_{3},\, f\left(t_{n} + \frac{h}{2},\, "
+            r"x^{(3)};\, \theta_{f}\right) - f_{3}\right\rangle + \left\langle \overline{x^{(4)}},\, x_{n} + h \, "
+            r"f_{3} - x^{(4)}\right\rangle + \left\langle \bar{f}_{4},\, f\left(t_{n} + h,\, x^{(4)};\, "
+            r"\theta_{f}\right) - f_{4}\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, "
+            r"\left(\frac{f_{1}}{6} + \frac{f_{2}}{3} + \frac{f_{3}}{3} + \frac{f_{4}}{6}\right) - "
+            r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "15": r"\bar{f}_{4} = \frac{h \, \bar{x}_{n+1}}{6}",
         "16": (
-            r"\overline{x^{(4)}} = \left(\partial_{x} f\left(h + t_{n},\, x^{(4)};\, \theta_{f}\right)\right)^{\top}"
+            r"\overline{x^{(4)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{4}"
         ),
         "17": r"\bar{f}_{3} = h \, \overline{x^{(4)}} + \frac{h \, \bar{x}_{n+1}}{3}",
         "18": (
-            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(\frac{h}{2} + t_{n},\, x^{(3)};\, "
+            r"\overline{x^{(3)}} = \left(\partial_{x} f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{3}"
         ),
         "19": r"\bar{f}_{2} = \frac{h \, \overline{x^{(3)}}}{2} + \frac{h \, \bar{x}_{n+1}}{3}",
         "20": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "21": r"\bar{f}_{1} = \frac{h \, \overline{x^{(2)}}}{2} + \frac{h \, \bar{x}_{n+1}}{6}",
@@ -135,26 +135,26 @@ DERIVATION: dict[str, object] = {
         ),
         "23": r"\bar{x}_{n+1} = \left. \bar{x}_{n} \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "24": (
-            r"\bar{h} = \frac{\left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \frac{\left(\partial_{t} f\left(\frac{h}{2} + "
-            r"t_{n},\, x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3}}{2} + \frac{\overline{x^{(2)}} \cdot "
-            r"f_{1}}{2} + \frac{\overline{x^{(3)}} \cdot f_{2}}{2} + \left(\partial_{t} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \overline{x^{(4)}} \cdot f_{3} + "
-            r"\bar{x}_{n+1} \cdot \left(\frac{f_{2}}{3} + \frac{f_{3}}{3} + \frac{f_{1}}{6} + \frac{f_{4}}{6}\right)"
+            r"\bar{h} = \frac{\overline{x^{(2)}} \cdot f_{1}}{2} + \frac{\overline{x^{(3)}} \cdot f_{2}}{2} + "
+            r"\overline{x^{(4)}} \cdot f_{3} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{6} + \frac{f_{2}}{3} + "
+            r"\frac{f_{3}}{3} + \frac{f_{4}}{6}\right) + \frac{\left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, "
+            r"x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}}{2} + \frac{\left(\partial_{t} f\left(t_{n} + "
+            r"\frac{h}{2},\, x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3}}{2} + \left(\partial_{t} "
+            r"f\left(t_{n} + h,\, x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "25": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} f\left(\frac{h}{2} + t_{n},\, "
-            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{t} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n} + \frac{h}{2},\, x^{(3)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{t} f\left(t_{n} + h,\, x^{(4)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "26": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(\frac{h}{2} + t_{n},\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(\frac{h}{2} + t_{n},\, "
-            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(h + t_{n},\, "
-            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4} + \left(\partial_{\theta} f\left(t_{n},\, "
-            r"x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + \frac{h}{2},\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n} + \frac{h}{2},\, "
+            r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(t_{n} + h,\, "
+            r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
         "27": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "28": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",

@@ -8,9 +8,9 @@ Source: Ruseckas; deck B, 'From differential equations to neural networks'.
 
 The step:
     (5) f_1_part1 = b + matvec(w, x)
-    (6) x_2 = f_1_part1*h + x
+    (6) x_2 = x + f_1_part1*h
     (7) f_2_part2 = -gamma*x_2**3
-    (8) x_next = f_2_part2*h + x_2
+    (8) x_next = x_2 + f_2_part2*h
 
 The discrete adjoint:
     (10) bar_f_2_part2 = bar_x_next*h
@@ -77,14 +77,14 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "5": r"f_{1,part1} = b + w x_{n}",
-        "6": r"x^{(2)} = h \, f_{1,part1} + x_{n}",
+        "6": r"x^{(2)} = x_{n} + h \, f_{1,part1}",
         "7": r"f_{2,part2} = - \gamma \, \left(x^{(2)}\right)^{3}",
-        "8": r"x_{n+1} = h \, f_{2,part2} + x^{(2)}",
+        "8": r"x_{n+1} = x^{(2)} + h \, f_{2,part2}",
         "9": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{1,part1},\, b + w x_{n} - "
-            r"f_{1,part1}\right\rangle + \left\langle \overline{x^{(2)}},\, h \, f_{1,part1} + x_{n} - "
+            r"f_{1,part1}\right\rangle + \left\langle \overline{x^{(2)}},\, x_{n} + h \, f_{1,part1} - "
             r"x^{(2)}\right\rangle + \left\langle \bar{f}_{2,part2},\, - \gamma \, \left(x^{(2)}\right)^{3} - "
-            r"f_{2,part2}\right\rangle + \left\langle \bar{x}_{n+1},\, h \, f_{2,part2} + x^{(2)} - "
+            r"f_{2,part2}\right\rangle + \left\langle \bar{x}_{n+1},\, x^{(2)} + h \, f_{2,part2} - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "10": r"\bar{f}_{2,part2} = h \, \bar{x}_{n+1}",

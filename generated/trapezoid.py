@@ -8,30 +8,27 @@ Source: deck A, 'Formula'.
 
 The step:
     (6) f_1 = f(t, x; theta_f)
-    (7) f_2 = f(h + t, x_next; theta_f)
-    (8) x_next = h*(f_1/2 + f_2/2) + x
+    (7) f_2 = f(t + h, x_next; theta_f)
+    (8) x_next = x + h*(f_1/2 + f_2/2)
 
 The discrete adjoint:
     (10) bar_f_2 = bar_x_next*h/2
-    (11) bar_x_next = bar_x_next_out + grad[x_next]<bar_f_2, f(h + t, x_next; theta_f)>
+    (11) bar_x_next = bar_x_next_out + grad[x_next]<bar_f_2, f(t + h, x_next; theta_f)>
     (12) bar_f_1 = bar_x_next*h/2
     (13) bar_x = bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
     (14) bar_x_next_out = bar_x of the next step + d loss / d x_next
 
 Gradients:
-    (15) bar_h = grad[h + t]<bar_f_2, f(h + t, x_next; theta_f)> + dot(bar_x_next, f_1/2 + f_2/2)
-    (16) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[h + t]<bar_f_2, f(h + t, x_next; theta_f)>
-    (17) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(h + t, x_next; theta_f)>
+    (15) bar_h = dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_next; theta_f)>
+    (16) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t + h]<bar_f_2, f(t + h, x_next; theta_f)>
+    (17) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h, x_next; theta_f)>
     (18) gradient of p = sum over steps of bar_p, for p in h, theta_f
     (19) gradient of the initial state = (bar_x) of the first step
 
 The implicit equation:
-    (20) R_x_next = x_next - (h*(f_1/2 + f(h + t, x_next; theta_f)/2) + x) = 0
-    (21) (M w)_x_next = -h*Df(h + t, x_next; theta_f)[w_x_next]/2 + w_x_next
-    (22) bar_x_next - grad[x_next]<bar_x_next*h/2, f(h + t, x_next; theta_f)> = bar_x_next_out
-
-Inverse:
-    (29) x = step of size -h from x_next with A* = [[0, 0], [1/2, 1/2]]: the same scheme
+    (20) R_x_next = x_next - (x + h*(f_1/2 + f(t + h, x_next; theta_f)/2)) = 0
+    (21) (M w)_x_next = w_x_next - h*Df(t + h, x_next; theta_f)[w_x_next]/2
+    (22) bar_x_next - grad[x_next]<bar_x_next*h/2, f(t + h, x_next; theta_f)> = bar_x_next_out
 
 Symbols:
     f_1 (d) intermediate
@@ -81,19 +78,19 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "6": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "7": r"f_{2} = f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)",
-        "8": r"x_{n+1} = h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) + x_{n}",
+        "7": r"f_{2} = f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)",
+        "8": r"x_{n+1} = x_{n} + h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)",
         "9": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_{1},\, f\left(t_{n},\, x_{n};\, \theta_{f}\right) "
-            r"- f_{1}\right\rangle + \left\langle \bar{f}_{2},\, f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right) - "
-            r"f_{2}\right\rangle + \left\langle \bar{x}_{n+1},\, h \, \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
-            r" + x_{n} - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = "
+            r"- f_{1}\right\rangle + \left\langle \bar{f}_{2},\, f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right) - "
+            r"f_{2}\right\rangle + \left\langle \bar{x}_{n+1},\, x_{n} + h \, \left(\frac{f_{1}}{2} + "
+            r"\frac{f_{2}}{2}\right) - x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = "
             r"\bar{x}_{n+1}^{\,\mathrm{out}}"
         ),
         "10": r"\bar{f}_{2} = \frac{h \, \bar{x}_{n+1}}{2}",
         "11": (
-            r"\bar{x}_{n+1} = \left(\partial_{x} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \bar{x}_{n+1}^{\,\mathrm{out}}"
+            r"\bar{x}_{n+1} = \bar{x}_{n+1}^{\,\mathrm{out}} + \left(\partial_{x} f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "12": r"\bar{f}_{1} = \frac{h \, \bar{x}_{n+1}}{2}",
         "13": (
@@ -105,35 +102,31 @@ DERIVATION: dict[str, object] = {
             r"\partial x_{n+1}"
         ),
         "15": (
-            r"\bar{h} = \left(\partial_{t} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
+            r"\bar{h} = \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right) + \left(\partial_{t} "
+            r"f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "16": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2}"
         ),
         "17": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(h + t_{n},\, x_{n+1};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{1}"
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2}"
         ),
         "18": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "19": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
         "20": (
-            r"R_{x_{n+1}} = x_{n+1} - \left(h \, \left(\frac{f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)}{2} + "
-            r"\frac{f_{1}}{2}\right) + x_{n}\right) = 0"
+            r"R_{x_{n+1}} = x_{n+1} - \left(x_{n} + h \, \left(\frac{f_{1}}{2} + \frac{f\left(t_{n} + h,\, "
+            r"x_{n+1};\, \theta_{f}\right)}{2}\right)\right) = 0"
         ),
         "21": (
-            r"\left(M w\right)_{x_{n+1}} = w_{x_{n+1}} - \frac{h \, D^{1}f\left(h + t_{n},\, x_{n+1};\, "
+            r"\left(M w\right)_{x_{n+1}} = w_{x_{n+1}} - \frac{h \, D^{1}f\left(t_{n} + h,\, x_{n+1};\, "
             r"\theta_{f}\right)\left[w_{x_{n+1}}\right]}{2}"
         ),
         "22": (
-            r"\bar{x}_{n+1} - \left(\partial_{x} f\left(h + t_{n},\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{x}_{n+1} - \left(\partial_{x} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
             r"\left(\frac{h \, \bar{x}_{n+1}}{2}\right) = \bar{x}_{n+1}^{\,\mathrm{out}}"
-        ),
-        "29": (
-            r"\Phi_h^{-1} = \Phi^*_{-h}, \qquad a^*_{ij} = b_{s+1-j} - a_{s+1-i,s+1-j}, \qquad A^* = "
-            r"\left[\begin{matrix}0 & 0\\\frac{1}{2} & \frac{1}{2}\end{matrix}\right]"
         ),
     },
 }

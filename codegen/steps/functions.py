@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 
 from codegen.steps.exact_rules import exact_functions
 from codegen.steps.facts import Facts
-from codegen.steps.field_functions import FieldFunctions, sweeps_table
 from codegen.steps.rules import RuleWriter
 from codegen.steps.source import Function
 from derive.schemes import MultistepFamily
@@ -14,6 +15,11 @@ from derive.series.rk import order
 from derive.symbols import Quantity
 from derive.systems import Option
 from derive.windows import LAGS
+
+
+def _of_fields() -> ModuleType:
+    """The writer of written-out fields. Loaded on use: it brings the plan of the cells along."""
+    return import_module("codegen.steps.field_functions")
 
 
 def rule_functions(facts: Facts) -> list[Function]:
@@ -40,7 +46,7 @@ def _step_functions(facts: Facts) -> list[Function]:
     equations = writer.equations(name, step, old)
     forward = writer.step(name, step, old, new)
     if facts.field is not None:
-        return [forward, *FieldFunctions(facts, facts.field).functions()]
+        return [forward, *_of_fields().FieldFunctions(facts, facts.field).functions()]
     if facts.whole_graphs:
         return [forward]
     return [*equations, forward, writer.adjoint(f"{name}_adjoint", step, old, new)]
@@ -81,7 +87,7 @@ def rules_of(facts: Facts) -> list[str]:
     """Source of the table of rules of one step: of several where the scheme has several starts, by their names."""
     name = _named(facts, "_step")
     if facts.field is not None:
-        return [f"Rules(step={name}, sweeps={sweeps_table(facts, facts.field)})"]
+        return [f"Rules(step={name}, sweeps={_of_fields().sweeps_table(facts, facts.field)})"]
     if facts.whole_graphs:
         return [f"Rules(step={name}, sweeps=GraphSweeps())"]
     fields = [f"step={name}", f"adjoint={name}_adjoint"]

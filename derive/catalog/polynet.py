@@ -17,7 +17,9 @@ def poly(order: int) -> Recurrence:
     value, total = x, x
     for power in range(1, order + 1):
         slope = step.let(f"value_{power}", F(value), latex=rf"f^{{({power})}}", meaning=f"network, call {power}")
-        value = step.let(f"power_{power}", h * slope, latex=rf"F^{{{power}}}", meaning=f"F applied {power} times")
+        value = step.let(
+            f"power_{power}", h * slope, latex=rf"F^{{{power}}}", meaning=f"F applied {power} time{'s' * (power > 1)}"
+        )
         total = total + value
     after = step.let("x_next", total, latex="x_{n+1}", meaning="features")
     return Recurrence(step.build((after,)), old=(x,), new=(after,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from derive.linear_stability.verdicts import (
 )
 from derive.verdict import Verdict
 
-DECISIONS = {
+DECISIONS: dict[str, Callable[[Scheme], Verdict]] = {
     "real_interval": real_interval,
     "imaginary_interval": imaginary_interval,
     "is_a_stable": a_stability,

@@ -50,10 +50,16 @@ class Axis:
         proof.append(self.step())
         roots = isolate_all(self.field, self.candidates)
         end = first_exit(roots, self.inside, self.passes)
-        listed = ", ".join(f"({float(root.low):.6g}, {float(root.high):.6g})" for root in roots) or "none"
+        listed = ", ".join(map(_place, roots)) or "none"
         proof.append(Step(f"Positive roots, isolated by Sturm's theorem: {listed}."))
         proof.append(Step(_conclusion(end, self.variable)))
         return end
+
+
+def _place(root: RealRoot) -> str:
+    """Where a root is: the interval that isolates it, or the number itself."""
+    low, high = (f"{float(end):.6g}" for end in (root.low, root.high))
+    return low if root.low == root.high else f"in ({low}, {high})"
 
 
 def _conclusion(end: RealRoot | float, variable: Symbol) -> str:

@@ -30,12 +30,13 @@ def polynomial_expression(domain: Any, coefficients: Sequence[Any], variable: Sy
     return sum(terms, start=Rational(0))
 
 
-def ordered(expression: Expr, variable: Symbol) -> str:
-    """LaTeX of a polynomial, highest power first."""
+def ordered(expression: Expr, variable: Symbol, *, ascending: bool = False) -> str:
+    """LaTeX of a polynomial, highest power first unless powers are to ascend as in a power series."""
     if not expression.is_polynomial(variable) or expression == 0:
         return latex(expression)
     text = ""
-    for (power,), coefficient in Poly(expression, variable, domain=EX).terms():
+    terms = Poly(expression, variable, domain=EX).terms()
+    for (power,), coefficient in reversed(terms) if ascending else terms:
         term = latex(coefficient * variable**power)
         if coefficient.is_Add and power:
             term = rf"\left({latex(coefficient)}\right) {latex(variable**power)}"

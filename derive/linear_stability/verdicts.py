@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +62,7 @@ def _scalar_polynomials(scheme: Scheme) -> Polynomials | None:
     return polynomials_of(scheme) if isinstance(scheme, ButcherTableau | LinearMultistep) else None
 
 
+@cache
 def zero_stability(scheme: Scheme) -> RootVerdict:
     """Root condition of rho; `strong` where no root but 1 lies on the unit circle. One-step schemes are zero-stable."""
     if not isinstance(scheme, LinearMultistep):
@@ -144,10 +145,17 @@ def one_symbol(data: Polynomials) -> Symbol:
 
 def _cell_step(cell: Cell, symbol: Symbol) -> Step:
     if cell.is_point:
-        return Step(f"At {symbol} = {end_of(cell.low)}, exactly: {cell.label}.")
+        return Step(f"At {symbol} = {end_of(cell.low)}, exactly: {_in_words(cell.label)}.")
     low = "-oo" if cell.low is None else end_of(cell.low)
     high = "oo" if cell.high is None else end_of(cell.high)
-    return Step(f"For {low} < {symbol} < {high} every sign asked for is that at {cell.sample}: {cell.label}.")
+    where = f"For {low} < {symbol} < {high}"
+    return Step(f"{where} no sign that decides changes; at {symbol} = {cell.sample}: {_in_words(cell.label)}.")
+
+
+def _in_words(label: Any) -> str:
+    if isinstance(label, bool):
+        return "it holds" if label else "it does not hold"
+    return "undefined" if label is None else str(label)
 
 
 def real_interval(scheme: Scheme) -> Verdict:

@@ -60,10 +60,12 @@ HLW = "Hairer, Lubich, Wanner, Geometric Numerical Integration"
 def write_geometry(author: Author, analysis: Analysis) -> None:
     """Symplectic, symmetric, the adjoint method, what is conserved."""
     scheme = analysis.scheme
+    has_tables = isinstance(scheme, ButcherTableau | AdditiveTableau)
+    reason = "decided on the irreducible form of the scheme" if has_tables else "decided exactly"
     if analysis.is_symplectic is not None:
-        gap = analysis.adjoint_gap_order
-        _write_property(author, SYMPLECTIC, analysis.is_symplectic, is_symplectic(scheme), _kept(scheme, gap))
-    _write_property(author, SYMMETRIC, analysis.is_symmetric, is_symmetric(scheme), _symmetry(analysis))
+        check = _kept(scheme, analysis.adjoint_gap_order)
+        _write_property(author, SYMPLECTIC, analysis.is_symplectic, is_symplectic(scheme), check, reason)
+    _write_property(author, SYMMETRIC, analysis.is_symmetric, is_symmetric(scheme), _symmetry(analysis), reason)
     _write_adjoint_method(author, analysis)
     author.relation(
         "what is conserved",
@@ -82,7 +84,7 @@ def _kind_of_invariant(kind: str, verdict: Verdict) -> list[Step]:
 
 
 def _write_property(
-    author: Author, what: tuple[str, str], value: Boolean, verdict: Verdict, check: SampledCheck
+    author: Author, what: tuple[str, str], value: Boolean, verdict: Verdict, check: SampledCheck, reason: str
 ) -> None:
     words, formula = what
     titles = {true: words, false: f"not {words}"}
@@ -93,7 +95,7 @@ def _write_property(
         titles.get(value, f"{words} iff {condition_text(value)}"),
         Kind.INEQUALITY,
         shown,
-        reason="decided on the irreducible form of the scheme",
+        reason=reason,
         name=f"scheme.{words}",
         check=check,
         steps=cut(verdict.proof),
@@ -154,7 +156,7 @@ def _write_adjoint_method(author: Author, analysis: Analysis) -> None:
         Kind.IDENTITY,
         rf"\Phi_h^* = \Phi_{{-h}}^{{-1}}: \qquad {scheme_latex(adjoint)}",
         text=f"{ADJOINT}\n{scheme_text(adjoint)}",
-        reason="the inverse of a step of -h is a scheme of the same kind",
+        reason="the inverse of a step of -h is a scheme of the same kind: a step is undone by a step of -h with it",
         name="scheme.adjoint_method",
         check=check,
     )
@@ -173,7 +175,7 @@ def write_step_inverse(author: Author, analysis: Analysis) -> None:
         return
     found, function = undoing(scheme), analysis.stability_function
     assert function is not None
-    if found.tableau.stages <= LARGEST_TABLEAU:
+    if found.tableau.stages <= LARGEST_TABLEAU and "scheme.adjoint_method" not in author.numbers:
         author.relation(
             "the step solved for the old state" + ("" if found.explicit else ": implicit stages"),
             Kind.IDENTITY,
@@ -192,7 +194,7 @@ def write_step_inverse(author: Author, analysis: Analysis) -> None:
         author.relation(
             "where the inverse exists",
             Kind.STATEMENT,
-            rf"h\, \mathrm{{Lip}}(f)\, {_factor(found.bound)} < 1",
+            rf"h\, \mathrm{{Lip}}(f){_factor(found.bound)} < 1",
             reason="then the stages are the one fixed point of a contraction",
             source="Banach's fixed-point theorem; the bound is the largest row sum of |a_ij - b_j|",
         )
@@ -212,7 +214,9 @@ def write_step_inverse(author: Author, analysis: Analysis) -> None:
 
 
 def _factor(bound: Expr) -> str:
-    return rf"\left({latex(bound)}\right)" if bound.is_Add else latex(bound)
+    if bound == 1:
+        return ""
+    return rf"\, \left({latex(bound)}\right)" if bound.is_Add else rf"\, {latex(bound)}"
 
 
 def write_costates(author: Author, analysis: Analysis) -> None:

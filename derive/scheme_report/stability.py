@@ -105,7 +105,7 @@ def _function_latex(function: Expr) -> str:
     long = len(str(function)) > 400
     if long:
         return rounded(function, Symbol("z"))
-    numerator, denominator = (ordered(part, Symbol("z")) for part in fraction(function))
+    numerator, denominator = (ordered(part, Symbol("z"), ascending=True) for part in fraction(function))
     return numerator if denominator == "1" else rf"\frac{{{numerator}}}{{{denominator}}}"
 
 

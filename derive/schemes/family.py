@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from derive.errors import SpecError
 from derive.schemes.multistep import LinearMultistep
@@ -23,7 +23,7 @@ class MultistepFamily:
         SpecError: no start or an implicit one, or an implicit sample.
     """
 
-    starts: Mapping[str, ButcherTableau]
+    starts: Mapping[str, ButcherTableau] = field(hash=False)
     samples: Sequence[LinearMultistep] = ()
     title: str = "linear multistep"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sympy import Expr, Rational, factor, factorial, sympify
@@ -46,7 +47,7 @@ class LinearMultistep:
 
     alpha: Sequence[Any]
     beta: Sequence[Any]
-    start: Mapping[str, Start] = field(default_factory=dict)
+    start: Mapping[str, Start] = field(default_factory=dict, hash=False)
     order: int | None = None
     title: str = "linear multistep"
 
@@ -77,7 +78,7 @@ class LinearMultistep:
         """How many consecutive times enter the step before the new one: weights that vanish at the end do not count."""
         return 1 + max((j for j, (a, b) in enumerate(zip(self.alpha, self.beta[1:], strict=True)) if a != 0 or b != 0))
 
-    @property
+    @cached_property
     def derived_order(self) -> int:
         """The largest p with C_1 = ... = C_p = 0, identically in its symbols."""
         p = 0
@@ -92,12 +93,12 @@ class LinearMultistep:
         right = sum(weight * zeta ** (top - j) for j, weight in enumerate(self.beta))
         return sympify(left - z * right)
 
-    @property
+    @cached_property
     def speed(self) -> Expr:
         """sigma(1)/rho'(1): the scheme is consistent with x' = speed * f."""
         return factor(sum(self.beta) / self.slope)
 
-    @property
+    @cached_property
     def slope(self) -> Expr:
         """rho'(1)."""
         return factor(self.steps - sum(weight * (self.steps - 1 - j) for j, weight in enumerate(self.alpha)))

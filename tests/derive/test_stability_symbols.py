@@ -154,4 +154,4 @@ def test_more_symbols_are_refused_with_advice():
 
 def test_the_proof_lists_the_cells():
     text = " ".join(step.words for step in a_stability(THETA).proof)
-    assert "At theta = 1/2, exactly: True" in text and "For 1/2 < theta < oo" in text
+    assert "At theta = 1/2, exactly: it holds" in text and "For 1/2 < theta < oo" in text
