@@ -620,6 +620,16 @@ class Sweeps(Protocol):
         """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
 
 
+class StepSweeps(Sweeps, Protocol):
+    """Sweeps of the rules of a step, in the place of those that call `step` and `adjoint`."""
+
+    def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
+        """Whether they do what the mode asks; where they do not, autograd goes through the plain form.
+
+        `casting`: under autocast; `per_step`: with a size of its own for each step.
+        """
+
+
 class ExactSweeps(Sweeps, Protocol):
     """Sweeps for memory="exact"."""
 
@@ -659,7 +669,7 @@ class Rules(NamedTuple):
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
-    sweeps: Sweeps | None = None
+    sweeps: StepSweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -694,7 +704,6 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
-        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -863,7 +872,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
+    `inverted`: steps that the reverse sweep undoes by the inverse.
     """
 
     def __init__(self) -> None:
@@ -871,7 +880,6 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
-        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:
@@ -1591,14 +1599,15 @@ class StepLoop(nn.Module):
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
-        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps of
+        the rules say what they serve; where they do not, there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
-        underived = rules.sweeps is None and rules.adjoint is None
-        if hidden or casting or underived:
+        casting = torch.is_autocast_enabled(x.device.type)
+        own, per_step = rules.sweeps, rules is not self.rules
+        underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
+        if hidden or underived:
             return True
         return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
@@ -1618,12 +1627,14 @@ class StepLoop(nn.Module):
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        checking = self.check_finite and not torch.compiler.is_compiling()
+        random = random_state(x[0].device) if checking else None
         outputs = run(field_at, steps, x, local, shared, trajectory)
-        if self.check_finite and not torch.compiler.is_compiling():
+        if checking:
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
-                with torch.no_grad():
+                with torch.no_grad(), random_state_of(random, x[0].device):
                     states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
@@ -1798,12 +1809,15 @@ def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -
         raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
 
 
-def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[float | Tensor, Tensor]:
     """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
 
-    Gradients flow to t0 and t1 where these are tensors.
+    Gradients flow to t0 and t1 where these are tensors; where both are numbers, h is one as well.
     """
-    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
+    start, end = (
+        torch.as_tensor(time, dtype=x.dtype, device=x.device) if isinstance(time, Tensor) else float(time)
+        for time in (t0, t1)
+    )
     h = (end - start) / steps
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
@@ -2196,6 +2210,10 @@ class ExplicitSweeps:
 
     field: WrittenField
     tableau: Tableau
+
+    def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
+        """Whether all tensors have one dtype, as what is written in place must, and all steps one size."""
+        return not casting and not per_step
 
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it): the states of all steps, or the first of each segment."""

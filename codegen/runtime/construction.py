@@ -122,11 +122,14 @@ def check_start(owner: str, start: str, readers: tuple[str, ...], blocks: int) -
         raise ValueError(f"{owner}: start={start!r} with {blocks} block(s); allowed: two blocks or more")
 
 
-def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> tuple[float | Tensor, Tensor]:
     """Step size h (scalar) and the times t_n = t0 + n h (steps,), in the dtype and on the device of the state.
 
-    Gradients flow to t0 and t1 where these are tensors.
+    Gradients flow to t0 and t1 where these are tensors; where both are numbers, h is one as well.
     """
-    start, end = (torch.as_tensor(time, dtype=x.dtype, device=x.device) for time in (t0, t1))
+    start, end = (
+        torch.as_tensor(time, dtype=x.dtype, device=x.device) if isinstance(time, Tensor) else float(time)
+        for time in (t0, t1)
+    )
     h = (end - start) / steps
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)

@@ -21,6 +21,10 @@ class ExplicitSweeps:
     field: WrittenField
     tableau: Tableau
 
+    def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
+        """Whether all tensors have one dtype, as what is written in place must, and all steps one size."""
+        return not casting and not per_step
+
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it): the states of all steps, or the first of each segment."""
         x = inputs[0]

@@ -1,72 +1,55 @@
-"""The sweeps of steps that call an opaque field several times: one graph of autograd per step, kept or rebuilt."""
+"""The sweeps of steps that call an opaque field several times: each step's graph of autograd is built when needed."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Evaluation, closed_field
-from codegen.runtime.steps import Plan, Recording, Shared, State, check_finite, row_of_step, rows_of, state_bank
-from codegen.runtime.sweep import added, place_states, segment_length
+from codegen.runtime.blocks import Block, Evaluation, closed_field
+from codegen.runtime.steps import Plan, Recording, State, check_finite, row_of_step, rows_of, state_bank
+from codegen.runtime.sweep import place_states, segment_length
+
+Leaf = tuple[int, int]  # (place among the inputs, row: 0 where an input is used as a whole)
 
 
-class StepGraph:
-    """One step as a function of the leaves that need gradients: the state, block parameters and what else is wanted."""
-
-    def __init__(
-        self, plan: Plan, evaluation: Evaluation, n: int, state: Tensor, row: Sequence[Tensor], shared: Shared,
-        wanted: Sequence[bool],
-    ) -> None:  # fmt: skip
-        """`wanted`: for each per-step and each shared quantity, whether its gradient is."""
-        flags = iter(wanted)
-        with torch.enable_grad():
-            self.state = state.detach().requires_grad_()
-            self.given = [leaf_of(value, next(flags)) for value in (*row, *shared)]
-            self.parameters = evaluation.leaves_of(n)
-            field = evaluation.field_of_leaves(n)
-            width = len(row)
-            step = plan.rules.of_step(n).step
-            (self.new,) = step(field, (self.state,), tuple(self.given[:width]), tuple(self.given[width:]))
-
-    def pull_back(self, bar: Tensor, wanted: Sequence[bool], needed: Callable[[int], bool]) -> Iterator[Tensor | None]:
-        """Cotangents of the state, of the per-step and shared quantities that are wanted, then of the parameters."""
-        given = [value for value, flag in zip(self.given, wanted, strict=True) if flag]
-        parameters = [leaf for place, leaf in self.parameters if needed(place)]
-        return iter(torch.autograd.grad(self.new, [self.state, *given, *parameters], bar, allow_unused=True))
-
-
-def leaf_of(value: Any, wanted: bool) -> Any:
-    """A tensor outside of all graphs, as a leaf that gets a gradient where one is wanted."""
-    return value.detach().requires_grad_(wanted) if isinstance(value, Tensor) else value
+def plus_slopes(x: Tensor, h: float | Tensor, *slopes: tuple[float, Tensor]) -> Tensor:
+    """x + h * (the sum of weight * slope): one operation for each slope where the step size is a number."""
+    if not isinstance(h, Tensor):
+        for weight, slope in slopes:
+            x = torch.add(x, slope, alpha=h * weight)
+        return x
+    weight, total = slopes[0]
+    total = total if weight == 1 else weight * total
+    for weight, slope in slopes[1:]:
+        total = torch.add(total, slope, alpha=weight)
+    return x + h * total
 
 
 class GraphSweeps:
-    """Forward and reverse sweep with one graph per step: `store` keeps them, the other modes build them again."""
+    """Forward sweep that stores states, and reverse sweep that builds the graph of one step after the other.
+
+    Where all graphs are to be kept, autograd keeps them: the plain form has them as one.
+    """
+
+    def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
+        """Everything but memory="store"."""
+        return memory != "store"
 
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it)."""
         (x,), local, tensors, parameters = plan.split(inputs)
         shared = plan.full_shared(tensors)
         evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
-        keeping = plan.memory == "store"
-        hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
-        wanted = [isinstance(v, Tensor) and v.requires_grad for v in (*(one for one in local if len(one)), *shared)]
+        through = None if all(isinstance(block.function, nn.Module) for block in plan.blocks.distinct) else closed_field
         kept: dict[int, State] = {}
         every, state, visited = segment_length(plan), x, [x]
         with plan.as_called():
             for n, row in enumerate(rows_of(local, plan.steps)):
                 if n % every == 0:
                     kept[n] = (state,)
-                if keeping:
-                    recording.graphs.append((StepGraph(plan, evaluation, n, state, row, shared, wanted), wanted))
-                    state = recording.graphs[-1][0].new.detach()
-                else:
-                    field = evaluation.field(n, closed_field if hidden else None)
-                    (state,) = plan.rules.of_step(n).step(field, (state,), row, shared)
+                (state,) = plan.rules.of_step(n).step(evaluation.field(n, through), (state,), row, shared)
                 if plan.trajectory:
                     visited.append(state)
         output = torch.stack(visited) if plan.trajectory else state
@@ -84,87 +67,102 @@ class GraphSweeps:
 
 
 class GraphReverse:
-    """Cotangents of all inputs, one step's graph after the other."""
+    """Cotangents of all inputs, one step's graph after the other.
+
+    The graph of a step is a function of leaves: the state, the step's rows of per-step parameters, shared tensors and
+    parameters of networks. `bars` has the cotangents of all but the state, by the place of an input and a row of it.
+    """
 
     def __init__(
         self, plan: Plan, recording: Recording, needs: Sequence[bool], inputs: Sequence[Tensor], bank: Sequence[Tensor]
     ) -> None:
-        self.plan, self.recording, self.needs, self.bank = plan, recording, needs, bank
-        (self.x,), self.local, tensors, parameters = plan.split(inputs)
-        self.shared = plan.full_shared(tensors)
+        self.plan, self.recording, self.needs, self.inputs, self.bank = plan, recording, needs, inputs, bank
+        _, self.local, tensors, parameters = plan.split(inputs)
         self.rows = rows_of(self.local, plan.steps)
+        self.columns = [place for place, column in enumerate(self.local, 1) if len(column)]
         self.evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=False)
-        self.columns = [place for place, column in enumerate(self.local) if len(column)]
-        first = 1 + len(self.local)
-        places = itertools.count(first)
-        self.shared_needs = [number is None and needs[next(places)] for number in plan.shared]
-        self.offset = first + plan.shared_count
-        self.wanted = [*(needs[1 + place] for place in self.columns), *self.shared_needs]
-        self.bar_local: list[dict[int, Tensor]] = [{} for _ in self.local]
-        self.bar_shared: list[Tensor | None] = [None] * len(self.shared)
-        self.bar_parameters: list[Tensor | None] = [None] * len(parameters)
+        first, self.offset = 1 + len(self.local), len(inputs) - len(parameters)
+        leaves = [leaf_of(one, needs[place]) for place, one in enumerate(tensors, first)]
+        self.shared = plan.full_shared(leaves)
+        self.shared_leaves = {(place, 0): leaf for place, leaf in enumerate(leaves, first) if needs[place]}
+        self.common: dict[tuple[Block, ...], dict[Leaf, Tensor]] = {}  # leaves that no other step has anew
+        self.bars: dict[Leaf, Tensor] = {}
+        self.owned: set[Leaf] = set()
 
     def run(self, bar_output: Tensor) -> tuple[Tensor | None, ...]:
         """From the cotangent of the last state, or of all states."""
         along = bar_output.unbind(0) if self.plan.trajectory else ()
         bar = along[-1] if along else bar_output.view_as(bar_output)
-        graphs, self.recording.graphs = self.recording.graphs, []
-        if any(wanted != self.wanted for _, wanted in graphs):
-            graphs = []
+        end = self.plan.steps
         with self.plan.as_called():
-            end = self.plan.steps
             for start in sorted(self.recording.kept, reverse=True):
-                tape = graphs or self._states(start, end)
+                states = self._states(start, end)
                 for n in range(end - 1, start - 1, -1):
-                    bar = self._pull_back(n, tape.pop(), bar)
+                    bar = self._pull_back(n, states.pop(), bar)
                     if along:
                         bar = bar + along[n]
                 end = start
         return self._cotangents(bar)
 
-    def _states(self, start: int, end: int) -> list[Any]:
-        """States of a segment, run again from the stored one; their graphs are built one at a time."""
+    def _states(self, start: int, end: int) -> list[Tensor]:
+        """States of a segment, run again from the stored one."""
         ((place, dtype),) = self.recording.kept[start]
-        states: list[Any] = [self.bank[place].to(dtype)]
+        states = [self.bank[place].to(dtype)]
         for n in range(start, end - 1):
             step = self.plan.rules.of_step(n).step
             states += step(self.evaluation.field(n), (states[-1],), self.rows[n], self.shared)
         return states
 
-    def _pull_back(self, n: int, known: Any, bar: Tensor) -> Tensor:
+    def _pull_back(self, n: int, state: Tensor, bar: Tensor) -> Tensor:
         """Cotangent of the state before a step; those of everything else are added up."""
-        if isinstance(known, Tensor):
-            graph = StepGraph(self.plan, self.evaluation, n, known, self.rows[n], self.shared, self.wanted)
-        else:
-            graph = known[0]
-        needed = self._needed
+        start = leaf_of(state, True)
+        row = tuple(leaf_of(one, self.needs[place]) for place, one in zip(self.columns, self.rows[n], strict=True))
+        leaves = dict(self._common_leaves(n))
+        for place, one in zip(self.columns, row, strict=True):
+            if self.needs[place]:
+                leaves[place, row_of_step(n, self.plan.steps, len(self.inputs[place]))] = one
+        with torch.enable_grad():
+            field = self.evaluation.field_of_leaves(n)
+            (new,) = self.plan.rules.of_step(n).step(field, (start,), row, self.shared)
         with self.plan.without_autocast():
-            bars = graph.pull_back(bar.to(graph.new.dtype), self.wanted, needed)
-        before = next(bars)
-        flags = iter(self.wanted)
-        for place in self.columns:
-            if next(flags) and (one := next(bars)) is not None:
-                row = row_of_step(n, self.plan.steps, len(self.local[place]))
-                self.bar_local[place][row] = (
-                    one if row not in self.bar_local[place] else self.bar_local[place][row] + one
-                )
-        for place, flag in enumerate(flags):
-            if flag:
-                self.bar_shared[place] = added(self.bar_shared[place], next(bars))
-        for place, _ in graph.parameters:
-            if needed(place):
-                self.bar_parameters[place] = added(self.bar_parameters[place], next(bars))
-        return torch.zeros_like(graph.state) if before is None else before
+            found = torch.autograd.grad(new, [start, *leaves.values()], bar.to(new.dtype), allow_unused=True)
+        for leaf, term in zip(leaves, found[1:], strict=True):
+            if term is not None:
+                self._add(leaf, term)
+        return torch.zeros_like(state) if found[0] is None else found[0]
 
-    def _needed(self, place: int) -> bool:
-        return self.needs[self.offset + place]
+    def _common_leaves(self, n: int) -> dict[Leaf, Tensor]:
+        """Shared tensors and parameters of a step's networks, as far as their cotangents are wanted."""
+        blocks = self.plan.blocks.of_step[n]
+        if blocks not in self.common:
+            parameters = {(self.offset + place, 0): leaf for place, leaf in self.evaluation.leaves_of(n)}
+            wanted = {leaf: one for leaf, one in parameters.items() if self.needs[leaf[0]]}
+            self.common[blocks] = self.shared_leaves | wanted
+        return self.common[blocks]
+
+    def _add(self, leaf: Leaf, term: Tensor) -> None:
+        """Add to a cotangent: in place from the second term on, as the first may be a tensor of someone else."""
+        if leaf not in self.bars:
+            self.bars[leaf] = term
+        elif leaf in self.owned:
+            self.bars[leaf] += term
+        else:
+            self.bars[leaf] = self.bars[leaf] + term
+            self.owned.add(leaf)
 
     def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:
         """In the order of the inputs."""
-        bars: list[Tensor | None] = [bar.to(self.x.dtype)]
-        for column, by_row in zip(self.local, self.bar_local, strict=True):
-            found = [by_row[n] if n in by_row else torch.zeros_like(column[n]) for n in range(len(column))]
-            bars.append(torch.stack(found) if by_row else None)
-        bars += [bar for bar, number in zip(self.bar_shared, self.plan.shared, strict=True) if number is None]
-        bars += self.bar_parameters
+        bars: list[Tensor | None] = [self.bars.get((place, 0)) for place in range(len(self.inputs))]
+        bars[0] = bar.to(self.inputs[0].dtype)
+        for place in self.columns:
+            column = self.inputs[place]
+            found = [self.bars.get((place, row)) for row in range(len(column))]
+            if any(one is not None for one in found):
+                rows = [torch.zeros_like(row) if one is None else one for one, row in zip(found, column, strict=True)]
+                bars[place] = torch.stack(rows)
         return tuple(bar if wanted else None for bar, wanted in zip(bars, self.needs, strict=True))
+
+
+def leaf_of(value: Tensor, wanted: bool) -> Tensor:
+    """A tensor outside of all graphs, as a leaf that gets a gradient where one is wanted."""
+    return value.detach().requires_grad_(wanted)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from codegen.runtime.blocks import Blocks, Networks, field_arity, networks_of
+from codegen.runtime.blocks import Blocks, Networks, field_arity, networks_of, random_state, random_state_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
 from codegen.runtime.steps import (
     LARGEST_Q,
@@ -175,14 +175,15 @@ class StepLoop(nn.Module):
         """Where the derived form cannot serve or has nothing to do.
 
         Forward mode needs the plain form because a rule of a Function loses the tangents of an outer forward mode. A
-        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps in
-        place write into tensors of one dtype, which autocast would mix; where they cannot serve there may be no others.
+        plain function whose graph is kept is followed by autograd to tensors that cannot be seen from here. Sweeps of
+        the rules say what they serve; where they do not, there may be no others.
         """
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
-        casting = rules.sweeps is not None and torch.is_autocast_enabled(x.device.type)
-        underived = rules.sweeps is None and rules.adjoint is None
-        if hidden or casting or underived:
+        casting = torch.is_autocast_enabled(x.device.type)
+        own, per_step = rules.sweeps, rules is not self.rules
+        underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
+        if hidden or underived:
             return True
         return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_mode_on()
 
@@ -202,12 +203,14 @@ class StepLoop(nn.Module):
             return checked_fields(functions[n], arities, name, n) if functions else no_field
 
         steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        checking = self.check_finite and not torch.compiler.is_compiling()
+        random = random_state(x[0].device) if checking else None
         outputs = run(field_at, steps, x, local, shared, trajectory)
-        if self.check_finite and not torch.compiler.is_compiling():
+        if checking:
             answers: list[bool] = []
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
-                with torch.no_grad():
+                with torch.no_grad(), random_state_of(random, x[0].device):
                     states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs

@@ -55,6 +55,16 @@ class Sweeps(Protocol):
         """Cotangents of the inputs; before the stored tensors stands the output, where it is a trajectory."""
 
 
+class StepSweeps(Sweeps, Protocol):
+    """Sweeps of the rules of a step, in the place of those that call `step` and `adjoint`."""
+
+    def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
+        """Whether they do what the mode asks; where they do not, autograd goes through the plain form.
+
+        `casting`: under autocast; `per_step`: with a size of its own for each step.
+        """
+
+
 class ExactSweeps(Sweeps, Protocol):
     """Sweeps for memory="exact"."""
 
@@ -94,7 +104,7 @@ class Rules(NamedTuple):
     streams: int = 1
     width: int = 1
     exact: ExactSweeps | None = None
-    sweeps: Sweeps | None = None
+    sweeps: StepSweeps | None = None
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -129,7 +139,6 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
-        sweeps=None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -298,7 +307,7 @@ class Recording:
     `snapshots`: for replaying blocks. `kept`: for each stored step state the place and dtype of its tensors in the bank
     (see `state_bank`). `tape`: (state, calls with graphs) of every step where the memory mode keeps them; the first
     reverse sweep uses it up and frees it as it goes, a second one over the same graph runs the steps again.
-    `inverted`: steps that the reverse sweep undoes by the inverse. `graphs`: the same as `tape` for whole steps.
+    `inverted`: steps that the reverse sweep undoes by the inverse.
     """
 
     def __init__(self) -> None:
@@ -306,7 +315,6 @@ class Recording:
         self.kept: dict[int, tuple[tuple[int, torch.dtype], ...]] = {}
         self.tape: list[tuple[State, StepTape]] = []
         self.inverted: set[int] = set()
-        self.graphs: list[Any] = []
 
 
 def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Sequence[Tensor]) -> list[Tensor]:

@@ -37,7 +37,7 @@ def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
         words = (facts.option, prefix, kind, quantity.name)
         return facts.derivation.number_of(".".join(word for word in words if word))
 
-    return RuleWriter(facts.layout, number)
+    return RuleWriter(facts.layout, number, facts.whole_graphs)
 
 
 def _step_functions(facts: Facts) -> list[Function]:

@@ -10,6 +10,7 @@ from codegen.printer import TorchPrinter
 from codegen.steps.adjoint_lines import AdjointLines
 from codegen.steps.equations import System, as_computed, equation_functions, solve_text, systems_of
 from codegen.steps.source import Function, tuple_display
+from codegen.steps.stage_sums import stage_sum
 from derive.errors import SpecError, UnsupportedError
 from derive.inversion import Inverse
 from derive.networks import Call, Network, Pullback
@@ -89,11 +90,13 @@ class RuleWriter:
     Args:
         layout: where quantities travel.
         numbers: (kind of line, quantity) -> equation number.
+        whole_graphs: whether autograd goes through the steps, where the operations of sums count.
     """
 
-    def __init__(self, layout: Layout, numbers: Numbers) -> None:
+    def __init__(self, layout: Layout, numbers: Numbers, whole_graphs: bool = False) -> None:
         self.layout = layout
         self.numbers = numbers
+        self.whole_graphs = whole_graphs
 
     def step(
         self,
@@ -113,7 +116,12 @@ class RuleWriter:
             *self.unpack_state("state", old, used),
             *self.unpack(used),
         ]
-        body += self.primal_lines(needed, systems, "field", lambda line: self.line("step", line, printer(line.value)))
+
+        def show(line: Assignment) -> str:
+            summed = stage_sum(line.value) if self.whole_graphs else None
+            return self.line("step", line, summed or printer(line.value))
+
+        body += self.primal_lines(needed, systems, "field", show)
         body.append(f"return {self._pack(new)}")
         parameters = f"field: {self.annotation('Field', systems)}, {STATE_ARGUMENTS}"
         return Function(name, parameters, "State", doc, tuple(body))

@@ -1,4 +1,4 @@
-"""Steps that call an opaque field several times: one graph per step, in every memory mode, against plain autograd."""
+"""Steps that call an opaque field several times, in every memory mode, against plain autograd and steps by hand."""
 
 from __future__ import annotations
 
@@ -19,6 +19,25 @@ MEMORY = ["store", "recompute", "checkpoint"]
 x, t, a = state("x", "d"), time("t"), parameter("a")
 f, g = Network("f", takes_time=True), Network("f", per_layer=True)
 b = parameter("b", "d", per_layer=True)
+
+
+class Counted(nn.Module):
+    """A field that counts its calls and adds a parameter of the size of a state without batch axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.shift = 0, nn.Parameter(torch.linspace(-1, 1, 3, dtype=DOUBLE))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.shift - x.sin()
+
+
+class Falling(nn.Module):
+    """A field that is infinite at one of its random draws."""
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return torch.where(torch.rand(()) < 0.05, torch.inf, x)
 
 
 @cache
@@ -75,15 +94,20 @@ def test_gradients_are_those_of_the_plain_steps(kind: str, memory: str, trajecto
 
 
 @pytest.mark.parametrize("memory", MEMORY)
-def test_a_network_and_parameters_of_each_step(memory: str) -> None:
+@pytest.mark.parametrize("sizes", [0.3, torch.tensor([0.1, 0.5, 0.2], dtype=DOUBLE, requires_grad=True)])
+def test_a_network_and_parameters_of_each_step(memory: str, sizes: float | Tensor) -> None:
     results = []
     for gradient in ("derived", "autograd"):
         blocks = [inner("plain") for _ in range(3)]
         rows = torch.linspace(-1, 1, 9, dtype=DOUBLE).reshape(3, 3)
-        net = module(True)(blocks, b=rows, step_size=0.3, memory=memory, gradient=gradient)
+        net = module(True)(blocks, b=rows, step_size=sizes, memory=memory, gradient=gradient)
         start = torch.ones(2, 3, dtype=DOUBLE, requires_grad=True)
-        net(start).sin().sum().backward()
-        results.append([start.grad, *(p.grad for p in net.parameters())])
+        calls: list[Tensor] = []
+        blocks[1].register_forward_hook(lambda block, given, value, calls=calls: calls.append(value))
+        leaves = [start, *net.parameters(), *([sizes] if isinstance(sizes, Tensor) else [])]
+        results.append(torch.autograd.grad(net(start).sin().sum(), leaves))
+        again = {"store": 0, "recompute": 4, "checkpoint": 4}[memory] if gradient == "derived" else 0
+        assert len(calls) == 4 + again
     assert all((one - other).norm() <= 1e-12 * other.norm() for one, other in zip(*results, strict=True))
 
 
@@ -118,3 +142,75 @@ def test_autocast_and_plain_functions() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         net(torch.ones(2, 3, requires_grad=True)).sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters())
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("tensors", [False, True])
+def test_steps_written_by_hand(memory: str, tensors: bool) -> None:
+    end = torch.tensor(0.9, dtype=DOUBLE, requires_grad=True)
+    field, start = Counted(), torch.tensor([0.3, -0.4, 2.0], dtype=DOUBLE, requires_grad=True)
+    leaves = [start, field.shift, *([end] if tensors else [])]
+    net = module(False)(field, a=1.0, steps=4, t1=end if tensors else 0.9, memory=memory)
+    output = net(start)
+    found = [output, *torch.autograd.grad(output.sin().sum(), leaves)]
+    assert field.calls == {"store": 16, "recompute": 32, "checkpoint": 16 + 8 + 16}[memory]
+    h, value = end / 4, start
+    for _ in range(4):
+        f_1 = field(h, value)
+        f_2 = field(h, value + h * f_1 / 2)
+        f_3 = field(h, value + h * f_2 / 2)
+        f_4 = field(h, value + h * f_3)
+        value = value + h * (f_1 + 2 * f_2 + 2 * f_3 + f_4) / 6
+    expected = [value, *torch.autograd.grad(value.sin().sum(), leaves)]
+    assert all((one - other).norm() <= 1e-13 * other.norm() for one, other in zip(found, expected, strict=True))
+
+
+class Pushing(nn.Module):
+    """Every other call, the one whose weight is 1, gives a parameter itself: its cotangent is that of the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.push = 0, nn.Parameter(torch.ones(3, dtype=DOUBLE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.zeros_like(x) if self.calls % 2 else self.push
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_a_cotangent_that_several_quantities_have(memory: str) -> None:
+    spec = Spec(id="own", class_name="Own", title="own", system=ODE((x,), (Network("f")(x),)), scheme="midpoint")
+    net = load_text(emit(spec)).Own(Pushing(), steps=3, t1=3.0, memory=memory)
+    start = torch.zeros(3, dtype=DOUBLE, requires_grad=True)
+    weight = torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)
+    (net(start) * weight).sum().backward()
+    assert torch.equal(start.grad, weight) and torch.equal(net.field.push.grad, 3 * weight)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_memory_modes_hold_under_autocast(memory: str) -> None:
+    results = []
+    for gradient in ("derived", "autograd"):
+        field = Counted()
+        field.inner = inner("plain").float()
+        field.register_forward_hook(lambda module, given, value: module.inner(given[1]) + value)
+        net = module(False)(field.float(), a=torch.tensor(0.8), steps=4, memory=memory, gradient=gradient)
+        start = torch.linspace(-1, 1, 6).reshape(2, 3).requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = net(start)
+        calls = field.calls
+        output.sin().sum().backward()
+        assert (field.calls > calls) == (gradient == "derived" and memory != "store")
+        results.append([output.detach(), start.grad, *(p.grad for p in net.parameters())])
+    assert all(one.dtype == other.dtype for one, other in zip(*results, strict=True))
+    assert all((one - other).norm() <= 1e-2 * other.norm() for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_a_random_state_that_is_not_finite_is_found_again(memory: str) -> None:
+    torch.manual_seed(5)
+    (first, *_) = [n for n, draw in enumerate(torch.rand(80)) if draw < 0.05]
+    net = module(False)(Falling(), a=torch.tensor(0.8), steps=20, memory=memory)
+    torch.manual_seed(5)
+    with pytest.raises(RuntimeError, match=rf"Own: x_{first // 4 + 1} of x_0 … x_20 is the first"):
+        net(torch.ones(2, 3, requires_grad=True))
