@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from derive.systems import Spec
 
 FINDING, USAGE = 1, 2
+INTERRUPTED = 128 + 2  # as a shell says of what Ctrl-C ended
 ALLOCATIONS = 100_000  # between two searches for garbage cycles while text is made; Python's own is 700
 FORMATS = ("text", "latex", "html", "pdf")
 FOLDER = click.Path(path_type=Path)
@@ -41,6 +42,9 @@ class Commands(click.Group):
         except DeriveError as error:
             click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
             ctx.exit(USAGE)
+        except KeyboardInterrupt:
+            click.echo("interrupted: nothing was written", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

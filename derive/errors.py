@@ -22,7 +22,7 @@ class UnknownNameError(DeriveError):
     """A name that is not in a table."""
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
+        names = sorted(set(allowed))
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
         super().__init__(f"unknown {kind} {name!r}: {hint}")

@@ -54,6 +54,7 @@ SIGNS = {
 }
 CELLS = {"&": ",", r"\\": ";"}
 INFIX = frozenset("≤ ≥ ≠ ≈ → ↦ ∈ · ⊙ × ± ⇒".split())
+ROOTS = {"": "√", "3": "∛", "4": "∜"}
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 COMMANDS = {command: sign for sign, command in (MATHEMATICAL | GREEK).items() if command.startswith("\\")}
 
@@ -81,8 +82,9 @@ def _plain(parts: Sequence[str]) -> str:
             end = groups_end(parts, end)
             text += "".join(parts[index + 2 : end - 1])
         elif token == r"\sqrt":
-            end = groups_end(parts, end)
-            text += f"√{_factor(_plain(parts[index + 1 : end]))}"
+            under = parts.index("]", end) + 1 if parts[end] == "[" else end
+            end, degree = groups_end(parts, under), "".join(parts[end + 1 : under - 1])
+            text += f"{ROOTS.get(degree, f'{degree}√')}{_factor(_plain(parts[under:end]))}"
         elif token in ACCENTS:
             end = groups_end(parts, end)
             word = _plain(parts[index + 1 : end])

@@ -39,6 +39,9 @@ NOT_ZERO_STABLE = "not zero-stable: errors grow without bound when h goes to 0"
 def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
     """Section on order, local error and modified equation; returns named results for claims."""
     p, ode = analysis.order, analysis.ode
+    results: dict[str, Expr] = {"order": Integer(p), "local_error_power": Integer(p + 1)}
+    if not analysis.is_spelled:
+        return results
     formula = _error_formula(analysis)
     author.relation(
         f"local truncation error (exact minus numeric after one step); order {p}",
@@ -48,7 +51,6 @@ def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
         name="local_error",
         check=ResidualCheck(partial(local_error_residual, analysis), analysis.coefficients),
     )
-    results: dict[str, Expr] = {"order": Integer(p), "local_error_power": Integer(p + 1)}
     if isinstance(analysis.scheme, LinearMultistep):
         results |= _write_multistep(author, analysis, analysis.scheme)
     _write_modified_field(author, analysis)

@@ -6,7 +6,7 @@ multistep scheme (1 for Runge-Kutta). The local error is exact minus numeric aft
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,11 @@ from derive.program import Program
 from derive.sampling import Sampler
 from derive.schemes import ButcherTableau, LinearMultistep, Scheme
 from derive.series.rk import OneStepVerdicts
-from derive.series.trees import Tree
+from derive.series.trees import Tree, trees
 from derive.symbols import Quantity, by_name
 from derive.systems import ODE
+
+MOST_TREES = 20  # those of six vertices: differentials of a concrete field grow with the order beyond what one reads
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Truncation:
     speed: Expr
     terms: tuple[tuple[Expr, Tree | None], ...]
     conditions: dict[Quantity, tuple[Expr, ...]]
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether the terms are few enough to be written on this field; the scheme's own section has them all."""
+        return len(trees(self.order + 1)) <= MOST_TREES
 
     @property
     def coefficients(self) -> tuple[Expr, ...]:
@@ -76,9 +83,11 @@ def truncation(ode: ODE, scheme: Scheme) -> Truncation:
         verdicts = OneStepVerdicts(scheme)
         p = verdicts.order
         terms = tuple((coefficient, tree) for tree, coefficient in verdicts.principal_error.terms.items())
-        if not ode.networks:  # of a polynomial of low degree, many differentials vanish identically
-            terms = tuple(term for term in terms if _present(ode, term[1])) or terms
-        return Truncation(scheme, ode, p, Integer(1), terms, {})
+        found = Truncation(scheme, ode, p, Integer(1), terms, {})
+        if ode.networks or not found.is_spelled:
+            return found
+        # Of a polynomial of low degree, many differentials vanish identically.
+        return replace(found, terms=tuple(term for term in terms if _present(ode, term[1])) or terms)
     if not isinstance(scheme, LinearMultistep):
         raise UnsupportedError(
             f"{scheme.title} is of kind {type(scheme).__name__}; give a Butcher tableau or a linear multistep scheme"

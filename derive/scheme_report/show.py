@@ -148,7 +148,7 @@ def orders_latex(tables: Mapping[int, Mapping[Any, Expr]]) -> str:
 def said(table: DifferentialTable) -> list[Step]:
     """One line for each term of a table: how the differential is said."""
     shown = islice(table.terms.items(), TERMS_SHOWN)
-    lines = [Step(words(tau), rf"{number_latex(value)}\, {differential_latex(tau)}") for tau, value in shown]
+    lines = [Step(words(tau), sum_latex([(tau, value)])) for tau, value in shown]
     return lines + more(len(table) - TERMS_SHOWN)
 
 
