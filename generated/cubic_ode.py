@@ -166,7 +166,7 @@ def _field_gradients(
     b, gamma, _, _ = held
     (bar_f,) = bar_slopes
     bar_b = sum_to(bar_f, b)  # (12)
-    bar_gamma = sum_to(-bar_f * x**3, gamma)  # (13)
+    bar_gamma = -sum_to(bar_f * x**3, gamma)  # (13)
     bar_w = batch_outer(bar_f, x)  # (15)
     return (), (bar_b, bar_gamma, None, bar_w)
 
@@ -181,7 +181,10 @@ def sum_to(value: Tensor, like: Tensor) -> Tensor:
 
 def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     """Sum over the batch of left right^T: (..., m), (..., n) -> (m, n), the cotangent of a matrix."""
-    return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if left.shape[1] > right.shape[1]:  # a product with few columns takes much longer than one with few rows
+        return (right.mT @ left).mT
+    return left.mT @ right
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
@@ -1860,7 +1863,8 @@ def tanh_into(value: Tensor, out: Tensor) -> Tensor:
     """
     if value.device.type != "cpu":
         return torch.tanh(value, out=out)
-    torch.clamp_max(value, TANH_IS_ONE, out=out).mul_(2.0).expm1_()
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
     return out.div_(out + 2.0)
 
 
@@ -1923,14 +1927,14 @@ class Steps:
         self.shared = tuple(v if isinstance(v, Tensor) else x.new_tensor(v) for v in given)
         self.by_step = rows_of(self.local, plan.steps)
         self.layered = len(self.local) > (field.time >= 0)
-        self.common = None if self.layered else field.held(self.by_step[0], self.shared)
+        self.common = None if self.layered else by_columns(field.held(self.by_step[0], self.shared))
         self.start = to_columns(x, field.unknowns)
         self.batch = self.start.shape[1:] if field.unknowns else self.start.shape[:1]
         self.shapes, self.bar_shapes = field.shapes(unknowns_of(self.start, field.unknowns), self.held(0))
 
     def held(self, n: int) -> Values:
         """What depends on parameters alone, at step n."""
-        return self.field.held(self.by_step[n], self.shared) if self.common is None else self.common
+        return by_columns(self.field.held(self.by_step[n], self.shared)) if self.common is None else self.common
 
     def times(self, start: int, end: int) -> Tensor | None:
         """Times of the stages of some steps, (stages, steps), with axes of size 1 for what columns have besides."""
@@ -1972,6 +1976,11 @@ class Steps:
                 stages.step(state, self.held(n), now, new)
                 state = new
         return state
+
+
+def by_columns(held: Values) -> Values:
+    """Matrices with contiguous columns: a product with few of them is three times as fast as with contiguous rows."""
+    return tuple(value.mT.contiguous().mT if value.dim() == 2 else value for value in held)
 
 
 class Stages:

@@ -183,7 +183,7 @@ def _step_adjoint(
     bar_x = bar_x_by_f + bar_x_out  # (9)
     bar_x_prev = bar_x_next  # (10)
     bar_t = bar_t_by_f if isinstance(t, Tensor) else None  # (14)
-    bar_h = sum_to(2 * bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
+    bar_h = 2 * sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (13)
     return (bar_x, bar_x_prev), (bar_t,), (bar_h,)
 
 
@@ -265,7 +265,10 @@ def sum_to(value: Tensor, like: Tensor) -> Tensor:
 
 def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     """Sum over the batch of left right^T: (..., m), (..., n) -> (m, n), the cotangent of a matrix."""
-    return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if left.shape[1] > right.shape[1]:  # a product with few columns takes much longer than one with few rows
+        return (right.mT @ left).mT
+    return left.mT @ right
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)

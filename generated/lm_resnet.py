@@ -251,8 +251,8 @@ def _start_matched_adjoint(
     bar_f = h * bar_x_next / (1 + k)  # (21)
     (bar_x_by_f,) = pullback_f(bar_f)  # (19)
     bar_x = bar_x_by_f + bar_x_next + bar_x_out  # (19)
-    bar_k = sum_to(-h * bar_x_next * f / (1 + k) ** 2, k)  # (23)
-    bar_h = sum_to(bar_x_next * f / (1 + k), h) if isinstance(h, Tensor) else None  # (22)
+    bar_k = -h * sum_to(bar_x_next * f, k) / (1 + k) ** 2  # (23)
+    bar_h = sum_to(bar_x_next * f, h) / (1 + k) if isinstance(h, Tensor) else None  # (22)
     return (bar_x, None), (bar_k,), (bar_h,)
 
 
@@ -316,7 +316,10 @@ def sum_to(value: Tensor, like: Tensor) -> Tensor:
 
 def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     """Sum over the batch of left right^T: (..., m), (..., n) -> (m, n), the cotangent of a matrix."""
-    return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if left.shape[1] > right.shape[1]:  # a product with few columns takes much longer than one with few rows
+        return (right.mT @ left).mT
+    return left.mT @ right
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)

@@ -202,7 +202,10 @@ def sum_to(value: Tensor, like: Tensor) -> Tensor:
 
 def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     """Sum over the batch of left right^T: (..., m), (..., n) -> (m, n), the cotangent of a matrix."""
-    return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if left.shape[1] > right.shape[1]:  # a product with few columns takes much longer than one with few rows
+        return (right.mT @ left).mT
+    return left.mT @ right
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)

@@ -137,7 +137,7 @@ def _step_adjoint(
     bar_x = bar_x_2 + bar_f_1_part1 @ w  # (13)
     bar_b = sum_to(bar_f_1_part1, b)  # (15)
     bar_w = batch_outer(bar_f_1_part1, x)  # (18)
-    bar_gamma = sum_to(-bar_f_2_part2 * x_2**3, gamma)  # (16)
+    bar_gamma = -sum_to(bar_f_2_part2 * x_2**3, gamma)  # (16)
     bar_h = sum_to(bar_x_2 * f_1_part1 + bar_x_next * f_2_part2, h) if isinstance(h, Tensor) else None  # (17)
     return (bar_x,), (bar_b, bar_w), (bar_gamma, bar_h)
 
@@ -152,7 +152,10 @@ def sum_to(value: Tensor, like: Tensor) -> Tensor:
 
 def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     """Sum over the batch of left right^T: (..., m), (..., n) -> (m, n), the cotangent of a matrix."""
-    return left.reshape(-1, left.shape[-1]).mT @ right.reshape(-1, right.shape[-1])
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if left.shape[1] > right.shape[1]:  # a product with few columns takes much longer than one with few rows
+        return (right.mT @ left).mT
+    return left.mT @ right
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)

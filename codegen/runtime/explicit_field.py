@@ -61,7 +61,8 @@ def tanh_into(value: Tensor, out: Tensor) -> Tensor:
     """
     if value.device.type != "cpu":
         return torch.tanh(value, out=out)
-    torch.clamp_max(value, TANH_IS_ONE, out=out).mul_(2.0).expm1_()
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
     return out.div_(out + 2.0)
 
 

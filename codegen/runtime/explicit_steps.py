@@ -30,14 +30,14 @@ class Steps:
         self.shared = tuple(v if isinstance(v, Tensor) else x.new_tensor(v) for v in given)
         self.by_step = rows_of(self.local, plan.steps)
         self.layered = len(self.local) > (field.time >= 0)
-        self.common = None if self.layered else field.held(self.by_step[0], self.shared)
+        self.common = None if self.layered else by_columns(field.held(self.by_step[0], self.shared))
         self.start = to_columns(x, field.unknowns)
         self.batch = self.start.shape[1:] if field.unknowns else self.start.shape[:1]
         self.shapes, self.bar_shapes = field.shapes(unknowns_of(self.start, field.unknowns), self.held(0))
 
     def held(self, n: int) -> Values:
         """What depends on parameters alone, at step n."""
-        return self.field.held(self.by_step[n], self.shared) if self.common is None else self.common
+        return by_columns(self.field.held(self.by_step[n], self.shared)) if self.common is None else self.common
 
     def times(self, start: int, end: int) -> Tensor | None:
         """Times of the stages of some steps, (stages, steps), with axes of size 1 for what columns have besides."""
@@ -79,6 +79,11 @@ class Steps:
                 stages.step(state, self.held(n), now, new)
                 state = new
         return state
+
+
+def by_columns(held: Values) -> Values:
+    """Matrices with contiguous columns: a product with few of them is three times as fast as with contiguous rows."""
+    return tuple(value.mT.contiguous().mT if value.dim() == 2 else value for value in held)
 
 
 class Stages:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Integer
+from sympy import Add, Expr, Integer, Mul
 
 from codegen.printer import TorchPrinter
 from codegen.steps.equations import System, as_computed, multipliers_text
 from codegen.steps.equations import read as read_in
+from codegen.steps.field_plan import depends_on_state
 from derive.networks import Call, Pullback
 from derive.operators import dot, outer, shape_of, total, transpose
 from derive.program import Assignment, Program, blocks, symbols_of, unknowns_of
@@ -18,6 +19,8 @@ from derive.symbols import Quantity, Role
 
 if TYPE_CHECKING:
     from codegen.steps.rules import RuleWriter
+
+SUMMED = "summed_over_the_batch"  # stands for a sum while the factors around it are written
 
 
 class AdjointLines:
@@ -135,8 +138,17 @@ def _pullbacks(swept: Program) -> Mapping[Quantity, list[Pullback]]:
     return {bar: list(nodes.values()) for bar, nodes in found.items()}
 
 
-def reduced(value: Expr, like: Quantity, printer: TorchPrinter) -> str:
-    """A cotangent contribution of a quantity without batch axes: the sum over the batch, read from the shapes."""
+def reduced(
+    value: Expr, like: Quantity, printer: TorchPrinter, varies: Callable[[Expr], bool] = depends_on_state
+) -> str:
+    """A cotangent contribution of a quantity without batch axes: the sum over the batch, read from the shapes.
+
+    Args:
+        value: the contribution of one sample.
+        like: the quantity.
+        printer: writes expressions.
+        varies: whether an expression differs within what is summed; factors that do not come after the sum.
+    """
     pulled = [term for term in Add.make_args(value) if term.atoms(Pullback)]
     matrices = [term for term in Add.make_args(value) if term not in pulled and term.atoms(outer)]
     plain = [term for term in Add.make_args(value) if term not in pulled and term not in matrices]
@@ -144,9 +156,22 @@ def reduced(value: Expr, like: Quantity, printer: TorchPrinter) -> str:
     if matrices:
         parts.append(_OuterPrinter()(sum(matrices, Integer(0))))
     flat = [term if like.shape else _without_reduction(term) for term in plain]
-    parts += [f"sum_to({printer(group)}, {like.name})" for group in _of_one_shape(flat)]
+    parts += [_sum_to(group, like, printer, varies) for group in _of_one_shape(flat)]
     parts += [printer(term) for term in pulled]
-    return " + ".join(parts)
+    return " + ".join(parts).replace(" + -", " - ")
+
+
+def _sum_to(term: Expr, like: Quantity, printer: TorchPrinter, varies: Callable[[Expr], bool]) -> str:
+    """The sum over the batch, then the constant factors: scaling first would copy all that is summed."""
+    constants = [
+        factor for factor in Mul.make_args(term) if not varies(factor) and shape_of(factor) in ((), like.shape)
+    ]
+    rest = term / Mul(*constants)
+    text = f"sum_to({{}}, {like.name})"
+    if not varies(rest) or shape_of(rest) != shape_of(term):
+        return text.format(printer(term))
+    whole = Quantity(SUMMED, like.shape, Role.INTERMEDIATE)
+    return printer(Mul(*constants) * whole).replace(SUMMED, text.format(printer(rest)))
 
 
 def _of_one_shape(terms: Sequence[Expr]) -> list[Expr]:

@@ -137,10 +137,13 @@ class FieldText:
         for line in self.plan.after:
             for q in by_name({about[line.target], *symbols_of(line.value)}):
                 self.name_of(q)
-            lines += self._numbered(
-                line, [f"{line.target.name} = {reduced(line.value, about[line.target], self.printer)}"]
-            )
+            text = reduced(line.value, about[line.target], self.printer, self._varies)
+            lines += self._numbered(line, [f"{line.target.name} = {text}"])
         return lines
+
+    def _varies(self, value: Expr) -> bool:
+        """Whether an expression differs between the samples or the steps of a block."""
+        return depends_on_state(value) or depends_on_time(value, self.plan.program)
 
     def shapes(self, quantities: Sequence[Quantity]) -> str:
         """Last axes of some quantities, as a tuple of tuples."""
