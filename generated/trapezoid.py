@@ -56,7 +56,7 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
@@ -208,6 +208,143 @@ def batch_outer(left: Tensor, right: Tensor) -> Tensor:
     return left.mT @ right
 
 
+def field_arity(function: Callable[..., Tensor]) -> int:
+    """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
+    if not isinstance(function, nn.Module):
+        return _arity(function)
+    kind = type(function)
+    if "forward" in vars(function):
+        return _arity(function.forward)
+    if kind not in ARITIES:
+        ARITIES[kind] = _arity(function.forward)
+    return ARITIES[kind]
+
+
+ARITIES: dict[type[nn.Module], int] = {}
+"""Of the classes met: reading a signature costs as much as a small block."""
+
+
+def _arity(target: Callable[..., Tensor]) -> int:
+    try:
+        arguments = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return 2
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+    return 1 if len(required) == 1 else 2
+
+
+SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
+    nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
+    nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
+    nn.ReLU: (True, lambda bar, value: torch.ops.aten.threshold_backward(bar, value, 0)),
+    nn.SiLU: (False, torch.ops.aten.silu_backward.default),
+}
+"""Of elementwise layers: whether the pullback reads the value or the point, and pullback(bar, what it reads)."""
+
+
+class ChainLayer(NamedTuple):
+    """One layer: `slope` is None for a linear one, whose parameters stand with their places in all parameters."""
+
+    run: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor] | None
+    keeps_value: bool
+    parameters: tuple[tuple[int, Tensor], ...]
+
+
+class ChainCall(NamedTuple):
+    """A call of a chain with what its pullback reads of each layer."""
+
+    value: Tensor
+    points: tuple[Any, ...]
+    chain: tuple[ChainLayer, ...]
+    kept: list[Tensor]
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+        bar = bar.to(self.value.dtype)
+        found: list[tuple[int, Tensor | None]] = []
+        for layer, kept in zip(reversed(self.chain), reversed(self.kept), strict=True):
+            if layer.slope is not None:
+                bar = layer.slope(bar, kept)
+                continue
+            rows = bar.reshape(-1, bar.shape[-1])
+            (place, weight), *bias = layer.parameters
+            if needed(place):
+                found.append((place, rows.mT @ kept.reshape(-1, kept.shape[-1])))
+            found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
+            bar = bar @ weight
+        times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
+        return (*times, bar), found
+
+
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+    """The value; what the pullback reads goes into `kept`."""
+    for layer in chain:
+        value = layer.run(x)
+        if kept is not None:
+            kept.append(value if layer.keeps_value else x)
+        x = value
+    return x
+
+
+def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, ...] | None:
+    """The layers that a call of the module runs through; None where it is no plain chain or a hook may see the call.
+
+    `places`: of every parameter by its id, the place in all parameters.
+    """
+    own = vars(module)
+    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+    if hooked or "forward" in own or own.get("inplace"):
+        return None
+    kind = type(module)
+    if kind in SLOPES:
+        keeps_value, slope = SLOPES[kind]
+        return (ChainLayer(module.forward, slope, keeps_value, ()),)
+    if kind is nn.Linear:
+        parameters = tuple((places[id(one)], one) for one in own["_parameters"].values() if one is not None)
+        return (ChainLayer(module.forward, None, False, parameters),)
+    if kind is not nn.Sequential:
+        return None
+    found: list[ChainLayer] = []
+    for child in own["_modules"].values():
+        layers = chain_of(child, places)
+        if layers is None:
+            return None
+        found += layers
+    return tuple(found) or None
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """State of the generators that a block on `device` may draw from."""
+    if device.type == "cuda":
+        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
+    return (torch.get_rng_state(),)
+
+
+@contextlib.contextmanager
+def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
+    """Run under remembered generator states and put the present ones back; None leaves them alone."""
+    if states is None:
+        yield
+        return
+    present = random_state(device)
+    set_random_state(states, device)
+    try:
+        yield
+    finally:
+        set_random_state(present, device)
+
+
+def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
+    """Set the generators read by `random_state`."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
 
@@ -247,6 +384,7 @@ class Block:
         self.parameters: list[ParameterSlot] = []
         self.buffers: list[tuple[str, dict[str, Any], str]] = []
         self.modes: list[tuple[nn.Module, bool]] = []
+        self.chain: tuple[ChainLayer, ...] | None = None
 
 
 class Blocks:
@@ -255,11 +393,12 @@ class Blocks:
     They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages.
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer.
     """
 
-    def __init__(self, functions: Sequence[Networks], owner: str = "net") -> None:
+    def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
         self.owner = owner
+        self.chains = chains and not nn.modules.module._has_any_global_hook()
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []
@@ -281,6 +420,8 @@ class Blocks:
         if not isinstance(function, nn.Module):
             return block
         self._read_module(function, "", block, places, set())
+        if self.chains:
+            block.chain = chain_of(function, places)
         return block
 
     def _read_module(
@@ -290,17 +431,18 @@ class Blocks:
             return
         seen.add(id(module))
         block.modes.append((module, module.training))
-        for key, parameter in module._parameters.items():
+        own = vars(module)
+        for key, parameter in own["_parameters"].items():
             if parameter is not None:
                 if id(parameter) not in places:
                     places[id(parameter)] = len(self.parameters)
                     self.parameters.append(parameter)
-                slot = ParameterSlot(module._parameters, key, prefix + key, places[id(parameter)])
+                slot = ParameterSlot(own["_parameters"], key, prefix + key, places[id(parameter)])
                 block.parameters.append(slot)
-        for key, buffer in module._buffers.items():
+        for key, buffer in own["_buffers"].items():
             if buffer is not None:
-                block.buffers.append((prefix + key, module._buffers, key))
-        for key, child in module._modules.items():
+                block.buffers.append((prefix + key, own["_buffers"], key))
+        for key, child in own["_modules"].items():
             if child is not None:
                 self._read_module(child, f"{prefix}{key}.", block, places, seen)
 
@@ -333,6 +475,21 @@ class Evaluated(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     parameters: list[tuple[int, Tensor]]
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+        wanted = [pair for pair in self.parameters if needed(pair[0])] if self.value.requires_grad else []
+        leaves = [point for point in self.points if isinstance(point, Tensor)]
+        found: Sequence[Tensor | None] = [None] * len(leaves)
+        if self.value.requires_grad:
+            targets = leaves + [parameter for _, parameter in wanted]
+            found = torch.autograd.grad(self.value, targets, bar.to(self.value.dtype), allow_unused=True)
+        places = [place for place, _ in wanted]
+        at_points = (torch.zeros_like(p) if one is None else one for p, one in zip(leaves, found, strict=False))
+        whole = tuple(next(at_points) if isinstance(point, Tensor) else None for point in self.points)
+        return whole, list(zip(places, found[len(leaves) :], strict=True))
 
 
 class Evaluation:
@@ -385,20 +542,37 @@ class Evaluation:
 
         return field
 
-    def call(self, call: Call, points: tuple[Any, ...], parameters: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
-        """Value of the block at `points`, with `parameters[index]` for its parameters."""
+    def call(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
         row = self.blocks.of_step[step]
+        block = row[network]
         self.last[network] = (call, points)
-        evaluate = self._first if self.live else self._again
         try:
-            value = evaluate(row[network], call, points, parameters)
+            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+                value = run_chain(block.chain, points[-1], kept)
+            else:
+                value = (self._first if self.live else self._again)(block, call, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
             raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
+
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+        """Value of the block with its pullback."""
+        block = self.blocks.of_step[call[0]][call[1]]
+        if block.chain is None or not self.calls_directly(block):
+            return self.with_graph(call, points)
+        kept: list[Tensor] = []
+        return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
         """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
@@ -461,7 +635,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated] = {}
+        self.calls: dict[Call, Evaluated | ChainCall] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -474,17 +648,17 @@ class StepTape:
 
         def field(*points: Any, call: int | None = None) -> Tensor:
             key = (self.step, network, next(calls) if call is None else call)
-            self.calls[key] = self.evaluation.with_graph(key, points)
+            self.calls[key] = self.evaluation.linearized(key, points)
             return self.calls[key].value.detach()
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated:
+    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1
         if key not in self.calls:
-            self.calls[key] = self.evaluation.with_graph(key, points)
+            self.calls[key] = self.evaluation.linearized(key, points)
         return self.calls[key]
 
 
@@ -502,32 +676,6 @@ def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return value
 
     return closed
-
-
-def field_arity(function: Callable[..., Tensor]) -> int:
-    """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
-    if not isinstance(function, nn.Module):
-        return _arity(function)
-    kind = type(function)
-    if "forward" in vars(function):
-        return _arity(function.forward)
-    if kind not in ARITIES:
-        ARITIES[kind] = _arity(function.forward)
-    return ARITIES[kind]
-
-
-ARITIES: dict[type[nn.Module], int] = {}
-"""Of the classes met: reading a signature costs as much as a small block."""
-
-
-def _arity(target: Callable[..., Tensor]) -> int:
-    try:
-        arguments = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return 2
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-    return 1 if len(required) == 1 else 2
 
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
@@ -561,34 +709,6 @@ def check_shape(owner: str, value: Tensor, state: Tensor, where: Where) -> None:
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
     raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
-
-
-def random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """State of the generators that a block on `device` may draw from."""
-    if device.type == "cuda":
-        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
-    return (torch.get_rng_state(),)
-
-
-@contextlib.contextmanager
-def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
-    """Run under remembered generator states and put the present ones back; None leaves them alone."""
-    if states is None:
-        yield
-        return
-    present = random_state(device)
-    set_random_state(states, device)
-    try:
-        yield
-    finally:
-        set_random_state(present, device)
-
-
-def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
-    """Set the generators read by `random_state`."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
 
 
 LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
@@ -929,7 +1049,7 @@ def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFinite
     )
 
 
-MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
+MEASURE_EVERY = 128  # steps between two measurements of a block's Jacobian
 MEASURED_SAMPLES = 16  # of the leading batch axis, at which it is measured
 INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
 
@@ -1018,15 +1138,15 @@ def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> T
     if x.dim() > 1 and not evaluation.blocks.of_step[call[0]][call[1]].buffers:  # a few samples say as much
         x = x[:MEASURED_SAMPLES]
     again = evaluation.for_replay()
-    evaluated = again.with_graph(call, (*times, x))
-    if x.numel() == 0 or not evaluated.value.requires_grad:
+    if x.numel() == 0:
         return x.new_zeros((), dtype=torch.float32)
+    evaluated = again.linearized(call, (*times, x))
     generator = torch.Generator(x.device).manual_seed(call[0])
     direction = torch.randn(x.shape, generator=generator, device=x.device, dtype=torch.float32).to(x.dtype)
     scale = torch.linalg.vector_norm(x) / math.sqrt(x.numel())
     size = math.sqrt(torch.finfo(x.dtype).eps) * torch.where(scale > 0, scale, 1.0)
     change = again.call(call, (*times, x + size * direction), again.parameters) - evaluated.value.detach()
-    (pulled,) = torch.autograd.grad(evaluated.value, evaluated.points[-1], change, materialize_grads=True)
+    pulled = evaluated.pull_back(change, lambda place: False)[0][-1]
     tiny = torch.finfo(change.dtype).tiny
     ratio = torch.linalg.vector_norm(pulled) / torch.linalg.vector_norm(change).clamp_min(tiny)
     return 1.5 * ratio.float()
@@ -1206,21 +1326,16 @@ class ReverseSweep:
         evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
-    def _pull_back(self, evaluated: Evaluated, bar: Tensor) -> tuple[Tensor | None, ...]:
+    def _pull_back(self, evaluated: Evaluated | ChainCall, bar: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of the block's arguments; those of its parameters are added up here."""
-        value, points, parameters = evaluated
-        leaves = [point for point in points if isinstance(point, Tensor)]
-        wanted = [pair for pair in parameters if self.needs[self.offset + pair[0]]]
-        if not value.requires_grad:
-            return tuple(torch.zeros_like(point) if isinstance(point, Tensor) else None for point in points)
-        targets = leaves + [parameter for _, parameter in wanted]
         with self.plan.without_autocast():
-            bars = iter(torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True))
-        found = [next(bars) if isinstance(point, Tensor) else None for point in points]
-        for (index, _), bar_parameter in zip(wanted, bars, strict=True):
-            self.bar_parameters[index] = added(self.bar_parameters[index], bar_parameter)
-        pairs = zip(found, points, strict=True)
-        return tuple(torch.zeros_like(p) if b is None and isinstance(p, Tensor) else b for b, p in pairs)
+            bars, found = evaluated.pull_back(bar, self._needed)
+        for place, one in found:
+            self.bar_parameters[place] = added(self.bar_parameters[place], one)
+        return bars
+
+    def _needed(self, place: int) -> bool:
+        return self.needs[self.offset + place]
 
     def _check_mismatches(self) -> None:
         if not self.mismatches:
@@ -1553,13 +1668,14 @@ class StepLoop(nn.Module):
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
         if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
-        blocks = Blocks(functions, type(self).__name__)
+        device, dtype = x[0].device, x[0].dtype
+        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
+        blocks = Blocks(functions, type(self).__name__, chains=self.implicit is None and not casting[0])
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
-        device, dtype = x[0].device, x[0].dtype
-        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,
@@ -2257,6 +2373,7 @@ class ReverseField:
         if call not in self.calls.calls:  # the forward sweep had no use for this value
             self.calls.calls[call] = self.evaluation.with_graph(call, points)
         evaluated = self.calls.next(0, points)
+        assert isinstance(evaluated, Evaluated), "equations read graphs several times, so that no block is a chain"
         return evaluated.value.detach(), GraphPullback(evaluated, partial(self.pull_back, evaluated))
 
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:

@@ -8,13 +8,16 @@ call, and its train/eval mode.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from codegen.runtime.arities import field_arity
+from codegen.runtime.layer_chains import ChainCall, ChainLayer, chain_of, run_chain
+from codegen.runtime.random_states import random_state, random_state_of
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
@@ -55,6 +58,7 @@ class Block:
         self.parameters: list[ParameterSlot] = []
         self.buffers: list[tuple[str, dict[str, Any], str]] = []
         self.modes: list[tuple[nn.Module, bool]] = []
+        self.chain: tuple[ChainLayer, ...] | None = None
 
 
 class Blocks:
@@ -63,11 +67,12 @@ class Blocks:
     They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages.
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer.
     """
 
-    def __init__(self, functions: Sequence[Networks], owner: str = "net") -> None:
+    def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
         self.owner = owner
+        self.chains = chains and not nn.modules.module._has_any_global_hook()
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []
@@ -89,6 +94,8 @@ class Blocks:
         if not isinstance(function, nn.Module):
             return block
         self._read_module(function, "", block, places, set())
+        if self.chains:
+            block.chain = chain_of(function, places)
         return block
 
     def _read_module(
@@ -98,17 +105,18 @@ class Blocks:
             return
         seen.add(id(module))
         block.modes.append((module, module.training))
-        for key, parameter in module._parameters.items():
+        own = vars(module)
+        for key, parameter in own["_parameters"].items():
             if parameter is not None:
                 if id(parameter) not in places:
                     places[id(parameter)] = len(self.parameters)
                     self.parameters.append(parameter)
-                slot = ParameterSlot(module._parameters, key, prefix + key, places[id(parameter)])
+                slot = ParameterSlot(own["_parameters"], key, prefix + key, places[id(parameter)])
                 block.parameters.append(slot)
-        for key, buffer in module._buffers.items():
+        for key, buffer in own["_buffers"].items():
             if buffer is not None:
-                block.buffers.append((prefix + key, module._buffers, key))
-        for key, child in module._modules.items():
+                block.buffers.append((prefix + key, own["_buffers"], key))
+        for key, child in own["_modules"].items():
             if child is not None:
                 self._read_module(child, f"{prefix}{key}.", block, places, seen)
 
@@ -141,6 +149,21 @@ class Evaluated(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     parameters: list[tuple[int, Tensor]]
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+        wanted = [pair for pair in self.parameters if needed(pair[0])] if self.value.requires_grad else []
+        leaves = [point for point in self.points if isinstance(point, Tensor)]
+        found: Sequence[Tensor | None] = [None] * len(leaves)
+        if self.value.requires_grad:
+            targets = leaves + [parameter for _, parameter in wanted]
+            found = torch.autograd.grad(self.value, targets, bar.to(self.value.dtype), allow_unused=True)
+        places = [place for place, _ in wanted]
+        at_points = (torch.zeros_like(p) if one is None else one for p, one in zip(leaves, found, strict=False))
+        whole = tuple(next(at_points) if isinstance(point, Tensor) else None for point in self.points)
+        return whole, list(zip(places, found[len(leaves) :], strict=True))
 
 
 class Evaluation:
@@ -193,20 +216,37 @@ class Evaluation:
 
         return field
 
-    def call(self, call: Call, points: tuple[Any, ...], parameters: Sequence[Tensor] | dict[int, Tensor]) -> Tensor:
-        """Value of the block at `points`, with `parameters[index]` for its parameters."""
+    def call(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
         row = self.blocks.of_step[step]
+        block = row[network]
         self.last[network] = (call, points)
-        evaluate = self._first if self.live else self._again
         try:
-            value = evaluate(row[network], call, points, parameters)
+            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+                value = run_chain(block.chain, points[-1], kept)
+            else:
+                value = (self._first if self.live else self._again)(block, call, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
             raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
+
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+        """Value of the block with its pullback."""
+        block = self.blocks.of_step[call[0]][call[1]]
+        if block.chain is None or not self.calls_directly(block):
+            return self.with_graph(call, points)
+        kept: list[Tensor] = []
+        return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
         """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
@@ -269,7 +309,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated] = {}
+        self.calls: dict[Call, Evaluated | ChainCall] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -282,17 +322,17 @@ class StepTape:
 
         def field(*points: Any, call: int | None = None) -> Tensor:
             key = (self.step, network, next(calls) if call is None else call)
-            self.calls[key] = self.evaluation.with_graph(key, points)
+            self.calls[key] = self.evaluation.linearized(key, points)
             return self.calls[key].value.detach()
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated:
+    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1
         if key not in self.calls:
-            self.calls[key] = self.evaluation.with_graph(key, points)
+            self.calls[key] = self.evaluation.linearized(key, points)
         return self.calls[key]
 
 
@@ -310,32 +350,6 @@ def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return value
 
     return closed
-
-
-def field_arity(function: Callable[..., Tensor]) -> int:
-    """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
-    if not isinstance(function, nn.Module):
-        return _arity(function)
-    kind = type(function)
-    if "forward" in vars(function):
-        return _arity(function.forward)
-    if kind not in ARITIES:
-        ARITIES[kind] = _arity(function.forward)
-    return ARITIES[kind]
-
-
-ARITIES: dict[type[nn.Module], int] = {}
-"""Of the classes met: reading a signature costs as much as a small block."""
-
-
-def _arity(target: Callable[..., Tensor]) -> int:
-    try:
-        arguments = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return 2
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-    return 1 if len(required) == 1 else 2
 
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
@@ -369,31 +383,3 @@ def check_shape(owner: str, value: Tensor, state: Tensor, where: Where) -> None:
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
     raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
-
-
-def random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """State of the generators that a block on `device` may draw from."""
-    if device.type == "cuda":
-        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
-    return (torch.get_rng_state(),)
-
-
-@contextlib.contextmanager
-def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
-    """Run under remembered generator states and put the present ones back; None leaves them alone."""
-    if states is None:
-        yield
-        return
-    present = random_state(device)
-    set_random_state(states, device)
-    try:
-        yield
-    finally:
-        set_random_state(present, device)
-
-
-def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
-    """Set the generators read by `random_state`."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)

@@ -236,6 +236,7 @@ class ReverseField:
         if call not in self.calls.calls:  # the forward sweep had no use for this value
             self.calls.calls[call] = self.evaluation.with_graph(call, points)
         evaluated = self.calls.next(0, points)
+        assert isinstance(evaluated, Evaluated), "equations read graphs several times, so that no block is a chain"
         return evaluated.value.detach(), GraphPullback(evaluated, partial(self.pull_back, evaluated))
 
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from codegen.runtime.blocks import Blocks, Networks, field_arity, networks_of, random_state, random_state_of
+from codegen.runtime.arities import field_arity
+from codegen.runtime.blocks import Blocks, Networks, networks_of
+from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
 from codegen.runtime.steps import (
     LARGEST_Q,
@@ -130,13 +132,14 @@ class StepLoop(nn.Module):
             local, shared = rules.exact.rounded(type(self).__name__, self.denominator, x[0], local, shared)
         if self.gradient == "autograd" or self._needs_plain(rules, functions, x[0]):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
-        blocks = Blocks(functions, type(self).__name__)
+        device, dtype = x[0].device, x[0].dtype
+        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
+        blocks = Blocks(functions, type(self).__name__, chains=self.implicit is None and not casting[0])
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
             return self._run_plain(partial(run_plain, rules), x, functions, local, shared, trajectory)
-        device, dtype = x[0].device, x[0].dtype
-        casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         numbers = tuple(None if isinstance(v, Tensor) else v if isinstance(v, tuple) else float(v) for v in shared)
         plan = Plan(
             name=blocks.owner,

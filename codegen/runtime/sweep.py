@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.blocks import Call, Evaluated, Evaluation, StepTape, as_given, closed_field
+from codegen.runtime.layer_chains import ChainCall
 from codegen.runtime.steps import (
     InversionError,
     Plan,
@@ -23,7 +24,7 @@ from codegen.runtime.steps import (
     stacked,
 )
 
-MEASURE_EVERY = 32  # steps between two measurements of a block's Jacobian
+MEASURE_EVERY = 128  # steps between two measurements of a block's Jacobian
 MEASURED_SAMPLES = 16  # of the leading batch axis, at which it is measured
 INCREMENT_SLACK = 50.0  # an increment x_{n+1} - x_n may be known this much worse than a state; see InversionSchedule
 
@@ -112,15 +113,15 @@ def _lipschitz(evaluation: Evaluation, call: Call, points: tuple[Any, ...]) -> T
     if x.dim() > 1 and not evaluation.blocks.of_step[call[0]][call[1]].buffers:  # a few samples say as much
         x = x[:MEASURED_SAMPLES]
     again = evaluation.for_replay()
-    evaluated = again.with_graph(call, (*times, x))
-    if x.numel() == 0 or not evaluated.value.requires_grad:
+    if x.numel() == 0:
         return x.new_zeros((), dtype=torch.float32)
+    evaluated = again.linearized(call, (*times, x))
     generator = torch.Generator(x.device).manual_seed(call[0])
     direction = torch.randn(x.shape, generator=generator, device=x.device, dtype=torch.float32).to(x.dtype)
     scale = torch.linalg.vector_norm(x) / math.sqrt(x.numel())
     size = math.sqrt(torch.finfo(x.dtype).eps) * torch.where(scale > 0, scale, 1.0)
     change = again.call(call, (*times, x + size * direction), again.parameters) - evaluated.value.detach()
-    (pulled,) = torch.autograd.grad(evaluated.value, evaluated.points[-1], change, materialize_grads=True)
+    pulled = evaluated.pull_back(change, lambda place: False)[0][-1]
     tiny = torch.finfo(change.dtype).tiny
     ratio = torch.linalg.vector_norm(pulled) / torch.linalg.vector_norm(change).clamp_min(tiny)
     return 1.5 * ratio.float()
@@ -300,21 +301,16 @@ class ReverseSweep:
         evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
-    def _pull_back(self, evaluated: Evaluated, bar: Tensor) -> tuple[Tensor | None, ...]:
+    def _pull_back(self, evaluated: Evaluated | ChainCall, bar: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of the block's arguments; those of its parameters are added up here."""
-        value, points, parameters = evaluated
-        leaves = [point for point in points if isinstance(point, Tensor)]
-        wanted = [pair for pair in parameters if self.needs[self.offset + pair[0]]]
-        if not value.requires_grad:
-            return tuple(torch.zeros_like(point) if isinstance(point, Tensor) else None for point in points)
-        targets = leaves + [parameter for _, parameter in wanted]
         with self.plan.without_autocast():
-            bars = iter(torch.autograd.grad(value, targets, bar.to(value.dtype), allow_unused=True))
-        found = [next(bars) if isinstance(point, Tensor) else None for point in points]
-        for (index, _), bar_parameter in zip(wanted, bars, strict=True):
-            self.bar_parameters[index] = added(self.bar_parameters[index], bar_parameter)
-        pairs = zip(found, points, strict=True)
-        return tuple(torch.zeros_like(p) if b is None and isinstance(p, Tensor) else b for b, p in pairs)
+            bars, found = evaluated.pull_back(bar, self._needed)
+        for place, one in found:
+            self.bar_parameters[place] = added(self.bar_parameters[place], one)
+        return bars
+
+    def _needed(self, place: int) -> bool:
+        return self.needs[self.offset + place]
 
     def _check_mismatches(self) -> None:
         if not self.mismatches:
