@@ -2188,23 +2188,23 @@ class Exact(NamedTuple):
         hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
         buffer = InformationBuffer(steps.factors)
         newest = older = steps.on_grid(steps.watched(x.double()))
-        point = steps.off_grid(newest)
-        sums, visited = [newest.sum()], [point.to(x.dtype)]
+        fine, point = steps.off_grid(newest)
+        sums, visited = [newest.sum()], [point]
         with plan.as_called():
             for n in range(plan.steps):
                 # Graphs are made and dropped, since some operations round otherwise where none is asked for.
                 field = evaluation.field(n, closed_field) if hidden else StepTape(evaluation, n).field()
-                increment = steps.increment(n, field, point)
+                increment = steps.increment(n, field, fine, point)
                 made = steps.on_grid(steps.watched(increment))
                 if n >= steps.first:
                     made += buffer.multiply(n - steps.first, older)
                 newest, older = made, newest
-                point = steps.off_grid(newest)
+                fine, point = steps.off_grid(newest)
                 sums.append(newest.sum())
                 if plan.trajectory:
-                    visited.append(point.to(x.dtype))
+                    visited.append(point)
         steps.check_range()
-        output = torch.stack(visited) if plan.trajectory else point.to(x.dtype)
+        output = torch.stack(visited) if plan.trajectory else point
         return (output,), [newest, older, torch.stack(sums), *buffer.all_words()]
 
     def reverse(
@@ -2270,12 +2270,11 @@ class FixedPointSteps:
             largest = max(largest, newest)
         return largest
 
-    def increment(self, n: int, evaluate: Callable[..., Tensor], x: Tensor) -> Tensor:
+    def increment(self, n: int, evaluate: Callable[..., Tensor], x: Tensor, point: Tensor) -> Tensor:
         """g(x_n), what step n adds to the product with the older state; in the start the new state itself.
 
-        The block sees x_n in the dtype of the net; the sums around it are float64.
+        The block sees x_n in the dtype of the net, `point`; the sums around it are float64.
         """
-        point = x.to(self.dtype)
 
         def field(*points: Any) -> Tensor:
             return evaluate(*points[:-1], point)
@@ -2295,9 +2294,10 @@ class FixedPointSteps:
         """Integers 2^F x, rounded to the nearest."""
         return (value * self.unit).round_().to(torch.int64)
 
-    def off_grid(self, whole: Tensor) -> Tensor:
-        """x in float64."""
-        return whole * self.fineness
+    def off_grid(self, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """x in float64 and in the dtype of the net."""
+        x = whole * self.fineness
+        return x, x.to(self.dtype)
 
     def check_range(self) -> None:
         """Raise where a value was not finite or too large, naming the step that made it."""
@@ -2338,20 +2338,20 @@ class ExactReverse(ReverseSweep):
         steps, first = self.steps, self.steps.first
         newest, older, sums, *words = self.bank
         buffer = InformationBuffer(steps.factors, words)
-        x, found = steps.off_grid(older), []
+        (x, point), found = steps.off_grid(older), []
         for n in reversed(range(first, self.plan.steps)):
             calls = StepTape(self.evaluation, n)
-            product = newest - steps.on_grid(steps.increment(n, calls.field(), x))
+            product = newest - steps.on_grid(steps.increment(n, calls.field(), x, point))
             oldest = buffer.undo(n - first, product)
-            x_old = steps.off_grid(oldest)
+            x, older_point = steps.off_grid(oldest)
             found.append(oldest.sum())
-            self._adjoint(calls, (x.to(steps.dtype), x_old.to(steps.dtype)))
-            newest, older, x = older, oldest, x_old
+            self._adjoint(calls, (point, older_point))
+            newest, older, point = older, oldest, older_point
         broken = [(n + first, left) for n, left in buffer.leftovers()]
         for n in reversed(range(first)):
             calls = StepTape(self.evaluation, n)
-            broken.append((n, (newest != steps.on_grid(steps.increment(n, calls.field(), x))).any()))
-            self._adjoint(calls, (x.to(steps.dtype),) * self.plan.rules.width)
+            broken.append((n, (newest != steps.on_grid(steps.increment(n, calls.field(), x, point))).any()))
+            self._adjoint(calls, (point,) * self.plan.rules.width)
         broken.append((0, (older != steps.on_grid(self.x[0].double())).any()))
         rebuilt = torch.stack(found[::-1]) if found else sums[:0]
         self._check_bits([n for n, _ in broken], torch.stack([one for _, one in broken]), rebuilt != sums[: len(found)])
