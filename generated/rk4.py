@@ -272,6 +272,11 @@ class ChainCall(NamedTuple):
         return (*times, bar), found
 
 
+def hooks_everywhere() -> bool:
+    """Whether hooks on all modules or on all saved tensors are to see what a call does."""
+    return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
+
+
 def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:
@@ -390,7 +395,7 @@ class Blocks:
 
     def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
         self.owner = owner
-        self.chains = chains and not nn.modules.module._has_any_global_hook()
+        self.chains = chains and not hooks_everywhere()
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []

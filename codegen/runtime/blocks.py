@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import field_arity
-from codegen.runtime.layer_chains import ChainCall, ChainLayer, chain_of, run_chain
+from codegen.runtime.layer_chains import ChainCall, ChainLayer, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
@@ -72,7 +72,7 @@ class Blocks:
 
     def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
         self.owner = owner
-        self.chains = chains and not nn.modules.module._has_any_global_hook()
+        self.chains = chains and not hooks_everywhere()
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []

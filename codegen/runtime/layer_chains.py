@@ -54,6 +54,11 @@ class ChainCall(NamedTuple):
         return (*times, bar), found
 
 
+def hooks_everywhere() -> bool:
+    """Whether hooks on all modules or on all saved tensors are to see what a call does."""
+    return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
+
+
 def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:

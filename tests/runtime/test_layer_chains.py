@@ -110,6 +110,20 @@ def test_hooks_on_all_modules_are_respected() -> None:
     assert Blocks([linear()], chains=True).distinct[0].chain is not None
 
 
+def test_hooks_on_saved_tensors_see_what_is_kept() -> None:
+    seen: list[Tensor] = []
+
+    def pack(value: Tensor) -> Tensor:
+        seen.append(value)
+        return value
+
+    net = RevNet([(CHAINS["Tanh"](), CHAINS["Tanh"]()) for _ in range(7)], memory="store")
+    x = torch.randn(2, WIDTH, dtype=torch.float64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        net(x, x)
+    assert len(seen) > 14 * 2  # of every block the point and the value at least
+
+
 def test_a_block_of_the_wrong_width_is_named() -> None:
     net = RevNet([(linear(), nn.Linear(WIDTH, 3, dtype=torch.float64))])
     x = torch.randn(2, WIDTH, dtype=torch.float64, requires_grad=True)
