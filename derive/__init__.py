@@ -15,6 +15,8 @@ _HOME = {
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",
     "derive.chains": "Chain",
+    "derive.control": "OptimalControl",
+    "derive.divergence": "divergence",
     "derive.spec_parts": "DeckClaim Illustration Loss Lyapunov Reading Stack",
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",
     "derive.schemes.lint": "lint",

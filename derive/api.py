@@ -10,6 +10,7 @@ from sympy import Symbol
 from derive import phase_space
 from derive.analysis import Analysis
 from derive.chains import Chain
+from derive.control import OptimalControl
 from derive.errors import UnsupportedError
 from derive.explanation import programs_of, recurrences
 from derive.inversion import Inverse, invert
@@ -53,13 +54,19 @@ def adjoint(source: Source, option: str | None = None) -> Adjoint:
     return reverse_sweep(step_of(spec, option).step)
 
 
-def hamiltonian(source: Source | ODE) -> phase_space.Hamiltonian:
-    """H = a . F of an ODE, with the costate's equation.
+def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None) -> phase_space.Hamiltonian:
+    """H = a . F + running cost of an ODE or of an optimal-control problem, with the costate's equation.
 
     Raises:
-        UnsupportedError: the spec's system is no ODE.
+        UnsupportedError: the spec's system is neither.
     """
-    return phase_space.hamiltonian(source if isinstance(source, ODE) else _ode(as_spec(source)))
+    if isinstance(source, OptimalControl):
+        return source.hamiltonian
+    if isinstance(source, ODE):
+        return phase_space.hamiltonian(source)
+    spec = as_spec(source)
+    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    return system.hamiltonian if isinstance(system, OptimalControl) else phase_space.hamiltonian(_ode(spec))
 
 
 def inverse(source: Source, option: str | None = None) -> Inverse | None:

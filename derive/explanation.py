@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from derive.chains import Chain, input_of
+from derive.control import OptimalControl
 from derive.derivation import Derivation, Kind
 from derive.discretization import discretize
 from derive.drafts import Draft, remember, write_recurrence
@@ -116,6 +117,11 @@ def _explain_chain(draft: Draft, chain: Chain, names: StepNames) -> None:
     draft.author.close("Between the layers")
 
 
+def _explain_control(draft: Draft, control: OptimalControl, names: StepNames) -> None:
+    found = _sections("control_explanation").write_control(draft.author, control, names)
+    draft.results |= {names.joined(name): value for name, value in found.items()}
+
+
 def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     found: dict[str, Quantity] = {}
     for recurrence in recurrences(spec).values():
@@ -124,11 +130,14 @@ def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     for graph in spec.variants.values():
         for program in programs_of(graph) if isinstance(graph, Program | Chain) else ():
             found |= {quantity.name: quantity for quantity in (*program.inputs, *program.outputs)}
+        if isinstance(graph, OptimalControl):
+            found |= {quantity.name: quantity for quantity in by_name(graph.quantities)}
     return tuple((q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items()))
 
 
 _WRITERS: dict[type, Callable[[Draft, Any, StepNames], None]] = {
     ODE: _explain_ode,
+    OptimalControl: _explain_control,
     Recurrence: _explain_recurrence,
     Chain: _explain_chain,
     Program: _explain_graph,

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 from sympy import Expr
 
-from derive.checks import DIGITS, IdentityCheck, SampledCheck
+from derive.checks import DIGITS, IdentityCheck, SampledCheck, central_difference
 from derive.derivation import Kind
 from derive.evaluator import evaluate, value_of
 from derive.latex import latex
@@ -23,7 +23,6 @@ from derive.symbols import Quantity, by_name
 from derive.systems import ODE, velocity_of
 
 SAMPLES = 20
-NUDGE = "1e-20"  # of the state along the field, with DIGITS digits
 
 
 def write_lyapunov(author: Author, ode: ODE, quantities: Mapping[str, Lyapunov]) -> dict[str, Expr]:
@@ -85,12 +84,7 @@ def _sampled(ode: ODE, found: Lyapunov) -> tuple[Quantity, ...]:
 def _rate(ode: ODE, found: Lyapunov, values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
     """dE/dt by a central difference along the field."""
     known = evaluate(ode.field_program(), values, sampler.networks)
-    nudge = mpmath.mpf(NUDGE)
-    energies = [
-        value_of(found.value, {**values, **{x: values[x] + sign * nudge * known[velocity_of(x)] for x in ode.state}})
-        for sign in (1, -1)
-    ]
-    return (energies[0] - energies[1]) / (2 * nudge)
+    return central_difference(found.value, values, {x: known[velocity_of(x)] for x in ode.state}, sampler)
 
 
 def _wrong_signs(ode: ODE, found: Lyapunov, sign: int) -> int:

@@ -2,69 +2,143 @@ r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
-from sympy import Expr, Integer
+from sympy import Expr, Integer, S
 
-from derive.checks import DeferredCheck, IdentityCheck, StationarityCheck
+from derive.checks import DeferredCheck, IdentityCheck, StationarityCheck, central_difference
 from derive.derivation import Kind
-from derive.evaluator import evaluate
+from derive.errors import SpecError
+from derive.evaluator import evaluate, value_of
+from derive.gradients import collected
 from derive.latex import aligned, latex
-from derive.linearization import Linearization, forward_sweep
+from derive.linearization import Linearization, forward_sweep, pushforward
 from derive.numbering import Author
 from derive.operators import Numeric, dot, shape_of
-from derive.program import Program
-from derive.reverse_sweep import Adjoint, free_prefix, reverse_sweep
+from derive.program import Assignment, Program, name_functions
+from derive.reverse_sweep import Adjoint, accented, free_prefix, reverse_sweep
 from derive.sampling import Sampler
-from derive.symbols import Quantity, Role
+from derive.symbols import Quantity, Role, by_name
 from derive.systems import ODE, Recurrence
+
+LEARNABLE = (Role.PARAMETER, Role.LAYER_PARAMETER)
 
 
 @dataclass(frozen=True)
 class Hamiltonian:
-    """Continuous Hamiltonian form of an ODE.
+    """Continuous Hamiltonian form of an ODE and of a cost that runs along with it.
 
     Attributes:
-        energy: H as an expression in state and costate.
+        energy: H = a . F + running cost, in state, costate and what drives them.
         costates: unknown -> its costate.
-        adjoint: the reverse sweep over the field; the costate's velocity is minus its cotangent.
-        field: the field as a program.
+        adjoint: the reverse sweep over field and running cost; the costate's velocity is minus its cotangent.
+        field: the field, and the running cost where there is one, as a program.
+        time: the independent variable, where H depends on it.
     """
 
     energy: Expr
     costates: dict[Quantity, Quantity]
     adjoint: Adjoint
     field: Program
+    time: Quantity | None = None
 
     def costate_velocity(self, unknown: Quantity) -> Expr:
         """da/dt = -dH/dx for one unknown."""
-        bar = self.adjoint.cotangents.get(unknown)
-        return Integer(0) if bar is None else -self.adjoint.program.value(bar).xreplace(self._costate_names())
+        return -self.gradient_density(unknown)
 
     def gradient_density(self, quantity: Quantity) -> Expr:
         """dH/dq: what a parameter's gradient gathers per unit of time."""
         bar = self.adjoint.cotangents.get(quantity)
-        return Integer(0) if bar is None else self.adjoint.program.value(bar).xreplace(self._costate_names())
+        return Integer(0) if bar is None else self._values[bar]
 
-    def _costate_names(self) -> dict[Quantity, Quantity]:
-        return {seed: self.costates[x] for seed, x in zip(self.adjoint.seeds.values(), self.costates, strict=True)}
+    @cached_property
+    def _values(self) -> dict[Expr, Expr]:
+        """Every cotangent in state, costate and what drives them: no name of a program's line is left."""
+        found: dict[Expr, Expr] = dict(self._seeds)
+        for line in (*self.field.assignments, *self.adjoint.program.assignments):
+            found[line.target] = line.value.xreplace(found)
+        return found
+
+    @property
+    def _seeds(self) -> dict[Quantity, Expr]:
+        """Cotangent of each right-hand side -> its costate; that of the running cost is 1."""
+        given: list[Expr] = [*self.costates.values(), Integer(1)]
+        return dict(zip(self.adjoint.seeds.values(), given, strict=False))
+
+    def rates(self, moving: Iterable[Quantity] | None = None) -> dict[Quantity, Quantity]:
+        """What depends on time (everything learnable, unless given) and is read -> the name of its derivative."""
+        read = by_name(self.energy.atoms(Quantity))
+        wanted = [q for q in read if q.role in LEARNABLE] if moving is None else [q for q in moving if q in read]
+        return {q: q.renamed(f"rate_{q.name}", accented(q.latex, r"\dot", r"\dot")) for q in wanted}
+
+    def energy_rate(self, moving: Iterable[Quantity] | None = None) -> Expr:
+        """dH/dt along solutions: what moves H besides state and costate, whose parts cancel."""
+        rates: dict[Quantity, Expr] = dict(self.rates(moving))
+        if self.time is not None:
+            rates[self.time] = Integer(1)
+        return collected(pushforward(self.energy, rates))
+
+    def energy_rate_check(self, moving: Iterable[Quantity] | None = None) -> IdentityCheck:
+        """That rate against central differences of H along the flow of state and costate."""
+        rates = self.rates(moving)
+        quantities = {*self.energy.atoms(Quantity), *rates.values(), *self.costates, *self.costates.values()}
+
+        def along(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+            known = evaluate(self.field, values, sampler.networks)
+            velocities = {q: values[rate] for q, rate in rates.items()}
+            for (unknown, costate), f in zip(self.costates.items(), self.field.outputs, strict=False):
+                back = value_of(self.costate_velocity(unknown), values, sampler.networks)
+                velocities |= {unknown: known[f], costate: back + 0 * values[costate]}
+            if self.time is not None:
+                velocities[self.time] = 1
+            return central_difference(self.energy, values, velocities, sampler)
+
+        return IdentityCheck(along, self.energy_rate(moving), tuple(by_name(quantities)), self.field.networks())
 
 
-def hamiltonian(ode: ODE) -> Hamiltonian:
-    """H = a . F(x), x' = dH/da, a' = -dH/dx."""
-    program = ode.field_program()
+def hamiltonian(ode: ODE, running: Expr = S.Zero) -> Hamiltonian:
+    """H = a . F(x) + running cost, x' = dH/da, a' = -dH/dx.
+
+    Args:
+        ode: the field.
+        running: cost per unit of time, in what the field may read.
+
+    Raises:
+        SpecError: a costate would bear the name of something that the field reads.
+    """
+    program = _with_cost(ode, running)
     adjoint = reverse_sweep(program, tuple(q for q in program.inputs if q.role is not Role.CONSTANT))
     costates = {
         x: Quantity("a" if len(ode.state) == 1 else f"a_{x.name}", x.shape, Role.COTANGENT, _costate_latex(ode, x))
         for x in ode.state
     }
     energy = sum(
-        (dot(costates[x], v) if x.shape else costates[x] * v for x, v in zip(ode.state, ode.velocity, strict=True)),
-        Integer(0),
+        (paired(costates[x], v) for x, v in zip(ode.state, ode.velocity, strict=True)),
+        running,
     )
-    return Hamiltonian(energy, costates, adjoint, program)
+    _check_names(program, costates)
+    time = ode.time if ode.time in energy.atoms(Quantity) else None
+    return Hamiltonian(energy, costates, adjoint, program, time)
+
+
+def _with_cost(ode: ODE, running: Expr) -> Program:
+    """The right-hand sides, and after them the running cost where there is one."""
+    field = ode.field_program()
+    if running == 0:
+        return field
+    cost = Assignment(Quantity("running_cost", (), Role.INTERMEDIATE, r"\ell"), running, "cost per unit of time")
+    inputs = by_name({*field.inputs, *running.atoms(Quantity)})
+    return name_functions(Program(tuple(inputs), (*field.assignments, cost), (*field.outputs, cost.target)))
+
+
+def _check_names(program: Program, costates: Mapping[Quantity, Quantity]) -> None:
+    taken = {q.name for q in program.inputs}
+    for unknown, costate in costates.items():
+        if costate.name in taken:
+            raise SpecError(f"the costate of {unknown.name} is called {costate.name}; rename what you call so yourself")
 
 
 def _costate_latex(ode: ODE, unknown: Quantity) -> str:
@@ -111,13 +185,16 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
             name=f"costate.{unknown.name}",
             check=check,
         )
-    rate = "0" if ode.time is None else r"\partial_t H"
+    results["hamiltonian_rate"] = form.energy_rate()
     author.relation(
-        "conservation of H",
-        Kind.STATEMENT,
-        rf"\frac{{dH}}{{dt}} = {rate}",
-        reason="parameters constant in time; exact in continuous time only: the discrete H_n drifts by O(h)",
-        source="Hamilton's equations",
+        "rate of H along solutions",
+        Kind.IDENTITY,
+        rf"\frac{{dH}}{{dt}} = {latex(form.energy_rate(), continuous=True)}",
+        text=f"dH/dt = {form.energy_rate()}",
+        reason="the parts of state and costate cancel; constant where nothing that H reads depends on time, and exact "
+        "in continuous time only: the discrete H_n drifts by O(h)",
+        name="hamiltonian_rate",
+        check=form.energy_rate_check(),
     )
     author.close("Hamiltonian form of the ODE", "The adjoint equation is the costate half of Hamilton's equations.")
     return results
@@ -146,8 +223,8 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
         source="stationarity of the Lagrangian",
     )
     tangent = forward_sweep(step, recurrence.old)
-    pairing_before = sum((_pair(tangent.tangents[q], adjoint.cotangents[q]) for q in recurrence.old), Integer(0))
-    pairing_after = sum((_pair(tangent.tangents[q], adjoint.seeds[q]) for q in recurrence.new), Integer(0))
+    pairing_before = sum((paired(tangent.tangents[q], adjoint.cotangents[q]) for q in recurrence.old), Integer(0))
+    pairing_after = sum((paired(tangent.tangents[q], adjoint.seeds[q]) for q in recurrence.new), Integer(0))
     author.relation(
         "conserved pairing",
         Kind.IDENTITY,
@@ -164,7 +241,8 @@ def write_phase_map(author: Author, recurrence: Recurrence, adjoint: Adjoint) ->
     )
 
 
-def _pair(left: Expr, right: Expr) -> Expr:
+def paired(left: Expr, right: Expr) -> Expr:
+    """Inner product of two quantities of one shape."""
     return dot(left, right) if shape_of(right) else left * right
 
 
@@ -259,4 +337,4 @@ def _variation(
 
 
 def _form(parts: list[tuple[Quantity, Quantity, Quantity, Quantity]]) -> Expr:
-    return sum((_pair(a, b) - _pair(c, d) for a, b, c, d in parts), Integer(0))
+    return sum((paired(a, b) - paired(c, d) for a, b, c, d in parts), Integer(0))

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 
-from sympy import Expr, Integer, factor
+from sympy import Expr, Integer
 
 from derive.checks import IdentityCheck, StationarityCheck
 from derive.derivation import Check, Kind, Relation
 from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
+from derive.gradients import eliminated
 from derive.latex import latex
 from derive.networks import Network
 from derive.numbering import Author
-from derive.operators import Operator, fill, shape_of
 from derive.program import Assignment, Program, symbols_of, undeclared
 from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity, by_name
@@ -115,13 +115,10 @@ def gradient(
     It is derived by the reverse sweep, and checked against central differences of the program.
     """
     adjoint = reverse_sweep(program, (about,))
-    found: dict[Expr, Expr] = {}
-    for line in adjoint.program.assignments:
-        value = _unfilled(line.value.xreplace(found))
-        found[line.target] = value if value.atoms(Operator) else factor(value)
-    bar, (seed,) = adjoint.cotangents[about], adjoint.seeds.values()
-    check = StationarityCheck(program, adjoint, Assignment(bar, found[bar]), about)
-    value = found[bar].xreplace({seed: Integer(1)})
+    (seed,) = adjoint.seeds.values()
+    found = eliminated(adjoint, about)
+    check = StationarityCheck(program, adjoint, Assignment(adjoint.cotangents[about], found), about)
+    value = found.xreplace({seed: Integer(1)})
     formula = rf"\nabla_{{{about.latex}}} {program.outputs[0].latex} = {latex(value)}"
     text = f"gradient of {program.outputs[0]} in {about} = {value}"
     return relation(
@@ -135,12 +132,6 @@ def gradient(
         value=value if name else None,
         section=section,
     )
-
-
-def _unfilled(value: Expr) -> Expr:
-    """Without the spreading of scalars where the other factors have the shape already."""
-    plain = value.replace(fill, lambda scalar, _: scalar)
-    return plain if shape_of(plain) == shape_of(value) else value
 
 
 def write_relations(author: Author, relations: Iterable[Relation]) -> dict[str, Expr]:

@@ -142,12 +142,17 @@ def _cotangent(prefix: str, quantity: Quantity, suffix: str = "") -> Quantity:
 
 def cotangent_latex(latex: str) -> str:
     r"""A bar over the letter, indices outside it: `x_n` becomes `\bar{x}_n`."""
+    return accented(latex, r"\bar", r"\overline")
+
+
+def accented(latex: str, mark: str, wide: str) -> str:
+    """An accent over the letter, indices outside it; the wide one over what is more than a letter with indices."""
     if "(" in latex:  # the value of a function: its indices belong to the argument
-        return rf"\overline{{{latex}}}"
-    base, mark, index = latex.partition("_")
+        return rf"{wide}{{{latex}}}"
+    base, underscore, index = latex.partition("_")
     if "^" in base or "{" in base or (" " in base and not base.startswith(r"\tilde")):
-        return rf"\overline{{{latex}}}"
-    return rf"\bar{{{base}}}{mark}{index}"
+        return rf"{wide}{{{latex}}}"
+    return rf"{mark}{{{base}}}{underscore}{index}"
 
 
 def _depending_on(program: Program, wrt: Iterable[Quantity]) -> set[Quantity]:

@@ -1,0 +1,165 @@
+"""Section on optimal control: what the flow of state and costate keeps, and what the flow of the state does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sympy import Expr, Integer
+
+from derive.checks import IdentityCheck, central_difference
+from derive.control import OptimalControl
+from derive.control_checks import AlongCheck, Runs, pointwise
+from derive.control_runs import ControlRun, Values
+from derive.control_sections import Results, formula
+from derive.derivation import Kind
+from derive.divergence import divergence
+from derive.lagrangian import StepNames
+from derive.numbering import Author
+from derive.operators import Numeric
+from derive.sampling import Sampler
+from derive.symbols import Quantity
+
+FLOW = "complex nudges of state and costate, integrated with order 8 in float64"
+
+
+def write_invariants_of_flow(author: Author, control: OptimalControl, names: StepNames, runs: Runs) -> Results:
+    """Section: the rate of H, Liouville's theorem, and the blocks of the linearized flow."""
+    form = control.hamiltonian
+    results: Results = {"hamiltonian_rate": form.energy_rate(control.controls)}
+    moving = ", ".join(q.name for q in control.controls if q in form.energy.atoms(Quantity))
+    moving = " and ".join(filter(None, [moving, "" if form.time is None else f"the time {form.time.name} itself"]))
+    author.relation(
+        "rate of H along solutions",
+        Kind.IDENTITY,
+        rf"\frac{{dH}}{{dt}} = {formula(results['hamiltonian_rate'])}",
+        text=f"dH/dt = {results['hamiltonian_rate']}",
+        reason="the parts of state and costate cancel"
+        + (f"; constant where {moving} do not change, and where dH/dq = 0" if moving else ": H is constant"),
+        name=names.joined("hamiltonian_rate"),
+        check=form.energy_rate_check(control.controls),
+    )
+    phase = _phase(control)
+    results |= {"phase_divergence": Integer(0)}
+    author.relation(
+        "Liouville: the phase flow is free of divergence",
+        Kind.IDENTITY,
+        r"\operatorname{div}_{(x, a)} \left(\frac{\partial H}{\partial a}, -\frac{\partial H}{\partial x}\right) = 0",
+        text="div of (dH/da, -dH/dx) in (x, a) = 0",
+        reason="mixed second derivatives of H: a density of (x, a), where there is one, is constant along solutions",
+        name=names.joined("phase_divergence"),
+        check=divergence_check(phase, Integer(0)),
+    )
+    _write_blocks(author, names, runs)
+    results |= write_density(author, control, names)
+    author.close(f"What the flow keeps{names.title}", "Of state and costate together; of the state alone, much less.")
+    return results
+
+
+def _phase(control: OptimalControl) -> dict[Quantity, Expr]:
+    """Unknown or costate -> its velocity."""
+    form = control.hamiltonian
+    found = dict(zip(control.ode.state, control.ode.velocity, strict=True))
+    return found | {a: form.costate_velocity(x) for x, a in form.costates.items()}
+
+
+def divergence_check(velocities: dict[Quantity, Expr], right: Expr) -> IdentityCheck:
+    """A divergence against central differences of every component."""
+
+    def left(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        return sum(_slopes(quantity, velocity, values, sampler) for quantity, velocity in velocities.items())
+
+    return pointwise(left, right, *velocities, *velocities.values())
+
+
+def _slopes(quantity: Quantity, velocity: Expr, values: Values, sampler: Sampler) -> Numeric:
+    """Sum of the derivatives of the components of a velocity, each in its own component."""
+    if not quantity.shape:
+        return central_difference(velocity, values, {quantity: 1}, sampler)
+    found = 0
+    for place in np.ndindex(values[quantity].shape):
+        unit = 0 * values[quantity]
+        unit[place] += 1
+        found += (central_difference(velocity, values, {quantity: unit}, sampler) + 0 * unit)[place]
+    return found
+
+
+def _write_blocks(author: Author, names: StepNames, runs: Runs) -> None:
+    one = (Integer(1),)
+    rows = (
+        (
+            "phase_volume",
+            "the phase flow keeps volumes",
+            r"\det \frac{\partial (x, a)(t_1)}{\partial (x, a)(t_0)} = 1",
+            "det of d(x, a)(t_1)/d(x, a)(t_0) = 1",
+            lambda jacobian, half: np.linalg.det(jacobian),
+            lambda value, half: value,
+            one,
+        ),
+        (
+            "blocks",
+            "the blocks of the linearized phase flow",
+            r"\frac{\partial a(t_1)}{\partial a(t_0)} = \left(\frac{\partial x(t_1)}{\partial x(t_0)}\right)^{-\top}",
+            "da(t_1)/da(t_0) = transpose of the inverse of dx(t_1)/dx(t_0)",
+            lambda jacobian, half: jacobian[half:, half:].T @ jacobian[:half, :half],
+            lambda value, half: value * np.eye(half),
+            one,
+        ),
+        (
+            "triangle",
+            "the state does not hear from the costate",
+            r"\frac{\partial x(t_1)}{\partial a(t_0)} = 0",
+            "dx(t_1)/da(t_0) = 0",
+            lambda jacobian, half: jacobian[:half, half:],
+            lambda value, half: value * np.ones((half, half)),
+            (Integer(0),),
+        ),
+    )
+    for name, title, shown, text, left, right, formulas in rows:
+        author.relation(
+            title,
+            Kind.IDENTITY,
+            shown,
+            text=text,
+            reason="the phase flow is symplectic; controls are given functions of time, so it is block triangular",
+            name=names.joined(name),
+            check=AlongCheck(runs, formulas, partial(_of_flow, left), partial(_claimed, right), FLOW),
+        )
+
+
+def _of_flow(what: Callable[[Any, int], Numeric], run: ControlRun) -> Numeric:
+    jacobian = run.passes[0].jacobian
+    return what(jacobian, len(jacobian) // 2)
+
+
+def _claimed(what: Callable[[Any, int], Numeric], run: ControlRun, formulas: tuple[Expr, ...]) -> Numeric:
+    return what(run.value(formulas[0], run.point.shared), len(run.start(run.point.samples[0])))
+
+
+def write_density(author: Author, control: OptimalControl, names: StepNames) -> Results:
+    """What densities of the state alone do, which the field compresses."""
+    ode = control.ode
+    total = divergence(ode)
+    if total is None:
+        author.relation(
+            "densities of the state",
+            Kind.DEFINITION,
+            r"\frac{d}{dt} \log P(x(t), t) = -\operatorname{tr} \frac{\partial F}{\partial x}",
+            text="d/dt log P(x(t), t) = -tr dF/dx",
+            reason="continuity equation: the state alone is compressed where the field's divergence is negative",
+            name=names.joined("density_rate"),
+        )
+        return {}
+    author.relation(
+        "densities of the state",
+        Kind.IDENTITY,
+        rf"\frac{{d}}{{dt}} \log P(x(t), t) = -\operatorname{{tr}} \frac{{\partial F}}{{\partial x}}"
+        rf" = {formula(-total)}",
+        text=f"d/dt log P(x(t), t) = -div F = {-total}",
+        reason="continuity equation: the state alone is compressed where the field's divergence is negative",
+        name=names.joined("density_rate"),
+        check=divergence_check(dict(zip(ode.state, (-f for f in ode.velocity), strict=True)), -total),
+    )
+    return {"density_rate": -total}
