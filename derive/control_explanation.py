@@ -6,6 +6,8 @@ from derive.control import OptimalControl
 from derive.control_checks import runs_of
 from derive.control_gradients import write_gradients
 from derive.control_invariants import write_invariants_of_flow
+from derive.control_optimum import write_optimum
+from derive.control_riccati import write_riccati
 from derive.control_second_order import write_second_order
 from derive.control_sections import Results, write_adjoint_equations, write_lagrangian_form, write_problem
 from derive.lagrangian import StepNames
@@ -21,5 +23,7 @@ def write_control(author: Author, control: OptimalControl, names: StepNames) -> 
         **write_adjoint_equations(author, control, names),
         **write_gradients(author, control, names, runs),
         **write_invariants_of_flow(author, control, names, runs),
+        **write_optimum(author, control, names, runs),
+        **write_riccati(author, control, names),
         **write_second_order(author, control, names),
     }

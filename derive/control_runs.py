@@ -125,21 +125,25 @@ class ControlRun:
         return complex(np.mean([self._cost(point, sample) for sample in point.samples]))
 
     def _cost(self, point: Point, sample: Values) -> complex:
+        packed, found = np.append(self.start(sample), 0), complex(0)
+        for before, after in pairwise(self.moments):
+            packed = self.spent(point, sample, packed, point.times[before], point.times[after])
+            known = self.known(point, sample, point.times[after], packed[:-1], self.ode.state)
+            found += self.value(self.control.moments[after], known)
+        return found + packed[-1]
+
+    def spent(
+        self, point: Point, sample: Values, packed: Numeric, begin: Numeric, end: Numeric, held: Values | None = None
+    ) -> Numeric:
+        """State and running cost so far, from one time to another; `held` replaces values on the way."""
         names = self.ode.state
-        packed, found = self.start(sample), complex(0)
 
         def velocity(now: Numeric, y: Numeric) -> Numeric:
-            known = self.known(point, sample, now, y[:-1], names)
-            rates = [self.value(part, known) + 0 * sample[x] for x, part in zip(names, self.ode.velocity, strict=True)]
+            known = {**self.known(point, sample, now, y[:-1], names), **(held or {})}
+            rates = _rates(self, self.ode.velocity, names, known)
             return np.append(flat(rates), self.value(self.control.running, known))
 
-        for before, after in pairwise(self.moments):
-            begin, end = point.times[before], point.times[after]
-            *state, spent = advanced(velocity, np.append(packed, 0), begin, end, STEPS)
-            packed = np.array(state)
-            known = self.known(point, sample, end, packed, names)
-            found += spent + self.value(self.control.moments[after], known)
-        return found
+        return advanced(velocity, packed, begin, end, STEPS)
 
     def start(self, sample: Values) -> Numeric:
         """Initial states of one sample as one vector."""
@@ -219,6 +223,12 @@ class Pass:
     def packed(self, known: Values) -> Numeric:
         """State and costate as one vector."""
         return flat([known[q] for q in self.names])
+
+    def at(self, moment: Numeric) -> Values:
+        """All values at a time of the last interval."""
+        end = self.run.moments[-1]
+        found = advanced(self.velocity, self.packed(self.before[end]), self.point.times[end], moment, STEPS)
+        return self._known(moment, found)
 
     @cached_property
     def jacobian(self) -> Numeric:

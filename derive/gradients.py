@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sympy import Expr, Integer, factor
 
-from derive.operators import Operator, dot, fill, shape_of
+from derive.operators import Operator, dot, fill, matvec, shape_of
 from derive.program import Assignment, Program, symbols_of
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
@@ -39,5 +39,11 @@ def unfilled(value: Expr) -> Expr:
 
 
 def collected(value: Expr) -> Expr:
-    """With inner products in one order of their sides, so that equal ones add up."""
+    """Inner products with their sides in one order, numbers before matrices: equal terms add up."""
+    value = value.replace(matvec, _number_first)
     return value.replace(dot, lambda *sides: dot(*sorted(sides, key=lambda side: (len(str(side)), str(side)))))
+
+
+def _number_first(matrix: Expr, vector: Expr) -> Expr:
+    number, rest = vector.as_coeff_Mul()
+    return number * matvec(matrix, rest)

@@ -52,7 +52,7 @@ class Hamiltonian:
     def gradient_density(self, quantity: Quantity) -> Expr:
         """dH/dq: what a parameter's gradient gathers per unit of time."""
         bar = self.adjoint.cotangents.get(quantity)
-        return Integer(0) if bar is None else self._values[bar]
+        return Integer(0) if bar is None else collected(self._values[bar])
 
     @cached_property
     def _values(self) -> dict[Expr, Expr]:
