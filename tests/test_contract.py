@@ -38,6 +38,11 @@ CLASSES = {
     "graph_sigmoid": "",
     "graph_relu": "",
     "chain_product": "",
+    "ode_control": "",
+    "hamiltonian_view": "",
+    "liouville": "",
+    "information": "",
+    "mean_field_control": "",
 }
 
 

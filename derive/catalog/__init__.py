@@ -54,6 +54,11 @@ REGISTER = (
     Listing("graph_sigmoid", "graph", "statement"),
     Listing("graph_relu", "graph", "statement"),
     Listing("chain_product", "graph", "statement"),
+    Listing("ode_control", "control", "statement"),
+    Listing("hamiltonian_view", "control", "statement"),
+    Listing("liouville", "control", "statement"),
+    Listing("information", "control", "statement"),
+    Listing("mean_field_control", "control", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -141,6 +141,10 @@ VERDICTS = {
     "heun": {"predictor": True, "E02": False, "E04": True},
     "rk4": {"step": True, "k_3": True, "E004-1": False},
     "linear_multistep": {"E05": False},
+    "ode_control": {"a(T)": True, "functional derivative": True, "E20": False},
+    "hamiltonian_view": {"E32": False, "momentum": True, "E33": True, "E38": False},
+    "liouville": {"E34": False},
+    "information": {"entropy": True},
 }
 
 
