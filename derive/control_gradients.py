@@ -15,6 +15,7 @@ from derive.control_sections import Results, at, formula
 from derive.derivation import Kind
 from derive.gradients import gradient_of
 from derive.lagrangian import StepNames
+from derive.latex import aligned
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
@@ -44,6 +45,7 @@ def write_gradients(author: Author, control: OptimalControl, names: StepNames, r
     for quantity in control.constants:
         results |= _write_parameter(author, control, names, runs, quantity)
     results |= _write_times(author, control, names, runs)
+    _write_augmented(author, control, names)
     author.close(f"Gradients{names.title}", "What the first variation leaves: one backward pass gives all of them.")
     return results
 
@@ -164,3 +166,24 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
 def _in_time(moment: Quantity, side: str, one: Pass, way: Values, found: Formulas) -> Numeric:
     known = getattr(one, side)[moment]
     return one.run.value(found[0], known) * one.run.direction.times[moment]
+
+
+def _write_augmented(author: Author, control: OptimalControl, names: StepNames) -> None:
+    """State, costate and the gradients of constants as one system that is integrated backwards."""
+    form = control.hamiltonian
+    rows = [(x.latex, str(x), f) for x, f in zip(control.ode.state, control.ode.velocity, strict=True)]
+    rows += [(a.latex, str(a), form.costate_velocity(x)) for x, a in form.costates.items()]
+    for quantity in control.constants:
+        density = form.gradient_density(quantity)
+        if density != 0:
+            rows.append((rf"g_{{{quantity.latex}}}", f"g_{quantity}", -density))
+    shown = [rf"\frac{{d}}{{dt}} {letter} &= {formula(rate)}" for letter, _, rate in rows]
+    author.relation(
+        "one system, backwards from the end",
+        Kind.DEFINITION,
+        aligned(shown),
+        text="; ".join(f"d{name}/dt = {rate}" for _, name, rate in rows),
+        reason="each g ends with what the costs at moments read of its parameter and is its gradient at the "
+        f"beginning; no component is needed for the gradient of {control.begin}",
+        name=names.joined("augmented"),
+    )

@@ -22,6 +22,10 @@ from derive.operators import Numeric
 from derive.sampling import Sampler
 from derive.symbols import Quantity
 
+CONTINUITY = (
+    "continuity equation: the state alone is compressed where the divergence is negative; the entropy of a population "
+    "grows by the mean of the divergence"
+)
 FLOW = "complex nudges of state and costate, integrated with order 8 in float64"
 
 
@@ -29,15 +33,14 @@ def write_invariants_of_flow(author: Author, control: OptimalControl, names: Ste
     """Section: the rate of H, Liouville's theorem, and the blocks of the linearized flow."""
     form = control.hamiltonian
     results: Results = {"hamiltonian_rate": form.energy_rate(control.controls)}
-    moving = ", ".join(q.name for q in control.controls if q in form.energy.atoms(Quantity))
-    moving = " and ".join(filter(None, [moving, "" if form.time is None else f"the time {form.time.name} itself"]))
+    moving = ["the controls move H (not at all where dH/dq = 0)"] if form.rates(control.controls) else []
+    moving += ["the clock does"] if form.time is not None else []
     author.relation(
         "rate of H along solutions",
         Kind.IDENTITY,
         rf"\frac{{dH}}{{dt}} = {formula(results['hamiltonian_rate'])}",
         text=f"dH/dt = {results['hamiltonian_rate']}",
-        reason="the parts of state and costate cancel"
-        + (f"; constant where {moving} do not change, and where dH/dq = 0" if moving else ": H is constant"),
+        reason="the parts of state and costate cancel; " + (" and ".join(moving) or "nothing else moves H"),
         name=names.joined("hamiltonian_rate"),
         check=form.energy_rate_check(control.controls),
     )
@@ -148,7 +151,7 @@ def write_density(author: Author, control: OptimalControl, names: StepNames) -> 
             Kind.DEFINITION,
             r"\frac{d}{dt} \log P(x(t), t) = -\operatorname{tr} \frac{\partial F}{\partial x}",
             text="d/dt log P(x(t), t) = -tr dF/dx",
-            reason="continuity equation: the state alone is compressed where the field's divergence is negative",
+            reason=CONTINUITY,
             name=names.joined("density_rate"),
         )
         return {}
@@ -158,7 +161,7 @@ def write_density(author: Author, control: OptimalControl, names: StepNames) -> 
         rf"\frac{{d}}{{dt}} \log P(x(t), t) = -\operatorname{{tr}} \frac{{\partial F}}{{\partial x}}"
         rf" = {formula(-total)}",
         text=f"d/dt log P(x(t), t) = -div F = {-total}",
-        reason="continuity equation: the state alone is compressed where the field's divergence is negative",
+        reason=CONTINUITY,
         name=names.joined("density_rate"),
         check=divergence_check(dict(zip(ode.state, (-f for f in ode.velocity), strict=True)), -total),
     )

@@ -26,7 +26,8 @@ from derive.operators import Numeric
 from derive.phase_space import paired
 from derive.power_series import array_of
 from derive.sampling import Sampler
-from derive.symbols import Quantity
+from derive.symbols import Quantity, Role
+from derive.systems import ODE
 
 SHARE = 0.6  # of the last interval, where the needle stands
 PONTRYAGIN = "Pontryagin, Boltyanskii, Gamkrelidze, Mishchenko 1962, with p = -a"
@@ -203,6 +204,16 @@ def _write_extremal(
         check=pointwise(left, value, energy, *velocities, *velocities.values()),
     )
     return {"extremal_rate": value}
+
+
+def phase_flow(control: OptimalControl) -> tuple[ODE, Expr]:
+    """State and costate as the unknowns of one ODE, and their H; optimal controls are put in where they are known."""
+    found, form = optimal_controls(control), control.hamiltonian
+    states = {a: a.renamed(a.name, a.latex, Role.STATE) for a in form.costates.values()}
+    velocities = closed_velocities(control, found)
+    unknowns = tuple(q.xreplace(states) for q in velocities)
+    ode = ODE(unknowns, tuple(velocity.xreplace(states) for velocity in velocities.values()), time=control.ode.time)
+    return ode, form.energy.xreplace(found).xreplace(states)
 
 
 def closed_velocities(control: OptimalControl, found: Mapping[Quantity, Expr]) -> dict[Quantity, Expr]:

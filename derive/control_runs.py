@@ -133,7 +133,14 @@ class ControlRun:
         return found + packed[-1]
 
     def spent(
-        self, point: Point, sample: Values, packed: Numeric, begin: Numeric, end: Numeric, held: Values | None = None
+        self,
+        point: Point,
+        sample: Values,
+        packed: Numeric,
+        begin: Numeric,
+        end: Numeric,
+        held: Values | None = None,
+        steps: int = STEPS,
     ) -> Numeric:
         """State and running cost so far, from one time to another; `held` replaces values on the way."""
         names = self.ode.state
@@ -143,7 +150,7 @@ class ControlRun:
             rates = _rates(self, self.ode.velocity, names, known)
             return np.append(flat(rates), self.value(self.control.running, known))
 
-        return advanced(velocity, packed, begin, end, STEPS)
+        return advanced(velocity, packed, begin, end, steps)
 
     def start(self, sample: Values) -> Numeric:
         """Initial states of one sample as one vector."""
@@ -229,6 +236,18 @@ class Pass:
         end = self.run.moments[-1]
         found = advanced(self.velocity, self.packed(self.before[end]), self.point.times[end], moment, STEPS)
         return self._known(moment, found)
+
+    def visited(self, points: int) -> list[Values]:
+        """All values at equidistant times between every two moments, in order of time."""
+        found: list[Values] = []
+        for later, earlier in pairwise([*reversed(self.run.moments)]):
+            times = np.linspace(self.point.times[later], self.point.times[earlier], points)
+            packed = self.packed(self.before[later])
+            found.append(self._known(times[0], packed))
+            for begin, end in pairwise(times):
+                packed = advanced(self.velocity, packed, begin, end, 1)
+                found.append(self._known(end, packed))
+        return found[::-1]
 
     @cached_property
     def jacobian(self) -> Numeric:

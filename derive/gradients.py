@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from sympy import Expr, Integer, factor
 
-from derive.operators import Operator, dot, fill, matvec, shape_of
+from derive.operators import Operator, dot, fill, matvec, outer, shape_of
 from derive.program import Assignment, Program, symbols_of
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
@@ -29,7 +32,7 @@ def gradient_of(value: Expr, about: Quantity) -> Expr:
     if about not in adjoint.cotangents:
         return Integer(0)
     (seed,) = adjoint.seeds.values()
-    return unfilled(eliminated(adjoint, about).xreplace({seed: Integer(1)}))
+    return collected(unfilled(eliminated(adjoint, about).xreplace({seed: Integer(1)})))
 
 
 def unfilled(value: Expr) -> Expr:
@@ -39,11 +42,12 @@ def unfilled(value: Expr) -> Expr:
 
 
 def collected(value: Expr) -> Expr:
-    """Inner products with their sides in one order, numbers before matrices: equal terms add up."""
-    value = value.replace(matvec, _number_first)
+    """Inner products with their sides in one order, numbers before products: equal terms add up."""
+    for product in (matvec, outer, dot):
+        value = value.replace(product, partial(_numbers_first, product))
     return value.replace(dot, lambda *sides: dot(*sorted(sides, key=lambda side: (len(str(side)), str(side)))))
 
 
-def _number_first(matrix: Expr, vector: Expr) -> Expr:
-    number, rest = vector.as_coeff_Mul()
-    return number * matvec(matrix, rest)
+def _numbers_first(product: Callable[[Expr, Expr], Expr], left: Expr, right: Expr) -> Expr:
+    (first, left), (second, right) = left.as_coeff_Mul(), right.as_coeff_Mul()
+    return first * second * product(left, right)

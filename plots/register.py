@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+from derive.control_feedback import feedback_of
 from derive.discretization import discretize
 from derive.errors import DeriveError
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
@@ -78,8 +79,25 @@ def _is_net(subject: Subject) -> bool:
     return ode is not None and len(ode.state) == 1 == len(ode.networks) and all(n.per_layer for n in ode.networks)
 
 
+def _has_feedback(subject: Subject) -> bool:
+    return subject.problem is not None and feedback_of(subject.problem) is not None
+
+
+def _has_a_plane(subject: Subject) -> bool:
+    """Whether state and costate span a plane when the unknown has one component."""
+    problem = subject.problem
+    return problem is not None and len(problem.ode.state) == 1 and problem.ode.time is None and not problem.networks
+
+
+def _is_a_problem(subject: Subject) -> bool:
+    return subject.problem is not None
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
+    Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
+    Kind("cells", _has_a_plane, "a problem of optimal control with one unknown, no clock and no network"),
+    Kind("costates", _is_a_problem, "a problem of optimal control"),
     Kind("stability", _has_scheme, "a scheme"),
     Kind("convergence", _runs, "an ODE with a scheme that is explicit for it"),
     Kind("phase", _moves_in_a_plane, "an ODE of two components or more, with a scheme that is explicit for it"),

@@ -9,6 +9,8 @@ from typing import Any
 
 from sympy import Rational, Symbol, cos, sin
 
+from derive.control import OptimalControl
+from derive.control_feedback import feedback_of
 from derive.loading import load, load_any, names_a_file
 from derive.schemes import (
     MultistepFamily,
@@ -57,6 +59,13 @@ class Subject:
     def ode(self) -> ODE | None:
         """The system, where it is an ODE."""
         return self.spec.system if isinstance(self.spec.system, ODE) else None
+
+    @cached_property
+    def problem(self) -> OptimalControl | None:
+        """The first problem of optimal control that has a feedback in closed form, or else the first one."""
+        problems = [one for one in self.spec.variants.values() if isinstance(one, OptimalControl)]
+        solved = (one for one in problems if feedback_of(one) is not None)
+        return next(solved, problems[0] if problems else None)
 
     @cached_property
     def scheme(self) -> Scheme | None:

@@ -5,6 +5,7 @@ from sympy import log
 from derive import (
     DeckClaim,
     IdentityCheck,
+    Illustration,
     Integer,
     Rational,
     ResidualCheck,
@@ -30,6 +31,7 @@ SPEC = Spec(
     title="Entropy and information along flows",
     source="Ruseckas, Differential equations and neural networks; " + DECK,
     system=None,
+    illustration=Illustration("cubic_ode", ("trajectory", "crossing")),
     no_module="a normalizing flow is the module that carries densities along; `derive generate resnet` emits the net",
     relations=(
         relation(

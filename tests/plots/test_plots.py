@@ -7,7 +7,20 @@ import sys
 import numpy as np
 import pytest
 
-from plots import activations, convergence, crossing, energy, kinds_of, memory, phase, plot, stability
+from plots import (
+    activations,
+    cells,
+    control,
+    convergence,
+    costates,
+    crossing,
+    energy,
+    kinds_of,
+    memory,
+    phase,
+    plot,
+    stability,
+)
 from plots.subject import subject_of
 from tests.test_cli import refused, run
 
@@ -53,6 +66,29 @@ def test_regions_of_implicit_schemes_are_unbounded():
     assert inside(region("bdf3"), -1 + 4j) and not inside(region("bdf3"), 3 + 0j)
     assert region("bdf3").angle == pytest.approx(86.03, abs=0.01)
     assert inside(region("gauss4"), -5 + 5j) and not inside(region("gauss4"), 5 + 0j)
+
+
+@pytest.mark.parametrize("name", ["hamiltonian_view", "mean_field_control", "liouville", "ode_control"])
+def test_cells_of_the_phase_plane_keep_their_area(name):
+    found = cells.data(subject_of(name))
+    assert found.areas == pytest.approx([0.25] * len(found.times), rel=3e-3)
+    assert abs(found.widths[-1] - found.widths[0]) > 0.05
+    assert cells.area(np.array([[0, 0], [2, 0], [2, 3], [0, 3]])) == 6
+
+
+@pytest.mark.parametrize("name", ["mean_field_control", "ode_control"])
+def test_the_best_control_is_cheaper_than_none(name):
+    found = control.data(subject_of(name))
+    assert found.cost < 0.5 * found.idle_cost and found.states.shape == found.idle.shape
+    if name == "mean_field_control":
+        assert np.ptp(found.controls[r"\theta"]) < 1e-10
+
+
+def test_costates_end_with_the_gradient_of_the_loss_and_constant_controls_keep_h():
+    found = costates.data(subject_of("liouville"))
+    assert set(found.densities) == {"w", "b", r"\gamma"} and np.ptp(found.energy) < 1e-9
+    moved = costates.data(subject_of("hamiltonian_view"))
+    assert np.ptp(moved.energy) > 0.1 and found.times[0] == 0 and (np.diff(found.times) > 0).all()
 
 
 def test_members_of_a_family_share_a_grid():
