@@ -81,6 +81,14 @@ def test_the_catalogue_excerpt_is_what_list_prints():
     assert block(PLAIN, "$ derive list\n").removeprefix("$ derive list\n") == listed
 
 
+def test_the_problem_of_the_readme_is_derived(tmp_path):
+    path = tmp_path / "swing.py"
+    path.write_text(block(PYTHON, "OptimalControl("))
+    found = explain(load(str(path))).results
+    assert str(found["costate_velocity_speed"]) == "-a_angle"
+    assert str(found["optimal_force"]) == "-a_speed/rho"
+
+
 @pytest.mark.slow
 def test_the_cell_of_the_readme_is_emitted_and_proved(tmp_path):
     path = tmp_path / "cell.py"
