@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 from sympy import Expr, S
 
@@ -44,6 +45,8 @@ class OptimalControl(System):
         SpecError: undeclared symbols, a cost that is no scalar, a control that nothing reads, or a free time that is
             neither of the two.
     """
+
+    has_module: ClassVar[bool] = False
 
     ode: ODE
     terminal: Expr = S.Zero

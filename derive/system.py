@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from derive.symbols import Quantity
 
@@ -13,6 +14,8 @@ class System(ABC):
     What is derived of it, how it is emitted and how it is verified stand in a table each: `derive.explanation`,
     `codegen.emission` and `codegen.verification.verifier`.
     """
+
+    has_module: ClassVar[bool] = True  # whether code is emitted of it; where not, its specs are statements
 
     @property
     @abstractmethod

@@ -247,6 +247,7 @@ class Spec:
         check_name(self.id, RESERVED_FILES)
         self._check_class_name()
         self._check_system()
+        self._check_module()
         if isinstance(self.system, ODE):
             self._check_scheme()
         self._check_defaults()
@@ -281,6 +282,14 @@ class Spec:
             raise SpecError(
                 f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
                 "name the constructor's argument that chooses, as in option='variant'"
+            )
+
+    def _check_module(self) -> None:
+        kinds = {type(one).__name__ for one in self.variants.values() if isinstance(one, System) and not one.has_module}
+        if self.class_name and kinds:
+            raise SpecError(
+                f"{self.id}: nothing is emitted of an {', '.join(sorted(kinds))}; give class_name='' and "
+                "no_module='why, and which module to take instead'"
             )
 
     def _check_scheme(self) -> None:

@@ -31,6 +31,7 @@ from derive.derivation import Kind
 from derive.divergence import divergence
 from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import value_of
+from derive.trajectories import advanced
 
 x, y, t = state("x", "d"), target("y", "d"), time("t")
 w, b, gamma = parameter("w", ("d", "d")), parameter("b", "d"), parameter("gamma")
@@ -266,6 +267,25 @@ def test_opaque_networks_have_no_closed_divergence():
     g = Network("g")
     assert divergence(ODE((x,), (g(x),))) is None
     assert divergence(ODE((x,), (exp(dot(x, x)) * x,))) is None
+
+
+def test_nothing_is_emitted_of_a_problem():
+    with pytest.raises(SpecError, match="own: nothing is emitted of an OptimalControl; give class_name=''"):
+        Spec(id="own", class_name="Own", title="own", system=PROBLEMS["oscillator"])
+
+
+def test_the_drift_of_h_falls_with_the_order_of_the_integrator():
+    """Order 8: twice as many steps, 1/256 of the drift at best, far below 1/100."""
+    (one,) = runs_of(OptimalControl(ODE((s,), (k * s - s**3,)), terminal=s**2))(0).passes
+    first, _ = one.run.moments
+    start = one.packed(one.after[first])
+
+    def drift(steps):
+        packed = advanced(one.velocity, start, 0.0, 3.0, steps)
+        there = {**one.after[first], **dict(zip(one.names, packed, strict=True))}
+        return abs(one.run.value(one.run.form.energy, there) - one.run.value(one.run.form.energy, one.after[first]))
+
+    assert drift(8) / drift(4) < 0.01 and drift(16) / drift(8) < 0.01
 
 
 def test_what_problems_refuse():
