@@ -30,7 +30,7 @@ def write_problem(author: Author, control: OptimalControl, names: StepNames) -> 
         author.relation(
             f"the ODE for {unknown.name}",
             Kind.DEFINITION,
-            rf"\dot{{{unknown.latex}}} = {formula(rate)}",
+            f"{velocity(unknown).latex} = {formula(rate)}",
             text=f"d{unknown}/dt = {rate}",
             reason=_driven(control),
             name=names.joined("ode", unknown.name),
@@ -228,7 +228,7 @@ def write_adjoint_equations(author: Author, control: OptimalControl, names: Step
         author.relation(
             f"adjoint equation of {unknown.name}",
             Kind.IDENTITY,
-            rf"\dot{{{costate.latex}}} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {formula(value)}",
+            rf"{velocity(costate).latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {formula(value)}",
             text=f"d{costate}/dt = -dH/d{unknown} = {value}",
             reason=rf"Hamilton's equation; d{unknown}/dt = dH/d{costate} is the ODE",
             name=names.joined("costate", unknown.name),

@@ -10,7 +10,7 @@ from sympy import Expr, Integer, diff, exp, expand, sqrt, together
 
 from derive.checks import central_difference
 from derive.control_checks import pointwise
-from derive.control_feedback import Feedback
+from derive.control_feedback import Feedback, per_state
 from derive.control_runs import Values
 from derive.control_sections import Results, formula
 from derive.derivation import Kind
@@ -39,19 +39,22 @@ class Solution:
     @cached_property
     def matrix(self) -> tuple[tuple[Expr, ...], ...]:
         """N: derivatives of both velocities in state and costate."""
-        pair = (self.feedback.unknown, self.feedback.costate)
-        return tuple(tuple(diff(velocity, q) for q in pair) for velocity in self.feedback.velocities)
+        velocities = self.feedback.velocities
+        return tuple(tuple(diff(velocity, q) for q in velocities) for velocity in velocities.values())
 
     @cached_property
     def last(self) -> Expr:
         """P at the final time."""
-        return expand((self.feedback.last or Integer(0)) / self.feedback.unknown)
+        ((pair, last),) = self.feedback.lasts.items()
+        return per_state(last or Integer(0), pair[1])
 
     @property
     def exists(self) -> bool:
-        """Whether the unknown is a number and nothing depends on the time."""
-        entries = [*self.matrix[0], *self.matrix[1], self.last] if not self.feedback.unknown.shape else []
-        return bool(entries) and all(self.clock not in entry.atoms(Quantity) for entry in entries)
+        """Whether the only unknown is a number and nothing depends on the time."""
+        if len(self.feedback.costates) > 1 or any(x.shape for x in self.feedback.costates):
+            return False
+        entries = [*self.matrix[0], *self.matrix[1], self.last]
+        return all(self.clock not in entry.atoms(Quantity) for entry in entries)
 
     @cached_property
     def value(self) -> Expr:
@@ -79,7 +82,7 @@ def write_solution(author: Author, feedback: Feedback, names: StepNames) -> Resu
     solution = Solution(feedback)
     if not solution.exists:
         return {}
-    matrix, clock, value = feedback.matrix, solution.clock, solution.value
+    (matrix,), clock, value = feedback.blocks.values(), solution.clock, solution.value
     author.relation(
         "solution of the Riccati equation",
         Kind.IDENTITY,
@@ -97,9 +100,8 @@ def write_solution(author: Author, feedback: Feedback, names: StepNames) -> Resu
 def _write_value(author: Author, solution: Solution, names: StepNames) -> Results:
     """V = P(t) x^2 / 2 solves the Hamilton-Jacobi-Bellman equation."""
     feedback, clock = solution.feedback, solution.clock
-    worth = solution.value * feedback.unknown**2 / 2
-    letter, x = feedback.matrix.latex, feedback.unknown
-    slope = {feedback.costate: solution.value * feedback.unknown}
+    ((x, costate),), (matrix,) = feedback.costates.items(), feedback.blocks.values()
+    worth, slope = solution.value * x**2 / 2, {costate: solution.value * x}
     energy = feedback.control.hamiltonian.energy.xreplace(dict(feedback.controls))
     right = -expand(energy).xreplace(slope)
 
@@ -109,9 +111,9 @@ def _write_value(author: Author, solution: Solution, names: StepNames) -> Result
     author.relation(
         "value function",
         Kind.IDENTITY,
-        rf"V = \tfrac12 {letter}({clock.latex}) {x.latex}^2: \quad \partial_{{{clock.latex}}} V"
+        rf"V = \tfrac12 {matrix.latex}({clock.latex}) {x.latex}^2: \quad \partial_{{{clock.latex}}} V"
         rf" = -H(x, \partial_x V, q^*)",
-        text=f"V = {feedback.matrix}({clock}) {x}^2/2: dV/d{clock} = -H(x, dV/dx, q*)",
+        text=f"V = {matrix}({clock}) {x}^2/2: dV/d{clock} = -H(x, dV/dx, q*)",
         reason="what is still to be paid: the Hamilton-Jacobi-Bellman equation, V differentiated in time on one side",
         name=names.joined("value"),
         check=pointwise(left, right, clock),

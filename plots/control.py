@@ -48,18 +48,21 @@ class _Solved:
         self.run, self.feedback, self.times = run, feedback, np.linspace(FIRST, LAST, POINTS)
         samples = run.point.samples
         self.mean: Values = {q: sum(one[q] for one in samples) / len(samples) for q in samples[0]}
-        self.names = (feedback.unknown, feedback.costate)
+        self.names = (*feedback.costates, *feedback.costates.values())
         self.path = self._path()
+
+    def _start(self) -> Array:
+        return flat([self.mean[x] for x in self.feedback.costates])
 
     def _known(self, now: complex, packed: Array) -> Values:
         return self.run.known(self.run.point, self.mean, now, packed, self.names)
 
     def _velocity(self, now: complex, packed: Array) -> Array:
-        known, pairs = self._known(now, packed), zip(self.feedback.velocities, self.names, strict=True)
-        return flat([self.run.value(velocity, known) + 0 * known[q] for velocity, q in pairs])
+        known, found = self._known(now, packed), self.feedback.velocities
+        return flat([self.run.value(velocity, known) + 0 * known[q] for q, velocity in found.items()])
 
     def _shoot(self, costate: Array) -> list[Array]:
-        found = [np.concatenate([flat([self.mean[self.feedback.unknown]]), costate])]
+        found = [np.concatenate([self._start(), costate])]
         for begin, end in zip(self.times[:-1], self.times[1:], strict=True):
             found.append(advanced(self._velocity, found[-1], begin, end, 1))
         return found
@@ -67,10 +70,11 @@ class _Solved:
     def _missed(self, costate: Array) -> Array:
         last = self._shoot(costate)[-1]
         known = self._known(self.times[-1], last)
-        return last[len(costate) :] - flat([self.run.value(self.feedback.gradient, known) + 0 * known[self.names[0]]])
+        ends = [self.run.value(value, known) + 0 * known[x] for x, value in self.feedback.gradients.items()]
+        return last[len(costate) :] - flat(ends)
 
     def _path(self) -> list[Array]:
-        size = np.size(self.mean[self.feedback.unknown])
+        size = len(self._start())
         origin = self._missed(np.zeros(size))
         columns = np.stack([self._missed(unit) - origin for unit in np.eye(size, dtype=float)], axis=1)
         return self._shoot(np.asarray(np.linalg.solve(columns, -origin)))

@@ -246,6 +246,7 @@ DIVERGENCES = {
     "two layers": matvec(N, tanh(matvec(M, x) + o)),
     "gated": q * matvec(N, matvec(M, x)) + tanh(matvec(w, q * x)),
     "scaled inside": matvec(w, gamma * x + x**3) * gamma,
+    "square inside": q * matvec(w, gamma * x**2) + matvec(w, gamma * x**2),
     "shift": b,
 }
 

@@ -17,7 +17,7 @@ from derive.linear_forms import distributed, linear_part, solved
 x, y, t = state("x", "d"), target("y", "d"), time("t")
 A, B, C, D = (parameter(*one) for one in (("A", ("d", "d")), ("B", ("d", "m")), ("C", ("k", "d")), ("D", ("k", "d"))))
 q, R, r, rho = parameter("q", "m"), parameter("R", ("m", "m")), parameter("r", "m"), constant("rho")
-s, z, k, u = state("s", ()), target("z", ()), parameter("k"), parameter("u")
+s, v, z, k, u = state("s", ()), state("v", ()), target("z", ()), parameter("k"), parameter("u")
 plant = ODE((x,), (matvec(A, x) + matvec(B, q),))
 output = dot(matvec(C, x), matvec(C, x)) / 2
 
@@ -33,6 +33,15 @@ PROBLEMS = {
     ),
     "scalar": OptimalControl(
         ODE((s,), (k * s + u,)), terminal=s**2 / 2, running=rho * u**2 / 2 + s**2 / 2, controls=(u,)
+    ),
+    "oscillator": OptimalControl(
+        ODE((s, v), (v, u - k * s)), terminal=s**2 + s * v, running=rho * u**2 / 2, controls=(u,)
+    ),
+    "mixed": OptimalControl(
+        ODE((x, v), (matvec(A, x) + matvec(B, q), u - k * v + dot(x, y))),
+        terminal=dot(x, x) + v**2,
+        running=rho * dot(q, q) + rho * u**2,
+        controls=(q, u),
     ),
     "population": OptimalControl(
         ODE((s,), (u,)), terminal=(s - z) ** 2 / 2, running=rho * u**2 / 2, controls=(u,), population=True
@@ -55,7 +64,10 @@ def derivation(name):
     return explain(Spec(id="own", class_name="", title="own", system=PROBLEMS[name], no_module="a problem"))
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("tracking", "regulator", "mixed")]
+
+
+@pytest.mark.parametrize("name", ["scalar", "population", "oscillator", *SLOW])
 def test_relations_on_the_optimum_hold_and_every_coefficient_counts(name):
     wanted = ("Pontryagin's condition", "The Riccati equation")
     relations = [r for part in derivation(name).sections if part.title in wanted for r in part.relations]
@@ -114,6 +126,27 @@ def test_the_value_of_the_best_control_is_its_cost_and_no_other_control_is_cheap
     best = START @ riccati() @ START / 2
     assert cost(0.0) == pytest.approx(best, rel=1e-8)
     assert min(cost(0.05), cost(-0.05)) > best and cost(1e-3) - best == pytest.approx(cost(-1e-3) - best, rel=1e-2)
+
+
+def test_the_equations_of_two_numbers_are_those_of_their_matrix():
+    """P(0) of the oscillator by its three equations, and by the matrix equation written by hand."""
+    found = derivation("oscillator").results
+    names = ("riccati_s_s", "riccati_s_v", "riccati_v_v")
+    blocks = {one.name: one for name in names for one in found[name].free_symbols if one.name.startswith("P_")}
+    order, given = ("P_s_s", "P_s_v", "P_v_v"), {k: 4.0, rho: 0.7}
+
+    def rates(now, p):
+        known = {**given, **dict(zip((blocks[name] for name in order), p, strict=True))}
+        return [float(value_of(found[name], known)) for name in names]
+
+    def by_hand(now, p):
+        P, a, b = p.reshape(2, 2), np.array([[0, 1], [-4.0, 0]]), np.array([[0], [1]])
+        return (P @ b @ b.T @ P / 0.7 - P @ a - a.T @ P).ravel()
+
+    ends = [float(found[name.replace("riccati", "riccati_end")]) for name in names]
+    short = solve_ivp(rates, (0.5, 0), ends, **OPTIONS).y[:, -1]
+    whole = solve_ivp(by_hand, (0.5, 0), [2.0, 1.0, 1.0, 0.0], **OPTIONS).y[:, -1]
+    assert short == pytest.approx(whole[[0, 1, 3]], rel=1e-9)
 
 
 def test_the_scalar_solution_is_the_numeric_one():
