@@ -16,7 +16,7 @@ _HOME = {
     "derive.program": "Assignment Builder Program",
     "derive.chains": "Chain",
     "derive.control": "OptimalControl",
-    "derive.divergence": "divergence",
+    "derive.traces": "divergence",
     "derive.spec_parts": "DeckClaim Illustration Loss Lyapunov Reading Stack",
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",
     "derive.schemes.lint": "lint",

@@ -15,12 +15,12 @@ from derive.control_checks import AlongCheck, Runs, pointwise
 from derive.control_runs import ControlRun, Values
 from derive.control_sections import Results, formula
 from derive.derivation import Kind
-from derive.divergence import divergence
 from derive.lagrangian import StepNames
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
 from derive.symbols import Quantity
+from derive.traces import divergence
 
 CONTINUITY = (
     "continuity equation: the state alone is compressed where the divergence is negative; the entropy of a population "

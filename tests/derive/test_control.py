@@ -13,6 +13,7 @@ from derive import (
     OptimalControl,
     Spec,
     constant,
+    divergence,
     dot,
     explain,
     hamiltonian,
@@ -28,7 +29,6 @@ from derive.control import END
 from derive.control_checks import runs_of
 from derive.control_runs import ControlRun
 from derive.derivation import Kind
-from derive.divergence import divergence
 from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import value_of
 from derive.trajectories import advanced
@@ -246,7 +246,7 @@ DIVERGENCES = {
     "two layers": matvec(N, tanh(matvec(M, x) + o)),
     "gated": q * matvec(N, matvec(M, x)) + tanh(matvec(w, q * x)),
     "scaled inside": matvec(w, gamma * x + x**3) * gamma,
-    "square inside": q * matvec(w, gamma * x**2) + matvec(w, gamma * x**2),
+    "square inside": matvec(w, gamma * x**2),
     "shift": b,
 }
 
