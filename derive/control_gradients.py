@@ -11,7 +11,7 @@ from sympy import Expr, Integer
 from derive.control import OptimalControl
 from derive.control_checks import Runs, derivative_check
 from derive.control_runs import CLOCK, Pass, Values
-from derive.control_sections import Results, at, formula
+from derive.control_sections import Results, at, formula, valued
 from derive.derivation import Kind
 from derive.gradients import gradient_of
 from derive.lagrangian import StepNames
@@ -102,7 +102,7 @@ def _write_parameter(
     direct = {moment: gradient_of(cost, quantity) for moment, cost in control.moments.items()}
     direct = {moment: value for moment, value in direct.items() if value != 0}
 
-    shown = [at(formula(value), moment) for moment, value in direct.items()]
+    shown = [valued(value, moment) for moment, value in direct.items()]
     text = [f"({value} at {moment})" for moment, value in direct.items()]
     formulas = (*direct.values(), *([density] if density != 0 else []))
     if density != 0:
@@ -145,7 +145,7 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
         author.relation(
             f"gradient of the time {moment.name}",
             Kind.IDENTITY,
-            rf"\frac{{dJ}}{{d {moment.latex}}} = " + mean[0] + at(rf"\left({formula(value)}\right)", moment) + mean[1],
+            rf"\frac{{dJ}}{{d {moment.latex}}} = " + mean[0] + valued(value, moment) + mean[1],
             text=f"gradient of {moment} = {'E of ' if control.population else ''}({value} at {moment})",
             reason=reasons.get(moment, "the cost is read a little later: dc/dx . F = H(t-) - H(t+)"),
             name=names.joined(name),
@@ -155,7 +155,7 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
             author.relation(
                 f"optimality of the free time {moment.name}",
                 Kind.DEFINITION,
-                at(rf"\left({formula(value)}\right)", moment) + " = 0",
+                valued(value, moment) + " = 0",
                 text=f"{value} = 0 at {moment}",
                 reason="the gradient vanishes at the best time",
                 name=names.joined(f"free_{moment.name}"),

@@ -69,7 +69,7 @@ def _write_needle(author: Author, control: OptimalControl, names: StepNames, run
     value = sum((paired(a, f.xreplace({quantity: other}) - f) for a, f in sides), Integer(0))
     mean = r"\mathbb{E}\left[%s\right]" if control.population else "%s"
     author.relation(
-        f"a needle of {quantity.name}",
+        f"needle of {quantity.name}",
         Kind.IDENTITY,
         rf"\lim_{{\varepsilon \to 0}} \frac{{J[{quantity.latex} = v\ \text{{on}}\ (t, t + \varepsilon)] - J}}"
         rf"{{\varepsilon}} = {mean % rf'H(v) - H({quantity.latex}) = {latex(value)}'}",

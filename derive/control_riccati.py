@@ -7,7 +7,7 @@ from sympy import Expr, Integer
 from derive.control import OptimalControl
 from derive.control_checks import pointwise, slope_check, variation, velocity
 from derive.control_feedback import Feedback, Pair, feedback_of, per_state
-from derive.control_sections import Results, at, formula
+from derive.control_sections import Results, at, formula, valued
 from derive.control_solution import write_solution
 from derive.control_transport import Transport
 from derive.derivation import Kind
@@ -103,7 +103,7 @@ class _Riccati:
         self.author.relation(
             f"end of {block.name} at {moment.name}",
             Kind.IDENTITY,
-            f"{at(shown, moment)} = {at(formula(value), moment)}",
+            f"{at(shown, moment)} = {valued(value, moment)}",
             text=f"{text} at {moment} = {value}",
             reason="the part of the transversality condition that is linear in the state",
             name=self.names.joined(self._name("riccati_end", block)),

@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 from derive.control import OptimalControl
 from derive.control_checks import Right, Runs, derivative_check, pointwise, runs_of, slope_check, variation
 from derive.control_gradients import Formulas, at_the_start, gathered, path_integral
-from derive.control_sections import End, Results, at, formula
+from derive.control_sections import End, Results, at, formula, valued
 from derive.derivation import Check, Kind
 from derive.gradients import collected, gradient_of
 from derive.lagrangian import StepNames
@@ -125,7 +125,7 @@ class _SecondOrder:
         self.author.relation(
             f"{end.word} of the variation {end.costate.name} at {moment.name}",
             Kind.IDENTITY,
-            f"{end.shown} = {at(formula(value), moment)}",
+            f"{end.shown} = {valued(value, moment)}",
             text=f"{end.text} = {value} at {moment}",
             reason="forward sweep over the gradient of the cost; checked against the gradient of the cost's variation",
             name=self.names.joined(name),
@@ -151,7 +151,7 @@ class _SecondOrder:
         density = self._tangent(self.control.hamiltonian.gradient_density(quantity))
         direct = {m: self._tangent(gradient_of(cost, quantity)) for m, cost in self.control.moments.items()}
         direct = {moment: value for moment, value in direct.items() if value != 0}
-        shown = [at(formula(value), moment) for moment, value in direct.items()]
+        shown = [valued(value, moment) for moment, value in direct.items()]
         if density != 0:
             limits = rf"_{{{self.control.begin.latex}}}^{{{self.control.end.latex}}}"
             shown.append(rf"\int{limits} \left({formula(density)}\right) dt")

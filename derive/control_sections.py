@@ -67,7 +67,7 @@ def _functional(control: OptimalControl) -> tuple[str, str]:
 
 def _moments(control: OptimalControl) -> tuple[list[str], list[str]]:
     costs = {moment: cost for moment, cost in control.moments.items() if cost != 0}
-    shown = [at(formula(cost), moment) for moment, cost in costs.items()]
+    shown = [valued(cost, moment) for moment, cost in costs.items()]
     return shown, [f"({cost} at {moment})" for moment, cost in costs.items()]
 
 
@@ -88,6 +88,12 @@ def at(shown: str, moment: Quantity, side: str = "") -> str:
     """A formula at a moment, just before or after it where `side` is - or +."""
     mark = rf"{moment.latex}^{{{side}}}" if side else moment.latex
     return rf"\left. {shown} \right|_{{t = {mark}}}"
+
+
+def valued(value: Expr, moment: Quantity) -> str:
+    """The value of an expression at a moment."""
+    shown = formula(value)
+    return at(rf"\left({shown}\right)" if value.is_Add or value.could_extract_minus_sign() else shown, moment)
 
 
 def lagrangian_of(control: OptimalControl) -> Expr:
@@ -252,7 +258,7 @@ def _write_ends(author: Author, control: OptimalControl, names: StepNames) -> Re
             author.relation(
                 f"{end.word} of {costate.name} at {moment.name}",
                 Kind.IDENTITY,
-                f"{end.shown} = {at(formula(value), moment)}",
+                f"{end.shown} = {valued(value, moment)}",
                 text=f"{end.text} = {value} at {moment}",
                 reason="transversality: boundary term of the first variation" if end.last else "its cost is added",
                 name=names.joined(f"{end.word}_{moment.name}_{unknown.name}"),
