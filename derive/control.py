@@ -144,4 +144,4 @@ class OptimalControl(System):
     @cached_property
     def hamiltonian(self) -> Hamiltonian:
         """H = a . F + running cost."""
-        return hamiltonian(self.ode, self.running)
+        return hamiltonian(self.ode, self.running, self.quantities)

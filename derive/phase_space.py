@@ -2,7 +2,7 @@ r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -24,6 +24,7 @@ from derive.sampling import Sampler
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import ODE, Recurrence
 
+LETTERS = ("a", "p", "costate")  # of costates
 LEARNABLE = (Role.PARAMETER, Role.LAYER_PARAMETER)
 
 
@@ -99,27 +100,25 @@ class Hamiltonian:
         return IdentityCheck(along, self.energy_rate(moving), tuple(by_name(quantities)), self.field.networks())
 
 
-def hamiltonian(ode: ODE, running: Expr = S.Zero) -> Hamiltonian:
+def hamiltonian(ode: ODE, running: Expr = S.Zero, beside: Iterable[Quantity] = ()) -> Hamiltonian:
     """H = a . F(x) + running cost, x' = dH/da, a' = -dH/dx.
 
     Args:
         ode: the field.
         running: cost per unit of time, in what the field may read.
+        beside: what else has a name that no costate may bear.
 
     Raises:
-        SpecError: a costate would bear the name of something that the field reads.
+        SpecError: every name for costates is taken.
     """
     program = _with_cost(ode, running)
     adjoint = reverse_sweep(program, tuple(q for q in program.inputs if q.role is not Role.CONSTANT))
-    costates = {
-        x: Quantity("a" if len(ode.state) == 1 else f"a_{x.name}", x.shape, Role.COTANGENT, _costate_latex(ode, x))
-        for x in ode.state
-    }
+    given = {q.name for q in (*program.inputs, *program.targets, *beside)}
+    costates = _costates(ode, given)
     energy = sum(
         (paired(costates[x], v) for x, v in zip(ode.state, ode.velocity, strict=True)),
         running,
     )
-    _check_names(program, costates)
     time = ode.time if ode.time in energy.atoms(Quantity) else None
     return Hamiltonian(energy, costates, adjoint, program, time)
 
@@ -134,15 +133,17 @@ def _with_cost(ode: ODE, running: Expr) -> Program:
     return name_functions(Program(tuple(inputs), (*field.assignments, cost), (*field.outputs, cost.target)))
 
 
-def _check_names(program: Program, costates: Mapping[Quantity, Quantity]) -> None:
-    taken = {q.name for q in program.inputs}
-    for unknown, costate in costates.items():
-        if costate.name in taken:
-            raise SpecError(f"the costate of {unknown.name} is called {costate.name}; rename what you call so yourself")
-
-
-def _costate_latex(ode: ODE, unknown: Quantity) -> str:
-    return "a" if len(ode.state) == 1 else f"a_{{{unknown.latex}}}"
+def _costates(ode: ODE, taken: Collection[str]) -> dict[Quantity, Quantity]:
+    """A costate for each unknown, by the first letter that leaves the names of the system alone."""
+    alone = len(ode.state) == 1
+    for letter in LETTERS:
+        names = [letter if alone else f"{letter}_{x.name}" for x in ode.state]
+        if not set(names) & set(taken):
+            break
+    else:
+        raise SpecError(f"costates are called {' or '.join(LETTERS)}; leave one of these names free")
+    shown = [letter if alone else rf"{letter}_{{{x.latex}}}" for x in ode.state]
+    return {x: Quantity(n, x.shape, Role.COTANGENT, ln) for x, n, ln in zip(ode.state, names, shown, strict=True)}
 
 
 def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
@@ -157,7 +158,7 @@ def write_hamiltonian(author: Author, ode: ODE) -> dict[str, Expr]:
             reason="given",
             name=f"ode.{unknown.name}",
         )
-    names = ", ".join(f"a_{x.name}" if len(ode.state) > 1 else "a" for x in ode.state)
+    names = ", ".join(costate.name for costate in form.costates.values())
     author.relation(
         "Hamiltonian",
         Kind.DEFINITION,

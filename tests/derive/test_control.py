@@ -309,5 +309,12 @@ def test_what_problems_refuse():
         OptimalControl(ode, terminal=s, observations={OptimalControl(ode).end: s})
     with pytest.raises(SpecError, match="is no time"):
         OptimalControl(ode, terminal=s, observations={u: s})
-    with pytest.raises(SpecError, match="rename what you call so yourself"):
-        hamiltonian(OptimalControl(ODE((s,), (parameter("a") * s,)), terminal=s))
+    names = [parameter(name) for name in ("a", "p", "costate")]
+    with pytest.raises(SpecError, match="costates are called a or p or costate; leave one of these names free"):
+        hamiltonian(OptimalControl(ODE((s,), (names[0] * names[1] * names[2] * s,)), terminal=s))
+
+
+def test_a_costate_gets_a_name_that_is_free():
+    a = parameter("a")
+    assert hamiltonian(ODE((s,), (a * s,))).costates[s].name == "p"
+    assert hamiltonian(OptimalControl(ODE((s,), (k * s,)), terminal=a * s)).costates[s].name == "p"
