@@ -45,11 +45,11 @@ def step_of(source: Source, option: str | None = None) -> Recurrence:
 
 
 def adjoint(source: Source, option: str | None = None) -> Adjoint:
-    """Reverse sweep over one step: the discrete adjoint; over all of a graph, or over a hidden or the only layer."""
+    """Reverse sweep over one step (the discrete adjoint), a graph, a hidden or the only layer, or a problem's field."""
     spec = as_spec(source)
     systems = spec.variants
     system = systems.get(next(iter(systems), "") if option is None else option)
-    if isinstance(system, Chain | Program):
+    if isinstance(system, Chain | Program | OptimalControl):
         return reverse_sweep(name_functions(programs_of(system)[0]))
     return reverse_sweep(step_of(spec, option).step)
 

@@ -65,10 +65,12 @@ def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
     }
 
 
-def programs_of(system: Recurrence | Chain | Program) -> tuple[Program, ...]:
-    """The program of a step, of each kind of layer, or of a graph without steps."""
+def programs_of(system: Recurrence | Chain | Program | OptimalControl) -> tuple[Program, ...]:
+    """The program of a step, of each kind of layer, of a graph without steps, or of a field with its running cost."""
     if isinstance(system, Chain):
         return tuple(system.layers.values())
+    if isinstance(system, OptimalControl):
+        return (system.hamiltonian.field,)
     return (system.step if isinstance(system, Recurrence) else system,)
 
 
