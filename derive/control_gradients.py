@@ -15,7 +15,7 @@ from derive.control_sections import Results, at, formula, valued
 from derive.derivation import Kind
 from derive.gradients import gradient_of
 from derive.lagrangian import StepNames
-from derive.latex import aligned
+from derive.latex import aligned, plain
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
@@ -66,7 +66,7 @@ def _write_functional_derivative(
         Kind.IDENTITY,
         rf"\frac{{\delta J}}{{\delta {quantity.latex}(t)}} = \frac{{\partial H}}{{\partial {quantity.latex}}} = "
         + mean % formula(density),
-        text=f"delta J/delta {quantity}(t) = dH/d{quantity} = {'E of ' if control.population else ''}{density}",
+        text=f"delta J/delta {quantity}(t) = dH/d{quantity} = {'E of ' if control.population else ''}{plain(density)}",
         reason="delta J = integral of dH/dq . delta q" + (", in the mean" if control.population else ""),
         name=names.joined(f"functional_derivative_{quantity.name}"),
         check=derivative_check(runs, quantity, (density,), partial(path_integral, quantity)),
@@ -103,12 +103,12 @@ def _write_parameter(
     direct = {moment: value for moment, value in direct.items() if value != 0}
 
     shown = [valued(value, moment) for moment, value in direct.items()]
-    text = [f"({value} at {moment})" for moment, value in direct.items()]
+    text = [f"({plain(value)} at {moment})" for moment, value in direct.items()]
     formulas = (*direct.values(), *([density] if density != 0 else []))
     if density != 0:
         limits = rf"_{{{control.begin.latex}}}^{{{control.end.latex}}}"
         shown.append(rf"\int{limits} \left({formula(density)}\right) dt")
-        text.append(f"integral of ({density})")
+        text.append(f"integral of ({plain(density)})")
     whole = rf"\mathbb{{E}}\left[{' + '.join(shown)}\right]" if control.population else " + ".join(shown)
     author.relation(
         f"gradient of {quantity.name}",
@@ -146,7 +146,7 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
             f"gradient of the time {moment.name}",
             Kind.IDENTITY,
             rf"\frac{{dJ}}{{d {moment.latex}}} = " + mean[0] + valued(value, moment) + mean[1],
-            text=f"gradient of {moment} = {'E of ' if control.population else ''}({value} at {moment})",
+            text=f"gradient of {moment} = {'E of ' if control.population else ''}({plain(value)} at {moment})",
             reason=reasons.get(moment, "the cost is read a little later: dc/dx . F = H(t-) - H(t+)"),
             name=names.joined(name),
             check=derivative_check(runs, moment, (value,), partial(_in_time, moment, side)),
@@ -156,7 +156,7 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
                 f"optimality of the free time {moment.name}",
                 Kind.DEFINITION,
                 valued(value, moment) + " = 0",
-                text=f"{value} = 0 at {moment}",
+                text=f"{plain(value)} = 0 at {moment}",
                 reason="the gradient vanishes at the best time",
                 name=names.joined(f"free_{moment.name}"),
             )

@@ -16,6 +16,7 @@ from derive.control_runs import ControlRun, Values
 from derive.control_sections import Results, formula
 from derive.derivation import Kind
 from derive.lagrangian import StepNames
+from derive.latex import plain
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
@@ -39,7 +40,7 @@ def write_invariants_of_flow(author: Author, control: OptimalControl, names: Ste
         "rate of H along solutions",
         Kind.IDENTITY,
         rf"\frac{{dH}}{{dt}} = {formula(results['hamiltonian_rate'])}",
-        text=f"dH/dt = {results['hamiltonian_rate']}",
+        text=f"dH/dt = {plain(results['hamiltonian_rate'])}",
         reason="the parts of state and costate cancel; " + (" and ".join(moving) or "nothing else moves H"),
         name=names.joined("hamiltonian_rate"),
         check=form.energy_rate_check(control.controls),
@@ -160,7 +161,7 @@ def write_density(author: Author, control: OptimalControl, names: StepNames) -> 
         Kind.IDENTITY,
         rf"\frac{{d}}{{dt}} \log P(x(t), t) = -\operatorname{{tr}} \frac{{\partial F}}{{\partial x}}"
         rf" = {formula(-total)}",
-        text=f"d/dt log P(x(t), t) = -div F = {-total}",
+        text=f"d/dt log P(x(t), t) = -div F = {plain(-total)}",
         reason=CONTINUITY,
         name=names.joined("density_rate"),
         check=divergence_check(dict(zip(ode.state, (-f for f in ode.velocity), strict=True)), -total),

@@ -17,7 +17,7 @@ from derive.derivation import Kind
 from derive.evaluator import value_of
 from derive.gradients import collected
 from derive.lagrangian import StepNames
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.linear_forms import solved
 from derive.linearization import pushforward
 from derive.numbering import Author
@@ -73,7 +73,7 @@ def _write_needle(author: Author, control: OptimalControl, names: StepNames, run
         Kind.IDENTITY,
         rf"\lim_{{\varepsilon \to 0}} \frac{{J[{quantity.latex} = v\ \text{{on}}\ (t, t + \varepsilon)] - J}}"
         rf"{{\varepsilon}} = {mean % rf'H(v) - H({quantity.latex}) = {latex(value)}'}",
-        text=f"(J with {quantity} = v on (t, t + eps) - J)/eps -> H(v) - H({quantity}) = {value}",
+        text=f"(J with {quantity} = v on (t, t + eps) - J)/eps -> H(v) - H({quantity}) = {plain(value)}",
         reason="another value for a short time, however far away: the first variation without smallness of delta q",
         name=names.joined(f"needle_{quantity.name}"),
         check=AlongCheck(runs, (value,), cache(partial(_needle, quantity)), partial(_difference, quantity, other)),
@@ -133,7 +133,7 @@ def _write_optimal(
         f"optimal {quantity.name}",
         Kind.IDENTITY,
         rf"\frac{{\partial H}}{{\partial {quantity.latex}}} = 0: \quad {quantity.latex}^* = {formula(value)}" + mean,
-        text=f"dH/d{quantity} = 0 at {quantity}* = {value}"
+        text=f"dH/d{quantity} = 0 at {quantity}* = {plain(value)}"
         + (", with a and x for their means over the population" if control.population else ""),
         reason="H is quadratic in it",
         name=names.joined(f"optimal_{quantity.name}"),
@@ -144,7 +144,7 @@ def _write_optimal(
         f"how far above its minimum H is in {quantity.name}",
         Kind.IDENTITY,
         rf"H({quantity.latex}^* + {way.latex}) - H({quantity.latex}^*) = {formula(bent)}",
-        text=f"H({quantity}* + {way}) - H({quantity}*) = {bent}",
+        text=f"H({quantity}* + {way}) - H({quantity}*) = {plain(bent)}",
         reason="a minimum where this form is positive: Pontryagin's condition",
         name=names.joined(f"above_{quantity.name}"),
         check=pointwise(partial(_above, energy, quantity, value, way), bent, energy, value),
@@ -198,7 +198,7 @@ def _write_extremal(
         "rate of H along extremals",
         Kind.IDENTITY,
         rf"\frac{{d}}{{dt}} H(x, a, {', '.join(rf'{q.latex}^*' for q in found)}) = {formula(value)}",
-        text=f"d/dt H(x, a, {', '.join(f'{q}*' for q in found)}) = {value}",
+        text=f"d/dt H(x, a, {', '.join(f'{q}*' for q in found)}) = {plain(value)}",
         reason="dH/dq = 0: an optimal control does not move H, though it depends on time",
         name=names.joined("extremal_rate"),
         check=pointwise(left, value, energy, *velocities, *velocities.values()),

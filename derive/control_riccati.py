@@ -12,6 +12,7 @@ from derive.control_solution import write_solution
 from derive.control_transport import Transport
 from derive.derivation import Kind
 from derive.lagrangian import StepNames
+from derive.latex import plain
 from derive.linear_forms import distributed
 from derive.numbering import Author
 from derive.operators import transpose
@@ -32,7 +33,7 @@ def write_riccati(author: Author, control: OptimalControl, names: StepNames) -> 
             f"ansatz for {costate.name}",
             Kind.DEFINITION,
             f"{costate.latex} = {formula(value)}",
-            text=f"{costate} = {value}",
+            text=f"{costate} = {plain(value)}",
             reason="states and costates of the optimal control solve a linear two-point problem"
             + (", and so do their means over the population" if control.population else "")
             + ("; P is symmetric" if len(found.blocks) > len(found.pairs) else ""),
@@ -84,7 +85,7 @@ class _Riccati:
             f"Riccati equation of {block.name}",
             Kind.IDENTITY,
             f"{shown} = {formula(value)}{every[0]}",
-            text=f"{text} = {value}{every[1]}",
+            text=f"{text} = {plain(value)}{every[1]}",
             reason="derivative of the ansatz: P' x = a' - P x'; checked against the transport of the subspace a = P x "
             "by the phase flow",
             name=self.names.joined(self._name("riccati", block)),
@@ -104,7 +105,7 @@ class _Riccati:
             f"end of {block.name} at {moment.name}",
             Kind.IDENTITY,
             f"{at(shown, moment)} = {valued(value, moment)}",
-            text=f"{text} at {moment} = {value}",
+            text=f"{text} at {moment} = {plain(value)}",
             reason="the part of the transversality condition that is linear in the state",
             name=self.names.joined(self._name("riccati_end", block)),
             check=slope_check(paired(way, self.found.gradients[row]), one, right),
@@ -119,7 +120,7 @@ class _Riccati:
             f"offset {offset.name}",
             Kind.IDENTITY,
             rf"{velocity(offset).latex} = {formula(rate)}, \quad {at(offset.latex, moment)} = {formula(end)}",
-            text=f"{offset}' = {rate}, {offset}({moment}) = {end}",
+            text=f"{offset}' = {plain(rate)}, {offset}({moment}) = {plain(end)}",
             reason="the part without x of the same equation; checked by the transport of the affine subspace",
             name=self.names.joined(self._name("offset", offset)),
             check=pointwise(
@@ -130,16 +131,16 @@ class _Riccati:
 
     def feedback(self, quantity: Quantity) -> Results:
         """One optimal control as a function of the state."""
-        plain = self.found.controls[quantity].xreplace(self.found.ansatz)
-        value, name = distributed(plain), f"feedback_{quantity.name}"
+        whole = self.found.controls[quantity].xreplace(self.found.ansatz)
+        value, name = distributed(whole), f"feedback_{quantity.name}"
         self.author.relation(
             f"feedback {quantity.name}",
             Kind.IDENTITY,
             rf"{quantity.latex}^* = {formula(value)}",
-            text=f"{quantity}* = {value}",
+            text=f"{quantity}* = {plain(value)}",
             reason="the optimal control as a function of the state",
             name=self.names.joined(name),
-            check=pointwise(plain, value),
+            check=pointwise(whole, value),
         )
         return {name: value}
 
@@ -155,7 +156,7 @@ class _Riccati:
             "Hamilton-Jacobi-Bellman equation",
             Kind.IDENTITY,
             rf"V = \tfrac12 \left({worth}\right): \qquad \partial_t V = -H(x, \nabla V, q^*) = {formula(value)}",
-            text=f"V = ({text})/2: dV/dt = -H(x, grad V, q*) = {value}",
+            text=f"V = ({text})/2: dV/dt = -H(x, grad V, q*) = {plain(value)}",
             reason="V is what is still to be paid from x at time t, a = P x its gradient; P is symmetric, as it ends "
             "symmetric; the Riccati equation on the left",
             name=self.names.joined("bellman"),

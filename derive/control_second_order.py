@@ -13,6 +13,7 @@ from derive.control_sections import End, Results, at, formula, valued
 from derive.derivation import Check, Kind
 from derive.gradients import collected, gradient_of
 from derive.lagrangian import StepNames
+from derive.latex import plain
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.phase_space import paired
@@ -109,7 +110,7 @@ class _SecondOrder:
             f"variation of {quantity.name} in time",
             Kind.IDENTITY,
             rf"\frac{{d}}{{dt}} {way.latex} = {formula(tangent)}",
-            text=f"d/dt {way} = {tangent}",
+            text=f"d/dt {way} = {plain(tangent)}",
             reason=reason,
             name=self.names.joined(name),
             check=check,
@@ -126,7 +127,7 @@ class _SecondOrder:
             f"{end.word} of the variation {end.costate.name} at {moment.name}",
             Kind.IDENTITY,
             f"{end.shown} = {valued(value, moment)}",
-            text=f"{end.text} = {value} at {moment}",
+            text=f"{end.text} = {plain(value)} at {moment}",
             reason="forward sweep over the gradient of the cost; checked against the gradient of the cost's variation",
             name=self.names.joined(name),
             check=pointwise(paired(covector, other), paired(covector, value)),
@@ -168,7 +169,7 @@ class _SecondOrder:
             f"Hessian-vector product in {about.name}",
             Kind.IDENTITY,
             rf"\left(\nabla^2 J\, v\right)_{{{latex}}} = {shown}",
-            text=f"(Hessian v) in {about} = {', '.join(map(str, formulas)) or '0'}",
+            text=f"(Hessian v) in {about} = {', '.join(map(plain, formulas)) or '0'}",
             reason="v = the variations of all that the cost depends on",
             name=self.names.joined(name),
             check=derivative_check(self.runs, about, tuple(map(self._there, formulas or (Integer(0),))), right),

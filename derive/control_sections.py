@@ -13,7 +13,7 @@ from derive.derivation import Kind
 from derive.evaluator import value_of
 from derive.gradients import collected, gradient_of
 from derive.lagrangian import StepNames
-from derive.latex import latex
+from derive.latex import latex, plain
 from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
@@ -31,7 +31,7 @@ def write_problem(author: Author, control: OptimalControl, names: StepNames) -> 
             f"the ODE for {unknown.name}",
             Kind.DEFINITION,
             f"{velocity(unknown).latex} = {formula(rate)}",
-            text=f"d{unknown}/dt = {rate}",
+            text=f"d{unknown}/dt = {plain(rate)}",
             reason=_driven(control),
             name=names.joined("ode", unknown.name),
         )
@@ -61,14 +61,14 @@ def _functional(control: OptimalControl) -> tuple[str, str]:
         body = formula(control.running)
         body = rf"\left({body}\right)" if control.running.is_Add else body
         shown.append(rf"{_integral(control)} {body} \, dt")
-        text.append(f"integral of ({control.running})")
+        text.append(f"integral of ({plain(control.running)})")
     return _mean(control, " + ".join(shown) or "0", " + ".join(text) or "0")
 
 
 def _moments(control: OptimalControl) -> tuple[list[str], list[str]]:
     costs = {moment: cost for moment, cost in control.moments.items() if cost != 0}
     shown = [valued(cost, moment) for moment, cost in costs.items()]
-    return shown, [f"({cost} at {moment})" for moment, cost in costs.items()]
+    return shown, [f"({plain(cost)} at {moment})" for moment, cost in costs.items()]
 
 
 def _integral(control: OptimalControl) -> str:
@@ -115,7 +115,7 @@ def write_lagrangian_form(author: Author, control: OptimalControl, names: StepNa
         "one functional",
         Kind.DEFINITION,
         "S = " + _mean(control, functional, "")[0],
-        text="S = " + _mean(control, "", f"{text}integral of ({constraint})")[1],
+        text="S = " + _mean(control, "", f"{text}integral of ({plain(constraint)})")[1],
         reason="the ODE is a constraint at every time, the costate its multiplier; on solutions S = J",
         name=names.joined("functional"),
     )
@@ -123,7 +123,7 @@ def write_lagrangian_form(author: Author, control: OptimalControl, names: StepNa
         "Lagrangian",
         Kind.DEFINITION,
         rf"L = {formula(found)}",
-        text=f"L = {found}",
+        text=f"L = {plain(found)}",
         reason="a . x' - a . F, less the running cost",
         name=names.joined("lagrangian"),
     )
@@ -131,7 +131,7 @@ def write_lagrangian_form(author: Author, control: OptimalControl, names: StepNa
         "the integrand is minus the Lagrangian",
         Kind.IDENTITY,
         rf"{formula(constraint)} = -L = {formula(-found)}",
-        text=f"{constraint} = -L = {-found}",
+        text=f"{plain(constraint)} = -L = {plain(-found)}",
         reason="S is made of costs and minus the integral of L: the sign is the other one than in mechanics",
         name=names.joined("integrand"),
         check=pointwise(_integrand(control), -found),
@@ -161,7 +161,7 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
             f"momentum of {unknown.name}",
             Kind.IDENTITY,
             rf"\frac{{\partial L}}{{\partial {rate.latex}}} = {formula(momentum)}",
-            text=f"dL/d{rate} = {momentum}",
+            text=f"dL/d{rate} = {plain(momentum)}",
             reason="the costate is the momentum",
             name=names.joined(f"momentum_{unknown.name}"),
             check=slope_check(found, {rate: way}, paired(momentum, way)),
@@ -170,7 +170,7 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
             f"the Legendre transform in {unknown.name} is singular",
             Kind.IDENTITY,
             rf"\frac{{\partial^2 L}}{{\partial {rate.latex}^2}} = {formula(bent)}",
-            text=f"d^2 L/d{rate}^2 = {bent}",
+            text=f"d^2 L/d{rate}^2 = {plain(bent)}",
             reason="L is linear in the velocity, which the momentum therefore does not determine: H = a . x' - L is "
             "the first-order form, where x' drops out by itself",
             name=names.joined(f"velocity_hessian_{unknown.name}"),
@@ -182,7 +182,7 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
         "Hamiltonian",
         Kind.IDENTITY,
         rf"H = a \cdot \dot x - L = {formula(energy)}",
-        text=f"H = a . x' - L = {energy}",
+        text=f"H = a . x' - L = {plain(energy)}",
         reason="the velocity cancels",
         name=names.joined("hamiltonian"),
         check=pointwise(momenta + _integrand(control), energy),
@@ -200,7 +200,7 @@ def _write_euler_lagrange(author: Author, control: OptimalControl, names: StepNa
             f"Euler-Lagrange equation in {costate.name}",
             Kind.IDENTITY,
             _stationary(costate, state_line),
-            text=f"dL/d{costate} - d/dt dL/d{velocity(costate)} = {state_line} = 0",
+            text=f"dL/d{costate} - d/dt dL/d{velocity(costate)} = {plain(state_line)} = 0",
             reason=f"L has no derivative of {costate.name}: this is the ODE again",
             name=names.joined(f"euler_lagrange_{costate.name}"),
             check=slope_check(found, {costate: way}, paired(state_line, way)),
@@ -209,7 +209,7 @@ def _write_euler_lagrange(author: Author, control: OptimalControl, names: StepNa
             f"Euler-Lagrange equation in {unknown.name}",
             Kind.IDENTITY,
             _stationary(unknown, costate_line),
-            text=f"dL/d{unknown} - d/dt dL/d{rate} = {costate_line} = 0",
+            text=f"dL/d{unknown} - d/dt dL/d{rate} = {plain(costate_line)} = 0",
             reason="the momentum is the costate, so that its derivative in time is a'",
             name=names.joined(f"euler_lagrange_{unknown.name}"),
             check=slope_check(found, {unknown: way}, paired(costate_line, way), less=paired(back, way)),
@@ -235,7 +235,7 @@ def write_adjoint_equations(author: Author, control: OptimalControl, names: Step
             f"adjoint equation of {unknown.name}",
             Kind.IDENTITY,
             rf"{velocity(costate).latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {formula(value)}",
-            text=f"d{costate}/dt = -dH/d{unknown} = {value}",
+            text=f"d{costate}/dt = -dH/d{unknown} = {plain(value)}",
             reason=rf"Hamilton's equation; d{unknown}/dt = dH/d{costate} is the ODE",
             name=names.joined("costate", unknown.name),
             check=slope_check(-form.energy, {unknown: way}, paired(value, way)),
@@ -259,7 +259,7 @@ def _write_ends(author: Author, control: OptimalControl, names: StepNames) -> Re
                 f"{end.word} of {costate.name} at {moment.name}",
                 Kind.IDENTITY,
                 f"{end.shown} = {valued(value, moment)}",
-                text=f"{end.text} = {value} at {moment}",
+                text=f"{end.text} = {plain(value)} at {moment}",
                 reason="transversality: boundary term of the first variation" if end.last else "its cost is added",
                 name=names.joined(f"{end.word}_{moment.name}_{unknown.name}"),
                 check=slope_check(cost, {unknown: way}, paired(value, way)),
@@ -318,7 +318,7 @@ def _write_first_variation(author: Author, control: OptimalControl, names: StepN
         "first variation along solutions",
         Kind.IDENTITY,
         rf"\frac{{d}}{{dt}}\left({shown}\right){more} = {formula(value)}",
-        text=f"d/dt ({text}){spoken} = {value}",
+        text=f"d/dt ({text}){spoken} = {plain(value)}",
         reason="forward sweep against the adjoint equation: what the state does cancels; its integral gives all "
         "that follows",
         name=names.joined("variation"),

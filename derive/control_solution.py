@@ -16,6 +16,7 @@ from derive.control_sections import Results, formula
 from derive.derivation import Kind
 from derive.evaluator import value_of
 from derive.lagrangian import StepNames
+from derive.latex import plain
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
@@ -87,7 +88,7 @@ def write_solution(author: Author, feedback: Feedback, names: StepNames) -> Resu
         "solution of the Riccati equation",
         Kind.IDENTITY,
         rf"{matrix.latex}({clock.latex}) = {formula(value)}",
-        text=f"{matrix}({clock}) = {value}",
+        text=f"{matrix}({clock}) = {plain(value)}",
         reason="exponential of the phase flow, whose matrix has trace 0: two terms by Cayley and Hamilton",
         name=names.joined("riccati_solution"),
         check=pointwise(solution.by_exponential, value, *solution.matrix[0], *solution.matrix[1], clock),
