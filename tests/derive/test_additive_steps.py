@@ -30,6 +30,7 @@ VERLET = AdditiveTableau(
     title="Stoermer-Verlet",
 )
 LIE = Splitting(((0, 1), (1, 1)), substep=SCHEMES["forward_euler"], title="Lie-Trotter")
+LIE_TROTTER = Splitting(((0, 1), (1, 1)), title="Lie-Trotter")
 STRANG = Splitting(((0, half), (1, 1), (0, half)), substep=SCHEMES["forward_euler"], title="Strang")
 RUTH3 = SCHEMES["ruth3"]
 
@@ -137,7 +138,8 @@ def test_parts_are_checked():
     with pytest.raises(SpecError, match="is for 2 parts, the field has 1"):
         discretize(ODE((s,), (-s,)), "symplectic_euler")
     with pytest.raises(UnsupportedError, match="exact flows have no tableau"):
-        discretize(PENDULUM, Splitting(((0, 1), (1, 1))))
+        discretize(ODE((s, v), (v - s, -sin(s))), LIE_TROTTER)
+    assert discretize(PENDULUM, LIE_TROTTER) == discretize(PENDULUM, LIE)  # of shears, Euler's step is the flow
 
 
 @pytest.mark.parametrize("scheme", ["symplectic_euler", STRANG, VERLET])
