@@ -41,7 +41,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Race:
-    """A derived module beside torchdiffeq, and the targets of time and memory (0: none)."""
+    """A derived module beside torchdiffeq, and the targets of time and memory (0: not measured)."""
 
     name: str
     derived: Contestant
@@ -207,13 +207,11 @@ def peak(contestant: Contestant, x: Tensor) -> int:
 
 
 def judged(value: float, target: float) -> str:
-    if not target:
-        return f"{value:6.2f}"
     return f"{value:6.2f} (target {target:g}: {'met' if value <= SLACK * target else 'MISSED'})"
 
 
 def report(race: Race, rounds: int) -> None:
-    """One line: ratios of time and memory."""
+    """One line: the ratio of times, and that of memory where there is a target."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         for contestant, found in zip((race.derived, race.other), seconds, strict=True):
@@ -221,9 +219,12 @@ def report(race: Race, rounds: int) -> None:
             if turn:
                 found.append(value)
     own, other = map(statistics.median, seconds)
-    memory = peak(race.derived, race.x) / peak(race.other, race.x)
-    print(f"{race.name:52} {1e3 * own:8.1f} {1e3 * other:8.1f}  time {judged(own / other, race.targets[0])}", end="")
-    print(f"  memory {judged(memory, race.targets[1])}", flush=True)
+    time_target, memory_target = race.targets
+    print(f"{race.name:52} {1e3 * own:8.1f} {1e3 * other:8.1f}  time {judged(own / other, time_target)}", end="")
+    if memory_target:
+        memory = peak(race.derived, race.x) / peak(race.other, race.x)
+        print(f"  memory {judged(memory, memory_target)}", end="")
+    print(flush=True)
 
 
 def gradient_error() -> float:
