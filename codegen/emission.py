@@ -9,13 +9,18 @@ from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import explain_system
 from derive.files import write_whole
+from derive.flow import ContinuousFlow, Flow
 from derive.schemes import Scheme
 from derive.systems import Spec, with_scheme
 
 # Where the text of each kind of system is made. Loaded on use: no run needs all.
 STEPS = ("codegen.steps.text", "step_text")
 CELLS = ("codegen.cells.module", "recurrent_text")
-OF_KIND: dict[type, tuple[str, str]] = {Chain: ("codegen.layers.module", "chain_text")}
+OF_KIND: dict[type, tuple[str, str]] = {
+    Chain: ("codegen.layers.module", "chain_text"),
+    Flow: ("codegen.flows.module", "flow_text"),
+    ContinuousFlow: ("codegen.flows.continuous", "continuous_text"),
+}
 
 
 def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:

@@ -13,6 +13,7 @@ import derive
 from derive.chains import Chain
 from derive.derivation import Derivation
 from derive.explanation import programs_of, recurrences
+from derive.flow import ContinuousFlow, Flow
 from derive.operators import show_shape
 from derive.program import Program
 from derive.symbols import Quantity, by_name
@@ -22,6 +23,7 @@ WIDTH = 116
 EQUATION_SECTIONS = (
     *("The step", "The discrete adjoint", "Gradients", "The implicit equation", "The first", "The weights"),
     *("Inverse", "Exact reversal", "The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
+    *("The map", "The parameters that keep", "The log-determinant", "The inverse"),
 )
 
 
@@ -87,9 +89,17 @@ def _docstring(spec: Spec, derivation: Derivation, programs: Sequence[Program]) 
     if derivation.facts:
         parts.append("\n".join(["Facts:", *(f"    {name}: {value}" for name, value in derivation.facts.items())]))
     operations = ", ".join(str(_operations(program)) for program in programs[:2])
-    unit = "layer" if any(isinstance(system, Chain) for system in spec.variants.values()) else "step"
-    parts.append(f"Operations per {unit} and component, forward and backward: {operations}.")
+    unit, ways = _unit(spec)
+    parts.append(f"Operations per {unit} and component, {ways}: {operations}.")
     return "\n\n".join(part for part in parts if part)
+
+
+def _unit(spec: Spec) -> tuple[str, str]:
+    """What operations are counted of, and the two ways through it."""
+    kinds = {type(system) for system in spec.variants.values()}
+    if kinds & {Flow, ContinuousFlow}:
+        return "map", "to the base and back"
+    return ("layer" if Chain in kinds else "step"), "forward and backward"
 
 
 def _wrapped(line: str) -> str:
@@ -98,9 +108,9 @@ def _wrapped(line: str) -> str:
 
 def _symbols(spec: Spec) -> list[str]:
     found: dict[str, Quantity] = {}
-    systems: list[Recurrence | Chain] = [
+    systems: list[Recurrence | Chain | Flow | ContinuousFlow] = [
         *recurrences(spec).values(),
-        *(s for s in spec.variants.values() if isinstance(s, Chain)),
+        *(s for s in spec.variants.values() if isinstance(s, Chain | Flow | ContinuousFlow)),
     ]
     for program in (program for system in systems for program in programs_of(system)):
         for quantity in by_name({*program.inputs, *program.targets}):

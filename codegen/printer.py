@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import sympy
 from sympy import Expr, Mul, Pow, fraction
 
-from derive import functions, operators, windows
+from derive import functions, norms, operators, windows
 from derive.errors import UnsupportedError
 from derive.networks import Call, Pullback
 from derive.symbols import Quantity
@@ -21,6 +21,7 @@ FUNCTIONS: Mapping[type, str] = {
     # torch's own softplus drops the exponential above 20, which is 2e-9 there.
     functions.softplus: "-torch.nn.functional.logsigmoid(-{})",
     functions.logsigmoid: "torch.nn.functional.logsigmoid({})",
+    functions.logabs: "torch.log(torch.abs({}))",
     functions.elu: "torch.nn.functional.elu({})",
     sympy.exp: "torch.exp({})",
     sympy.log: "torch.log({})",
@@ -47,6 +48,14 @@ OPERATORS: Mapping[type, str] = {
     operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
 }
 
+# The first three are functions of codegen/runtime/norms.py.
+NORMS: Mapping[type, str] = {
+    norms.norm: "safe_norm({})",
+    norms.unit: "unit_vector({})",
+    norms.quadratic_root: "quadratic_root({0}, {1})",
+    norms.components: "{}.shape[-1]",
+}
+
 # Windows are tuples of tensors; these are functions of codegen/runtime/windows.py.
 WINDOWS: Mapping[type, str] = {
     windows.newest: "{}[0]",
@@ -56,6 +65,8 @@ WINDOWS: Mapping[type, str] = {
     windows.lag_sum: "lag_sum({0}, {1})",
     windows.lag_outer: "lag_outer({0}, {1})",
 }
+
+TABLES = (FUNCTIONS, OPERATORS, WINDOWS, NORMS)
 
 # A function of its arguments and nothing else: they need no brackets of their own.
 PLAIN_CALL = re.compile(r"[\w.]+\(\{0?\}(, \{\d\})*\)")
@@ -155,7 +166,7 @@ class TorchPrinter:
     def _function(self, node: Expr) -> tuple[str, int]:
         if isinstance(node, operators.matvec):
             return self._matvec(node), PRODUCT
-        form = FUNCTIONS.get(node.func) or OPERATORS.get(node.func) or WINDOWS.get(node.func)
+        form = next((table[node.func] for table in TABLES if node.func in table), None)
         if form is None:
             raise UnsupportedError(
                 f"the torch printer does not know {node.func.__name__} in {node}; "

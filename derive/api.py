@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sympy import Symbol
+from sympy import Expr, Symbol
 
 from derive import phase_space
 from derive.analysis import Analysis
 from derive.chains import Chain
 from derive.control import OptimalControl
+from derive.determinants import log_determinant
 from derive.errors import UnsupportedError
 from derive.explanation import programs_of, recurrences
+from derive.flow import ContinuousFlow, Flow
+from derive.flow_inverse import FlowInverse
+from derive.flow_programs import adjoint_of, flow_programs
 from derive.inversion import Inverse, invert
 from derive.linear_stability import stability_function
 from derive.loading import load, load_any
@@ -22,6 +26,7 @@ from derive.scheme_sections import stable_interval
 from derive.schemes import LinearMultistep, Scheme, single_scheme
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
+from derive.traces import named_divergence
 
 Source = Spec | str | Path
 
@@ -45,10 +50,12 @@ def step_of(source: Source, option: str | None = None) -> Recurrence:
 
 
 def adjoint(source: Source, option: str | None = None) -> Adjoint:
-    """Reverse sweep over one step (the discrete adjoint), a graph, a hidden or the only layer, or a problem's field."""
+    """Reverse sweep over one step (the discrete adjoint), a graph, a flow, a layer, or the field of a problem."""
     spec = as_spec(source)
     systems = spec.variants
     system = systems.get(next(iter(systems), "") if option is None else option)
+    if isinstance(system, Flow):
+        return adjoint_of(flow_programs(system).forward)
     if isinstance(system, Chain | Program | OptimalControl):
         return reverse_sweep(name_functions(programs_of(system)[0]))
     return reverse_sweep(step_of(spec, option).step)
@@ -69,9 +76,30 @@ def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None
     return system.hamiltonian if isinstance(system, OptimalControl) else phase_space.hamiltonian(_ode(spec))
 
 
-def inverse(source: Source, option: str | None = None) -> Inverse | None:
-    """The explicit inverse of a step, or None."""
+def inverse(source: Source, option: str | None = None) -> Inverse | FlowInverse | None:
+    """The explicit inverse of a step, or the inverse of a flow; None where there is none."""
+    systems = as_spec(source).variants
+    system = systems.get(next(iter(systems), "") if option is None else option)
+    if isinstance(system, Flow):
+        return flow_programs(system).inverse
     return invert(step_of(source, option))
+
+
+def logdet(source: Source | Flow | ContinuousFlow, option: str | None = None) -> Expr:
+    """log |det| of a flow from data to base, in the quantities of its map; of a continuous one its rate, the trace.
+
+    Raises:
+        UnsupportedError: the system is no flow, or its linearization has no structure that is read.
+    """
+    if isinstance(source, Flow):
+        return log_determinant(flow_programs(source).factors)
+    if isinstance(source, ContinuousFlow):
+        return named_divergence(source.field)
+    spec = as_spec(source)
+    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    if isinstance(system, Flow | ContinuousFlow):
+        return logdet(system)
+    raise UnsupportedError(f"{spec.id} is no flow: it has no log-determinant")
 
 
 def analyse(source: Source | Scheme) -> Analysis:

@@ -184,5 +184,6 @@ _RULES: dict[Any, Callable[..., Numeric]] = {
     functions.step: _piecewise(lambda z: 1 + 0 * z if z.real > 0 else 0 * z),
     functions.softplus: _piecewise(_softplus),
     functions.logsigmoid: _piecewise(lambda z: -_softplus(-z)),
+    functions.logabs: _piecewise(lambda z: logarithm(z if z.real > 0 else -z)),
     functions.elu: _piecewise(lambda z: z if z.real > 0 else exponential_minus_one(z)),
 }

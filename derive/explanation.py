@@ -13,6 +13,7 @@ from derive.control import OptimalControl
 from derive.derivation import Derivation, Kind
 from derive.discretization import discretize
 from derive.drafts import Draft, remember, write_recurrence
+from derive.flow import ContinuousFlow, Flow
 from derive.lagrangian import StepNames, write_graph, write_loss
 from derive.operators import show_shape
 from derive.program import Program, name_functions
@@ -65,12 +66,17 @@ def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
     }
 
 
-def programs_of(system: Recurrence | Chain | Program | OptimalControl) -> tuple[Program, ...]:
-    """The program of a step, of each kind of layer, of a graph without steps, or of a field with its running cost."""
+def programs_of(system: Recurrence | Chain | Flow | ContinuousFlow | Program | OptimalControl) -> tuple[Program, ...]:
+    """The programs of a system: a step, kinds of layers, a map and its inverse, a graph, a field with running cost."""
     if isinstance(system, Chain):
         return tuple(system.layers.values())
     if isinstance(system, OptimalControl):
         return (system.hamiltonian.field,)
+    if isinstance(system, Flow):
+        derived = _sections("flow_programs").flow_programs(system)
+        return (derived.forward, *([derived.backward] if derived.backward else []))
+    if isinstance(system, ContinuousFlow):
+        return (system.field.field_program(),)
     return (system.step if isinstance(system, Recurrence) else system,)
 
 
@@ -124,14 +130,23 @@ def _explain_control(draft: Draft, control: OptimalControl, names: StepNames) ->
     draft.results |= {names.joined(name): value for name, value in found.items()}
 
 
+def _explain_flow(draft: Draft, flow: Flow, names: StepNames) -> None:
+    _sections("flow_explanation").explain_flow(draft, flow, names)
+
+
+def _explain_continuous(draft: Draft, flow: ContinuousFlow, names: StepNames) -> None:
+    _sections("flow_explanation").explain_continuous(draft, flow, names)
+
+
 def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     found: dict[str, Quantity] = {}
     for recurrence in recurrences(spec).values():
         for quantity in by_name({*recurrence.step.inputs, *recurrence.old, *recurrence.new, *recurrence.inputs}):
             found.setdefault(quantity.name, quantity)
     for graph in spec.variants.values():
-        for program in programs_of(graph) if isinstance(graph, Program | Chain) else ():
-            found |= {quantity.name: quantity for quantity in (*program.inputs, *program.outputs)}
+        for program in programs_of(graph) if isinstance(graph, Program | Chain | Flow | ContinuousFlow) else ():
+            for quantity in (*program.inputs, *program.outputs):
+                found.setdefault(quantity.name, quantity)
         if isinstance(graph, OptimalControl):
             found |= {quantity.name: quantity for quantity in by_name(graph.quantities)}
     return tuple((q.latex, q.name, show_shape(q.shape), q.role.value, q.meaning) for _, q in sorted(found.items()))
@@ -142,5 +157,7 @@ _WRITERS: dict[type, Callable[[Draft, Any, StepNames], None]] = {
     OptimalControl: _explain_control,
     Recurrence: _explain_recurrence,
     Chain: _explain_chain,
+    Flow: _explain_flow,
+    ContinuousFlow: _explain_continuous,
     Program: _explain_graph,
 }

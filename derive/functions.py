@@ -84,6 +84,20 @@ class logsigmoid(Elementwise):
         return sigmoid(-z)
 
 
+class logabs(Elementwise):
+    r"""$\log|z|$, which says how much a map stretches; its slope is $1/z$ on both sides of 0."""
+
+    latex_name = r"\log\operatorname{abs}"
+
+    def slope(self, z: Expr) -> Expr:
+        """1/z."""
+        return 1 / z
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\log\left|{printer._print(self.args[0])}\right|"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
 class elu(Elementwise):
     r"""$z$ for $z > 0$, $e^z - 1$ otherwise."""
 
@@ -128,6 +142,6 @@ def as_expression(value: Any) -> Expr:
     return sympy.sympify(value).replace(sympy.tanh, tanh)
 
 
-ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, elu)
+ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, logabs, elu)
 # SymPy's own functions that have a form in every backend.
 SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign, erf)

@@ -13,8 +13,9 @@ from typing import Any, cast
 import sympy
 from sympy import Expr, Integer, Tuple
 
-from derive.operators import Operator, factor_latex, shape_of
-from derive.symbols import Quantity, Role, Shape, check_name
+from derive.errors import SpecError
+from derive.operators import Operator, factor_latex, shape_of, show_shape
+from derive.symbols import Dimension, Quantity, Role, Shape, check_name
 
 
 class Network(sympy.Symbol):
@@ -24,25 +25,37 @@ class Network(sympy.Symbol):
         per_layer: every step has a network of its own (blocks of a net in depth); otherwise one field serves all.
         takes_time: the first argument is the time.
         latex: its letter.
+        maps: named sizes (in, out) of the vectors it takes and gives; empty where they are of one size, the states'.
     """
 
-    __slots__ = ("latex", "per_layer", "takes_time")
+    __slots__ = ("latex", "maps", "per_layer", "takes_time")
 
     per_layer: bool
     takes_time: bool
     latex: str
+    maps: tuple[Dimension, ...]
 
-    def __new__(cls, name: str, *, per_layer: bool = False, takes_time: bool = False, latex: str = "") -> Network:
+    def __new__(
+        cls,
+        name: str,
+        *,
+        per_layer: bool = False,
+        takes_time: bool = False,
+        latex: str = "",
+        maps: tuple[Dimension, ...] = (),
+    ) -> Network:
         check_name(name)
         symbol = cast(Network, sympy.Symbol.__xnew__(cls, name, real=True))
         symbol.per_layer, symbol.takes_time, symbol.latex = per_layer, takes_time, latex or name
+        symbol.maps = tuple(maps)
         return symbol
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (self.name,), {"per_layer": self.per_layer, "takes_time": self.takes_time, "latex": self.latex}
+        named = {"per_layer": self.per_layer, "takes_time": self.takes_time, "latex": self.latex, "maps": self.maps}
+        return (self.name,), named
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (self.name, self.per_layer, self.takes_time)
+        return (self.name, self.per_layer, self.takes_time, str(self.maps))
 
     def _latex(self, printer: Any) -> str:
         return self.latex
@@ -60,6 +73,11 @@ class Network(sympy.Symbol):
         if len(arguments) != wanted:
             names = "(t, x)" if self.takes_time else "(x)"
             raise TypeError(f"network {self.name} is called as {self.name}{names}; {len(arguments)} arguments given")
+        given = shape_of(arguments[-1])
+        if self.maps and given != self.maps[:1]:
+            raise SpecError(
+                f"network {self.name} takes vectors {show_shape(self.maps[:1])}; {arguments[-1]} is {show_shape(given)}"
+            )
         return Call(self, Tuple(*arguments, self.theta), Tuple())
 
 
@@ -112,7 +130,7 @@ class Call(_Differential):
     r"""$D^k f(p)[w_1,\dots,w_k]$; with no directions the value of the network."""
 
     def shape(self) -> Shape:
-        return shape_of(self.point[-2])
+        return self.network.maps[1:] or shape_of(self.point[-2])
 
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
         return self._gradients(u)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -34,15 +34,19 @@ class Sampler:
         self.random = random.Random(seed)
         self.quantities = by_name(set(quantities))
         self.networks: dict[Network, TanhNetwork] = {}
-        self.sizes = self._sizes(networks)
+        self.sizes = self._sizes(sorted(networks, key=lambda n: n.name))
 
-    def _sizes(self, networks: Iterable[Network]) -> dict[Dimension, int]:
-        named = sorted({size for q in self.quantities for size in q.shape if isinstance(size, str)})
+    def _sizes(self, networks: Sequence[Network]) -> dict[Dimension, int]:
+        shapes = [*(q.shape for q in self.quantities), *(network.maps for network in networks)]
+        named = sorted({size for shape in shapes for size in shape if isinstance(size, str)})
         plain = sorted({part for name in named for part in name.split("+") if not name.startswith("theta_")})
         sizes: dict[Dimension, int] = {name: SMALLEST + place for place, name in enumerate(plain)}
         sizes |= {name: sum(sizes[part] for part in name.split("+")) for name in named if "+" in name}
-        for network in sorted(networks, key=lambda n: n.name):
-            self.networks[network] = TanhNetwork(self._width(sizes), network.takes_time)
+        for network in networks:
+            ends = [size if isinstance(size, int) else sizes[size] for size in network.maps]
+            self.networks[network] = TanhNetwork(
+                ends[0] if ends else self._width(sizes), network.takes_time, out=ends[1:]
+            )
             sizes[network.theta.shape[0]] = self.networks[network].parameter_count
         return sizes
 
@@ -75,12 +79,13 @@ class Sampler:
 class TanhNetwork:
     """V tanh(W x + b + c t): stands in for an opaque network, with every differential by the sweeps over its program.
 
-    The parameter vector is the concatenation of W (m, d), b (m), V (d, m) and, with time, c (m).
+    The parameter vector is the concatenation of W (m, d), b (m), V (d, m) and, with time, c (m); where the size `out`
+    of the value is another one, V is (out, m).
     """
 
-    def __init__(self, size: int, takes_time: bool, hidden: int = HIDDEN) -> None:
+    def __init__(self, size: int, takes_time: bool, hidden: int = HIDDEN, out: Sequence[int] = ()) -> None:
         self.takes_time = takes_time
-        shapes = {"W": (hidden, size), "b": (hidden,), "V": (size, hidden)}
+        shapes = {"W": (hidden, size), "b": (hidden,), "V": (*(out or (size,)), hidden)}
         self.shapes = {**shapes, "c": (hidden,)} if takes_time else shapes
         self.parameter_count = sum(int(np.prod(shape)) for shape in self.shapes.values())
 
@@ -114,12 +119,12 @@ class TanhNetwork:
 def _tanh_program(takes_time: bool) -> tuple[Program, list[tuple[Quantity, ...]]]:
     """The stand-in as a program, and its arguments in the order of a network's point: (t,) x theta."""
     t, x = time(), state("x", "d")
-    weights = [parameter("W", ("m", "d")), parameter("b", "m"), parameter("V", ("d", "m"))]
+    weights = [parameter("W", ("m", "d")), parameter("b", "m"), parameter("V", ("k", "m"))]
     bias = weights[1]
     if takes_time:
         weights.append(parameter("c", "m"))
         bias = bias + t * weights[-1]
-    hidden, out = state("z", "m"), state("y", "d")
+    hidden, out = state("z", "m"), state("y", "k")
     lines = (Assignment(hidden, tanh(matvec(weights[0], x) + bias)), Assignment(out, matvec(weights[2], hidden)))
     arguments = [(t,), (x,), tuple(weights)] if takes_time else [(x,), tuple(weights)]
     inputs = tuple(q for group in arguments for q in group)

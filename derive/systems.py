@@ -203,9 +203,9 @@ class Spec:
     Attributes:
         id: name of the emitted file; `class_name` of its main class, empty where nothing is emitted.
         title, source: for the derivation's head.
-        system: an ODE, a recurrence, a chain of layers, or a table option -> recurrence or chain for a class with
-            variants; options are names or whole numbers. A program (a computational graph) or None where nothing is
-            emitted.
+        system: an ODE, a recurrence, a chain of layers, a flow, or a table option -> recurrence or chain for a class
+            with variants; options are names or whole numbers. A program (a computational graph) or None where nothing
+            is emitted.
         no_module: why nothing is emitted and which module to take instead, for a spec that is a statement: it has a
             derivation, checks and plots.
         scheme: the discretization of an ODE.
@@ -267,8 +267,9 @@ class Spec:
         if self.no_module and (self.system is None or isinstance(self.system, Program)):
             return
         if not isinstance(self.system, Mapping) or not self.system:
+            shown = _shown(self.system)
             raise SpecError(
-                f"{self.id}: system is {_shown(self.system)}; give an ODE, a Recurrence, a Chain, or a table of them"
+                f"{self.id}: system is {shown}; give an ODE, a Recurrence, a Chain, a Flow, or a table of them"
             )
         for option, system in self.system.items():
             if not isinstance(option, Option) or not isinstance(system, System) or isinstance(system, ODE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sympy import Add, Expr, Integer, Mul
 
 from derive.errors import UnsupportedError
+from derive.inner_products import expanded
 from derive.linearization import pushforward
 from derive.operators import dot, fill, identity_like, matvec, shape_of, total, transpose
 from derive.symbols import Quantity, Role
@@ -17,6 +18,21 @@ def divergence(ode: ODE) -> Expr | None:
         return sum((_trace_of(f, x) for x, f in zip(ode.state, ode.velocity, strict=True)), Integer(0))
     except UnsupportedError:
         return None
+
+
+def named_divergence(ode: ODE) -> Expr:
+    """The divergence in the quantities that the program of the field computes.
+
+    Raises:
+        UnsupportedError: the linearization has no closed trace.
+    """
+    found = divergence(ode)
+    if found is None:
+        names = ", ".join(q.name for q in ode.state)
+        raise UnsupportedError(f"the trace of the field in {names} is not read from its linearization")
+    for line in ode.field_program().assignments:
+        found = found.xreplace({line.value: line.target})
+    return found
 
 
 def _trace_of(value: Expr, unknown: Quantity) -> Expr:
@@ -49,9 +65,19 @@ def _scaled(front: Expr, linear: Expr, way: Quantity) -> Expr:
         return scalars * total(fill(Integer(1), way) if vectors is None else vectors) if way.shape else front
     if isinstance(linear, Add):
         return trace(Add(*(front * term for term in linear.args)), way)
+    if isinstance(linear, fill):
+        return _scaled(front * fill(Integer(1), way), linear.args[0], way)
+    if way.shape and not shape_of(linear):
+        return _of_outer_product(front, linear, way)
     if isinstance(linear, matvec) and way not in linear.args[0].atoms(Quantity):
         return Add(*(_through(front, linear.args[0], *_split(term, way)) for term in Add.make_args(linear.args[1])))
     raise UnsupportedError(f"no rule for the trace of {linear}")
+
+
+def _of_outer_product(front: Expr, form: Expr, way: Quantity) -> Expr:
+    """Trace of v -> f g(v) for a vector f and a scalar form g: it is g(f)."""
+    vector = front if shape_of(front) else fill(front, way)
+    return expanded(form.xreplace({way: vector}))
 
 
 def _through(front: Expr, matrix: Expr, scale: Expr, linear: Expr) -> Expr:

@@ -10,6 +10,8 @@ from types import ModuleType
 from derive.control_feedback import feedback_of
 from derive.discretization import discretize
 from derive.errors import DeriveError
+from derive.flow import ContinuousFlow, Flow
+from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
 from plots.runs import problem_of
 from plots.subject import PENDULUM, Subject
@@ -93,6 +95,14 @@ def _is_a_problem(subject: Subject) -> bool:
     return subject.problem is not None
 
 
+def _is_flow(subject: Subject) -> bool:
+    """Whether it is a flow with an inverse."""
+    system = subject.spec.system
+    if subject.given is not None or not isinstance(system, Flow | ContinuousFlow):
+        return False
+    return isinstance(system, ContinuousFlow) or (len(system.parts) <= 2 and flow_programs(system).backward is not None)
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -105,6 +115,7 @@ KINDS = (
     Kind("energy", _keeps_something, "an invariant, with a scheme that is explicit for the ODE"),
     Kind("activations", _is_net, "one stream through layers with a network each"),
     Kind("memory", _is_emitted, "a system that is emitted as a loop over steps"),
+    Kind("density", _is_flow, "a flow with an inverse"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
 )
 

@@ -329,7 +329,7 @@ def test_new_generate_verify_from_a_scratch_folder(tmp_path):
     assert "exists already" in again.stderr
 
 
-@pytest.mark.parametrize("name", ["augmented_node", "antisymmetric_resnet"])
+@pytest.mark.parametrize("name", ["augmented_node", "antisymmetric_resnet", "sigmoid_flow"])
 def test_the_example_specs_are_specs_like_any_other(name, tmp_path):
     path = ROOT / "examples" / "specs" / f"{name}.py"
     assert load(path).id == name

@@ -43,6 +43,12 @@ CLASSES = {
     "liouville": "",
     "information": "",
     "mean_field_control": "",
+    "planar_flow": "PlanarFlow",
+    "radial_flow": "RadialFlow",
+    "affine_coupling": "AffineCoupling",
+    "nice": "NICE",
+    "continuous_flow": "ContinuousFlow",
+    "vi_flow": "",
 }
 
 

@@ -150,3 +150,14 @@ def test_rows_begin_alike():
         logits.append(build()(images))
     for other in logits[1:]:
         torch.testing.assert_close(other, logits[0])
+
+
+@pytest.mark.slow
+def test_densities_of_two_moons(tmp_path):
+    """In a few steps the best is better than the Gaussian; the picture is drawn."""
+    path = tmp_path / "moons.png"
+    text = run("moons", "--steps", "80", "--picture", str(path))
+    reached = {name: float(value) for name, value in re.findall(r"^ *(\S.*?)  +(-\d+\.\d{3}) ", text, re.MULTILINE)}
+    assert reached["Gaussian"] == pytest.approx(-2.71, abs=0.05)
+    assert set(reached) == {"Gaussian", *load("moons").builders()}
+    assert max(reached, key=reached.get) != "Gaussian" and path.stat().st_size > 5000

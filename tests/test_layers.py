@@ -14,7 +14,12 @@ GENERATOR = {"derive", "codegen", "sympy", "jinja2", "markupsafe", "latex2mathml
 RUNTIME = {"torch", "codegen"}
 VERIFIER = {*GENERATOR, "torch", "numpy", "mpmath"}
 PLOTS = {*SYMBOLIC, "plots", "matplotlib"}
-PLOTS_OF_MODULES = ("plots/activations.py", "plots/memory.py", "plots/modules.py")  # they run emitted modules
+PLOTS_OF_MODULES = (
+    "plots/activations.py",
+    "plots/density.py",
+    "plots/memory.py",
+    "plots/modules.py",
+)  # they run emitted modules
 LINES_PER_FILE, LINES_PER_FUNCTION = 400, 60
 # Function-local imports outside cli.py: (file, module) -> why it cannot stand at the top.
 LOCAL_IMPORTS = {

@@ -12,7 +12,10 @@ from torch import nn
 
 from codegen.emission import emit
 from codegen.verification.case import Case
+from codegen.verification.continuous_cases import continuous_cases, continuous_rows
 from codegen.verification.convergence import order_rows
+from codegen.verification.flow_cases import flow_cases
+from codegen.verification.flow_rows import flow_rows
 from codegen.verification.gradient_checks import (
     device_rows,
     exact_row,
@@ -35,6 +38,7 @@ from derive.chains import Chain
 from derive.equations import systems
 from derive.errors import DeriveError
 from derive.explanation import programs_of, recurrences
+from derive.flow import ContinuousFlow, Flow
 from derive.showing import explain
 from derive.systems import ODE, Recurrence, Spec
 
@@ -80,6 +84,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     if isinstance(spec.system, ODE) and not any(case.kinks for case in usual):  # orders are those of smooth fields
         for sample in sampled(spec, kind):
             yield from order_rows(spec.id, sample, spec.system)
+    yield from _OWN_ROWS.get(type(spec.system), _no_rows)(spec, kind)
     if spec.loss is not None:
         yield from loss_rows(spec.id, spec.loss, module)
 
@@ -87,19 +92,36 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
 def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
     """The usual cases of a module, the same with little data, and the same over many steps."""
     steps = recurrences(spec)
-    chains = [system for system in spec.variants.values() if isinstance(system, Chain)]
-    if chains:
-        usual, small, long = layer_cases(kind, spec), layer_cases(kind, spec, small=True), []
+    whole = [system for system in spec.variants.values() if isinstance(system, Chain | Flow | ContinuousFlow)]
+    if whole:
+        make = _WITHOUT_STEPS[type(whole[0])]
+        usual, small, long = make(kind, spec), make(kind, spec, small=True), []
     elif spec.in_steps:
         found = [_sampled_cases(sample) for sample in sampled(spec, kind)]
         usual, small, long = ([case for cases in found for case in cases[size]] for size in range(3))
     else:
         cells = {str(option): recurrence for option, recurrence in steps.items()}
         usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
-    systems: list[Recurrence | Chain] = [*steps.values(), *chains]
+    systems: list[Recurrence | Chain | Flow | ContinuousFlow] = [*steps.values(), *whole]
     programs = [program for system in systems for program in programs_of(system)]
     kinks = any(line.value.has(*KINKED) for program in programs for line in program.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
+
+
+def _no_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
+    """Most kinds of systems promise nothing beyond their gradients."""
+    yield from ()
+
+
+_OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]] = {
+    Flow: flow_rows,
+    ContinuousFlow: continuous_rows,
+}
+_WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
+    Chain: layer_cases,
+    Flow: flow_cases,
+    ContinuousFlow: continuous_cases,
+}
 
 
 def _sampled_cases(sample: Sampled) -> list[list[Case]]:

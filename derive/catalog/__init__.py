@@ -59,6 +59,13 @@ REGISTER = (
     Listing("liouville", "control", "statement"),
     Listing("information", "control", "statement"),
     Listing("mean_field_control", "control", "statement"),
+    # densities
+    Listing("planar_flow", "flow"),
+    Listing("radial_flow", "flow"),
+    Listing("affine_coupling", "flow"),
+    Listing("nice", "flow"),
+    Listing("continuous_flow", "flow"),
+    Listing("vi_flow", "flow", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -145,6 +145,12 @@ VERDICTS = {
     "hamiltonian_view": {"E32": False, "momentum": True, "E33": True, "E38": False},
     "liouville": {"E34": False},
     "information": {"entropy": True},
+    "planar_flow": {"E23 (data to base)": True, "E23 (base to data)": True, "E24": False},
+    "radial_flow": {"E26": False, "E26 with beta": True},
+    "affine_coupling": {"E25": True},
+    "nice": {"E25": False},
+    "continuous_flow": {"planar continuous flow": True},
+    "vi_flow": {"E23": True},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
-from sympy import cos, exp
+from sympy import Integer, cos, exp
 
 from derive import (
     ODE,
@@ -16,6 +16,7 @@ from derive import (
     divergence,
     dot,
     explain,
+    fill,
     hamiltonian,
     load,
     matvec,
@@ -24,6 +25,7 @@ from derive import (
     tanh,
     target,
     time,
+    total,
 )
 from derive.control import END
 from derive.control_checks import runs_of
@@ -267,7 +269,11 @@ def test_divergences_are_traces_of_jacobians(name):
 def test_opaque_networks_have_no_closed_divergence():
     g = Network("g")
     assert divergence(ODE((x,), (g(x),))) is None
-    assert divergence(ODE((x,), (exp(dot(x, x)) * x,))) is None
+
+
+def test_the_divergence_of_an_outer_product_is_an_inner_product():
+    weight = exp(dot(x, x))
+    assert divergence(ODE((x,), (weight * x,))) == 2 * weight * dot(x, x) + weight * total(fill(Integer(1), x))
 
 
 def test_nothing_is_emitted_of_a_problem():

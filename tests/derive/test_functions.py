@@ -7,7 +7,7 @@ import sympy
 from sympy import Symbol
 
 from derive.evaluator import value_of
-from derive.functions import ELEMENTWISE, elu, logsigmoid, relu, sigmoid, softplus, step, tanh
+from derive.functions import ELEMENTWISE, elu, logabs, logsigmoid, relu, sigmoid, softplus, step, tanh
 from derive.latex import latex
 from derive.reverse_sweep import elementwise_partials
 from derive.symbols import state
@@ -21,6 +21,7 @@ TRUTH = {
     softplus: lambda z: mpmath.log(1 + mpmath.exp(z)),
     logsigmoid: lambda z: -mpmath.log(1 + mpmath.exp(-z)),
     elu: lambda z: z if z > 0 else mpmath.exp(z) - 1,
+    logabs: lambda z: mpmath.log(abs(z)),
     sympy.exp: mpmath.exp,
     sympy.sin: mpmath.sin,
     sympy.cos: mpmath.cos,

@@ -7,8 +7,9 @@ from pairs import pair_of
 from sympy import Integer, Rational, cos, exp, log, sin, sqrt
 
 from derive.errors import SpecError
-from derive.functions import elu, logsigmoid, relu, sigmoid, softplus, tanh
+from derive.functions import elu, logabs, logsigmoid, relu, sigmoid, softplus, tanh
 from derive.latex import latex
+from derive.norms import components, norm, quadratic_root, unit
 from derive.operators import (
     concat,
     dot,
@@ -69,6 +70,15 @@ OPERATORS = {
         lambda a, S, x, y: torch.linalg.inv(eye - a * S) @ (x + y),
     ),
     "solve of a transpose": (linear_solve(transpose(S), x * y), lambda S, x, y: torch.linalg.inv(S.T) @ (x * y)),
+    "norm": (norm(x) * y, lambda x, y: torch.linalg.vector_norm(x) * y),
+    "norm of a sum": (norm(x - a * y) ** 2, lambda x, y, a: ((x - a * y) ** 2).sum()),
+    "unit": (unit(x) * y, lambda x, y: x / torch.linalg.vector_norm(x) * y),
+    "components": (components(x) * sin(x), lambda x: 3 * torch.sin(x)),
+    "quadratic_root": (
+        quadratic_root(a, exp(b)) * x,
+        lambda a, b, x: (torch.sqrt(a**2 + 4 * torch.exp(b)) - a) / 2 * x,
+    ),
+    "logabs": (logabs(x) * a, lambda x, a: torch.log(torch.abs(x)) * a),
     "identity_like": (matvec(identity_like(S) + S, x), lambda S, x: x + S @ x),
 }
 

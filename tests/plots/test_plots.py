@@ -14,6 +14,7 @@ from plots import (
     convergence,
     costates,
     crossing,
+    density,
     energy,
     kinds_of,
     memory,
@@ -209,3 +210,20 @@ def test_what_there_is_not_is_refused(tmp_path, monkeypatch):
     assert "has no plots" in refused("plot", "lstm_peephole")
     assert "change the suffix" in refused("plot", "rk4", "-o", "a.jpg")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["planar_flow", "radial_flow", "affine_coupling", "continuous_flow"])
+def test_a_flow_s_density_is_that_of_the_pulled_grid(name):
+    """Cells of the grid hold the mass in the data plane that they hold in the base."""
+    found = density.data(subject_of(name))
+    assert 0.8 < found.mass < 1.001
+    assert np.abs(found.base.sum() * (found.side[1] - found.side[0]) ** 2 - 1) < 1e-3
+    step = found.side[1] - found.side[0]
+    inside = np.abs(found.pulled).max(axis=-1) < found.side[-1] - step
+    rows, columns = (np.abs(found.side[None, :] - found.pulled[inside][:, k, None]).argmin(axis=1) for k in (0, 1))
+    assert (found.data[rows, columns] > 0).all() and inside.any()
+
+
+def test_what_has_a_density():
+    assert next(iter(kinds_of(subject_of("planar_flow")))) == "density"
+    assert "density" not in kinds_of(subject_of("rk4")) and list(kinds_of(subject_of("vi_flow"))) == ["density"]

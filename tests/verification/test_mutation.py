@@ -22,8 +22,13 @@ from tests.verification.mutation import Mutant, applied, functions, mutants
 EXHAUSTIVE = ("lm_resnet", "lstm_peephole")
 MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
 SHORT = ("perceptron",)  # its backward is three products
-GRAPHS = ("heun", "rk4")  # the calls of their network go through one autograd graph per step: no derived backward
-OTHERS = [name for name in MODULES if name not in (*EXHAUSTIVE, *SHORT, *GRAPHS)]
+GRAPHS = (
+    "heun",
+    "rk4",
+    "continuous_flow",
+)  # the calls of their network go through one autograd graph per step: no derived backward
+A_SIGN = ("nice",)  # is all that its backward is, beside that of its network
+OTHERS = [name for name in MODULES if name not in (*EXHAUSTIVE, *SHORT, *GRAPHS, *A_SIGN)]
 LEAST = [("lm_resnet", 60), ("lstm_peephole", 200), *((name, 5) for name in OTHERS), *((name, 3) for name in SHORT)]
 
 
@@ -43,7 +48,18 @@ def is_derived(name):
     Nor the sizes of buffers: a larger one does as well.
     """
     rule = name.startswith(
-        ("_step", "_start", "_inverse", "_exact", "_plain", "_forward", "_recompute", "_backward", "_field")
+        (
+            "_step",
+            "_start",
+            "_inverse",
+            "_exact",
+            "_plain",
+            "_forward",
+            "_recompute",
+            "_backward",
+            "_field",
+            "_equation",
+        )
     )
     return (rule and name != "_field_shapes") or name in {"loss", "loss_cotangent"}
 

@@ -1,0 +1,1 @@
+"""Normalizing flows: maps and their inverses with log-determinants and derived backwards."""

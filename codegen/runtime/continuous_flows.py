@@ -1,0 +1,111 @@
+"""A continuous flow: the state and the integral of the field's divergence, moved together by the steps of a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codegen.runtime.blocks import field_arity
+from codegen.runtime.choices import one_of
+from codegen.runtime.construction import check_field, check_number, check_steps
+from codegen.runtime.flows import FlowNet, host_answer
+
+
+class AugmentedField(nn.Module):
+    """(t, (z, l)) -> (field(t, z), its divergence).
+
+    Args:
+        owner: for messages.
+        field: the field.
+        probe: random signs e of the shape of z, for which the divergence is estimated by e . J e; None for the exact
+            one, a product of the Jacobian's transpose with every unit vector.
+    """
+
+    def __init__(self, owner: str, field: Callable[..., Tensor], probe: Tensor | None) -> None:
+        super().__init__()
+        self.owner, self.field, self.probe = owner, field, probe
+        self.arity = field_arity(field)
+
+    def forward(self, t: Tensor, s: Tensor) -> Tensor:
+        """Velocity of z, and in the last component of l."""
+        z = s[..., :-1]
+        value: tuple[Any, ...] = torch.func.vjp(lambda x: self.velocity(t, x), z)
+        velocity, pull_back = value
+        if self.probe is not None:
+            divergence = (pull_back(self.probe)[0] * self.probe).sum(-1, keepdim=True)
+        else:
+            units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unbind(0)
+            rows = [pull_back(unit.expand_as(z))[0][..., i] for i, unit in enumerate(units)]
+            divergence = torch.stack(rows, -1).sum(-1, keepdim=True)
+        return torch.cat((velocity, divergence), -1)
+
+    def velocity(self, t: Tensor, z: Tensor) -> Tensor:
+        """The field, whose value has the shape of its argument."""
+        value = self.field(t, z) if self.arity == 2 else self.field(z)
+        if not isinstance(value, Tensor) or value.shape != z.shape:
+            shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            given = f"field was given z of shape {tuple(z.shape)} and returned {shown}"
+            raise ValueError(f"{self.owner}: {given}; allowed: the same shape")
+        return value
+
+
+class WrittenField(nn.Module):
+    """A field that is written out, with its divergence: (t, (z, l)) -> (velocity of z, divergence)."""
+
+
+class ContinuousNet(FlowNet):
+    """A flow whose map is the solution of an ODE from t0 to t1, by the steps of `solver`; the inverse goes back."""
+
+    solver: Callable[..., nn.Module]
+    """(field, steps, t0, t1, memory, gradient) -> the loop over steps."""
+
+    def __init__(
+        self,
+        dim: int,
+        field: Callable[..., Tensor],
+        *,
+        t0: float | Tensor,
+        t1: float | Tensor,
+        steps: int,
+        trace: str,
+        memory: str,
+        base: Any,
+        gradient: str,
+    ) -> None:
+        super().__init__(dim, base=base, gradient=gradient)
+        self.field = check_field(self.owner, field)
+        self.t0, self.t1 = check_number(self.owner, "t0", t0), check_number(self.owner, "t1", t1)
+        start, end = (torch.as_tensor(time).detach() for time in (t0, t1))
+        if host_answer(start.to(end) == end):
+            raise ValueError(f"{self.owner}: t0 = t1 = {float(end):g}; allowed: two different times")
+        self.steps = check_steps(self.owner, steps)
+        self.trace = one_of(f"{self.owner}: trace", trace, ("exact", "hutchinson"))
+        self.memory = memory
+        self._solver(None, True)
+
+    def _solver(self, probe: Tensor | None, ahead: bool) -> nn.Module:
+        t0, t1 = (self.t0, self.t1) if ahead else (self.t1, self.t0)
+        field = self.field if isinstance(self.field, WrittenField) else AugmentedField(self.owner, self.field, probe)
+        return self.solver(field, steps=self.steps, t0=t0, t1=t1, memory=self.memory, gradient=self.gradient)
+
+    def _solve(self, z: Tensor, ahead: bool) -> tuple[Tensor, Tensor]:
+        """The state at the other end, and the integral of the divergence on the way."""
+        probe = None
+        if self.trace == "hutchinson":
+            probe = 2 * torch.randint(0, 2, z.shape, device=z.device).to(z.dtype) - 1
+        end = self._solver(probe, ahead)(torch.cat((z, torch.zeros_like(z[..., :1])), -1))
+        return end[..., :-1], end[..., -1:]
+
+    def run_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From t0 to t1."""
+        return self._solve(x, True)
+
+    def run_inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """From t1 to t0."""
+        return self._solve(y, False)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + f", t0={self.t0}, t1={self.t1}, steps={self.steps}, trace={self.trace!r}"
