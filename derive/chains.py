@@ -37,6 +37,16 @@ class Chain(System):
         return {"last": self.last} if self.hidden is None else {"hidden": self.hidden, "last": self.last}
 
     @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written."""
+        return "chain_explanation", "explain_chain"
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """Of each kind of layer."""
+        return tuple(self.layers.values())
+
+    @property
     def quantities(self) -> set[Quantity]:
         """Everything the layers read."""
         return {quantity for layer in self.layers.values() for quantity in layer.inputs}

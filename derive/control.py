@@ -14,7 +14,7 @@ from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import shape_of, show_shape
 from derive.phase_space import LEARNABLE, Hamiltonian, hamiltonian
-from derive.program import check_numbers, symbols_of, undeclared
+from derive.program import Program, check_numbers, symbols_of, undeclared
 from derive.symbols import Quantity, Role, by_name, time
 from derive.system import System
 from derive.systems import ODE
@@ -122,6 +122,21 @@ class OptimalControl(System):
     def moments(self) -> dict[Quantity, Expr]:
         """Time -> cost of the state at that time, the terminal one last."""
         return {**self.observations, self.end: self.terminal}
+
+    @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written."""
+        return "control_explanation", "explain_control"
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The field with its running cost."""
+        return (self.hamiltonian.field,)
+
+    @property
+    def listed(self) -> tuple[Quantity, ...]:
+        """Everything it reads, costs and times included."""
+        return tuple(by_name(self.quantities))
 
     @property
     def quantities(self) -> set[Quantity]:

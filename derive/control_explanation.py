@@ -10,15 +10,15 @@ from derive.control_optimum import write_optimum
 from derive.control_riccati import write_riccati
 from derive.control_second_order import write_second_order
 from derive.control_sections import Results, write_adjoint_equations, write_lagrangian_form, write_problem
+from derive.drafts import Draft
 from derive.lagrangian import StepNames
-from derive.numbering import Author
 
 
-def write_control(author: Author, control: OptimalControl, names: StepNames) -> Results:
+def explain_control(draft: Draft, control: OptimalControl, names: StepNames) -> None:
     """The problem, its Lagrangian, the adjoint equation, all gradients, what is kept, and the second order."""
-    runs = runs_of(control)
+    author, runs = draft.author, runs_of(control)
     write_problem(author, control, names)
-    return {
+    found: Results = {
         **write_lagrangian_form(author, control, names),
         **write_adjoint_equations(author, control, names),
         **write_gradients(author, control, names, runs),
@@ -27,3 +27,4 @@ def write_control(author: Author, control: OptimalControl, names: StepNames) -> 
         **write_riccati(author, control, names),
         **write_second_order(author, control, names),
     }
+    draft.results |= {names.joined(name): value for name, value in found.items()}

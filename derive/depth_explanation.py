@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from derive.drafts import Draft
+from derive.drafts import Draft, explain_cell
 from derive.exact_reversal import write_exact_reversal
 from derive.expansion_sections import write_expansion
 from derive.lagrangian import StepNames
 from derive.linear_test import write_linear_test
 from derive.phase_space import write_phase_map
-from derive.reverse_sweep import Adjoint
 from derive.reversibility import write_inverse as write_inverse_of_step
 from derive.schemes import Scheme
 from derive.systems import Recurrence
 
 
-def explain_depth(draft: Draft, recurrence: Recurrence, adjoint: Adjoint, names: StepNames) -> None:
+def explain_layer(draft: Draft, recurrence: Recurrence, names: StepNames) -> None:
     """All sections on a layer; of a spec with options those on flow and inverse belong to none of them."""
+    adjoint = explain_cell(draft, recurrence, names)
     if not names.prefix:
         write_phase_map(draft.author, recurrence, adjoint)
     write_depth(draft, recurrence, names)

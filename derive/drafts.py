@@ -32,6 +32,13 @@ class Draft:
     contexts: dict[str, Program] = field(default_factory=dict)
 
 
+def explain_cell(draft: Draft, cell: Recurrence, names: StepNames) -> Adjoint:
+    """Sections on a step that reads inputs, or the first ones of any step; its adjoint."""
+    adjoint = write_recurrence(draft, cell, names)
+    draft.facts["state"] = ", ".join(q.name for q in cell.old)
+    return adjoint
+
+
 def write_recurrence(draft: Draft, recurrence: Recurrence, names: StepNames) -> Adjoint:
     """Sections on a step, its starts and their adjoints; the adjoint of the step."""
     adjoint = write_step(draft.author, recurrence, names, names.prefix)

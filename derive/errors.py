@@ -26,3 +26,9 @@ class UnknownNameError(DeriveError):
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
         super().__init__(f"unknown {kind} {name!r}: {hint}")
+
+
+def shown(value: object) -> str:
+    """A wrong value with its type."""
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 from sympy import Expr
@@ -83,6 +84,17 @@ class Flow(System):
         return tuple(q for q in self.map.inputs if not q.role.batched and q not in of_networks)
 
     @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written."""
+        return "flow_explanation", "explain_flow"
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The map, and its inverse where it has one."""
+        derived = import_module("derive.flow_programs").flow_programs(self)  # which are made from this
+        return (derived.forward, *([derived.backward] if derived.backward else []))
+
+    @property
     def quantities(self) -> set[Quantity]:
         """Everything the map reads."""
         return set(self.map.inputs)
@@ -126,6 +138,16 @@ class ContinuousFlow(System):
         shown = ", ".join(f"{q.name} {show_shape(q.shape)}" for q in self.field.state)
         if len(self.field.state) != 1 or len(self.field.state[0].shape) != 1:
             raise SpecError(f"the field moves {shown}; a continuous flow moves one vector")
+
+    @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written."""
+        return "flow_explanation", "explain_continuous"
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The field."""
+        return (self.field.field_program(),)
 
     @property
     def quantities(self) -> set[Quantity]:

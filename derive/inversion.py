@@ -10,10 +10,10 @@ from sympy import Expr, Integer, Mul, denom, solve, together
 from sympy.combinatorics import Permutation
 
 from derive.equations import systems
-from derive.operators import shape_of
+from derive.operators import Operator, shape_of
 from derive.program import Assignment, Program, symbols_of
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence, has_operator
+from derive.systems import Recurrence
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _BackwardSweep:
             if line.target not in self.known or len(missing) != 1:
                 continue
             (unknown,) = missing
-            if unknown.shape != line.target.shape or has_operator(line.value, unknown):
+            if unknown.shape != line.target.shape or _has_operator(line.value, unknown):
                 continue
             solution = _solved(line.value, unknown, line.target)
             if solution is None:
@@ -143,3 +143,8 @@ def _as_intermediate(quantity: Quantity) -> Quantity:
 def _must_not_vanish(solution: Expr) -> list[Expr]:
     bottom = denom(together(solution))
     return [] if bottom.is_number else [sympy.factor(bottom)]
+
+
+def _has_operator(value: Expr, inside: Quantity) -> bool:
+    """Whether a quantity occurs inside an operator of an expression."""
+    return any(inside in node.atoms(Quantity) for node in value.atoms(Operator))

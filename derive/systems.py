@@ -14,10 +14,10 @@ from typing import Any
 from sympy import Expr, Integer, expand
 
 from derive.derivation import Relation
-from derive.errors import SpecError, UnknownNameError
+from derive.errors import SpecError, UnknownNameError, shown
 from derive.functions import as_expression
 from derive.networks import Network
-from derive.operators import Operator, fill, shape_of, show_shape
+from derive.operators import fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
 from derive.schemes import SCHEMES, MultistepFamily, Scheme, scheme_by_name
 from derive.schemes.substitution import declared, entries, plain_symbols
@@ -101,6 +101,11 @@ class ODE(System):
         return {quantity for velocity in self.velocity for quantity in symbols_of(velocity)}
 
     @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written."""
+        return "ode_explanation", "explain_ode"
+
+    @property
     def split(self) -> tuple[tuple[Expr, ...], ...]:
         """The parts as given; else one part for each unknown, which drives that unknown alone."""
         if self.parts:
@@ -176,6 +181,21 @@ class Recurrence(System):
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
             raise SpecError(f"a state of {self.lags} times needs a start for its first {self.lags - 1} step(s)")
+
+    @property
+    def explained_by(self) -> tuple[str, str]:
+        """Where its sections are written: layers have some that cells do not need."""
+        return ("depth_explanation", "explain_layer") if self.in_depth else ("drafts", "explain_cell")
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The step."""
+        return (self.step,)
+
+    @property
+    def listed(self) -> tuple[Quantity, ...]:
+        """What a step has stands in the table anyway."""
+        return ()
 
     @property
     def in_depth(self) -> bool:
@@ -267,14 +287,14 @@ class Spec:
         if self.no_module and (self.system is None or isinstance(self.system, Program)):
             return
         if not isinstance(self.system, Mapping) or not self.system:
-            shown = _shown(self.system)
             raise SpecError(
-                f"{self.id}: system is {shown}; give an ODE, a Recurrence, a Chain, a Flow, or a table of them"
+                f"{self.id}: system is {shown(self.system)}; "
+                "give an ODE, a Recurrence, a Chain, a Flow, or a table of them"
             )
         for option, system in self.system.items():
             if not isinstance(option, Option) or not isinstance(system, System) or isinstance(system, ODE):
                 raise SpecError(
-                    f"{self.id}: system[{option!r}] is {_shown(system)}; each name stands for a Recurrence or a Chain"
+                    f"{self.id}: system[{option!r}] is {shown(system)}; each name stands for a Recurrence or a Chain"
                 )
         if len({type(system) for system in self.system.values()}) > 1:
             raise SpecError(f"{self.id}: system mixes kinds of systems; one class is one of them")
@@ -301,7 +321,7 @@ class Spec:
                 raise UnknownNameError("scheme", self.scheme, SCHEMES)
         elif not isinstance(self.scheme, Scheme | MultistepFamily):
             raise SpecError(
-                f"{self.id}: scheme is {_shown(self.scheme)}; give the id of one (`derive list --schemes` lists them), "
+                f"{self.id}: scheme is {shown(self.scheme)}; give the id of one (`derive list --schemes` lists them), "
                 "a ButcherTableau, an AdditiveTableau, a LinearMultistep or a Splitting"
             )
         if plain_symbols(self._table):
@@ -315,7 +335,7 @@ class Spec:
             if name not in names:
                 raise SpecError(f"{self.id}: defaults: {UnknownNameError('parameter or constant', name, names)}")
             if not _is_real(value):
-                raise SpecError(f"{self.id}: the default of {name} is {_shown(value)}; give a finite real number")
+                raise SpecError(f"{self.id}: the default of {name} is {shown(value)}; give a finite real number")
 
     def _quantities(self) -> set[Quantity]:
         """What the step may read: of the system, and symbols among the weights of the scheme."""
@@ -353,12 +373,6 @@ class Spec:
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
 
 
-def _shown(value: object) -> str:
-    """A wrong value with its type."""
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
-
-
 def _is_real(value: Any) -> bool:
     try:
         return not isinstance(value, str | bytes) and math.isfinite(float(value))
@@ -381,8 +395,3 @@ def with_scheme(spec: Spec, scheme: Any) -> Spec:
 def zeros(like: Quantity) -> Expr:
     """A vector of zeros of a quantity's shape, for augmented states."""
     return fill(Integer(0), like)
-
-
-def has_operator(value: Expr, inside: Quantity) -> bool:
-    """Whether a quantity occurs inside an operator of an expression."""
-    return any(inside in node.atoms(Quantity) for node in value.atoms(Operator))
