@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from sympy import CRootOf, Expr, Integer, Piecewise, Tuple, false, true
+from sympy import CRootOf, Expr, Integer, N, Piecewise, Tuple, false, oo, true
 from sympy.logic.boolalg import Boolean
 
-from derive.errors import UnsupportedError
+from derive.errors import natural
 from derive.geometry import adjoint_gap_order
 from derive.geometry.families import symmetric_condition, symplectic_condition
 from derive.latex import latex
@@ -21,6 +21,7 @@ from derive.series.multistep import MultistepVerdicts
 from derive.series.notation import differential, differential_latex, words
 from derive.series.rk import OneStepVerdicts
 from derive.series.verdicts import SeriesVerdicts
+from derive.verdict import Verdict, decided
 
 _STABILITY = {
     "is_zero_stable": "zero-stable",
@@ -32,6 +33,7 @@ _STABILITY = {
 }
 _TERMS_SHOWN = 12
 _CHARACTERS_SHOWN = 40
+_DIGITS_SHOWN = 6
 
 
 class Analysis(StabilityAttributes):
@@ -46,6 +48,11 @@ class Analysis(StabilityAttributes):
         self.scheme = scheme
         digits = getattr(scheme, "digits", None)
         self.label = "exact" if digits is None else f"to {digits} digits"
+
+    @property
+    def reservation(self) -> str:
+        """The label of what published decimals decide, in brackets; nothing where entries are exact."""
+        return "" if self.label == "exact" else f" ({self.label})"
 
     @cached_property
     def _series(self) -> SeriesVerdicts:
@@ -75,21 +82,22 @@ class Analysis(StabilityAttributes):
 
     def conditions(self, order: int) -> Boolean:
         """What the scheme's symbols must satisfy for an order: true, false, or equations."""
-        return self._series.conditions(order)
+        return self._series.conditions(natural("the order", order, 1))
 
     @cached_property
     def order_conditions(self) -> dict[int, Boolean]:
         """Higher orders that some values of the symbols reach -> the condition on them."""
         found: dict[int, Boolean] = {}
         higher = int(self.order) + 1
-        while self._series.symbols and (condition := self.conditions(higher)) != false:
+        last = self._series.limit if self._series.symbols else 0
+        while higher <= last and (condition := self.conditions(higher)) != false:
             found[higher] = condition
             higher += 1
         return found
 
     def error_terms(self, power: int) -> DifferentialTable:
         """Coefficients of h^power in the local error, exact minus numerical."""
-        return self._series.error_terms(power)
+        return self._series.error_terms(natural("the power of h", power, 1))
 
     @property
     def principal_error(self) -> DifferentialTable:
@@ -103,23 +111,36 @@ class Analysis(StabilityAttributes):
 
     @property
     def error_constant(self) -> Expr | None:
-        """C_{p+1} of a multistep scheme."""
+        """C_{p+1}: the local error is C_{p+1} h^(p+1) u^(p+1); None where it is no multiple of that derivative."""
         return self._series.error_constant
 
     @property
     def error_constant_normalized(self) -> Expr | None:
-        """C_{p+1}/sigma(1) of a multistep scheme, scaled to be consistent where it is not."""
+        """C_{p+1}/sigma(1), scaled to be consistent where a multistep scheme is not; sigma(1) = 1 for one step."""
         return self._series.error_constant_normalized
 
     @cached_property
-    def is_symplectic(self) -> Boolean | None:
-        """Whether the symplectic form of Hamiltonian fields is kept, of two parts the first driving the positions."""
-        return symplectic_condition(self.scheme)
+    def symplectic_verdict(self) -> Verdict:
+        """`is_symplectic`, or why it was not decided."""
+        return decided(lambda: Verdict(symplectic_condition(self.scheme)))
 
     @cached_property
-    def is_symmetric(self) -> Boolean:
-        """Whether a step of -h undoes a step of h."""
-        return symmetric_condition(self.scheme)
+    def symmetric_verdict(self) -> Verdict:
+        """`is_symmetric`, or why it was not decided."""
+        return decided(lambda: Verdict(symmetric_condition(self.scheme)))
+
+    @property
+    def is_symplectic(self) -> Boolean | None:
+        """Whether the symplectic form of Hamiltonian fields is kept, of two parts the first driving the positions.
+
+        Of a family, for which values of its symbols; None for multistep schemes, and where that is not decided.
+        """
+        return self.symplectic_verdict.value
+
+    @property
+    def is_symmetric(self) -> Boolean | None:
+        """Whether a step of -h undoes a step of h, or for which values of the symbols; None where not decided."""
+        return self.symmetric_verdict.value
 
     @cached_property
     def adjoint_gap_order(self) -> Expr | None:
@@ -131,7 +152,7 @@ class Analysis(StabilityAttributes):
 
     def modified_equation(self, order: int) -> dict[int, DifferentialTable]:
         """Power of h, 0 to `order` -> elementary differential -> coefficient in the field whose flow the scheme is."""
-        return self._series.modified_equation(order)
+        return self._series.modified_equation(natural("the order of the modified equation", order))
 
     def rows(self) -> list[tuple[str, object]]:
         """Name and value of every verdict that applies, without the terms of the local error."""
@@ -145,12 +166,26 @@ class Analysis(StabilityAttributes):
             (f"error constant C_{p + 1}", self.error_constant),
             (f"C_{p + 1}/{self._normalized_by}", self.error_constant_normalized),
             ("norm of the principal error", self.principal_error_norm),
-            ("symplectic", self.is_symplectic),
-            ("symmetric", self.is_symmetric),
+            ("symplectic", _said(self.symplectic_verdict)),
+            ("symmetric", _said(self.symmetric_verdict)),
             ("order of the adjoint gap", self.adjoint_gap_order),
             *((words, self._decided(name)) for name, words in _STABILITY.items()),
         ]
         return [(name, value) for name, value in found if value is not None]
+
+    def published(self, value: Any) -> Any:
+        """A number or pair as decimals where the entries are, for display; integers and conditions as they are."""
+        if isinstance(value, tuple):
+            return tuple(map(self.published, value))
+        rounded = self.label != "exact" and isinstance(value, Expr) and value.is_number and value.is_finite
+        return N(value, _DIGITS_SHOWN) if rounded and not value.is_Integer else value
+
+    def rows_shown(self, label: str = "") -> list[tuple[str, str]]:
+        """`rows` as text; where the entries are published decimals a label may follow what is no order."""
+        return [
+            (name, shown(self.published(value)) + ("" if getattr(value, "is_Integer", False) else label))
+            for name, value in self.rows()
+        ]
 
     @property
     def _normalized_by(self) -> str:
@@ -161,15 +196,12 @@ class Analysis(StabilityAttributes):
         """A verdict of linear stability; what a scheme of several symbols needs first."""
         if name == "is_zero_stable" and not isinstance(self.scheme, LinearMultistep):
             return None
-        try:
-            return self.stability_verdict(name).value
-        except UnsupportedError as error:
-            return f"not decided: {error}"
+        return _said(self.stability_verdict(name))
 
     def __str__(self) -> str:
         """A table for the terminal; floats stand for exact values that are too long."""
-        rows = [(name, shown(value)) for name, value in self.rows()]
-        terms = [(shown(value), tau) for tau, value in self.principal_error.terms.items()]
+        rows = self.rows_shown()
+        terms = [(shown(self.published(value)), tau) for tau, value in self.principal_error.terms.items()]
         first, left = terms[:_TERMS_SHOWN], len(terms[_TERMS_SHOWN:])
         width = max(len(name) for name, _ in rows)
         inner = max((len(value) for value, _ in first), default=0)
@@ -183,10 +215,20 @@ class Analysis(StabilityAttributes):
     def _repr_markdown_(self) -> str:
         """The same for notebooks."""
         lines = [f"**{self.scheme.title}** ({self.label})", "", "| | |", "|---|---|"]
-        lines += [f"| {name.replace('_', chr(92) + '_')} | ${_shown_latex(value)}$ |" for name, value in self.rows()]
+        lines += [
+            f"| {name.replace('_', chr(92) + '_')} | ${_shown_latex(self.published(value))}$ |"
+            for name, value in self.rows()
+        ]
         terms = list(self.principal_error.terms.items())
-        lines += [f"| ${differential_latex(tau)}$ | ${_shown_latex(value)}$ |" for tau, value in terms[:_TERMS_SHOWN]]
+        lines += [
+            f"| ${differential_latex(tau)}$ | ${_shown_latex(self.published(value))}$ |"
+            for tau, value in terms[:_TERMS_SHOWN]
+        ]
         return "\n".join(lines)
+
+
+def _said(verdict: Verdict) -> object:
+    return f"not decided: {verdict.undecided}" if verdict.undecided else verdict.value
 
 
 def _integer(value: int | None) -> Integer | None:
@@ -213,7 +255,15 @@ def _shown_interval(ends: tuple[Any, Any]) -> str:
     cases = cases_of(ends)
     if cases:
         return ", ".join(_case(shown(pair), when) for pair, when in cases)
-    return "{0}" if ends == (0, 0) else f"[{', '.join(map(shown, ends))}]"
+    if ends == (0, 0):
+        return "{0}"
+    opening, closing = brackets(ends)
+    return f"{opening}{', '.join(map(shown, ends))}{closing}"
+
+
+def brackets(ends: tuple[Any, Any]) -> tuple[str, str]:
+    """How an interval opens and closes: an end at infinity does not belong to it."""
+    return "(" if ends[0] == -oo else "[", ")" if ends[1] == oo else "]"
 
 
 def _case(value: str, when: Boolean) -> str:
@@ -225,5 +275,8 @@ def _shown_latex(value: object) -> str:
     if value in (true, false):
         return rf"\text{{{short}}}"
     if isinstance(value, tuple):
-        return short if "..." in short else latex(Tuple(*value))
+        if "..." in short or cases_of(value):
+            return short if "..." in short else latex(Tuple(*value))
+        opening, closing = brackets(value)
+        return rf"\left{opening}{', '.join(map(latex, value))}\right{closing}"
     return short.replace("...", r"\dots") if short.endswith("...") else latex(value)

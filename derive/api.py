@@ -12,7 +12,7 @@ from derive.analysis import Analysis
 from derive.chains import Chain
 from derive.control import OptimalControl
 from derive.determinants import log_determinant
-from derive.errors import UnsupportedError
+from derive.errors import SpecError, UnsupportedError
 from derive.explanation import programs_of, recurrences
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_inverse import FlowInverse
@@ -21,14 +21,21 @@ from derive.inversion import Inverse, invert
 from derive.linear_stability import stability_function
 from derive.loading import load, load_any
 from derive.program import Program, name_functions
+from derive.readings import scheme_read
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import LinearMultistep, Scheme, single_scheme
+from derive.schemes import SCHEME_KINDS, LinearMultistep, Scheme, single_scheme
+from derive.schemes.findings import Finding, unrefused
+from derive.schemes.lint import lint as findings_of
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 from derive.traces import named_divergence
 
 Source = Spec | str | Path
+ALLOWED = (
+    "give an id (`derive list`, `derive list --schemes`), a file path/to/file.py[:NAME], a ButcherTableau, an "
+    "AdditiveTableau, a LinearMultistep, a Splitting or a Spec"
+)
 
 
 def as_spec(source: Source) -> Spec:
@@ -106,10 +113,12 @@ def analyse(source: Source | Scheme) -> Analysis:
     """Order, local error, conditions on the symbols and modified equation of a scheme.
 
     Args:
-        source: id of a scheme or of a system (then its scheme), a file that holds either, or the object itself.
+        source: id of a scheme or of a system (then its scheme, or what the first of its readings makes of its step), a
+            file that holds either, or the object itself.
 
     Raises:
-        UnsupportedError: the spec's system is no ODE: it has no scheme.
+        UnsupportedError: the spec's system is no ODE and has no reading: it has no scheme.
+        SpecError: the source is nothing of this.
     """
     return Analysis(_scheme(source))
 
@@ -127,6 +136,19 @@ def modified_equation(source: Source | Scheme, order: int) -> dict[int, Differen
     return analyse(source).modified_equation(order)
 
 
+def lint(source: Source | Scheme) -> tuple[Finding, ...]:
+    """What is wrong with a scheme, what is doubtful, and which shipped scheme it is: errors first.
+
+    Args:
+        source: as for `analyse`; a scheme that would be refused can be made under `derive.schemes.findings.unrefused`.
+
+    Raises:
+        UnsupportedError: the spec's system is no ODE: it has no scheme.
+    """
+    with unrefused():
+        return findings_of(_scheme(source))
+
+
 def stability(source: Source | Scheme) -> Any:
     """Values of a multistep scheme's one symbol that satisfy the root condition; else its `stability_function` of z."""
     scheme = _scheme(source)
@@ -135,8 +157,12 @@ def stability(source: Source | Scheme) -> Any:
 
 def _scheme(source: Source | Scheme) -> Scheme:
     found = load_any(source) if isinstance(source, str | Path) else source
-    if not isinstance(found, Spec):
+    if isinstance(found, SCHEME_KINDS):
         return found
+    if not isinstance(found, Spec):
+        raise SpecError(f"{found!r} is no scheme: {ALLOWED}")
+    if found.readings and not isinstance(found.system, ODE):
+        return scheme_read(step_of(found), found.readings[0])
     _ode(found)
     return single_scheme(found.scheme)
 

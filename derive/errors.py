@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 
 class DeriveError(Exception):
@@ -32,3 +34,18 @@ def shown(value: object) -> str:
     """A wrong value with its type."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+def natural(what: str, value: Any, least: int = 0) -> int:
+    """A whole number that is large enough.
+
+    Raises:
+        SpecError: it is not; the message says what it is for.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise SpecError(f"{what} is {value!r}; give a whole number from {least} on")
+    return number

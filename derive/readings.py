@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -128,20 +128,41 @@ def write_reading(author: Author, recurrence: Recurrence, reading: Reading) -> d
 SHIFTS = (Integer(1), Integer(1), Rational(1, 2))
 
 
+def scheme_read(recurrence: Recurrence, reading: Reading) -> ButcherTableau:
+    """The scheme that a step is under a reading, with what consistency asks of its symbols put in.
+
+    Raises:
+        SpecError: the step cannot be read so, or is consistent for no values of its symbols.
+    """
+    weights = read(recurrence, reading)
+    consistency = weights.conditions()[:2]
+    families = list(_families(weights, consistency)) or [weights]
+    simplest = min(
+        families, key=lambda found: sum(sympy.count_ops(entry) for row in (*found.A, found.b) for entry in row)
+    )
+    if any(condition != 0 for condition in simplest.conditions()[:2]):
+        raise SpecError(f"reading {reading.title!r}: {recurrence.new[0].name} is no consistent step of x' = f(x)")
+    return ButcherTableau(A=simplest.A, b=simplest.b, c=simplest.c, title=reading.title)
+
+
 def _solved(weights: Weights, conditions: tuple[Expr, ...]) -> Weights:
     """The weights on the family that the conditions leave, in as few symbols as possible."""
+    return next(_families(weights, conditions), weights)
+
+
+def _families(weights: Weights, conditions: tuple[Expr, ...]) -> Iterator[Weights]:
+    """The weights with conditions solved for some of the symbols, for every choice of them with one solution."""
     free = by_name({s for c in conditions for s in c.free_symbols})
     wanted = [c for c in conditions if c != 0]
     for unknowns in combinations(free, min(len(wanted), len(free))):
         found = sympy.solve(wanted, unknowns, dict=True)
         if len(found) == 1 and len(found[0]) == len(unknowns):
             table = found[0]
-            return Weights(
+            yield Weights(
                 sympy.cancel(weights.kept.subs(table)),
                 tuple(tuple(sympy.cancel(a.subs(table)) for a in row) for row in weights.A),
                 tuple(sympy.cancel(b.subs(table)) for b in weights.b),
             )
-    return weights
 
 
 def _write_order(author: Author, reading: Reading, weights: Weights) -> dict[str, Expr]:

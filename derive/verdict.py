@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from derive.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,19 @@ class Verdict:
 
     Attributes:
         value: a SymPy Boolean, number, pair of numbers, or a condition on the symbols; None where the notion does not
-            apply.
+            apply, or where it could not be decided.
         proof: the steps, in order.
+        undecided: why a notion that applies was not decided; empty where it was.
     """
 
     value: Any
     proof: tuple[Step, ...] = ()
+    undecided: str = ""
+
+
+def decided(decide: Callable[[], Verdict]) -> Verdict:
+    """The verdict, or one without a value that says why none was found."""
+    try:
+        return decide()
+    except UnsupportedError as error:
+        return Verdict(None, undecided=str(error))

@@ -1,69 +1,57 @@
 """For which values of its symbols a scheme is symplectic or symmetric.
 
-A verdict on the tableau itself holds for generic values; special ones may make stages equal or superfluous. So single
-trees leave a few values first, and each of them is judged as a scheme of its own.
+A verdict on the tableau itself holds for generic values; special ones may make stages equal or superfluous. So trees
+leave a few cases first, and each of them is judged as a scheme of its own (`members`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
-from sympy import Eq, false, true
-from sympy.logic.boolalg import Boolean, Or
+from sympy import Expr, false, true
+from sympy.logic.boolalg import Boolean
 
+from derive.geometry.members import Family, Property, members
+from derive.geometry.reduction import reduced
 from derive.geometry.symmetry import adjoint_method, is_symmetric
-from derive.geometry.symplectic import alternates, is_symplectic
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
-from derive.schemes.substitution import with_values
+from derive.geometry.symplectic import alternates, defects, is_symplectic
+from derive.schemes import ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes.substitution import entries
 from derive.series.bseries import BSeries, adjoint, difference
 from derive.series.conditions import all_vanish
 from derive.series.domains import Arithmetic, Element, arithmetic_of, exact
-from derive.series.one_step import step_series
 from derive.series.trees import Tree, tree, trees
-from derive.verdict import Verdict
-
-# A family of which trees this large leave every value has so high an order that its generic verdict stands.
-_LARGEST_TREES = 8
-
-TreeResiduals = Callable[[BSeries, int], Iterator[Element]]
+from derive.series.weights import Stages
 
 
 def symplectic_condition(scheme: Scheme) -> Boolean | None:
-    """Values of the symbols for which a scheme is symplectic, as `is_symplectic`; of several, necessary equations."""
-    plain = is_symplectic(scheme).value
-    if plain is None or isinstance(scheme, LinearMultistep):
-        return plain
+    """Values of the symbols for which a scheme is symplectic, as `is_symplectic`.
+
+    Raises:
+        UnsupportedError: necessary equations are known, but not whether they suffice.
+    """
+    if isinstance(scheme, LinearMultistep):
+        return is_symplectic(scheme).value
     if isinstance(scheme, Splitting):
-        return plain if scheme.substep is None else symplectic_condition(scheme.substep)
-    return _condition(scheme, plain, is_symplectic, _symplectic_residuals)
+        return is_symplectic(scheme).value if scheme.substep is None else symplectic_condition(scheme.substep)
+    return false if _is_polynomial(scheme) else members(scheme, SYMPLECTIC)
 
 
 def symmetric_condition(scheme: Scheme) -> Boolean:
-    """Values of the symbols for which a scheme is symmetric, as `is_symmetric`; of several, necessary equations."""
-    plain = is_symmetric(scheme).value
+    """Values of the symbols for which a scheme is symmetric, as `is_symmetric`.
+
+    Raises:
+        UnsupportedError: as for `symplectic_condition`.
+    """
     if isinstance(scheme, LinearMultistep):
-        return plain if plain == true else _palindromic(scheme)
-    return _condition(scheme, plain, is_symmetric, _symmetric_residuals)
+        return true if is_symmetric(scheme).value == true else _palindromic(scheme)
+    return false if _is_polynomial(scheme) else members(scheme, SYMMETRIC)
 
 
-def _condition(
-    scheme: ButcherTableau | AdditiveTableau | Splitting,
-    plain: Boolean,
-    verdict: Callable[[Scheme], Verdict],
-    residuals: TreeResiduals,
-) -> Boolean:
-    series = step_series(scheme)
-    symbols = series.arithmetic.symbols
-    if plain != false or not symbols:
-        return plain
-    sizes = (all_vanish(series.arithmetic, residuals(series, size)) for size in range(1, _LARGEST_TREES + 1))
-    necessary = next((found for found in sizes if found != true), false)
-    if necessary == false or len(symbols) > 1:
-        return necessary
-    values = [equation.rhs for equation in Or.make_args(necessary)]
-    proved = [value for value in values if verdict(with_values(scheme, {symbols[0]: value})).value == true]
-    return Or(*(Eq(symbols[0], value) for value in proved))
+def _is_polynomial(scheme: Scheme) -> bool:
+    """Whether R is a polynomial of degree one or more: R(z) R(-z) = 1, which both properties imply, fails then."""
+    return isinstance(scheme, ButcherTableau) and scheme.explicit
 
 
 def _symplectic_residuals(series: BSeries, size: int) -> Iterator[Element]:
@@ -93,3 +81,23 @@ def _palindromic(scheme: LinearMultistep) -> Boolean:
     arithmetic: Arithmetic = arithmetic_of([*own, *other])
     gaps = (arithmetic.element(a) - arithmetic.element(b) for a, b in zip(own, other, strict=True))
     return all_vanish(arithmetic, gaps)
+
+
+def _quadratic_defects(scheme: Family) -> Sequence[Expr]:
+    """b_i a_ij + b_j a_ji - b_i b_j, of the irreducible tableau."""
+    if isinstance(scheme, Splitting):
+        return ()
+    stages = Stages(reduced(scheme))
+    return [stages.arithmetic.expression(defect) for defect in defects(stages)]
+
+
+def _mirrored_defects(scheme: Family) -> Sequence[Expr]:
+    """A tableau minus that of its adjoint, stage by stage."""
+    if isinstance(scheme, Splitting):
+        return ()
+    own, other = (entries(one) for one in (scheme, adjoint_method(scheme)))
+    return [a - b for a, b in zip(own, other, strict=True)]
+
+
+SYMPLECTIC = Property("symplectic", is_symplectic, _symplectic_residuals, _quadratic_defects)
+SYMMETRIC = Property("symmetric", is_symmetric, _symmetric_residuals, _mirrored_defects)

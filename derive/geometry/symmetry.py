@@ -82,14 +82,20 @@ def _symmetric_splitting(scheme: Splitting) -> Verdict:
 
 
 def _joined(scheme: Splitting) -> list[tuple[int, Expr]]:
-    """Stages with neighbours of one part joined where they are flows of it, which add up."""
+    """Stages with neighbours of one part joined where they are flows of it, which add up; none of no time."""
     found: list[tuple[int, Expr]] = []
     for part, fraction in scheme.stages:
+        if found and found[-1][1] == 0:
+            found.pop()
         if found and found[-1][0] == part and scheme.substep is None:
-            found[-1] = (part, expand(found[-1][1] + fraction))
+            found[-1] = (part, _normal(found[-1][1] + fraction))
         else:
-            found.append((part, fraction))
-    return found
+            found.append((part, _normal(fraction)))
+    return found if found[-1][1] != 0 else found[:-1]
+
+
+def _normal(value: Expr) -> Expr:
+    return cancel(value) if value.free_symbols else expand(value)
 
 
 def _matchings(stages: Stages) -> Iterator[tuple[int, ...]]:

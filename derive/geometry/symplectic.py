@@ -10,6 +10,7 @@ Sources: Hairer, Lubich, Wanner, Geometric Numerical Integration, VI.4, VI.7; Au
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations_with_replacement, product
 
 from sympy import Integer, S, oo
@@ -18,6 +19,7 @@ from derive.geometry.reduction import reduced
 from derive.geometry.stages import name_of_stage
 from derive.latex import latex
 from derive.schemes import LinearMultistep, Scheme, Splitting
+from derive.series.domains import Element
 from derive.series.notation import differential
 from derive.series.trees import Tree, tree, trees
 from derive.series.weights import Stages, Tableau
@@ -99,9 +101,16 @@ def _pairs(stages: Stages) -> list[tuple[int, int]]:
     return [(p, q) for p, q in combinations_with_replacement(range(stages.colours), 2) if p != q]
 
 
-def _defect(stages: Stages, p: int, q: int, i: int, j: int) -> object:
+def _defect(stages: Stages, p: int, q: int, i: int, j: int) -> Element:
     b, c = stages.b[p][i], stages.b[q][j]
     return b * stages.A[q][i][j] + c * stages.A[p][j][i] - b * c
+
+
+def defects(stages: Stages) -> Iterator[Element]:
+    """What vanishes where a tableau satisfies the condition, which makes it symplectic, irreducible or not."""
+    for p, q in _pairs(stages):
+        for i, j in product(range(stages.count), repeat=2):
+            yield _defect(stages, p, q, i, j)
 
 
 def _counterexample(stages: Stages, p: int, q: int, i: int, j: int) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sympy import Expr, ImmutableMatrix, Symbol
@@ -17,7 +17,7 @@ from derive.linear_stability.verdicts import (
     real_interval,
     zero_stability,
 )
-from derive.verdict import Verdict
+from derive.verdict import Verdict, decided
 
 DECISIONS: dict[str, Callable[[Scheme], Verdict]] = {
     "real_interval": real_interval,
@@ -30,7 +30,10 @@ DECISIONS: dict[str, Callable[[Scheme], Verdict]] = {
 
 
 class StabilityAttributes:
-    """Verdicts of linear stability on a scheme; None where a notion does not apply.
+    """Verdicts of linear stability on a scheme; None where a notion does not apply or is not decided.
+
+    Not decided is what depends on two symbols or more in a way that no rule covers, and ends of intervals or sectors
+    that are roots of high degree in a symbol: then `stability_verdict(name).undecided` says why.
 
     Attributes:
         scheme: what is analysed.
@@ -55,7 +58,7 @@ class StabilityAttributes:
     def stability_verdict(self, name: str) -> Verdict:
         """Value and proof of one of the verdicts below, by its name."""
         if name not in self._stability:
-            self._stability[name] = DECISIONS[name](self.scheme)
+            self._stability[name] = decided(partial(DECISIONS[name], self.scheme))
         return self._stability[name]
 
     @property

@@ -38,17 +38,19 @@ def end_in_cells(
     data: Polynomials,
     symbol: Symbol,
     axis: Callable[[RealField, Any], Axis],
-    belongs: Callable[[RealField, Any], bool],
+    kind: Callable[[RealField, Any], Any],
+    end: Callable[[RealField, Any], RealRoot | float | None],
     to_value: Callable[[Any], Any],
     proof: list[Step],
 ) -> list[tuple[Any, Any]]:
-    """Pairs (end, condition on the symbol), where 0 belongs to the region.
+    """Pairs (end, condition on the symbol), where there is an end.
 
     Args:
         data: the scheme.
         symbol: its symbol.
         axis: makes the axis of a scheme over a field.
-        belongs: whether 0 belongs to the stability region.
+        kind: what a scheme of a number is; between the values where it changes, ends are roots of one factor.
+        end: the end for a scheme of a number: a root of the axis, 0, infinity, or None where there is none.
         to_value: end of the component as a value of z.
         proof: takes the steps.
 
@@ -60,24 +62,24 @@ def end_in_cells(
     factors = _factors(data, generic.candidates, symbol)
     cells = []
     critical = _critical(data, factors, symbol)
-    for cell in decide_in_cells(data, belongs):
+    for cell in decide_in_cells(data, kind):
         critical = multiply(critical, cell.low.polynomial) if cell.is_point and cell.low is not None else critical
     for low, high, sample in _cuts(squarefree(RATIONALS, critical)):
         field, number = extension(RATIONALS, low) if low is not None and low is high else (RATIONALS, sample)
         special = specialised(data, field, number)
         label = None
-        if special is not None and belongs(field, special):
-            end = axis(field, special).end([])
-            moves = isinstance(end, RealRoot) and sample is not None
-            label = to_value(_branch(end, factors, symbol, sample) if moves else end)
+        found = None if special is None else end(field, special)
+        if found is not None:
+            moves = isinstance(found, RealRoot) and sample is not None
+            label = to_value(_branch(found, factors, symbol, sample) if moves else found)
         cells.append(Cell(low, high, label, sample))
     cells = _with_points_joined(cells, symbol)
-    found: list[tuple[Any, Any]] = []
+    pieces: list[tuple[Any, Any]] = []
     for cell in cells:
-        if cell.label is not None and all(cell.label != label for label, _ in found):
-            found.append((cell.label, condition(cells, partial(operator.eq, cell.label), symbol)))
+        if cell.label is not None and all(cell.label != label for label, _ in pieces):
+            pieces.append((cell.label, condition(cells, partial(operator.eq, cell.label), symbol)))
     proof.append(Step("The order of its roots is decided at one value of the symbol between critical ones."))
-    return found
+    return pieces
 
 
 def _factors(data: Polynomials, candidates: Sequence[Coefficients], symbol: Symbol) -> list[Poly]:

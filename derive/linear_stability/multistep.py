@@ -157,12 +157,13 @@ def is_a_stable(field: RealField, scheme: Multistep, proof: list[Step]) -> bool:
 
 
 def vanishes_at_infinity(field: RealField, scheme: Multistep, proof: list[Step]) -> bool:
-    """Whether all roots tend to 0 as z goes to infinity: sigma = beta zeta^K."""
-    signs = [field.sign(a) for a in scheme.sigma]
+    """Whether all roots tend to 0 as z goes to infinity: sigma = beta zeta^K, over common factors of rho and sigma."""
+    _, sigma = _coprime(field, scheme)
+    signs = [field.sign(a) for a in sigma]
     proof.append(
         Step(
-            "All roots tend to 0 at infinity iff sigma is a multiple of zeta^K",
-            formula(field.domain, scheme.sigma, ZETA),
+            "Common factors of rho and sigma apart, all roots tend to 0 at infinity iff sigma is a multiple of zeta^K",
+            formula(field.domain, sigma, ZETA),
         )
     )
     return signs[-1] != 0 and not any(signs[:-1])

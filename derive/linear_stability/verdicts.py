@@ -1,4 +1,8 @@
-"""The verdicts of linear stability on any scheme, with numbers or with one symbol in its table."""
+"""The verdicts of linear stability on any scheme, with numbers or with one symbol in its table.
+
+Several symbols are decided where the stability function depends on one of them, or on one combination; zero stability
+of up to three steps, explicit schemes, and what holds for no value are decided for any number.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from derive.errors import UnsupportedError
 from derive.linear_stability import multistep, oscillator, runge_kutta
 from derive.linear_stability.branches import end_in_cells
 from derive.linear_stability.cells import Cell, condition, decide_in_cells, end_of
+from derive.linear_stability.combinations import Meaning, in_fewest_symbols
 from derive.linear_stability.fields import GenericField, RealField, field_of
 from derive.linear_stability.functions import (
     Multistep,
@@ -35,6 +40,8 @@ RULES: dict[type[Polynomials], ModuleType] = {RationalFunction: runge_kutta, Mul
 """Schemes with a scalar test equation: all of the complex plane is their domain."""
 NOT_SCALAR = Step("Schemes of several parts are tested on the oscillator: half planes and sectors do not apply.")
 UNSTABLE = Step("Not zero-stable: 0 does not belong to the stability region.")
+
+DOUBLE_ROOT = Step("At the end itself a double root lies on the unit circle: errors grow linearly there.")
 
 
 @dataclass(frozen=True)
@@ -66,15 +73,17 @@ def _scalar_polynomials(scheme: Scheme) -> Polynomials | None:
 def zero_stability(scheme: Scheme) -> RootVerdict:
     """Root condition of rho; `strong` where no root but 1 lies on the unit circle. One-step schemes are zero-stable."""
     if not isinstance(scheme, LinearMultistep):
-        return RootVerdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), true)
+        return RootVerdict(true, (Step("A one-step scheme: zeta - 1 is its whole polynomial at h = 0."),), strong=true)
     data = root_polynomial(scheme)
     if data.domain.is_FractionField and len(data.domain.symbols) > 1:
         value, strong = multistep.jury_conditions(GenericField(data.domain), data)
-        return RootVerdict(value, (Step("Jury's inequalities of rho over zeta - 1, no double root at -1"),), strong)
+        return RootVerdict(
+            value, (Step("Jury's inequalities of rho over zeta - 1, no double root at -1"),), strong=strong
+        )
     proof: list[Step] = []
     where = _where(data, multistep.zero_stability, proof)
     value, strong = where(lambda kind: kind in ("weak", "strong")), where(lambda kind: kind == "strong")
-    return RootVerdict(value, tuple(proof), strong)
+    return RootVerdict(value, tuple(proof), strong=strong)
 
 
 def a_stability(scheme: Scheme) -> Verdict:
@@ -98,9 +107,19 @@ def _half_plane(scheme: Scheme, decide: Callable[[ModuleType, RealField, Any, li
         return Verdict(None, (NOT_SCALAR,))
     if isinstance(scheme, ButcherTableau) and scheme.explicit:
         return Verdict(false, (Step("R is a polynomial of degree one or more: |R| tends to infinity with |z|."),))
+    if isinstance(scheme, LinearMultistep) and scheme.explicit and any(scheme.beta):
+        return Verdict(false, (Step("sigma is of lower degree than rho: a root tends to infinity with |z|."),))
     proof = _published(data)
+    data, meaning = _reduced(data, proof)
     value = _where(data, partial(decide, RULES[type(data)]), proof)(bool)
-    return Verdict(value, tuple(proof))
+    return Verdict(value.subs(meaning), tuple(proof))
+
+
+def _reduced(data: Polynomials, proof: list[Step]) -> tuple[Polynomials, Meaning]:
+    """The polynomials over the symbols or the one combination of them that they depend on."""
+    data, meaning = in_fewest_symbols(data)
+    proof += [Step(f"All coefficients are polynomials of {new} = {value}.") for new, value in meaning.items()]
+    return data, meaning
 
 
 def _where(
@@ -197,17 +216,30 @@ def _interval(
     pair: Callable[[Any], tuple[Any, Any]],
 ) -> Verdict:
     proof = _published(data)
+    data, meaning = _reduced(data, proof)
     if not data.domain.is_FractionField:
         field = field_of(data.domain)
         if not _zero_belongs(field, data):
             return Verdict(None, (*proof, UNSTABLE))
-        return Verdict(pair(to_value(axis(field, data).end(proof))), tuple(proof))
+        line = axis(field, data)
+        last = line.end(proof)
+        if isinstance(last, RealRoot) and not line.passes(last):
+            proof.append(DOUBLE_ROOT)
+        return Verdict(pair(to_value(last)), tuple(proof))
     symbol = one_symbol(data)
-    pieces = end_in_cells(data, symbol, axis, _zero_belongs, to_value, proof)
+
+    def end(field: RealField, special: Polynomials) -> RealRoot | float | None:
+        return axis(field, special).end([]) if _zero_belongs(field, special) else None
+
+    pieces = end_in_cells(data, symbol, axis, _zero_belongs, end, to_value, proof)
     if not pieces:
         return Verdict(None, (*proof, UNSTABLE))
-    everywhere = len(pieces) == 1 and pieces[0][1] == true
-    return Verdict(pair(pieces[0][0] if everywhere else Piecewise(*pieces)), tuple(proof))
+    left, right = pair(_joined(pieces))
+    return Verdict((left.subs(meaning), right.subs(meaning)), tuple(proof))
+
+
+def _joined(pieces: list[tuple[Any, Any]]) -> Any:
+    return pieces[0][0] if len(pieces) == 1 and pieces[0][1] == true else Piecewise(*pieces)
 
 
 def _zero_belongs(field: RealField, data: Polynomials) -> bool:
@@ -226,18 +258,37 @@ def alpha_stability(scheme: Scheme) -> Verdict:
         return Verdict(S.Zero, (*a_stable.proof, Step(words)))
     proof = list(a_stable.proof)
     rules = RULES[type(data)]
+    data, meaning = in_fewest_symbols(data)
     if not data.domain.is_FractionField:
         return Verdict(_angle(rules, field_of(data.domain), data, proof), tuple(proof))
     symbol = one_symbol(data)
-    cells = decide_in_cells(data, partial(_has_sector, rules))
+    cells = decide_in_cells(data, partial(_sector_kind, rules))
+    proof += [_cell_step(cell, symbol) for cell in cells]
     none = condition(cells, lambda kind: kind == "no sector", symbol)
-    if condition(cells, lambda kind: kind == "some sector", symbol) != false:
-        raise UnsupportedError(f"the angle of A(alpha) depends on {symbol}: give it a value")
-    value = Piecewise((pi / 2, a_stable.value), (S.Zero, none)) if a_stable.value != false else S.Zero
-    return Verdict(value, (*proof, *(_cell_step(cell, symbol) for cell in cells)))
+    if condition(cells, lambda kind: kind == "some sector", symbol) == false:
+        value = Piecewise((pi / 2, a_stable.value), (S.Zero, none)) if a_stable.value != false else S.Zero
+    else:
+        kind, end = partial(_sector_kind, rules), partial(_sector_end, rules)
+        value = _joined(end_in_cells(data, symbol, rules.sector, kind, end, _to_angle, proof))
+    return Verdict(value.subs(meaning), tuple(proof))
 
 
-def _has_sector(rules: ModuleType, field: RealField, data: Polynomials) -> str:
+def _to_angle(squared_slope: Any) -> Any:
+    """The angle of a sector from the squared slope of its rim."""
+    if isinstance(squared_slope, RealRoot):
+        squared_slope = squared_slope.expression()
+    return pi / 2 if squared_slope == math.inf else atan(sqrt(S(squared_slope)))
+
+
+def _sector_end(rules: ModuleType, field: RealField, data: Polynomials) -> RealRoot | float:
+    """Squared slope of the rim of the largest stable sector."""
+    kind = _sector_kind(rules, field, data)
+    if kind == "some sector":
+        return rules.sector(field, data).end([])
+    return math.inf if kind == "half plane" else 0
+
+
+def _sector_kind(rules: ModuleType, field: RealField, data: Polynomials) -> str:
     if rules.is_a_stable(field, data, []):
         return "half plane"
     return "some sector" if rules.is_stable_on_negative_axis(field, data, []) else "no sector"
@@ -247,4 +298,4 @@ def _angle(rules: ModuleType, field: RealField, data: Polynomials, proof: list[S
     if not rules.is_stable_on_negative_axis(field, data, proof):
         return S.Zero
     end = rules.sector(field, data).end(proof)
-    return atan(sqrt(end.expression())) if isinstance(end, RealRoot) else S.Zero
+    return _to_angle(end) if isinstance(end, RealRoot) else S.Zero

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from derive.analysis import Analysis, shown
+from derive.analysis import Analysis
 from derive.derivation import Derivation, Kind
 from derive.latex import latex
 from derive.numbering import Author
@@ -62,7 +62,7 @@ def write_scheme(author: Author, analysis: Analysis, root_condition: bool = True
 
 def scheme_facts(analysis: Analysis) -> dict[str, str]:
     """What heads the derivation of a scheme: warnings first."""
-    return warnings(analysis.scheme) | {name: shown(value) for name, value in analysis.rows()}
+    return warnings(analysis.scheme) | dict(analysis.rows_shown(analysis.reservation))
 
 
 def _symbols(scheme: Scheme) -> tuple[tuple[str, str, str, str, str], ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sympy import Eq, Expr, Symbol, false, oo, solve, true
+from sympy import Expr, false, oo, true
 from sympy.logic.boolalg import Boolean
 
 from derive.analysis import Analysis
@@ -33,17 +32,19 @@ from derive.scheme_report.geometry_residuals import (
     symmetry_disagreements,
     undone_residual,
 )
-from derive.scheme_report.order import BY_SERIES
+from derive.scheme_report.order import BY_SERIES, solutions
 from derive.scheme_report.residuals import tolerance
 from derive.scheme_report.series_maps import sampled_symbols
 from derive.scheme_report.show import (
     condition_latex,
     cut,
+    number_latex,
     power_latex,
     scheme_latex,
     scheme_text,
     tableau_latex,
     tableau_text,
+    write_undecided,
 )
 from derive.scheme_report.stability_residuals import growth_residual, symmetric_weights_residual
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
@@ -60,12 +61,14 @@ HLW = "Hairer, Lubich, Wanner, Geometric Numerical Integration"
 def write_geometry(author: Author, analysis: Analysis) -> None:
     """Symplectic, symmetric, the adjoint method, what is conserved."""
     scheme = analysis.scheme
-    has_tables = isinstance(scheme, ButcherTableau | AdditiveTableau)
-    reason = "decided on the irreducible form of the scheme" if has_tables else "decided exactly"
     if analysis.is_symplectic is not None:
-        check = _kept(scheme, analysis.adjoint_gap_order)
-        _write_property(author, SYMPLECTIC, analysis.is_symplectic, is_symplectic(scheme), check, reason)
-    _write_property(author, SYMMETRIC, analysis.is_symmetric, is_symmetric(scheme), _symmetry(analysis), reason)
+        gap = analysis.adjoint_gap_order
+        _write_property(author, analysis, SYMPLECTIC, is_symplectic(scheme), _kept(scheme, gap))
+    if analysis.is_symmetric is not None:
+        _write_property(author, analysis, SYMMETRIC, is_symmetric(scheme), _symmetry(analysis))
+    for (words, _), verdict in ((SYMPLECTIC, analysis.symplectic_verdict), (SYMMETRIC, analysis.symmetric_verdict)):
+        if verdict.undecided:
+            write_undecided(author, words, verdict)
     _write_adjoint_method(author, analysis)
     author.relation(
         "what is conserved",
@@ -84,18 +87,20 @@ def _kind_of_invariant(kind: str, verdict: Verdict) -> list[Step]:
 
 
 def _write_property(
-    author: Author, what: tuple[str, str], value: Boolean, verdict: Verdict, check: SampledCheck, reason: str
+    author: Author, analysis: Analysis, what: tuple[str, str], verdict: Verdict, check: SampledCheck
 ) -> None:
     words, formula = what
+    value = getattr(analysis, f"is_{words}")
+    has_tables = isinstance(analysis.scheme, ButcherTableau | AdditiveTableau)
     titles = {true: words, false: f"not {words}"}
     shown = formula if value == true else rf"\text{{not: }} {formula}"
     if value not in titles:
         shown = rf"{formula} \iff {condition_latex(value)}"
     author.relation(
-        titles.get(value, f"{words} iff {condition_text(value)}"),
+        titles.get(value, f"{words} iff {condition_text(value)}") + analysis.reservation,
         Kind.INEQUALITY,
         shown,
-        reason=reason,
+        reason="decided on the irreducible form of the scheme" if has_tables else "decided exactly",
         name=f"scheme.{words}",
         check=check,
         steps=cut(verdict.proof),
@@ -113,18 +118,10 @@ def _another_order(gap: Any) -> Any:
 
 def _symmetry(analysis: Analysis) -> SampledCheck:
     scheme = analysis.scheme
-    special = sorted(analysis.is_symmetric.atoms(Eq), key=str)
     typical = sampled_symbols(scheme)
-    members = [typical, *(_member(case, typical) for case in special)]
+    members = [typical, *(typical | dict(point) for point in solutions(analysis.is_symmetric))]
     disagreements = partial(symmetry_disagreements, scheme, int(analysis.order), members)
     return SampledCheck(disagreements, analysis.is_symmetric, _turned)
-
-
-def _member(case: Eq, typical: Mapping[Symbol, Expr]) -> dict[Symbol, Expr]:
-    """Values of the symbols that satisfy an equation: all but one of them typical."""
-    symbol = min(case.free_symbols, key=str)
-    others = {other: value for other, value in typical.items() if other != symbol}
-    return {**others, symbol: solve(case.xreplace(others), symbol)[0]}
 
 
 def _turned(value: Boolean) -> Boolean:
@@ -216,7 +213,7 @@ def write_step_inverse(author: Author, analysis: Analysis) -> None:
 def _factor(bound: Expr) -> str:
     if bound == 1:
         return ""
-    return rf"\, \left({latex(bound)}\right)" if bound.is_Add else rf"\, {latex(bound)}"
+    return rf"\, \left({latex(bound)}\right)" if bound.is_Add else rf"\, {number_latex(bound)}"
 
 
 def write_costates(author: Author, analysis: Analysis) -> None:

@@ -16,6 +16,7 @@ from derive.derivation import Kind
 from derive.numbering import Author
 from derive.scheme_report.residuals import (
     dense_disagreements,
+    derivative_residual,
     error_constant_residual,
     error_terms_residual,
     order_disagreements,
@@ -36,10 +37,9 @@ def write_order(author: Author, analysis: Analysis) -> None:
     """Order, error terms, conditions, error constants, orders of stages, embedded scheme and dense output."""
     scheme, p = analysis.scheme, int(analysis.order)
     table = analysis.principal_error
-    label = "" if analysis.label == "exact" else f" ({analysis.label})"
     left = rf"u(t_n + h) - x_{{n+1}} = h^{{{p + 1}}} \left({sum_latex(table)}\right) + O(h^{{{p + 2}}})"
     author.relation(
-        f"local error, exact minus numerical: order {p}{label}",
+        f"local error, exact minus numerical: order {p}{analysis.reservation}",
         Kind.ASYMPTOTIC,
         left,
         reason=_reason(analysis),
@@ -60,6 +60,16 @@ def write_order(author: Author, analysis: Analysis) -> None:
     )
     if isinstance(scheme, LinearMultistep):
         _write_constants(author, analysis, scheme)
+    elif analysis.error_constant is not None:
+        author.relation(
+            "error constant",
+            Kind.IDENTITY,
+            rf"C_{{{p + 1}}} = {value_latex(analysis.error_constant)}",
+            reason=f"the leading error terms are this multiple of h^{p + 1} u^({p + 1}), spelled out in trees",
+            check=ResidualCheck(
+                partial(derivative_residual, scheme, p + 1), (analysis.error_constant,), BY_SERIES, tolerance(scheme)
+            ),
+        )
     for higher, condition in analysis.order_conditions.items():
         _write_condition(author, analysis, higher, condition)
     _write_parts(author, analysis)
@@ -96,7 +106,7 @@ def _write_constants(author: Author, analysis: Analysis, scheme: LinearMultistep
 
 
 def _write_condition(author: Author, analysis: Analysis, higher: int, condition: Boolean) -> None:
-    values = _solutions(condition)
+    values = solutions(condition)
     author.relation(
         f"order {higher} iff {condition_text(condition)}",
         Kind.INEQUALITY,
@@ -106,7 +116,7 @@ def _write_condition(author: Author, analysis: Analysis, higher: int, condition:
     )
 
 
-def _solutions(condition: Boolean) -> Values:
+def solutions(condition: Boolean) -> Values:
     """Values of the symbols that satisfy a condition; of free symbols some."""
     symbols = sorted(condition.free_symbols, key=str)
     found: list[tuple[tuple[Symbol, Expr], ...]] = []

@@ -71,6 +71,17 @@ def error_terms_residual(scheme: Scheme, trees: tuple[Tree, ...], order: int, co
     return float(max(mpmath.sqrt(sum(abs(entry) ** 2 for entry in last)) / scale, *lower))
 
 
+def derivative_residual(scheme: Scheme, power: int, constants: tuple[Expr, ...]) -> float:
+    """Relative size of the local error in h^power minus C times the derivative of that order of the solution."""
+    values = sampled_symbols(scheme)
+    error = local_error(scheme, values, power)
+    fields = random_fields(SeriesScheme(scheme, values).parts, power)
+    exact = solution(together(fields), constant([0] * 2, power))(1)
+    factor = number(constants[0], values) * factorial(power)
+    gap = [e.coefficients[-1] - factor * u.coefficients[-1] for e, u in zip(error, exact, strict=True)]
+    return float(mpmath.sqrt(sum(abs(entry) ** 2 for entry in gap)) / (size(error, power) or mpmath.mpf(1)))
+
+
 def wrong_powers(gap: Point, reached: Any, slack: float = 0.0) -> int:
     """Powers of h that contradict `gap = O(h^(reached + 1))` and no better; oo: all vanish."""
     last = len(gap[0].coefficients) - 1

@@ -9,18 +9,32 @@ from typing import Any
 from sympy import CRootOf, Expr, N, Poly, Rational, Symbol, oo, true
 from sympy.logic.boolalg import Boolean
 
+from derive.analysis import brackets
+from derive.derivation import Kind
 from derive.latex import latex
 from derive.linear_stability.formulas import LONGEST_INTEGER, cases_of, ordered, rounded
+from derive.numbering import Author
 from derive.plain_formula import plain_formula
 from derive.schemes import AdditiveTableau, ButcherTableau, Scheme, Splitting
 from derive.series.differentials import DifferentialTable
 from derive.series.notation import differential_latex, letter, words
-from derive.verdict import Step
+from derive.verdict import Step, Verdict
 
 TERMS_SHOWN = 12
 STEPS_SHOWN = 9
 LONGEST_NUMBER = 24
 LONGEST_POLYNOMIAL = 120
+
+
+def write_undecided(author: Author, words: str, verdict: Verdict) -> None:
+    """That a property was not decided, and why."""
+    author.relation(
+        f"{words}: not decided",
+        Kind.STATEMENT,
+        rf"\text{{{words}: not decided}}",
+        reason="neither proved nor disproved",
+        source=verdict.undecided,
+    )
 
 
 def value_latex(value: Any) -> str:
@@ -47,7 +61,7 @@ def interval_latex(left: Any, right: Any) -> str:
         return r"\begin{cases}" + r" \\ ".join(cases) + r"\end{cases}"
     if right == left == 0:
         return r"\left\{0\right\}"
-    opening, closing = ("(" if left == -oo else "["), (")" if right == oo else "]")
+    opening, closing = brackets((left, right))
     exact, rounded = ([make(end) for end in (left, right)] for make in (_end_latex, _rounded_end))
     shown = [rf"\left{opening}{', '.join(ends)}\right{closing}" for ends in (exact, rounded)]
     return shown[0] if exact == rounded else rf"{shown[0]} \approx {shown[1]}"
@@ -65,7 +79,7 @@ def _end_latex(end: Any) -> str:
 
 
 def _rounded_end(end: Any) -> str:
-    exact = end.free_symbols or end.is_infinite or end.is_Rational
+    exact = end.free_symbols or end.is_infinite or end.is_Rational or end.is_Float
     return _end_latex(end) if exact else decimals(end)
 
 

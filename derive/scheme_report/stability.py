@@ -11,12 +11,12 @@ from sympy import Expr, ImmutableMatrix, Not, Rational, S, Symbol, false, fracti
 from derive.analysis import Analysis
 from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Check, Kind
-from derive.errors import UnsupportedError
 from derive.latex import latex
 from derive.linear_stability.formulas import ordered, rounded
 from derive.linear_stability.numeric_checks import interval_disagreements, sector_disagreements
+from derive.linear_stability.verdicts import DOUBLE_ROOT
 from derive.numbering import Author
-from derive.scheme_report.show import condition_latex, cut, equations_of_roots, interval_latex
+from derive.scheme_report.show import condition_latex, cut, equations_of_roots, interval_latex, write_undecided
 from derive.scheme_report.stability_residuals import (
     function_residual,
     half_plane_disagreement,
@@ -40,17 +40,23 @@ HALF_PLANE = (
     ("is_a_stable", "A-stable", r"\left|R(z)\right| \le 1 \text{ where } \operatorname{Re}(z) \le 0", False),
     ("is_l_stable", "L-stable", r"\text{A-stable and } R(\infty) = 0", True),
 )
+UNDECIDED = {
+    "is_zero_stable": "zero-stable",
+    "is_a_stable": "A-stable",
+    "is_l_stable": "L-stable",
+    "alpha_stability": "A(α)-stable",
+    "real_interval": "real interval",
+    "imaginary_interval": "imaginary interval",
+}
 
 
 def write_stability(author: Author, analysis: Analysis, root_condition: bool = True) -> None:
     """Everything on linear stability; the root condition only where nothing before has it."""
     _write_function(author, analysis)
-    try:
-        _write_verdicts(author, analysis, root_condition)
-    except UnsupportedError as error:
-        reason = "exact verdicts keep one symbol"
-        formula = r"\text{the verdicts are not decided}"
-        author.relation("not decided", Kind.STATEMENT, formula, reason=reason, source=str(error))
+    _write_verdicts(author, analysis, root_condition)
+    for name, words in UNDECIDED.items():
+        if (verdict := analysis.stability_verdict(name)).undecided:
+            write_undecided(author, words, verdict)
     author.close("Linear stability of the scheme", "What repeated steps do on linear test problems, decided exactly.")
 
 
@@ -58,14 +64,15 @@ def _write_verdicts(author: Author, analysis: Analysis, root_condition: bool) ->
     scheme = analysis.scheme
     if root_condition and isinstance(scheme, LinearMultistep):
         verdict = analysis.stability_verdict("is_zero_stable")
-        check = _by_samples(scheme, verdict.value, root_condition_disagreement)
-        _write_verdict(author, "zero-stable", ROOT_CONDITION, verdict, [], check)
+        if verdict.value is not None:
+            check = _by_samples(scheme, verdict.value, root_condition_disagreement)
+            _write_verdict(author, "zero-stable", ROOT_CONDITION, verdict, [], check)
     told: list[Step] = []
     for name, words, formula, at_infinity in HALF_PLANE:
         verdict = analysis.stability_verdict(name)
         if verdict.value is not None:
             check = _by_samples(scheme, verdict.value, partial(half_plane_disagreement, at_infinity=at_infinity))
-            _write_verdict(author, words, formula, verdict, told, check)
+            _write_verdict(author, words, formula, verdict, told, check, analysis.reservation)
     _write_sector(author, analysis, told)
     for name in AXES:
         _write_interval(author, analysis, name)
@@ -110,7 +117,7 @@ def _function_latex(function: Expr) -> str:
 
 
 def _write_verdict(
-    author: Author, words: str, formula: str, verdict: Verdict, told: list[Step], check: Check | None
+    author: Author, words: str, formula: str, verdict: Verdict, told: list[Step], check: Check, label: str = ""
 ) -> None:
     """A property that holds, does not, or under a condition; steps that were told before are left out."""
     value = verdict.value
@@ -123,7 +130,7 @@ def _write_verdict(
     steps = [step for step in verdict.proof if step not in told]
     told += steps
     author.relation(
-        title,
+        title + label,
         Kind.INEQUALITY,
         shown,
         reason="decided exactly" if steps else "by the steps above",
@@ -142,9 +149,9 @@ def _write_sector(author: Author, analysis: Analysis, told: list[Step]) -> None:
     steps = [step for step in verdict.proof if step not in told]
     degrees = rf" \approx {float(value * 180 / pi):.2f}^\circ" if not value.free_symbols and value != 0 else ""
     author.relation(
-        "A(α)-stability" if value != 0 else "stable in no sector",
+        ("A(α)-stability" if value != 0 else "stable in no sector") + analysis.reservation,
         Kind.INEQUALITY,
-        rf"\alpha = {latex(value)}{degrees}",
+        rf"\alpha = {latex(analysis.published(value))}{degrees}",
         reason="the largest sector around the negative real axis in which every step is stable",
         check=check,
         steps=cut(steps),
@@ -166,12 +173,14 @@ def _write_interval(author: Author, analysis: Analysis, name: str) -> None:
         return
     left, right = verdict.value
     end = right if place else -left
-    shown = interval_latex(left, right)
+    shown = interval_latex(*analysis.published((left, right)))
+    grows = "; at its ends a double root lies on the circle, errors grow linearly there"
     author.relation(
-        title,
+        title + analysis.reservation,
         Kind.INEQUALITY,
         rf"S \cap {'i' if place else ''}\mathbb{{R}} \supseteq {shown}",
-        reason=f"the component of the stability region on the {axis} that contains 0",
+        reason=f"the component of the stability region on the {axis} that contains 0"
+        + (grows if DOUBLE_ROOT in verdict.proof else ""),
         check=SampledCheck(partial(_end_disagreements, analysis.scheme, direction), end, _moved_end),
         steps=cut([*equations_of_roots(end), *verdict.proof]),
     )
@@ -191,11 +200,13 @@ def _end_disagreements(scheme: Scheme, direction: complex, end: Expr) -> int:
 
 
 def _members(scheme: Scheme) -> list[tuple[dict[Symbol, Rational], Scheme]]:
-    """Members of a family of one symbol, or the scheme itself."""
+    """Members of a family, every symbol at another sample, or the scheme itself."""
     symbols = sorted({symbol for entry in entries(scheme) for symbol in entry.free_symbols}, key=str)
     if not symbols:
         return [({}, scheme)]
-    return [({symbols[0]: value}, with_values(scheme, {symbols[0]: value})) for value in SAMPLES]
+    turns = [SAMPLES[turn:] + SAMPLES[:turn] for turn in range(len(SAMPLES))]
+    points = [{s: turns[3 * place % len(turns)][i] for place, s in enumerate(symbols)} for i in range(len(SAMPLES))]
+    return [(point, with_values(scheme, point)) for point in points]
 
 
 def _by_samples(scheme: Scheme, value: Any, disagreement: Callable[[Scheme, bool], int]) -> Check:

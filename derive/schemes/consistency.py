@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from sympy import Expr, I, S, im
 
 from derive.schemes.findings import Finding, advice, error, exact_sum, shown, to_digits, vanishes
 
@@ -14,11 +16,17 @@ if TYPE_CHECKING:
     from derive.schemes.splitting import Splitting
 
 
+VISIBLY = 1e-20
+
+
 def tableau_findings(tableau: ButcherTableau) -> Iterator[Finding]:
     """Of a Butcher tableau: shape, c against the row sums of A, sums of b and b_error, dense output at the end."""
-    wrong_shape = list(_tableau_shape(tableau))
-    yield from wrong_shape
-    if wrong_shape:
+    rows = {f"row {i + 1} of A": row for i, row in enumerate(tableau.A)} | {"b": tableau.b, "c": tableau.c}
+    rows |= {} if tableau.b_error is None else {"b_error": tableau.b_error}
+    rows |= {f"row {i + 1} of dense": row for i, row in enumerate(tableau.dense or ())}
+    wrong = [*_tableau_shape(tableau), *_not_real(rows)]
+    yield from wrong
+    if wrong:
         return
     digits = tableau.digits
     for place, row in enumerate(tableau.A):
@@ -58,6 +66,10 @@ def multistep_findings(scheme: LinearMultistep) -> Iterator[Finding]:
         text = f"{needed - 1} alphas need {needed} betas (beta_{{-1}} first), {len(scheme.beta)} given"
         yield error("beta", f"{len(scheme.beta)} entries", f"{needed} entries", text)
         return
+    wrong = list(_not_real({"alpha": scheme.alpha, "beta": scheme.beta}))
+    yield from wrong
+    if wrong:
+        return
     total = exact_sum(scheme.alpha)
     if not vanishes(total - 1):
         found = shown(total)
@@ -77,6 +89,18 @@ def splitting_findings(scheme: Splitting) -> Iterator[Finding]:
             found = shown(total)
             text = f"the fractions of part {part} sum to {found}, not 1"
             yield error(f"part {part}", f"sum {found}", "sum 1", text)
+
+
+def _not_real(rows: Mapping[str, Sequence[Expr]]) -> Iterator[Finding]:
+    """Entries that are no real numbers: NaN, infinite or complex."""
+    for row, entries in rows.items():
+        for place, entry in enumerate(entries, 1):
+            if entry.has(S.NaN, S.Infinity, S.NegativeInfinity, S.ComplexInfinity):
+                text = f"{row} holds {entry} at place {place}; entries are finite"
+                yield error(row, entry, "a finite entry", text)
+            elif entry.has(I) and (entry.free_symbols or abs(im(entry).evalf(30)) > VISIBLY):
+                text = f"{row} holds {entry} at place {place}, which is complex; entries are real"
+                yield error(row, entry, "a real entry", text)
 
 
 def _tableau_shape(tableau: ButcherTableau) -> Iterator[Finding]:

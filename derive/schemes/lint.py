@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sympy import Expr, Integer, S, cancel
+from sympy import Expr, Float, Integer, S, cancel
 
 from derive.scheme_sections import interval_text, stable_interval
 from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
 from derive.schemes.findings import Finding, Kind, unrefused, vanishes
+from derive.series.domains import exact
 from derive.series.multistep import MultistepVerdicts
 from derive.series.rk import order
 
 __all__ = ["Finding", "Kind", "lint", "unrefused"]
 
 VISIBLY = 1e-9
+SHORT = 10**7
+"""The largest denominator of a short decimal."""
+MEANT = 10**4
+"""The largest denominator of a fraction that a long one may stand for."""
 
 
 def lint(scheme: Scheme) -> tuple[Finding, ...]:
@@ -27,9 +32,32 @@ def lint(scheme: Scheme) -> tuple[Finding, ...]:
     if not any(finding.kind is Kind.ERROR for finding in found):
         if isinstance(scheme, LinearMultistep):
             found += [*_consistency(scheme), *_zero_stability(scheme)]
-        found += [*_estimate(scheme), *_order(scheme)]
+        found += [*_decimals(scheme), *_estimate(scheme), *_order(scheme)]
         found += _namesakes(scheme)
     return tuple(sorted(found, key=lambda finding: list(Kind).index(finding.kind)))
+
+
+def _decimals(scheme: Scheme) -> Iterator[Finding]:
+    """Decimals of many places that nobody declared as published: they are taken as the fractions they write."""
+    if isinstance(scheme, AdditiveTableau):
+        for part in scheme.parts:
+            yield from _decimals(part)
+        return
+    rows: dict[str, Sequence[Expr]] = {}
+    if isinstance(scheme, ButcherTableau) and scheme.digits is None:
+        rows = {f"row {i + 1} of A": row for i, row in enumerate(scheme.A)} | {"b": scheme.b, "c": scheme.c}
+    elif isinstance(scheme, LinearMultistep):
+        rows = {"alpha": scheme.alpha, "beta": scheme.beta}
+    for row, entries in rows.items():
+        long = [number for entry in entries for number in sorted(entry.atoms(Float)) if exact(number).q > SHORT]
+        if not long:
+            continue
+        read = exact(long[0])
+        near = read.limit_denominator(MEANT)
+        meant = f"Rational({near.p}, {near.q})" if abs(near - read) < VISIBLY else "an exact entry"
+        published = "" if isinstance(scheme, LinearMultistep) else ", or say digits=n where decimals were published"
+        text = f"{row} holds {long[0]}, taken as exactly {read}: give {meant}{published}"
+        yield Finding(Kind.WARNING, row, str(long[0]), meant, text)
 
 
 def _estimate(scheme: Scheme) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sympy import Expr, Rational, factor, factorial, sympify
 
+from derive.errors import SpecError
 from derive.schemes.claims import multistep_claims
 from derive.schemes.consistency import multistep_findings
 from derive.schemes.findings import Finding, expressions, refuse
@@ -23,10 +24,20 @@ class Start:
     Attributes:
         scheme: the one-step scheme.
         effective: step along the field that the multistep scheme is consistent with, where that is not f itself.
+
+    Raises:
+        SpecError: the scheme is no Butcher tableau.
     """
 
     scheme: ButcherTableau = field(default_factory=forward_euler)
     effective: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scheme, ButcherTableau):
+            raise SpecError(
+                f"a start's scheme is {self.scheme!r}; give a ButcherTableau: one of your own, "
+                "or a shipped one by scheme_by_name, as in Start(scheme_by_name('heun'))"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,11 @@ class LinearMultistep:
     title: str = "linear multistep"
 
     def __post_init__(self) -> None:
+        wrong = [f"{name!r}: {start!r}" for name, start in self.start.items() if not isinstance(start, Start)]
+        if wrong:
+            raise SpecError(
+                f"{self.title}: start is {', '.join(wrong)}; give names with Start(...), as {{'own': Start()}}"
+            )
         object.__setattr__(self, "alpha", expressions(self.alpha))
         object.__setattr__(self, "beta", expressions(self.beta))
         refuse(self.title, self.findings())

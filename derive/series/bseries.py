@@ -49,7 +49,8 @@ class BSeries:
 
     def table(self, power: int) -> DifferentialTable:
         """The elementary differentials of h^power with their coefficients a(tau)/sigma(tau)."""
-        return DifferentialTable({tau: self._coefficient(tau) for tau in trees(power, self.colours)}, self.colours)
+        terms = {tau: self._coefficient(tau) for tau in trees(power, self.colours)}
+        return DifferentialTable(terms, self.colours, power)
 
     def _coefficient(self, tau: Tree) -> Expr:
         value = self(tau)

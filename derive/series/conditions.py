@@ -28,8 +28,8 @@ def all_vanish(arithmetic: Arithmetic, residuals: Iterable[Element]) -> Boolean:
     if arithmetic.domain is EX:
         return And(*(Eq(arithmetic.domain.to_sympy(residual), 0) for residual in left))
     symbols, poles = arithmetic.symbols, arithmetic.poles
-    numerators = [_without(arithmetic.domain.to_sympy(residual.numer), poles, symbols) for residual in left]
-    return _solved([_without(value, poles, symbols) for value in _reduced(numerators, symbols)], symbols)
+    numerators = [without(arithmetic.domain.to_sympy(residual.numer), poles, symbols) for residual in left]
+    return _solved([without(value, poles, symbols) for value in basis(numerators, symbols)], symbols)
 
 
 def condition_text(condition: Boolean) -> str:
@@ -37,19 +37,19 @@ def condition_text(condition: Boolean) -> str:
     if isinstance(condition, Eq):
         return f"{condition.lhs} = {condition.rhs}"
     if isinstance(condition, And | Or):
-        joint = " and " if isinstance(condition, And) else " or "
+        joint, other = (" and ", " or ") if isinstance(condition, And) else (" or ", " and ")
         parts = [condition_text(part) for part in sorted(condition.args, key=sympy.default_sort_key)]
-        return joint.join(f"({part})" if " or " in part and joint == " and " else part for part in parts)
+        return joint.join(f"({part})" if other in part else part for part in parts)
     return str(condition)
 
 
 def _solved(ideal: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Boolean:
     if len(symbols) == 1 and len(ideal) == 1:
-        return Or(*(Eq(symbols[0], value) for value in _values(ideal[0], symbols[0])))
-    return And(*(Or(*(_equation(factor, symbols) for factor in factors_of(value, symbols))) for value in ideal))
+        return Or(*(Eq(symbols[0], value) for value in real_values(ideal[0], symbols[0])))
+    return And(*(Or(*(equation(factor, symbols) for factor in factors_of(value, symbols))) for value in ideal))
 
 
-def _values(value: Expr, symbol: Symbol) -> list[Expr]:
+def real_values(value: Expr, symbol: Symbol) -> list[Expr]:
     """The real zeros that the symbol's own assumptions allow."""
     found = sorted(set(Poly(value, symbol, extension=True).real_roots()), key=lambda root: (root.evalf(), str(root)))
     return [root for root in found if all(getattr(root, f"is_{fact}") is not False for fact in _facts(symbol))]
@@ -60,20 +60,21 @@ def _facts(symbol: Symbol) -> list[str]:
     return [fact for fact in ("positive", "negative", "nonnegative", "nonpositive", "nonzero") if assumed.get(fact)]
 
 
-def _reduced(ideal: Sequence[Expr], symbols: tuple[Symbol, ...]) -> list[Expr]:
+def basis(ideal: Sequence[Expr], symbols: tuple[Symbol, ...]) -> list[Expr]:
+    """Polynomials with the same common zeros, by Groebner's reduction where the symbols are few."""
     if len(symbols) > _SYMBOLS_REDUCED:
         return list(ideal)
     return list(groebner(ideal, *symbols, order="grevlex", extension=True).exprs)
 
 
-def _without(value: Expr, poles: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Expr:
+def without(value: Expr, poles: Sequence[Expr], symbols: tuple[Symbol, ...]) -> Expr:
     """The product of the factors of a polynomial that no denominator holds."""
     if value.is_number:
         return value
     return sympy.prod(factor for factor in factors_of(value, symbols) if factor not in poles)
 
 
-def _equation(value: Expr, symbols: tuple[Symbol, ...]) -> Boolean:
+def equation(value: Expr, symbols: tuple[Symbol, ...]) -> Boolean:
     """`value = 0` with its constant on the right: alpha*beta = 1/2."""
     polynomial = Poly(value, *symbols)
     monic = polynomial.monic() if polynomial.domain.is_Field else polynomial.to_field().monic()

@@ -16,14 +16,16 @@ class DifferentialTable(Mapping[str, Expr]):
     """Elementary differential -> exact coefficient, as `table["f''(f,f)"]`.
 
     Iteration gives the differentials whose coefficient is not zero, in the order of their trees; an absent one has the
-    coefficient 0, in whatever spelling it is asked for.
+    coefficient 0, in whatever spelling it is asked for. A table of one order says nothing of others, and refuses them.
 
     Attributes:
         terms: tree -> coefficient, nonzero ones only, sorted.
         colours: number of parts of the field.
+        order: of its differentials, how often the field stands in each; None for a table of several orders.
     """
 
-    def __init__(self, terms: Mapping[Tree, Expr], colours: int = 1) -> None:
+    def __init__(self, terms: Mapping[Tree, Expr], colours: int = 1, order: int | None = None) -> None:
+        self.order = order
         self.terms: dict[Tree, Expr] = {tau: terms[tau] for tau in sorted(terms) if terms[tau] != 0}
         self.colours = colours
 
@@ -31,17 +33,21 @@ class DifferentialTable(Mapping[str, Expr]):
         """The coefficient of a differential.
 
         Raises:
-            NotationError: the key is no elementary differential of this field's parts.
+            NotationError: the key is no elementary differential of this field's parts, or one of another order.
         """
         tau = parse(key) if isinstance(key, str) else key
         if colours_of(tau) > self.colours:
             parts = ", ".join(letter(colour) for colour in range(self.colours))
             raise NotationError(f"{key!r}: the parts of this field are {parts}")
+        if self.order is not None and tau.order != self.order:
+            text = f"{differential(tau)} is of order {tau.order}; this table holds order {self.order} only"
+            raise NotationError(f"{text}: ask error_terms({tau.order}), or modified_equation at h^{tau.order - 1}")
         return self.terms.get(tau, S.Zero)
 
     def __contains__(self, key: object) -> bool:
         """Whether a differential has a coefficient other than zero."""
-        return isinstance(key, str | Tree) and self[key] != 0
+        tau = parse(key) if isinstance(key, str) else key
+        return isinstance(tau, Tree) and self.terms.get(tau, S.Zero) != 0
 
     def __iter__(self) -> Iterator[str]:
         """The differentials of nonzero coefficient."""

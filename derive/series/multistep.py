@@ -49,6 +49,11 @@ class MultistepVerdicts(SeriesVerdicts):
             total = total - weight / self._speed * self.arithmetic.rational(Rational(time ** (q - 1), factorial(q - 1)))
         return total
 
+    @property
+    def limit(self) -> int:
+        """An order that cannot be passed: as many conditions as weights, twice the number of steps."""
+        return 2 * self.scheme.steps
+
     @cached_property
     def order(self) -> int:
         """The largest p with C_1 = ... = C_p = 0, for all values of the symbols."""

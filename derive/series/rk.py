@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import combinations_with_replacement
+from math import factorial
 
-from sympy import Rational
+from sympy import Expr, Rational
 from sympy.logic.boolalg import Boolean
 
 from derive.schemes import AdditiveTableau, ButcherTableau
@@ -93,6 +94,27 @@ class OneStepVerdicts(SeriesVerdicts):
         while reached < self.limit and _dense_holds(powers, reached + 1):
             reached += 1
         return reached
+
+    @cached_property
+    def error_constant(self) -> Expr | None:
+        """C with a principal error of C h^(p+1) u^(p+1); None where it is no multiple of that derivative.
+
+        The derivative is the sum of q!/gamma F/sigma over the trees of q = p + 1 vertices, of all colours.
+        """
+        arithmetic, q = self.series.arithmetic, self.order + 1
+        constants = (
+            self.local_error(tau) * arithmetic.rational(Rational(density(tau), factorial(q)))
+            for tau in trees(q, self.series.colours)
+        )
+        first = next(constants)
+        if not all(arithmetic.vanishes(constant - first) for constant in constants):
+            return None
+        return arithmetic.expression(first)
+
+    @property
+    def error_constant_normalized(self) -> Expr | None:
+        """The same: sigma(1) of a one-step scheme is 1."""
+        return self.error_constant
 
     def conditions(self, order: int) -> Boolean:
         """What the symbols must satisfy for an order: true, false, or equations, solved for a single symbol."""

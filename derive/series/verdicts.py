@@ -32,18 +32,23 @@ class SeriesVerdicts(ABC):
 
     @property
     def error_constant(self) -> Expr | None:
-        """C_{p+1} of a multistep scheme."""
+        """C_{p+1}: the local error is C_{p+1} h^(p+1) u^(p+1); None where it is no multiple of that derivative."""
         return None
 
     @property
     def error_constant_normalized(self) -> Expr | None:
-        """C_{p+1}/sigma(1) of a multistep scheme."""
+        """C_{p+1}/sigma(1), sigma(1) = 1 for one-step schemes."""
         return None
 
     @property
     @abstractmethod
     def order(self) -> int:
         """The largest p for which every condition up to p holds, for all values of the scheme's symbols."""
+
+    @property
+    @abstractmethod
+    def limit(self) -> int:
+        """An order that no values of the symbols pass."""
 
     @property
     @abstractmethod

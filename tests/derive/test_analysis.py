@@ -36,6 +36,60 @@ def test_an_embedded_pair_has_everything():
     assert all(value.is_Integer for value in (found.order, found.stage_order, found.embedded_order))
 
 
+def test_error_constants_of_one_step():
+    """Part I of the catalogue; where the leading term is no multiple of one derivative there is none."""
+    theta = symbols("theta")
+    known = {"forward_euler": R(1, 2), "backward_euler": R(-1, 2), "trapezoid": R(-1, 12), "lobatto3a_s2": R(-1, 12)}
+    for name, constant in known.items():
+        found = derive.analyse(name)
+        assert found.error_constant == found.error_constant_normalized == constant
+    assert (derive.analyse("theta").error_constant - (R(1, 2) - theta)).expand().subs(theta, 3) == 0
+    for name in ("heun", "rk4", "implicit_midpoint", "strang", "symplectic_euler", "gauss4"):
+        assert derive.analyse(name).error_constant is None is derive.analyse(name).error_constant_normalized
+    # Both parts by one tableau: the trees of all colours.
+    both = derive.AdditiveTableau((SCHEMES["trapezoid"], SCHEMES["trapezoid"]))
+    assert derive.analyse(both).error_constant == R(-1, 12)
+
+
+def test_tables_hold_one_order():
+    table = derive.analyse("heun").principal_error
+    for ask in (lambda: table["f'f'f'f"], lambda: derive.modified_equation("heun", 2)[1]["f"]):
+        with pytest.raises(DeriveError, match=r"is of order .; this table holds order . only") as caught:
+            ask()
+        assert isinstance(caught.value, KeyError)
+    assert "f'f'f'f" not in table and table.get("f'f'f'f") is None
+
+
+@pytest.mark.parametrize("order", [-1, 2.5, "2", None, True])
+def test_orders_are_whole_numbers(order):
+    for ask in (derive.analyse("heun").modified_equation, derive.analyse("heun").error_terms):
+        with pytest.raises(DeriveError, match=r"give a whole number from [01] on"):
+            ask(order)
+
+
+def test_a_step_that_is_read_as_a_scheme_is_analysed_as_it():
+    """FractalNet: consistent where k1 + k2 = 1 and k2 alpha + beta = 1, of order 2 where alpha beta = 1/2 besides."""
+    found = derive.analyse("fractalnet")
+    (first, second), ((_, _), (row, _)) = found.scheme.b, found.scheme.A
+    assert (first + second - 1).expand() == 0 and found.order == 1
+    condition = found.order_conditions[2]
+    symbols_left = sorted(condition.free_symbols, key=str)
+    heun = {s: {"alpha": 1, "beta": R(1, 2), "k2": R(1, 2)}[str(s)] for s in symbols_left}
+    assert condition.subs(heun) == true and row.subs(heun) == 1 and second.subs(heun) == R(1, 2)
+    assert condition.subs(heun | {symbols_left[0]: R(1, 3)}) == false
+    assert found.is_a_stable == found.is_symplectic == false
+
+
+def test_what_is_no_scheme_is_told_what_is():
+    for function in (derive.analyse, derive.lint):
+        for source in (3, None):
+            with pytest.raises(DeriveError, match=r"is no scheme: give an id .* a ButcherTableau"):
+                function(source)
+        with pytest.raises(UnknownNameError, match="nosuch"):
+            function("nosuch")
+    assert derive.lint("rk4") == derive.lint(SCHEMES["rk4"])
+
+
 def test_what_does_not_apply_is_none():
     assert derive.analyse("rk4").embedded_order is None is derive.analyse("rk4").dense_order
     leapfrog = derive.analyse("leapfrog")

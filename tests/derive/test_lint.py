@@ -4,11 +4,11 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from sympy import Rational, Symbol, sqrt
+from sympy import I, Rational, Symbol, nan, oo, sqrt, zoo
 
 from derive.catalog.lm_resnet import SPEC as LM_RESNET
 from derive.errors import SpecError
-from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
+from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting, Start
 from derive.schemes.findings import unrefused
 from derive.schemes.lint import Kind, lint
 
@@ -241,3 +241,43 @@ def test_substeps_that_spoil_the_order_are_an_error_of_the_linter():
 def test_a_double_root_at_one_is_a_warning():
     kinds = [finding.kind for finding in lint(LinearMultistep(alpha=(2, -1), beta=(0, 1, 0)))]
     assert kinds[:2] == [Kind.WARNING, Kind.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [(I, "complex"), (1 + Symbol("a") * I, "complex"), (nan, "finite"), (oo, "finite"), (zoo, "finite")],
+)
+def test_entries_that_are_no_real_numbers_are_named(entry, what):
+    with pytest.raises(SpecError, match=f"row 2 of A holds .* at place 1.*{what}"):
+        ButcherTableau(A=[[0, 0], [entry, 0]], b=[0, 1], c=[0, entry])
+    with pytest.raises(SpecError, match=f"beta holds .* at place 2.*{what}"):
+        LinearMultistep(alpha=(1,), beta=(0, entry))
+
+
+def test_starts_are_tableaus():
+    adams = {"alpha": (1, 0), "beta": (0, Rational(3, 2), Rational(-1, 2))}
+    with pytest.raises(SpecError, match=r"start's scheme is 'forward_euler'; give a ButcherTableau"):
+        LinearMultistep(**adams, start={"plain": Start("forward_euler")})
+    with pytest.raises(SpecError, match=r"'plain': 'heun'; give names with Start"):
+        LinearMultistep(**adams, start={"plain": "heun"})
+
+
+def test_long_decimals_without_digits_are_warned_of():
+    """0.6666666667 is taken as it is written; 0.25 is what is meant."""
+
+    def warnings(c, **options):
+        scheme = ButcherTableau(A=[[0, 0], [c, 0]], b=[0.25, 0.75], c=[0, c], **options)
+        return [finding for finding in lint(scheme) if finding.kind is Kind.WARNING]
+
+    found, other = warnings(0.6666666667)
+    assert (
+        other.row == "c"
+        and found.row == "row 2 of A"
+        and "Rational(2, 3)" in found.message
+        and "digits=" in found.message
+    )
+    assert warnings(0.625) == warnings(Rational(2, 3)) == warnings(0.6666666667, digits=10) == []
+    (found,) = [
+        f for f in lint(LinearMultistep(alpha=(1,), beta=(0.3333333333333, 0.6666666666667))) if f.kind is Kind.WARNING
+    ][:1]
+    assert found.row == "beta"

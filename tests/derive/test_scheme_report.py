@@ -91,12 +91,49 @@ def test_sections_on_the_scheme_stand_behind_all_that_code_refers_to():
 
 def test_schemes_with_several_symbols_say_what_is_not_decided():
     a, b = Symbol("a"), Symbol("b")
-    scheme = ButcherTableau(A=[[0, 0], [a, 0]], b=[1 - b, b], c=[0, a], title="all of two stages")
+    scheme = ButcherTableau(A=[[0, 0, 0], [a, 0, 0], [0, b, 0]], b=[0, 0, 1], c=[0, a, b], title="of three stages")
     found = explain(scheme)
     titles = {item.title: item for item in found.relations}
-    assert "order 2 iff a*b = 1/2" in titles and titles["order 2 iff a*b = 1/2"].check.run().holds
-    assert "one symbol is decided" in titles["not decided"].source
+    assert titles["order 2 iff b = 1/2"].check.run().holds
+    assert "one symbol is decided" in titles["real interval: not decided"].source
     assert "not decided" in found.facts["real interval"]
+    assert {"not A-stable", "stable in no sector", "not symplectic", "not symmetric"} <= set(titles)
+
+
+def test_families_of_two_symbols_are_decided_and_checked():
+    a, b = Symbol("a"), Symbol("b")
+    explicit = ButcherTableau(A=[[0, 0], [a, 0]], b=[1 - b, b], c=[0, a], title="all of two stages")
+    implicit = ButcherTableau(A=[[a, 0], [b, a]], b=[R(1, 2), R(1, 2)], c=[a, a + b], title="diagonally implicit")
+    for scheme in (explicit, implicit):
+        assert_checks_see(explain(scheme), every_term=False)
+    titles = {item.title for item in explain(implicit).relations}
+    assert "symplectic iff (a = 1/4 and b = 1/2) or (a = 1/2 and b = 0)" in titles
+
+
+def test_published_decimals_are_shown_as_decimals():
+    third = 0.3333333333
+    scheme = ButcherTableau(
+        A=[[0, 0], [1 - third, 0]], b=[0.2500000001, 0.7499999999], c=[0, 1 - third], digits=10, title="rounded"
+    )
+    found = explain(scheme)
+    titles = {item.title: item.latex for item in found.relations}
+    assert "not A-stable (to 10 digits)" in titles and "not symmetric (to 10 digits)" in titles
+    assert r"\left[-2.0, 0\right]" in titles["real interval (to 10 digits)"]
+    assert found.facts["real interval"] == "[-2.00000, 0] (to 10 digits)"
+    assert found.facts["A-stable"] == "no (to 10 digits)" and found.facts["order"] == "2"
+
+
+def test_ends_with_a_double_root_are_remarked_on():
+    """At h lambda = i leapfrog's roots meet at i, at h omega = 2 Verlet's eigenvalues at -1."""
+    for name, wanted in (("leapfrog", True), ("stormer_verlet", True), ("rk4", False)):
+        reasons = [item.reason for item in derivation(name).relations if item.title == "imaginary interval"]
+        assert [("errors grow linearly" in reason) for reason in reasons] == [wanted]
+
+
+def test_the_error_constant_stands_in_the_report():
+    titles = {item.title: item.latex for item in derivation("forward_euler").relations}
+    assert titles["error constant"] == r"C_{2} = \frac{1}{2}"
+    assert "error constant" not in {item.title for item in derivation("rk4").relations}
 
 
 def test_schemes_and_systems_by_reference(tmp_path):

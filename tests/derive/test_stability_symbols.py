@@ -4,6 +4,7 @@ import pytest
 from stability_schemes import HALF, tableau
 from sympy import And, Eq, Or, Piecewise, Rational, S, Symbol, oo, pi, sqrt, symbols, true
 
+import derive
 from derive.errors import UnsupportedError
 from derive.linear_stability import (
     a_stability,
@@ -148,8 +149,50 @@ def test_more_symbols_are_refused_with_advice():
             decide(scheme)
     explicit = tableau([[0, 0], [first, 0]], [1 - second, second])
     assert a_stability(explicit).value == S.false and alpha_stability(explicit).value == 0
-    with pytest.raises(UnsupportedError, match="give values"):
-        a_stability(tableau([[first * Symbol("b")]], [1]))
+    analysis = derive.analyse(scheme)
+    for name in ("is_a_stable", "is_l_stable", "alpha_stability", "real_interval", "imaginary_interval"):
+        assert getattr(analysis, name) is None
+        assert "give values" in analysis.stability_verdict(name).undecided
+    assert "not decided: stability in a, b" in str(analysis)
+
+
+def test_explicit_multistep_families_are_decided():
+    first, second = symbols("a b", real=True)
+    scheme = LinearMultistep(alpha=(1 - first, first), beta=(0, second, 1 + first - second))
+    assert a_stability(scheme).value == l_stability(scheme).value == S.false and alpha_stability(scheme).value == 0
+
+
+def test_several_symbols_that_act_as_one():
+    """R = 1 + z + a b z^2, and the theta method with theta = a b: verdicts of one symbol, put in."""
+    first, second = symbols("a b", real=True)
+    explicit = tableau([[0, 0], [first, 0]], [1 - second, second])
+    for value in (R(-1, 2), 0, R(1, 16), R(1, 8), R(1, 3), HALF, 1):
+        values = {first: 2, second: value / 2}
+        special = tableau([[0, 0], [2, 0]], [1 - value / S(2), value / S(2)])
+        for interval in (real_interval, imaginary_interval):
+            pairs = zip(interval(explicit).value, interval(special).value, strict=True)
+            assert all((end.subs(values) - number).equals(0) for end, number in pairs)
+    assert "w = a*b" in " ".join(step.words for step in real_interval(explicit).proof)
+    weighted = tableau([[0, 0], [1 - first * second, first * second]], [1 - first * second, first * second])
+    assert a_stability(weighted).value == (first * second >= HALF)
+    assert l_stability(weighted).value == Eq(first * second, 1)
+    assert alpha_stability(weighted).value == Piecewise((pi / 2, first * second >= HALF), (0, True))
+    assert a_stability(tableau([[first * Symbol("b")]], [1])).value == (first * Symbol("b") >= HALF)
+    # Of two symbols R may know one, or none.
+    second_order = tableau([[0, 0], [first, 0]], [1 - 1 / (2 * first), 1 / (2 * first)])
+    assert real_interval(second_order).value == (-2, 0)
+    one_of_two = tableau([[c, 0], [first, c]], [1, 0])
+    assert a_stability(one_of_two).value == (c >= HALF)
+
+
+def test_the_angle_of_a_family():
+    """Two-step schemes between BDF2 and forward differences: alpha moves with the symbol, as numbers put in say."""
+    family = LinearMultistep(alpha=(1 + c, -c), beta=(1 - c, 0, 0))
+    found = alpha_stability(family).value
+    for value in (-2, -1, 0, R(1, 3), HALF, R(9, 10), 2):
+        assert (found.subs(c, value) - alpha_stability(with_value(family, value)).value).equals(0)
+    assert found.subs(c, R(1, 3)) == pi / 2 and 0 < found.subs(c, HALF) < pi / 2
+    assert alpha_stability(SDIRK).value == Piecewise((pi / 2, gamma >= R(1, 4)), (0, True))
 
 
 def test_the_proof_lists_the_cells():

@@ -38,7 +38,7 @@ from derive.linear_stability import (
 from derive.linear_stability import runge_kutta as rules
 from derive.linear_stability.fields import RealField
 from derive.linear_stability.functions import RationalFunction
-from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
+from derive.schemes import AdditiveTableau, LinearMultistep, Splitting
 
 R = Rational
 z, zeta = symbols("z zeta")
@@ -234,8 +234,10 @@ def test_three_parts_have_no_standard_problem():
 
 
 def test_complex_coefficients_are_refused():
+    """A table would be refused where it is made; the fractions of a splitting may be complex."""
+    complex_one = Splitting(((0, (1 + I) / 2), (1, 1), (0, (1 - I) / 2)))
     with pytest.raises(UnsupportedError, match="real schemes"):
-        a_stability(ButcherTableau(A=[[I]], b=[1], c=[I]))
+        imaginary_interval(complex_one)
 
 
 @pytest.mark.parametrize("name", ["rk4", "gauss4", "bdf3", "leapfrog", "verlet", "trbdf2"])
@@ -296,3 +298,11 @@ def test_one_digit_decides():
         0,
         0,
     )
+
+
+def test_common_factors_do_not_hide_l_stability():
+    """Backward Euler with rho and sigma times zeta - 1/2."""
+    padded = LinearMultistep(alpha=(R(3, 2), R(-1, 2)), beta=(1, R(-1, 2), 0))
+    assert a_stability(padded).value == l_stability(padded).value == true
+    trapezoid = LinearMultistep(alpha=(R(3, 2), R(-1, 2)), beta=(HALF, R(1, 4), R(-1, 4)))
+    assert a_stability(trapezoid).value == true and l_stability(trapezoid).value == false
