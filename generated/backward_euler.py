@@ -215,13 +215,27 @@ ARITIES: dict[type[nn.Module], int] = {}
 
 
 def _arity(target: Callable[..., Tensor]) -> int:
+    return 1 if len(required_arguments(target)) == 1 else 2
+
+
+def required_arguments(target: Callable[..., Tensor]) -> list[str]:
+    """Names of the positional arguments without a default; nothing where they cannot be known."""
     try:
         arguments = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return 2
+        return []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-    return 1 if len(required) == 1 else 2
+    return [a.name for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+
+
+def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> None:
+    """Refuse a field or block that wants more than a time and a state."""
+    required = required_arguments(function.forward if isinstance(function, nn.Module) else function)
+    if len(required) > 2:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(
+            f"{owner}: {what} takes {read}; allowed: {what}(x) or {what}(t, x), further ones with a default"
+        )
 
 
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
@@ -388,12 +402,17 @@ class Blocks:
     They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer.
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
+    `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
+    calls of an implicit step do. The first call updates them, once for the step.
     """
 
-    def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
+    def __init__(
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
+    ) -> None:
         self.owner = owner
         self.chains = chains and not hooks_everywhere()
+        self.frozen = frozen
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []
@@ -440,6 +459,11 @@ class Blocks:
         for key, child in own["_modules"].items():
             if child is not None:
                 self._read_module(child, f"{prefix}{key}.", block, places, seen)
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a call may change a block."""
+        return any(block.buffers for block in self.distinct)
 
     @contextlib.contextmanager
     def modes_as_called(self) -> Iterator[None]:
@@ -553,11 +577,14 @@ class Evaluation:
             if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
-                value = (self._first if self.live else self._again)(block, call, points, parameters)
+                known = (step, network, 0) if self.blocks.frozen else call
+                first = self.live and not (self.blocks.frozen and known in self.snapshots)
+                value = (self._first if first else self._again)(block, known, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
-            raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
+            given = points[-block.arity :]
+            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
 
@@ -686,9 +713,10 @@ def block_name(where: Where) -> str:
     return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
 
 
-def failed_call(owner: str, where: Where, x: Tensor, error: Exception) -> StepError:
+def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
     """The error of a block with the step and the input added."""
-    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    x = points[-1]
+    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
     return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 
@@ -949,9 +977,12 @@ def run_back(
     return stacked(visited) if trajectory else state
 
 
-def solving(field_of: Callable[[int], Any], implicit: Any) -> Callable[[int], Any]:
-    """The blocks of the plain form; for an implicit scheme they solve equations as well."""
-    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n)
+def solving(field_of: Callable[[int], Any], implicit: Any, changing: bool = False) -> Callable[[int], Any]:
+    """The blocks of the plain form; for an implicit scheme they solve equations as well.
+
+    `changing`: whether the first call of a step may change a block.
+    """
+    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n, changing)
 
 
 def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
@@ -973,7 +1004,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
-                raise failed_call(owner, where, points[-1], error) from error
+                raise failed_call(owner, where, points[-arity:], error) from error
         check_shape(owner, value, points[-1], where)
         return value
 
@@ -1008,7 +1039,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
     with plan.as_called():
         full = plan.full_shared(shared)
-        field_of = solving(evaluation.field, plan.implicit)
+        field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
         return run_plain(plan.rules, field_of, plan.steps, x, local, full, plan.trajectory)
 
 
@@ -1648,7 +1679,9 @@ class StepLoop(nn.Module):
     def extra_repr(self) -> str:
         """The options."""
         tol = "" if self.tol is None else f", tol={self.tol:g}"
-        return f"steps={self.step_count()}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
+        times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
+        shown = "".join(f", {name}={time:g}" for name, time in times.items())
+        return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
     def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
@@ -1666,7 +1699,8 @@ class StepLoop(nn.Module):
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
-        blocks = Blocks(functions, type(self).__name__, chains=self.implicit is None and not casting[0])
+        frozen = self.implicit is not None
+        blocks = Blocks(functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -1731,12 +1765,7 @@ class StepLoop(nn.Module):
         trajectory: bool,
     ) -> State:
         name = type(self).__name__
-        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
-
-        def field_of(n: int) -> Any:
-            return checked_fields(functions[n], arities, name, n) if functions else no_field
-
-        steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        steps, field_at = self.step_count(), self._plain_fields(functions, x[0].device)
         checking = self.check_finite and not torch.compiler.is_compiling()
         random = random_state(x[0].device) if checking else None
         outputs = run(field_at, steps, x, local, shared, trajectory)
@@ -1748,6 +1777,20 @@ class StepLoop(nn.Module):
                     states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
+
+    def _plain_fields(self, functions: Sequence[Networks], device: torch.device) -> Callable[[int], Any]:
+        """The blocks of each step for the plain form; those of implicit steps are called again as they were."""
+        name = type(self).__name__
+        if self.implicit is not None and functions and not torch.compiler.is_compiling():
+            blocks = Blocks(functions, name, frozen=True)
+            evaluation = Evaluation(blocks, blocks.parameters, {}, device, live=True)
+            return solving(evaluation.field, self.implicit, blocks.has_buffers)
+        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
+
+        def field_of(n: int) -> Any:
+            return checked_fields(functions[n], arities, name, n) if functions else no_field
+
+        return solving(field_of, self.implicit)
 
 
 class StepNet(StepLoop):
@@ -1826,7 +1869,7 @@ def check_steps(owner: str, steps: int) -> int:
 
 
 def check_number(owner: str, name: str, value: Any) -> float | Tensor:
-    """A real number, or a tensor that holds one and may need a gradient."""
+    """A finite real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
         if value.dim() or value.is_complex() or value.dtype == torch.bool:
@@ -1834,6 +1877,8 @@ def check_number(owner: str, name: str, value: Any) -> float | Tensor:
             raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    elif not math.isfinite(value):
+        raise ValueError(f"{owner}: {name}={value!r}; allowed: a finite number")
     return value
 
 
@@ -1864,6 +1909,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
             raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
+        check_arguments(owner, "block", block)
     return found
 
 
@@ -1899,6 +1945,7 @@ def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tenso
         raise TypeError(
             f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
         )
+    check_arguments(owner, "field", field)
     return field
 
 
@@ -1933,13 +1980,15 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
 
 
 Parts = tuple[Tensor, ...]  # the unknowns of one system, each of shape (..., features)
-Linear = Callable[[Parts], Parts]  # an affine map of unknowns
+Linear = Callable[[Parts], Parts]  # a linear or affine map of unknowns
 Equations = Callable[..., tuple[Parts, Linear]]  # (linearize, z) -> g(z) and the pullback u -> g'(z)^T u
 
 ROUNDINGS = 8  # multiples of the dtype's eps below which nothing can be gained
 KRYLOV_SIZE, RESTARTS = 30, 20
 INNER_TOL = 1e-4  # relative residual of the linear systems inside matrix-free Newton
 STAGNATION = 0.5
+SLOW = 0.1  # of one residual to the one before: where Newton gains less, samples may be coupled
+LARGEST_DENSE = 1024  # numbers of samples that are coupled, up to which they are solved with one dense matrix
 
 
 class ConvergenceError(StepError):
@@ -1953,33 +2002,83 @@ class Solver(NamedTuple):
     tol: float
     max_iter: int
 
+    def of_coupled(self, size: int) -> Solver:
+        """The same for the `size` numbers of coupled samples: many are solved without a matrix."""
+        return self if size <= LARGEST_DENSE else self._replace(kind="krylov")
+
 
 class Packing:
     """Several unknowns as one vector (..., n); further axes may lead, as those of unit vectors do."""
 
     def __init__(self, like: Parts, axes: int) -> None:
-        self.axes = axes
-        self.features = [part.shape[part.dim() - axes :] for part in like]
-        self.batch = like[0].shape[: like[0].dim() - axes]
+        self.axes = min(axes, like[0].dim())  # a single number has none
+        self.features = [part.shape[part.dim() - self.axes :] for part in like]
+        self.batch = like[0].shape[: like[0].dim() - self.axes]
         self.sizes = [shape.numel() for shape in self.features]
+        self.size = sum(self.sizes)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """The parts side by side."""
-        return torch.cat([part.reshape(*part.shape[: part.dim() - self.axes], -1) for part in parts], -1)
+        flat = [(*part.shape[: part.dim() - self.axes], size) for part, size in zip(parts, self.sizes, strict=True)]
+        return torch.cat([part.reshape(shape) for part, shape in zip(parts, flat, strict=True)], -1)
 
     def split(self, z: Tensor) -> Parts:
         """The parts again."""
         pieces = zip(z.split(self.sizes, -1), self.features, strict=True)
-        return tuple(piece.reshape(*piece.shape[:-1], *shape) for piece, shape in pieces)
+        return tuple(piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in pieces)
 
-    def linear_part(self, affine: Linear, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Constant and linear part of an affine map of vectors."""
-        constant = self.join(affine(self.split(torch.zeros_like(like))))
-        return constant, lambda u: self.join(affine(self.split(u))) - constant
+    def of_vectors(self, linear: Linear) -> Callable[[Tensor], Tensor]:
+        """A map of unknowns as a map of vectors."""
+        return lambda u: self.join(linear(self.split(u)))
 
 
-def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver: Solver, owner: str) -> Tensor:
-    """The solution of z = g(z) as one vector (..., n).
+def coupled_axes(affine: Linear, like: Parts, axes: int, constant: Parts | None = None) -> int:
+    """How many trailing axes the unknowns of one system have: those given, and further ones where samples are coupled.
+
+    A linear map that acts on every sample by itself commutes with factors of the samples. The map is asked at two
+    vectors, as often as axes are coupled and once more; factors that are powers of two make no rounding of their own.
+
+    An affine map is given with its `constant`, the value at zero.
+    """
+    if not like[0].numel():
+        return axes
+    constant = constant or tuple(torch.zeros_like(part) for part in like)
+    size = torch.stack([part.abs().amax() for part in constant]).amax()
+    size = torch.where(size > 0, size, 1.0)
+    bars = tuple(size * _directions(part) for part in like)
+    plain: Parts = ()
+    while like[0].shape[: like[0].dim() - axes].numel() > 1:
+        plain = plain or affine(bars)
+        factors = _factors(like[0], axes)
+        scaled = affine(tuple(factors * bar for bar in bars))
+        if not on_host(torch.stack([_excess(factors, *row) for row in zip(scaled, plain, constant, strict=True)])) > 0:
+            break
+        axes += 1
+    return axes
+
+
+def _directions(like: Tensor) -> Tensor:
+    return torch.arange(1, 1 + like.numel(), device=like.device).cos().to(like.dtype).reshape(like.shape)
+
+
+def _factors(like: Tensor, axes: int) -> Tensor:
+    """One of +-1, +-2, +-4, +-8 for each sample, in no order that a field could have."""
+    batch = like.shape[: like.dim() - axes]
+    number = torch.arange(batch.numel(), device=like.device)
+    digits = (43758.5453 * (12.9898 * (number + 1)).sin()).to(torch.int64)
+    factors = (1 - 2 * (digits & 1)) * 2 ** ((digits >> 1) & 3)
+    return factors.to(like.dtype).reshape(*batch, *[1] * axes)
+
+
+def _excess(factors: Tensor, scaled: Tensor, plain: Tensor, constant: Tensor) -> Tensor:
+    """Above zero where the linear part of a map does not take the factors out, up to rounding."""
+    linear = factors * (plain - constant)
+    rounding = ROUNDINGS * torch.finfo(plain.dtype).eps * (linear.abs() + (factors * constant).abs())
+    return ((scaled - constant - linear).abs() - rounding).amax()
+
+
+def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver: Solver, owner: str) -> Parts:
+    """The solution of z = g(z).
 
     Raises:
         ConvergenceError: a sample's residual stays above the tolerance.
@@ -1989,6 +2088,7 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
     eps = torch.finfo(z.dtype).eps
     tol = max(solver.tol, ROUNDINGS * eps)
     settled = torch.zeros(packing.batch, dtype=torch.bool, device=z.device)
+    before = math.inf
     for iteration in range(solver.max_iter + 1):
         values, pull_back = equations(linearize, packing.split(z))
         residual = packing.join(values) - z
@@ -1996,33 +2096,48 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
         error = torch.where(settled, 0.0, residual.abs().amax(-1) / scale)
         worst = on_host(error)
         if worst <= tol:
-            return z
-        if not math.isfinite(worst) or iteration == solver.max_iter:
-            raise ConvergenceError(_not_solved(owner, error, worst, iteration, tol))
-        step = solve_linear(packing, pull_back, residual, solver, linearize.transposed)
+            return packing.split(z)
+        failed = not math.isfinite(worst) or iteration == solver.max_iter
+        if failed or worst > SLOW * before or (iteration == 0 and solver.kind == "krylov"):
+            point = guess if failed else packing.split(z)
+            wider = coupled_axes(equations(linearize, guess)[1] if failed else pull_back, point, axes)
+            if wider > axes:
+                size = Packing(guess, wider).size
+                owner = f"{owner} (the field couples samples: {size} unknowns are solved for together)"
+                return newton(equations, linearize, point, wider, solver.of_coupled(size), owner)
+        if failed:
+            given = getattr(equations, "keywords", {}).get("h")
+            raise ConvergenceError(_not_solved(owner, error, worst, (iteration, solver.max_iter), tol, given))
+        before = worst
+        step = solve_linear(packing.of_vectors(pull_back), residual, solver, linearize.transposed)
         # Where the step is rounding the equations are solved as well as the dtype allows.
         settled = settled | (step.abs().amax(-1) <= ROUNDINGS * eps * scale)
         z = z + torch.where((error > tol).unsqueeze(-1), step, 0.0)
     raise AssertionError("the loop returns or raises")
 
 
-def _not_solved(owner: str, error: Tensor, worst: float, iteration: int, tol: float) -> str:
+def _not_solved(owner: str, error: Tensor, worst: float, iterations: tuple[int, int], tol: float, h: Any) -> str:
+    done, allowed = iterations
     try:
         flat = torch.nan_to_num(error, nan=math.inf).reshape(-1)
-        sample = f" (sample {int(flat.argmax())} of {flat.numel()} is the worst)"
+        sample = f" (sample {int(flat.argmax())} of {flat.numel()} is the worst)" if flat.numel() > 1 else ""
     except RuntimeError:  # under vmap no single sample can be named
         sample = ""
+    what = f"{owner}: Newton's iteration did not converge: residual {worst:.2e}{sample} after {done} iterations"
+    if not done and not math.isfinite(worst):
+        return f"{what}; allowed: a state and a field that are finite where the step begins"
+    size = "" if h is None else f", h = {asked(h).number if isinstance(h, Tensor) else h:.3g}"
     return (
-        f"{owner}: Newton's iteration did not converge: residual {worst:.2e}{sample} after {iteration} iterations; "
-        f"allowed: {tol:g}. Use more steps (a smaller step size), a larger max_iter or tol, or a smoother field"
+        f"{what}; allowed: {tol:g}. Likely causes: the step is too large for this field{size} (use more steps); the "
+        "field is not smooth there, as relu, abs or a branch on x make it; two calls of it at one point give different "
+        f"values; max_iter={allowed} or tol is too small"
     )
 
 
 def solve_linear(
-    packing: Packing, pull_back: Linear, right: Tensor, solver: Solver, transposed: Callable[..., Any]
+    pull: Callable[[Tensor], Tensor], right: Tensor, solver: Solver, transposed: Callable[..., Any]
 ) -> Tensor:
     """The solution of (I - G) step = right, given u -> G^T u."""
-    _, pull = packing.linear_part(pull_back, right)
     if solver.kind == "newton":
         return dense_solve(matrix_of(pull, right), right)
     push = transposed(pull, right)
@@ -2036,25 +2151,52 @@ def multipliers(affine: Linear, like: Parts, axes: int, solver: Solver, owner: s
         ConvergenceError: the matrix-free solver stays far from the solution.
     """
     packing = Packing(like, axes)
-    right, pull = packing.linear_part(affine, packing.join(like))
+    image, start = packing.of_vectors(affine), torch.zeros_like(packing.join(like))
+    eps = torch.finfo(start.dtype).eps
     if solver.kind == "newton":
-        return packing.split(dense_solve(matrix_of(pull, right).mT, right))
-    eps = torch.finfo(right.dtype).eps
-    mu, worst = gmres(lambda u: u - pull(u), right, max(ROUNDINGS * eps, min(solver.tol, 1e-10)))
-    if not worst <= max(solver.tol, 1e4 * eps):
+        allowed = ROUNDINGS * eps
+        rows = image(torch.cat((start.unsqueeze(0), unit_vectors(start))))
+        right = rows[0]
+        matrix = transposed_rest(rows[1:] - right).mT
+        mu = dense_solve(matrix, right)
+        worst = on_host(_relative_residual(matrix, mu, image(mu)))
+    else:
+        allowed, right = max(solver.tol, 1e4 * eps), image(start)
+        mu, worst = gmres(lambda u: u - (image(u) - right), right, max(ROUNDINGS * eps, min(solver.tol, 1e-10)))
+    if worst <= allowed:
+        return packing.split(mu)
+    wider = coupled_axes(affine, like, axes, packing.split(right))
+    if wider > axes:
+        return multipliers(affine, like, wider, solver.of_coupled(Packing(like, wider).size), owner)
+    if solver.kind == "krylov":
         raise ConvergenceError(
             f"{owner}: the linear equations of the adjoint were not solved: relative residual {worst:.2e}; "
-            f"allowed: {max(solver.tol, 1e4 * eps):g}. Use solver='newton', or more steps"
+            f"allowed: {allowed:g}. Use solver='newton', or more steps"
         )
     return packing.split(mu)
 
 
+def _relative_residual(matrix: Tensor, mu: Tensor, right: Tensor) -> Tensor:
+    """Of mu = G^T mu + c, against what mu and the matrix I - G^T are made of: more than rounding means coupling."""
+    size = (1 + matrix.abs().sum(-1).amax(-1)) * mu.abs().amax(-1)
+    return (right - mu).abs().amax(-1) / size.clamp_min(torch.finfo(mu.dtype).tiny)
+
+
 def matrix_of(pull: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """I - G, of shape (..., n, n), from u -> G^T u on all unit vectors at once (a leading axis)."""
+    return transposed_rest(pull(unit_vectors(like)))
+
+
+def unit_vectors(like: Tensor) -> Tensor:
+    """The n unit vectors for every sample of vectors (..., n), along a leading axis."""
     count = like.shape[-1]
     identity = torch.eye(count, dtype=like.dtype, device=like.device)
-    units = identity.reshape(count, *[1] * (like.dim() - 1), count).expand(count, *like.shape)
-    return identity - pull(units).movedim(0, -2)
+    return identity.reshape(count, *[1] * (like.dim() - 1), count).expand(count, *like.shape)
+
+
+def transposed_rest(rows: Tensor) -> Tensor:
+    """I - G, of shape (..., n, n), from what G^T makes of the unit vectors."""
+    return torch.eye(len(rows), dtype=rows.dtype, device=rows.device) - rows.movedim(0, -2)
 
 
 def dense_solve(matrix: Tensor, right: Tensor) -> Tensor:
@@ -2165,6 +2307,10 @@ KINDS = ("newton", "krylov")
 class Implicit:
     """Makes the fields that implicit steps are called with.
 
+    A field with dropout or buffers is one function within a step: all its evaluations, those of Newton's iterations and
+    of the adjoint too, find the random state and the buffers that the first evaluation of the step finds, which alone
+    changes them: one mask, and one update of running statistics, for each step.
+
     Args:
         kind: "newton" solves with dense matrices, from the derived pullback of the equations; "krylov" without any.
         tol: largest |g(z) - z| / (1 + |z|) of a sample, in the maximum norm; not less than 8 eps of the dtype. A
@@ -2186,9 +2332,9 @@ class Implicit:
         """For messages."""
         return f"{self.owner}: step {step}"
 
-    def plain(self, field: Callable[..., Tensor], step: int) -> PlainField:
-        """For the plain form."""
-        return PlainField(field, self.solver, self.at(step))
+    def plain(self, field: Callable[..., Tensor], step: int, changing: bool = False) -> PlainField:
+        """For the plain form; `changing`: whether the first call of a step may change the field's buffers."""
+        return PlainField(field, self.solver, self.at(step), changing)
 
     def forward(
         self, field: Callable[..., Tensor], evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
@@ -2210,42 +2356,52 @@ class PlainField:
     differentiated.
     """
 
-    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str) -> None:
+    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str, changing: bool = False) -> None:
         self.field = field
         self.solver = solver
         self.where = where
+        self.changing = changing
 
     def __call__(self, *points: Any) -> Tensor:
         """The field itself."""
+        self.changing = False
         return self.field(*points)
 
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
         """The solution of z = g(z), differentiable in all that the equations read."""
-        packing = Packing(guess, axes)
         with torch.no_grad():
             linearize = _Functional(self.field)
-            z = newton(equations, linearize, tuple(part.detach() for part in guess), axes, self.solver, self.where)
-        z = z.detach()
-        if not self._differentiates(equations, packing, z):
-            return packing.split(z)
+            start = tuple(part.detach() for part in guess)
+            if self.changing:  # buffers cannot be changed inside a transform
+                equations(_values_only(self), start)
+            found = newton(equations, linearize, start, axes, self.solver, self.where)
+        found = tuple(part.detach() for part in found)
+        if not self._differentiates(equations, found):
+            return found
         with torch.no_grad():
-            pull = packing.linear_part(equations(linearize, packing.split(z))[1], z)[1]
-            constant = self._inverse(pull, z)
+            pull_back = equations(linearize, found)[1]
+            wider = coupled_axes(pull_back, found, axes)
+            packing = Packing(found, wider)
+            z = packing.join(found)
+            solver = self.solver if wider == axes else self.solver.of_coupled(packing.size)
+            constant = _inverse(packing.of_vectors(pull_back), z, solver)
         for _order in range(CORRECTIONS):
             values, _pull_back = equations(_values_only(self.field), packing.split(z))
             z = z + constant(packing.join(values) - z)
         return packing.split(z)
 
-    def _differentiates(self, equations: Equations, packing: Packing, z: Tensor) -> bool:
+    def _differentiates(self, equations: Equations, found: Parts) -> bool:
         """Whether any derivative is asked for; under vmap that cannot be seen, and the answer is yes."""
-        right = packing.join(equations(_values_only(self.field), packing.split(z))[0])
-        return right.requires_grad or forward_ad.unpack_dual(right).tangent is not None or asked(right).batched
+        values = equations(_values_only(self.field), found)[0]
+        moved = any(one.requires_grad or forward_ad.unpack_dual(one).tangent is not None for one in values)
+        return moved or asked(values[0]).batched
 
-    def _inverse(self, pull: Callable[[Tensor], Tensor], z: Tensor) -> Callable[[Tensor], Tensor]:
-        """(I - G)^-1 as a linear map that autograd differentiates."""
-        if self.solver.kind == "newton" or asked(z).batched:
-            return partial(dense_solve, matrix_of(pull, z).detach())
-        return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), self.solver.tol)
+
+def _inverse(pull: Callable[[Tensor], Tensor], z: Tensor, solver: Solver) -> Callable[[Tensor], Tensor]:
+    """(I - G)^-1 as a linear map that autograd differentiates."""
+    if solver.kind == "newton" or asked(z).batched:
+        return partial(dense_solve, matrix_of(pull, z).detach())
+    return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), solver.tol)
 
 
 class _ConstantInverse(torch.autograd.Function):
@@ -2343,8 +2499,7 @@ class ForwardField:
         """The solution of z = g(z), remembered for the reverse sweep."""
         check = self.field if self.hidden else None
         linearize = _Graphs(self.evaluation, self.step, check)
-        z = newton(equations, linearize, guess, axes, self.solver, self.where)
-        found = Packing(guess, axes).split(z)
+        found = newton(equations, linearize, guess, axes, self.solver, self.where)
         if self.tape is not None:
             self.tape.solutions.append(found)
         return found
@@ -2376,8 +2531,7 @@ class ReverseField:
         if self.calls.solutions:
             return self.calls.solutions.pop(0)
         linearize = _Graphs(self.evaluation, self.calls.step, None)
-        z = newton(equations, linearize, guess, axes, self.solver, self.where)
-        return Packing(guess, axes).split(z)
+        return newton(equations, linearize, guess, axes, self.solver, self.where)
 
     def multipliers(self, affine: Linear, like: Parts, axes: int = 1) -> Parts:
         """The solution of mu = G^T mu + c."""
@@ -2466,7 +2620,9 @@ class BackwardEuler(StepNet):
         tol: largest residual |g(z) - z| / (1 + |z|) of a sample's equations z = g(z); not less than 8 eps of the
             dtype.
         max_iter: Newton iterations for the equations of one step; each reads one number.
-        solver: newton (dense, with the derived pullback), or krylov (matrix-free, GMRES).
+        solver: newton (dense, with the derived pullback), or krylov (matrix-free, GMRES). Samples that the field
+            couples (batch norm in training, attention or convolution along a batch axis) are found and solved
+            together, above 1024 numbers matrix-free.
         check_finite: whether a result that is not finite raises, naming the step.
         gradient: derived, or autograd through the plain steps.
     """

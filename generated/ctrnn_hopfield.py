@@ -229,13 +229,27 @@ ARITIES: dict[type[nn.Module], int] = {}
 
 
 def _arity(target: Callable[..., Tensor]) -> int:
+    return 1 if len(required_arguments(target)) == 1 else 2
+
+
+def required_arguments(target: Callable[..., Tensor]) -> list[str]:
+    """Names of the positional arguments without a default; nothing where they cannot be known."""
     try:
         arguments = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return 2
+        return []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-    return 1 if len(required) == 1 else 2
+    return [a.name for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+
+
+def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> None:
+    """Refuse a field or block that wants more than a time and a state."""
+    required = required_arguments(function.forward if isinstance(function, nn.Module) else function)
+    if len(required) > 2:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(
+            f"{owner}: {what} takes {read}; allowed: {what}(x) or {what}(t, x), further ones with a default"
+        )
 
 
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
@@ -402,12 +416,17 @@ class Blocks:
     They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer.
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
+    `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
+    calls of an implicit step do. The first call updates them, once for the step.
     """
 
-    def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
+    def __init__(
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
+    ) -> None:
         self.owner = owner
         self.chains = chains and not hooks_everywhere()
+        self.frozen = frozen
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []
@@ -454,6 +473,11 @@ class Blocks:
         for key, child in own["_modules"].items():
             if child is not None:
                 self._read_module(child, f"{prefix}{key}.", block, places, seen)
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a call may change a block."""
+        return any(block.buffers for block in self.distinct)
 
     @contextlib.contextmanager
     def modes_as_called(self) -> Iterator[None]:
@@ -567,11 +591,14 @@ class Evaluation:
             if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
-                value = (self._first if self.live else self._again)(block, call, points, parameters)
+                known = (step, network, 0) if self.blocks.frozen else call
+                first = self.live and not (self.blocks.frozen and known in self.snapshots)
+                value = (self._first if first else self._again)(block, known, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
-            raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
+            given = points[-block.arity :]
+            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
 
@@ -700,9 +727,10 @@ def block_name(where: Where) -> str:
     return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
 
 
-def failed_call(owner: str, where: Where, x: Tensor, error: Exception) -> StepError:
+def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
     """The error of a block with the step and the input added."""
-    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    x = points[-1]
+    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
     return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 
@@ -963,9 +991,12 @@ def run_back(
     return stacked(visited) if trajectory else state
 
 
-def solving(field_of: Callable[[int], Any], implicit: Any) -> Callable[[int], Any]:
-    """The blocks of the plain form; for an implicit scheme they solve equations as well."""
-    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n)
+def solving(field_of: Callable[[int], Any], implicit: Any, changing: bool = False) -> Callable[[int], Any]:
+    """The blocks of the plain form; for an implicit scheme they solve equations as well.
+
+    `changing`: whether the first call of a step may change a block.
+    """
+    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n, changing)
 
 
 def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
@@ -987,7 +1018,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
-                raise failed_call(owner, where, points[-1], error) from error
+                raise failed_call(owner, where, points[-arity:], error) from error
         check_shape(owner, value, points[-1], where)
         return value
 
@@ -1022,7 +1053,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
     with plan.as_called():
         full = plan.full_shared(shared)
-        field_of = solving(evaluation.field, plan.implicit)
+        field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
         return run_plain(plan.rules, field_of, plan.steps, x, local, full, plan.trajectory)
 
 
@@ -1662,7 +1693,9 @@ class StepLoop(nn.Module):
     def extra_repr(self) -> str:
         """The options."""
         tol = "" if self.tol is None else f", tol={self.tol:g}"
-        return f"steps={self.step_count()}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
+        times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
+        shown = "".join(f", {name}={time:g}" for name, time in times.items())
+        return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
     def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
@@ -1680,7 +1713,8 @@ class StepLoop(nn.Module):
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
-        blocks = Blocks(functions, type(self).__name__, chains=self.implicit is None and not casting[0])
+        frozen = self.implicit is not None
+        blocks = Blocks(functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -1745,12 +1779,7 @@ class StepLoop(nn.Module):
         trajectory: bool,
     ) -> State:
         name = type(self).__name__
-        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
-
-        def field_of(n: int) -> Any:
-            return checked_fields(functions[n], arities, name, n) if functions else no_field
-
-        steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        steps, field_at = self.step_count(), self._plain_fields(functions, x[0].device)
         checking = self.check_finite and not torch.compiler.is_compiling()
         random = random_state(x[0].device) if checking else None
         outputs = run(field_at, steps, x, local, shared, trajectory)
@@ -1762,6 +1791,20 @@ class StepLoop(nn.Module):
                     states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
+
+    def _plain_fields(self, functions: Sequence[Networks], device: torch.device) -> Callable[[int], Any]:
+        """The blocks of each step for the plain form; those of implicit steps are called again as they were."""
+        name = type(self).__name__
+        if self.implicit is not None and functions and not torch.compiler.is_compiling():
+            blocks = Blocks(functions, name, frozen=True)
+            evaluation = Evaluation(blocks, blocks.parameters, {}, device, live=True)
+            return solving(evaluation.field, self.implicit, blocks.has_buffers)
+        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
+
+        def field_of(n: int) -> Any:
+            return checked_fields(functions[n], arities, name, n) if functions else no_field
+
+        return solving(field_of, self.implicit)
 
 
 class StepNet(StepLoop):
@@ -1840,7 +1883,7 @@ def check_steps(owner: str, steps: int) -> int:
 
 
 def check_number(owner: str, name: str, value: Any) -> float | Tensor:
-    """A real number, or a tensor that holds one and may need a gradient."""
+    """A finite real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
         if value.dim() or value.is_complex() or value.dtype == torch.bool:
@@ -1848,6 +1891,8 @@ def check_number(owner: str, name: str, value: Any) -> float | Tensor:
             raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    elif not math.isfinite(value):
+        raise ValueError(f"{owner}: {name}={value!r}; allowed: a finite number")
     return value
 
 
@@ -1878,6 +1923,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
             raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
+        check_arguments(owner, "block", block)
     return found
 
 
@@ -1913,6 +1959,7 @@ def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tenso
         raise TypeError(
             f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
         )
+    check_arguments(owner, "field", field)
     return field
 
 

@@ -25,10 +25,24 @@ ARITIES: dict[type[nn.Module], int] = {}
 
 
 def _arity(target: Callable[..., Tensor]) -> int:
+    return 1 if len(required_arguments(target)) == 1 else 2
+
+
+def required_arguments(target: Callable[..., Tensor]) -> list[str]:
+    """Names of the positional arguments without a default; nothing where they cannot be known."""
     try:
         arguments = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return 2
+        return []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [a for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-    return 1 if len(required) == 1 else 2
+    return [a.name for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+
+
+def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> None:
+    """Refuse a field or block that wants more than a time and a state."""
+    required = required_arguments(function.forward if isinstance(function, nn.Module) else function)
+    if len(required) > 2:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(
+            f"{owner}: {what} takes {read}; allowed: {what}(x) or {what}(t, x), further ones with a default"
+        )

@@ -67,12 +67,17 @@ class Blocks:
     They are given as one function for each step, or a tuple of them where a step has several networks.
 
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer.
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
+    `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
+    calls of an implicit step do. The first call updates them, once for the step.
     """
 
-    def __init__(self, functions: Sequence[Networks], owner: str = "net", chains: bool = False) -> None:
+    def __init__(
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
+    ) -> None:
         self.owner = owner
         self.chains = chains and not hooks_everywhere()
+        self.frozen = frozen
         self.parameters: list[Tensor] = []
         self.distinct: list[Block] = []
         self.of_step: list[tuple[Block, ...]] = []
@@ -119,6 +124,11 @@ class Blocks:
         for key, child in own["_modules"].items():
             if child is not None:
                 self._read_module(child, f"{prefix}{key}.", block, places, seen)
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a call may change a block."""
+        return any(block.buffers for block in self.distinct)
 
     @contextlib.contextmanager
     def modes_as_called(self) -> Iterator[None]:
@@ -232,11 +242,14 @@ class Evaluation:
             if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
-                value = (self._first if self.live else self._again)(block, call, points, parameters)
+                known = (step, network, 0) if self.blocks.frozen else call
+                first = self.live and not (self.blocks.frozen and known in self.snapshots)
+                value = (self._first if first else self._again)(block, known, points, parameters)
         except PASSED_ON:
             raise
         except CALL_FAILURES as error:
-            raise failed_call(self.blocks.owner, (step, network, len(row)), points[-1], error) from error
+            given = points[-block.arity :]
+            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
         return value
 
@@ -365,9 +378,10 @@ def block_name(where: Where) -> str:
     return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
 
 
-def failed_call(owner: str, where: Where, x: Tensor, error: Exception) -> StepError:
+def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
     """The error of a block with the step and the input added."""
-    given = f"x of shape {tuple(x.shape)} and dtype {x.dtype}"
+    x = points[-1]
+    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
     return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 

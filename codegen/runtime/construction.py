@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from codegen.runtime.arities import check_arguments
 from codegen.runtime.step_net import as_floating
 
 
@@ -29,7 +31,7 @@ def check_steps(owner: str, steps: int) -> int:
 
 
 def check_number(owner: str, name: str, value: Any) -> float | Tensor:
-    """A real number, or a tensor that holds one and may need a gradient."""
+    """A finite real number, or a tensor that holds one and may need a gradient."""
     allowed = "a real number or a real tensor of shape ()"
     if isinstance(value, Tensor):
         if value.dim() or value.is_complex() or value.dtype == torch.bool:
@@ -37,6 +39,8 @@ def check_number(owner: str, name: str, value: Any) -> float | Tensor:
             raise ValueError(f"{owner}: {name} is {read}; allowed: {allowed}")
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{owner}: {name}={value!r}; allowed: {allowed}")
+    elif not math.isfinite(value):
+        raise ValueError(f"{owner}: {name}={value!r}; allowed: a finite number")
     return value
 
 
@@ -67,6 +71,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
             raise TypeError(f"{owner}: blocks[{n}] is {block!r} of type {type(block).__name__}; allowed: {allowed}")
+        check_arguments(owner, "block", block)
     return found
 
 
@@ -102,6 +107,7 @@ def check_field(owner: str, field: Callable[..., Tensor]) -> Callable[..., Tenso
         raise TypeError(
             f"{owner}: field is {field!r} of type {type(field).__name__}; allowed: an nn.Module or a function"
         )
+    check_arguments(owner, "field", field)
     return field
 
 

@@ -19,6 +19,7 @@ from codegen.runtime.newton import (
     Parts,
     Solver,
     asked,
+    coupled_axes,
     dense_solve,
     gmres,
     matrix_of,
@@ -32,6 +33,10 @@ KINDS = ("newton", "krylov")
 
 class Implicit:
     """Makes the fields that implicit steps are called with.
+
+    A field with dropout or buffers is one function within a step: all its evaluations, those of Newton's iterations and
+    of the adjoint too, find the random state and the buffers that the first evaluation of the step finds, which alone
+    changes them: one mask, and one update of running statistics, for each step.
 
     Args:
         kind: "newton" solves with dense matrices, from the derived pullback of the equations; "krylov" without any.
@@ -54,9 +59,9 @@ class Implicit:
         """For messages."""
         return f"{self.owner}: step {step}"
 
-    def plain(self, field: Callable[..., Tensor], step: int) -> PlainField:
-        """For the plain form."""
-        return PlainField(field, self.solver, self.at(step))
+    def plain(self, field: Callable[..., Tensor], step: int, changing: bool = False) -> PlainField:
+        """For the plain form; `changing`: whether the first call of a step may change the field's buffers."""
+        return PlainField(field, self.solver, self.at(step), changing)
 
     def forward(
         self, field: Callable[..., Tensor], evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
@@ -78,42 +83,52 @@ class PlainField:
     differentiated.
     """
 
-    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str) -> None:
+    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str, changing: bool = False) -> None:
         self.field = field
         self.solver = solver
         self.where = where
+        self.changing = changing
 
     def __call__(self, *points: Any) -> Tensor:
         """The field itself."""
+        self.changing = False
         return self.field(*points)
 
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
         """The solution of z = g(z), differentiable in all that the equations read."""
-        packing = Packing(guess, axes)
         with torch.no_grad():
             linearize = _Functional(self.field)
-            z = newton(equations, linearize, tuple(part.detach() for part in guess), axes, self.solver, self.where)
-        z = z.detach()
-        if not self._differentiates(equations, packing, z):
-            return packing.split(z)
+            start = tuple(part.detach() for part in guess)
+            if self.changing:  # buffers cannot be changed inside a transform
+                equations(_values_only(self), start)
+            found = newton(equations, linearize, start, axes, self.solver, self.where)
+        found = tuple(part.detach() for part in found)
+        if not self._differentiates(equations, found):
+            return found
         with torch.no_grad():
-            pull = packing.linear_part(equations(linearize, packing.split(z))[1], z)[1]
-            constant = self._inverse(pull, z)
+            pull_back = equations(linearize, found)[1]
+            wider = coupled_axes(pull_back, found, axes)
+            packing = Packing(found, wider)
+            z = packing.join(found)
+            solver = self.solver if wider == axes else self.solver.of_coupled(packing.size)
+            constant = _inverse(packing.of_vectors(pull_back), z, solver)
         for _order in range(CORRECTIONS):
             values, _pull_back = equations(_values_only(self.field), packing.split(z))
             z = z + constant(packing.join(values) - z)
         return packing.split(z)
 
-    def _differentiates(self, equations: Equations, packing: Packing, z: Tensor) -> bool:
+    def _differentiates(self, equations: Equations, found: Parts) -> bool:
         """Whether any derivative is asked for; under vmap that cannot be seen, and the answer is yes."""
-        right = packing.join(equations(_values_only(self.field), packing.split(z))[0])
-        return right.requires_grad or forward_ad.unpack_dual(right).tangent is not None or asked(right).batched
+        values = equations(_values_only(self.field), found)[0]
+        moved = any(one.requires_grad or forward_ad.unpack_dual(one).tangent is not None for one in values)
+        return moved or asked(values[0]).batched
 
-    def _inverse(self, pull: Callable[[Tensor], Tensor], z: Tensor) -> Callable[[Tensor], Tensor]:
-        """(I - G)^-1 as a linear map that autograd differentiates."""
-        if self.solver.kind == "newton" or asked(z).batched:
-            return partial(dense_solve, matrix_of(pull, z).detach())
-        return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), self.solver.tol)
+
+def _inverse(pull: Callable[[Tensor], Tensor], z: Tensor, solver: Solver) -> Callable[[Tensor], Tensor]:
+    """(I - G)^-1 as a linear map that autograd differentiates."""
+    if solver.kind == "newton" or asked(z).batched:
+        return partial(dense_solve, matrix_of(pull, z).detach())
+    return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), solver.tol)
 
 
 class _ConstantInverse(torch.autograd.Function):
@@ -211,8 +226,7 @@ class ForwardField:
         """The solution of z = g(z), remembered for the reverse sweep."""
         check = self.field if self.hidden else None
         linearize = _Graphs(self.evaluation, self.step, check)
-        z = newton(equations, linearize, guess, axes, self.solver, self.where)
-        found = Packing(guess, axes).split(z)
+        found = newton(equations, linearize, guess, axes, self.solver, self.where)
         if self.tape is not None:
             self.tape.solutions.append(found)
         return found
@@ -244,8 +258,7 @@ class ReverseField:
         if self.calls.solutions:
             return self.calls.solutions.pop(0)
         linearize = _Graphs(self.evaluation, self.calls.step, None)
-        z = newton(equations, linearize, guess, axes, self.solver, self.where)
-        return Packing(guess, axes).split(z)
+        return newton(equations, linearize, guess, axes, self.solver, self.where)
 
     def multipliers(self, affine: Linear, like: Parts, axes: int = 1) -> Parts:
         """The solution of mu = G^T mu + c."""

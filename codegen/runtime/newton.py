@@ -1,7 +1,10 @@
 """Newton's method for the equations z = g(z) of a step, and the linear systems with I - g'(z) and its transpose.
 
 Batch axes lead and every sample is solved for itself: a sample that has converged is left alone, so that its result
-does not depend on its neighbours. Each iteration reads one number on the host, to know whether to go on.
+does not depend on its neighbours. Where the field couples the samples (batch norm in training, attention or convolution
+along an axis of them) the axes along which it does so are found and belong to the unknowns: they are looked for where
+Newton's iteration is slow, and where multipliers do not solve their equations. Each iteration and each system of
+multipliers reads one number on the host.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from torch import Tensor
 from codegen.runtime.blocks import StepError
 
 Parts = tuple[Tensor, ...]  # the unknowns of one system, each of shape (..., features)
-Linear = Callable[[Parts], Parts]  # an affine map of unknowns
+Linear = Callable[[Parts], Parts]  # a linear or affine map of unknowns
 Equations = Callable[..., tuple[Parts, Linear]]  # (linearize, z) -> g(z) and the pullback u -> g'(z)^T u
 
 ROUNDINGS = 8  # multiples of the dtype's eps below which nothing can be gained
 KRYLOV_SIZE, RESTARTS = 30, 20
 INNER_TOL = 1e-4  # relative residual of the linear systems inside matrix-free Newton
 STAGNATION = 0.5
+SLOW = 0.1  # of one residual to the one before: where Newton gains less, samples may be coupled
+LARGEST_DENSE = 1024  # numbers of samples that are coupled, up to which they are solved with one dense matrix
 
 
 class ConvergenceError(StepError):
@@ -36,33 +41,83 @@ class Solver(NamedTuple):
     tol: float
     max_iter: int
 
+    def of_coupled(self, size: int) -> Solver:
+        """The same for the `size` numbers of coupled samples: many are solved without a matrix."""
+        return self if size <= LARGEST_DENSE else self._replace(kind="krylov")
+
 
 class Packing:
     """Several unknowns as one vector (..., n); further axes may lead, as those of unit vectors do."""
 
     def __init__(self, like: Parts, axes: int) -> None:
-        self.axes = axes
-        self.features = [part.shape[part.dim() - axes :] for part in like]
-        self.batch = like[0].shape[: like[0].dim() - axes]
+        self.axes = min(axes, like[0].dim())  # a single number has none
+        self.features = [part.shape[part.dim() - self.axes :] for part in like]
+        self.batch = like[0].shape[: like[0].dim() - self.axes]
         self.sizes = [shape.numel() for shape in self.features]
+        self.size = sum(self.sizes)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """The parts side by side."""
-        return torch.cat([part.reshape(*part.shape[: part.dim() - self.axes], -1) for part in parts], -1)
+        flat = [(*part.shape[: part.dim() - self.axes], size) for part, size in zip(parts, self.sizes, strict=True)]
+        return torch.cat([part.reshape(shape) for part, shape in zip(parts, flat, strict=True)], -1)
 
     def split(self, z: Tensor) -> Parts:
         """The parts again."""
         pieces = zip(z.split(self.sizes, -1), self.features, strict=True)
-        return tuple(piece.reshape(*piece.shape[:-1], *shape) for piece, shape in pieces)
+        return tuple(piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in pieces)
 
-    def linear_part(self, affine: Linear, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Constant and linear part of an affine map of vectors."""
-        constant = self.join(affine(self.split(torch.zeros_like(like))))
-        return constant, lambda u: self.join(affine(self.split(u))) - constant
+    def of_vectors(self, linear: Linear) -> Callable[[Tensor], Tensor]:
+        """A map of unknowns as a map of vectors."""
+        return lambda u: self.join(linear(self.split(u)))
 
 
-def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver: Solver, owner: str) -> Tensor:
-    """The solution of z = g(z) as one vector (..., n).
+def coupled_axes(affine: Linear, like: Parts, axes: int, constant: Parts | None = None) -> int:
+    """How many trailing axes the unknowns of one system have: those given, and further ones where samples are coupled.
+
+    A linear map that acts on every sample by itself commutes with factors of the samples. The map is asked at two
+    vectors, as often as axes are coupled and once more; factors that are powers of two make no rounding of their own.
+
+    An affine map is given with its `constant`, the value at zero.
+    """
+    if not like[0].numel():
+        return axes
+    constant = constant or tuple(torch.zeros_like(part) for part in like)
+    size = torch.stack([part.abs().amax() for part in constant]).amax()
+    size = torch.where(size > 0, size, 1.0)
+    bars = tuple(size * _directions(part) for part in like)
+    plain: Parts = ()
+    while like[0].shape[: like[0].dim() - axes].numel() > 1:
+        plain = plain or affine(bars)
+        factors = _factors(like[0], axes)
+        scaled = affine(tuple(factors * bar for bar in bars))
+        if not on_host(torch.stack([_excess(factors, *row) for row in zip(scaled, plain, constant, strict=True)])) > 0:
+            break
+        axes += 1
+    return axes
+
+
+def _directions(like: Tensor) -> Tensor:
+    return torch.arange(1, 1 + like.numel(), device=like.device).cos().to(like.dtype).reshape(like.shape)
+
+
+def _factors(like: Tensor, axes: int) -> Tensor:
+    """One of +-1, +-2, +-4, +-8 for each sample, in no order that a field could have."""
+    batch = like.shape[: like.dim() - axes]
+    number = torch.arange(batch.numel(), device=like.device)
+    digits = (43758.5453 * (12.9898 * (number + 1)).sin()).to(torch.int64)
+    factors = (1 - 2 * (digits & 1)) * 2 ** ((digits >> 1) & 3)
+    return factors.to(like.dtype).reshape(*batch, *[1] * axes)
+
+
+def _excess(factors: Tensor, scaled: Tensor, plain: Tensor, constant: Tensor) -> Tensor:
+    """Above zero where the linear part of a map does not take the factors out, up to rounding."""
+    linear = factors * (plain - constant)
+    rounding = ROUNDINGS * torch.finfo(plain.dtype).eps * (linear.abs() + (factors * constant).abs())
+    return ((scaled - constant - linear).abs() - rounding).amax()
+
+
+def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver: Solver, owner: str) -> Parts:
+    """The solution of z = g(z).
 
     Raises:
         ConvergenceError: a sample's residual stays above the tolerance.
@@ -72,6 +127,7 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
     eps = torch.finfo(z.dtype).eps
     tol = max(solver.tol, ROUNDINGS * eps)
     settled = torch.zeros(packing.batch, dtype=torch.bool, device=z.device)
+    before = math.inf
     for iteration in range(solver.max_iter + 1):
         values, pull_back = equations(linearize, packing.split(z))
         residual = packing.join(values) - z
@@ -79,33 +135,48 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
         error = torch.where(settled, 0.0, residual.abs().amax(-1) / scale)
         worst = on_host(error)
         if worst <= tol:
-            return z
-        if not math.isfinite(worst) or iteration == solver.max_iter:
-            raise ConvergenceError(_not_solved(owner, error, worst, iteration, tol))
-        step = solve_linear(packing, pull_back, residual, solver, linearize.transposed)
+            return packing.split(z)
+        failed = not math.isfinite(worst) or iteration == solver.max_iter
+        if failed or worst > SLOW * before or (iteration == 0 and solver.kind == "krylov"):
+            point = guess if failed else packing.split(z)
+            wider = coupled_axes(equations(linearize, guess)[1] if failed else pull_back, point, axes)
+            if wider > axes:
+                size = Packing(guess, wider).size
+                owner = f"{owner} (the field couples samples: {size} unknowns are solved for together)"
+                return newton(equations, linearize, point, wider, solver.of_coupled(size), owner)
+        if failed:
+            given = getattr(equations, "keywords", {}).get("h")
+            raise ConvergenceError(_not_solved(owner, error, worst, (iteration, solver.max_iter), tol, given))
+        before = worst
+        step = solve_linear(packing.of_vectors(pull_back), residual, solver, linearize.transposed)
         # Where the step is rounding the equations are solved as well as the dtype allows.
         settled = settled | (step.abs().amax(-1) <= ROUNDINGS * eps * scale)
         z = z + torch.where((error > tol).unsqueeze(-1), step, 0.0)
     raise AssertionError("the loop returns or raises")
 
 
-def _not_solved(owner: str, error: Tensor, worst: float, iteration: int, tol: float) -> str:
+def _not_solved(owner: str, error: Tensor, worst: float, iterations: tuple[int, int], tol: float, h: Any) -> str:
+    done, allowed = iterations
     try:
         flat = torch.nan_to_num(error, nan=math.inf).reshape(-1)
-        sample = f" (sample {int(flat.argmax())} of {flat.numel()} is the worst)"
+        sample = f" (sample {int(flat.argmax())} of {flat.numel()} is the worst)" if flat.numel() > 1 else ""
     except RuntimeError:  # under vmap no single sample can be named
         sample = ""
+    what = f"{owner}: Newton's iteration did not converge: residual {worst:.2e}{sample} after {done} iterations"
+    if not done and not math.isfinite(worst):
+        return f"{what}; allowed: a state and a field that are finite where the step begins"
+    size = "" if h is None else f", h = {asked(h).number if isinstance(h, Tensor) else h:.3g}"
     return (
-        f"{owner}: Newton's iteration did not converge: residual {worst:.2e}{sample} after {iteration} iterations; "
-        f"allowed: {tol:g}. Use more steps (a smaller step size), a larger max_iter or tol, or a smoother field"
+        f"{what}; allowed: {tol:g}. Likely causes: the step is too large for this field{size} (use more steps); the "
+        "field is not smooth there, as relu, abs or a branch on x make it; two calls of it at one point give different "
+        f"values; max_iter={allowed} or tol is too small"
     )
 
 
 def solve_linear(
-    packing: Packing, pull_back: Linear, right: Tensor, solver: Solver, transposed: Callable[..., Any]
+    pull: Callable[[Tensor], Tensor], right: Tensor, solver: Solver, transposed: Callable[..., Any]
 ) -> Tensor:
     """The solution of (I - G) step = right, given u -> G^T u."""
-    _, pull = packing.linear_part(pull_back, right)
     if solver.kind == "newton":
         return dense_solve(matrix_of(pull, right), right)
     push = transposed(pull, right)
@@ -119,25 +190,52 @@ def multipliers(affine: Linear, like: Parts, axes: int, solver: Solver, owner: s
         ConvergenceError: the matrix-free solver stays far from the solution.
     """
     packing = Packing(like, axes)
-    right, pull = packing.linear_part(affine, packing.join(like))
+    image, start = packing.of_vectors(affine), torch.zeros_like(packing.join(like))
+    eps = torch.finfo(start.dtype).eps
     if solver.kind == "newton":
-        return packing.split(dense_solve(matrix_of(pull, right).mT, right))
-    eps = torch.finfo(right.dtype).eps
-    mu, worst = gmres(lambda u: u - pull(u), right, max(ROUNDINGS * eps, min(solver.tol, 1e-10)))
-    if not worst <= max(solver.tol, 1e4 * eps):
+        allowed = ROUNDINGS * eps
+        rows = image(torch.cat((start.unsqueeze(0), unit_vectors(start))))
+        right = rows[0]
+        matrix = transposed_rest(rows[1:] - right).mT
+        mu = dense_solve(matrix, right)
+        worst = on_host(_relative_residual(matrix, mu, image(mu)))
+    else:
+        allowed, right = max(solver.tol, 1e4 * eps), image(start)
+        mu, worst = gmres(lambda u: u - (image(u) - right), right, max(ROUNDINGS * eps, min(solver.tol, 1e-10)))
+    if worst <= allowed:
+        return packing.split(mu)
+    wider = coupled_axes(affine, like, axes, packing.split(right))
+    if wider > axes:
+        return multipliers(affine, like, wider, solver.of_coupled(Packing(like, wider).size), owner)
+    if solver.kind == "krylov":
         raise ConvergenceError(
             f"{owner}: the linear equations of the adjoint were not solved: relative residual {worst:.2e}; "
-            f"allowed: {max(solver.tol, 1e4 * eps):g}. Use solver='newton', or more steps"
+            f"allowed: {allowed:g}. Use solver='newton', or more steps"
         )
     return packing.split(mu)
 
 
+def _relative_residual(matrix: Tensor, mu: Tensor, right: Tensor) -> Tensor:
+    """Of mu = G^T mu + c, against what mu and the matrix I - G^T are made of: more than rounding means coupling."""
+    size = (1 + matrix.abs().sum(-1).amax(-1)) * mu.abs().amax(-1)
+    return (right - mu).abs().amax(-1) / size.clamp_min(torch.finfo(mu.dtype).tiny)
+
+
 def matrix_of(pull: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """I - G, of shape (..., n, n), from u -> G^T u on all unit vectors at once (a leading axis)."""
+    return transposed_rest(pull(unit_vectors(like)))
+
+
+def unit_vectors(like: Tensor) -> Tensor:
+    """The n unit vectors for every sample of vectors (..., n), along a leading axis."""
     count = like.shape[-1]
     identity = torch.eye(count, dtype=like.dtype, device=like.device)
-    units = identity.reshape(count, *[1] * (like.dim() - 1), count).expand(count, *like.shape)
-    return identity - pull(units).movedim(0, -2)
+    return identity.reshape(count, *[1] * (like.dim() - 1), count).expand(count, *like.shape)
+
+
+def transposed_rest(rows: Tensor) -> Tensor:
+    """I - G, of shape (..., n, n), from what G^T makes of the unit vectors."""
+    return torch.eye(len(rows), dtype=rows.dtype, device=rows.device) - rows.movedim(0, -2)
 
 
 def dense_solve(matrix: Tensor, right: Tensor) -> Tensor:

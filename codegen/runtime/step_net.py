@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from codegen.runtime.arities import field_arity
-from codegen.runtime.blocks import Blocks, Networks, networks_of
+from codegen.runtime.blocks import Blocks, Evaluation, Networks, networks_of
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
 from codegen.runtime.steps import (
@@ -117,7 +117,9 @@ class StepLoop(nn.Module):
     def extra_repr(self) -> str:
         """The options."""
         tol = "" if self.tol is None else f", tol={self.tol:g}"
-        return f"steps={self.step_count()}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
+        times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
+        shown = "".join(f", {name}={time:g}" for name, time in times.items())
+        return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
     def run_steps(self, x: State, trajectory: bool) -> State:
         """Run the steps in the form that the options, the tensors and the compiler ask for."""
@@ -135,7 +137,8 @@ class StepLoop(nn.Module):
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
-        blocks = Blocks(functions, type(self).__name__, chains=self.implicit is None and not casting[0])
+        frozen = self.implicit is not None
+        blocks = Blocks(functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen)
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -200,12 +203,7 @@ class StepLoop(nn.Module):
         trajectory: bool,
     ) -> State:
         name = type(self).__name__
-        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
-
-        def field_of(n: int) -> Any:
-            return checked_fields(functions[n], arities, name, n) if functions else no_field
-
-        steps, field_at = self.step_count(), solving(field_of, self.implicit)
+        steps, field_at = self.step_count(), self._plain_fields(functions, x[0].device)
         checking = self.check_finite and not torch.compiler.is_compiling()
         random = random_state(x[0].device) if checking else None
         outputs = run(field_at, steps, x, local, shared, trajectory)
@@ -217,6 +215,20 @@ class StepLoop(nn.Module):
                     states = run(field_at, steps, x, local, shared, True)
                     name_bad_step(name, states, bool(functions))
         return outputs
+
+    def _plain_fields(self, functions: Sequence[Networks], device: torch.device) -> Callable[[int], Any]:
+        """The blocks of each step for the plain form; those of implicit steps are called again as they were."""
+        name = type(self).__name__
+        if self.implicit is not None and functions and not torch.compiler.is_compiling():
+            blocks = Blocks(functions, name, frozen=True)
+            evaluation = Evaluation(blocks, blocks.parameters, {}, device, live=True)
+            return solving(evaluation.field, self.implicit, blocks.has_buffers)
+        arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
+
+        def field_of(n: int) -> Any:
+            return checked_fields(functions[n], arities, name, n) if functions else no_field
+
+        return solving(field_of, self.implicit)
 
 
 class StepNet(StepLoop):

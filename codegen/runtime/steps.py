@@ -270,9 +270,12 @@ def run_back(
     return stacked(visited) if trajectory else state
 
 
-def solving(field_of: Callable[[int], Any], implicit: Any) -> Callable[[int], Any]:
-    """The blocks of the plain form; for an implicit scheme they solve equations as well."""
-    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n)
+def solving(field_of: Callable[[int], Any], implicit: Any, changing: bool = False) -> Callable[[int], Any]:
+    """The blocks of the plain form; for an implicit scheme they solve equations as well.
+
+    `changing`: whether the first call of a step may change a block.
+    """
+    return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n, changing)
 
 
 def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
@@ -294,7 +297,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
-                raise failed_call(owner, where, points[-1], error) from error
+                raise failed_call(owner, where, points[-arity:], error) from error
         check_shape(owner, value, points[-1], where)
         return value
 
@@ -329,7 +332,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
     with plan.as_called():
         full = plan.full_shared(shared)
-        field_of = solving(evaluation.field, plan.implicit)
+        field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
         return run_plain(plan.rules, field_of, plan.steps, x, local, full, plan.trajectory)
 
 

@@ -98,7 +98,11 @@ def _weights_argument(quantity: Quantity, first: bool) -> Argument:
 
 def _solver_options() -> list[Argument]:
     doc = "largest residual |g(z) - z| / (1 + |z|) of a sample's equations z = g(z); not less than 8 eps of the dtype"
-    kinds = "newton (dense, with the derived pullback), or krylov (matrix-free, GMRES)"
+    kinds = (
+        "newton (dense, with the derived pullback), or krylov (matrix-free, GMRES). Samples that the field couples "
+        "(batch norm in training, attention or convolution along a batch axis) are found and solved together, above "
+        "1024 numbers matrix-free"
+    )
     return [
         Argument("tol", "float", "1e-10", doc),
         Argument("max_iter", "int", "50", "Newton iterations for the equations of one step; each reads one number"),

@@ -15,6 +15,8 @@ from generated.driven_oscillator import DrivenOscillator
 from generated.lm_resnet import LMResNet, NotFiniteError, StepError
 from generated.lstm_peephole import LSTMPeephole
 from generated.resnet import ResNet
+from generated.rk4 import RK4
+from generated.rk4 import StepError as RK4Error
 from tests.runtime.networks import tanh_blocks
 
 x, V, c = torch.ones(2, 3), torch.ones(4, 3), torch.ones(4)
@@ -150,3 +152,35 @@ def test_hint_of_a_system_without_blocks(gradient: str) -> None:
 def test_oscillator_takes_two_unknowns() -> None:
     with pytest.raises(TypeError, match="DrivenOscillator: x is a list"):
         DrivenOscillator(steps=2)([1.0, 2.0])
+
+
+@pytest.mark.parametrize("time", ["t0", "t1"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_times_are_finite(time: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^CubicODE: {time}={value}; allowed: a finite number"):
+        cubic(**{time: value})
+    with pytest.raises(ValueError, match=f"^LMResNet: step_size={value}; allowed: a finite number"):
+        LMResNet(BLOCKS, step_size=value)
+
+
+class Three(nn.Module):
+    def forward(self, t: Tensor, x: Tensor, y: Tensor, z: float = 0.0) -> Tensor:
+        return x + y
+
+
+def test_a_field_takes_a_state_or_a_time_and_a_state() -> None:
+    said = r"takes 3 required arguments \(t, x, y\); allowed: field\(x\) or field\(t, x\)"
+    for field in (Three(), lambda t, x, y: x):
+        with pytest.raises(TypeError, match=f"^RK4: field {said}"):
+            RK4(field, steps=2)
+    with pytest.raises(TypeError, match=r"^ResNet: block takes 3 required arguments \(t, x, y\)"):
+        ResNet([Three()])
+    RK4(lambda t, x, y=1, *more: y * x, steps=2)(torch.ones(2))
+    for gradient in ("derived", "autograd"):
+        with pytest.raises(RK4Error, match=r"^RK4: the block of step 0 was called with \(t, x\), x of shape \(2, 4\)"):
+            RK4(nn.Bilinear(4, 4, 4), steps=2, gradient=gradient)(torch.ones(2, 4))
+
+
+def test_the_times_are_shown() -> None:
+    assert "steps=2, t0=0, t1=2.5, memory='store'" in repr(RK4(nn.Tanh(), steps=2, t1=nn.Parameter(torch.tensor(2.5))))
+    assert "steps=2, memory='store'" in repr(LMResNet(BLOCKS))

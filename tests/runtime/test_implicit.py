@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
-from sympy import Rational, sqrt
 from torch import nn
 
 from codegen.emission import emit
+from codegen.runtime.newton import gmres
 from codegen.verification.loaded import load_text
-from derive import ODE, ButcherTableau, Network, Spec, load, matvec, parameter, state, time
-
-ROOT3 = sqrt(3) / 6
-GAUSS4 = ButcherTableau(
-    A=[[Rational(1, 4), Rational(1, 4) - ROOT3], [Rational(1, 4) + ROOT3, Rational(1, 4)]],
-    b=[Rational(1, 2), Rational(1, 2)],
-    c=[Rational(1, 2) - ROOT3, Rational(1, 2) + ROOT3],
-    title="Gauss 4",
-)
-GAMMA = 1 - sqrt(2) / 2
-SDIRK2 = ButcherTableau(A=[[GAMMA, 0], [1 - GAMMA, GAMMA]], b=[1 - GAMMA, GAMMA], c=[GAMMA, 1], title="SDIRK 2")
-
-
-@cache
-def module_of(name):
-    if name in ("backward_euler", "trapezoid"):
-        return load_text(emit(load(name)))
-    x, t, f = state("x", "d"), time("t"), Network("f", takes_time=True)
-    scheme = {"gauss4": GAUSS4, "sdirk2": SDIRK2}[name]
-    return load_text(emit(Spec("own", "Own", "own", ODE((x,), (f(t, x),), time=t), scheme=scheme)))
-
+from derive import ODE, Spec, matvec, parameter, state
+from tests.runtime.implicit_modules import Net, module_of, start
 
 JIT = "ignore:.torch.jit.script. is deprecated:DeprecationWarning"  # torch's own use, in its forward mode
 pytestmark = pytest.mark.filterwarnings(JIT)
@@ -53,22 +32,6 @@ class Decay(nn.Module):
 
     def forward(self, t, x):
         return self.rate * x
-
-
-class Net(nn.Module):
-    """A small nonlinear field with time."""
-
-    def __init__(self, size=3):
-        super().__init__()
-        torch.manual_seed(0)
-        self.inner, self.outer = nn.Linear(size, 8).double(), nn.Linear(8, size).double()
-
-    def forward(self, t, x):
-        return self.outer(torch.tanh(self.inner(x) + t))
-
-
-def start(*shape):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("solver", ["newton", "krylov"])
@@ -162,6 +125,30 @@ def test_stiffness_in_single_precision_does_not_ask_for_more_than_the_dtype_has(
     assert net(start(3, 2).float().requires_grad_()).detach().abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+@pytest.mark.parametrize("rate", [1e4, 1e6])
+def test_a_residual_that_rounding_keeps_above_the_tolerance_is_no_failure(rate, solver):
+    """x' = rate (1 - x): a rounding of x near 1 is h rate times as large in the residual, and nothing in the step."""
+    x = (1 + 0.3 * start(6, 2)).float()
+    net = module_of("backward_euler").Module(lambda t, x: rate * (1 - x), steps=4, solver=solver)
+    torch.testing.assert_close(net(x), torch.ones_like(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("dtype", "size", "digits", "reached"), [(torch.float64, 25, 8, 1e-8), (torch.float32, 12, 6, 0.01)]
+)
+def test_gmres_where_the_krylov_vectors_are_nearly_dependent(dtype, size, digits, reached, seed):
+    """Singular values from 1 to 10^-digits: the solution needs a basis that is orthogonal to rounding."""
+    random = torch.Generator().manual_seed(seed)
+    u, v = (torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=random))[0] for _ in range(2))
+    matrix = ((u * torch.logspace(0, -digits, size, dtype=torch.float64)) @ v.mT).to(dtype)
+    right = torch.randn(size, dtype=torch.float64, generator=random).to(dtype)
+    found, worst = gmres(lambda x: (matrix @ x.unsqueeze(-1)).squeeze(-1), right, 1e-14)
+    assert worst <= reached
+    assert torch.linalg.vector_norm(matrix @ found - right) <= 2 * reached * torch.linalg.vector_norm(right)
+
+
 def test_a_sample_does_not_depend_on_its_neighbours():
     net = module_of("trapezoid").Module(Net(), steps=3)
     x = start(5, 3)
@@ -199,8 +186,19 @@ def test_failure_names_step_residual_iterations_and_what_to_do(gradient, solver)
     x = torch.tensor([[-9.0], [0.0]], dtype=torch.float64, requires_grad=True)
     net = module_of("backward_euler").Module(Nowhere(), steps=2, t1=2.0, max_iter=9, gradient=gradient, solver=solver)
     message = r"BackwardEuler: step 0: Newton's iteration did not converge: residual .* \(sample 1 of 2 is the worst\) "
-    with pytest.raises(RuntimeError, match=message + r"after \d+ iterations; allowed: 1e-10. Use more steps"):
+    causes = r"the step is too large for this field, h = 1 \(use more steps\); the field is not smooth .* max_iter=9"
+    with pytest.raises(RuntimeError, match=message + rf"after \d+ iterations; allowed: 1e-10. Likely causes: {causes}"):
         net(x)
+
+
+def test_failure_says_where_samples_are_coupled_and_where_the_start_is_not_finite():
+    net = module_of("backward_euler").Module(lambda t, x: x.sum(0).square() + 1 + 0 * x, steps=2, t1=torch.tensor(4.0))
+    with pytest.raises(RuntimeError, match=r"step 0 \(the field couples samples: 6 unknowns .* field, h = 2 \("):
+        net(start(3, 2))
+    with pytest.raises(RuntimeError, match=r"residual nan .*; allowed: a state and a field that are finite"):
+        net(start(3, 2) * torch.nan)
+    with pytest.raises(RuntimeError, match=r"did not converge: residual .* field, h = 2 \("):
+        torch.vmap(net)(start(2, 3, 2))
 
 
 @pytest.mark.parametrize(
@@ -237,3 +235,34 @@ def test_a_written_out_field_needs_no_graph():
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+SCALARS = pytest.mark.parametrize("shape", [(), (2,)])
+
+
+@SCALARS
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+def test_a_state_of_one_number(shape, solver):
+    """A field of single numbers gives each of them what it gives a vector of them."""
+    x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+    for name in ("backward_euler", "gauss4"):
+        for gradient in ("derived", "autograd"):
+            net = module_of(name).Module(nn.Tanh(), steps=3, solver=solver, gradient=gradient)
+            found, wanted = net(x), net(torch.ones(4, 1, dtype=torch.float64, requires_grad=True))
+            torch.testing.assert_close(found, wanted[0, 0].expand(shape), rtol=1e-9, atol=1e-9)
+            assert torch.autograd.gradcheck(net, x)
+
+
+@SCALARS
+@pytest.mark.parametrize("solver", ["newton", "krylov"])
+def test_unknowns_that_are_numbers(shape, solver):
+    """Lorenz: three unknowns, each a number of its own, alone or one for each sample."""
+    x, y, z = (state(name) for name in "xyz")
+    ode = ODE((x, y, z), (10 * (y - x), x * (28 - z) - y, x * y - 8 * z / 3))
+    net = load_text(emit(Spec("own", "Own", "own", ode, scheme="gauss4"))).Module(steps=3, t1=0.05, solver=solver)
+    numbers = (1.0, 2.0, 20.0)
+    points = [torch.full(shape, number, dtype=torch.float64, requires_grad=True) for number in numbers]
+    many = net(*(torch.full((7,), number, dtype=torch.float64) for number in numbers))
+    for found, wanted in zip(net(*points), many, strict=True):
+        torch.testing.assert_close(found, wanted[0].expand(shape), rtol=1e-11, atol=1e-11)
+    assert torch.autograd.gradcheck(net, points)
