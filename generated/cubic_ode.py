@@ -2264,11 +2264,10 @@ class ExplicitReverse:
         unknowns = self.field.unknowns
         along = to_columns(bar_output, unknowns, 1).unbind(0) if self.plan.trajectory else ()
         bar = (along[-1] if along else to_columns(bar_output, unknowns)).clone()
-        self.bars = (bar, torch.empty_like(bar))
         length = steps_of_block(self.steps, self.stored.numel())
         for start, states in self._segments():
             for first in reversed(range(0, len(states), length)):
-                bar = self._reverse(states[first : first + length], start + first, bar, along)
+                self._reverse(states[first : first + length], start + first, bar, along)
         return self._cotangents(bar)
 
     def _segments(self) -> Iterator[tuple[int, Tensor]]:
@@ -2284,8 +2283,8 @@ class ExplicitReverse:
             self.steps.run(self.stored[start // every], start, end - 1, states, 1)
             yield start, states
 
-    def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> Tensor:
-        """Cotangent of the first state of a block from that of the state after it; adds to the gradients."""
+    def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> None:
+        """In `bar`, the cotangent of the first state of a block from that of the state after it; adds to gradients."""
         if self.block is None or self.block.length != len(states):
             self.block = StageStacks(self.steps, len(states))
         block, held = self.block, self.steps.held(start)
@@ -2293,9 +2292,8 @@ class ExplicitReverse:
         with torch.inference_mode():
             self._values(block, states.reshape(-1), held, clock)
             coefficients = block.rows(self.field.coefficients(block.point, clock, held, block.value, block.slope))
-            bar = self._loop(block, coefficients, held, bar, along[start : start + block.length])
+            self._loop(block, coefficients, held, bar, along[start : start + block.length])
         self._add_gradients(block, start, held, clock)
-        return bar
 
     def _values(self, block: StageStacks, states: Tensor, held: Values, clock: Values) -> None:
         """The values of all stages, one stage of all steps at a time."""
@@ -2310,22 +2308,19 @@ class ExplicitReverse:
 
     def _loop(
         self, block: StageStacks, coefficients: list[list[Values]], held: Values, bar: Tensor, along: Sequence[Tensor]
-    ) -> Tensor:
+    ) -> None:
         """The loop of the sweep: cotangents of states, slopes and values, one step after the other."""
-        pull_back, stages = self.field.pull_back, range(block.stages - 1, -1, -1)
+        pull_back, stages, flat = self.field.pull_back, range(block.stages - 1, -1, -1), bar.view(-1)
         for n in range(block.length - 1, -1, -1):
-            before = bar.view(-1)
             for i in stages:
-                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], before)
+                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], flat)
                 pull_back(
                     block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
                     block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
                 )  # fmt: skip
-            bar = self.bars[0] if bar is self.bars[1] else self.bars[1]
-            block.to_bar_state.into(bar.view(-1), before)
+            block.to_bar_state.into(flat, flat)
             if along:
                 bar.add_(along[n])
-        return bar
 
     def _add_gradients(self, block: StageStacks, start: int, held: Values, clock: Values) -> None:
         """Gradients of what all steps share, and of what each has for itself."""
