@@ -15,6 +15,7 @@ from sympy import Expr, Integer, Rational
 
 from derive.checks import IdentityCheck, ResidualCheck, SampledCheck
 from derive.derivation import Kind
+from derive.equations import systems
 from derive.evaluator import evaluate
 from derive.inversion import invert
 from derive.lagrangian import StepNames
@@ -54,7 +55,7 @@ class SplitStep:
 
 def split_off_oldest(recurrence: Recurrence) -> SplitStep | None:
     """The split of a step with two past values of one unknown; None where reversal in fixed point does not serve it."""
-    if len(recurrence.old) != 2 or not recurrence.starts or invert(recurrence) is None:
+    if len(recurrence.old) != 2 or not recurrence.starts or systems(recurrence.step) or invert(recurrence) is None:
         return None
     after, (newer, oldest) = recurrence.new[0], recurrence.old
     value = recurrence.step.value(after)
