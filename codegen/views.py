@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codegen.header import Header, header, literal
@@ -26,10 +26,21 @@ def common_view(
     command: str,
     entries: Sequence[str],
     imports: Sequence[str],
+    notes: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """What every template prints: header, identity, imports, support and loss."""
+    """What every template prints: header, identity, imports, support and loss.
+
+    Args:
+        spec: what is emitted.
+        derivation: its equations.
+        programs: what is counted and hashed.
+        command: that makes the file anew.
+        entries: runtime sources that it needs.
+        imports: of the file itself.
+        notes: what the docstring says of sections of equations, by the beginning of their titles.
+    """
     runtime = support([*entries, "targets"] if spec.loss else entries)
-    head: Header = header(spec, derivation, programs, command)
+    head: Header = header(spec, derivation, programs, command, notes)
     return {
         "header": head,
         "identity": {"id": repr(spec.id), "title": repr(spec.title), "source": repr(spec.source)},

@@ -29,6 +29,9 @@ from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
 from derive.windows import lag_sum, newest, shift, weights, window
 
+IMPLICIT = "implicit"  # what names of the implicit form of a family's step begin with
+LEADING = Quantity("beta_next", (), Role.CONSTANT, r"\beta_{-1}", "weight of f_(n+1)")
+
 __all__ = ["STEP_SIZE", "at_step", "discretize", "time_at_step"]
 
 
@@ -214,7 +217,12 @@ def _starts(
     return starts
 
 
-def _family(ode: ODE, family: MultistepFamily) -> Recurrence:
+def implicit_family(ode: ODE, family: MultistepFamily) -> Recurrence:
+    """The step of a family where f_(n+1) has a weight, `LEADING`: an equation in x_(n+1). Its starts are the same."""
+    return _family(ode, family, ahead=True)
+
+
+def _family(ode: ODE, family: MultistepFamily, ahead: bool = False) -> Recurrence:
     """One program for any number of lags: the state is two windows, past values and past slopes."""
     if len(ode.state) != 1:
         names = ", ".join(x.name for x in ode.state)
@@ -226,12 +234,21 @@ def _family(ode: ODE, family: MultistepFamily) -> Recurrence:
     alpha = weights("alpha", latex=r"\alpha", meaning="weights of x_n, x_(n-1), ...")
     beta = weights("beta", latex=r"\beta", meaning="weights of f_n, f_(n-1), ...")
     builder = Builder()
-    fresh = _evaluate_field(builder, ode, [_newest_of(builder, values, now)], Integer(0), "")
+    current = _newest_of(builder, values, now)
+    fresh = _evaluate_field(builder, ode, [current], Integer(0), "")
     slopes_next = _move_on(builder, slopes, fresh[0], r"{\mathbf{f}}_{n}")
     after = lag_sum(alpha, values) + STEP_SIZE * lag_sum(beta, slopes_next)
+    if ahead:
+        after = builder.let("past", after, latex="p_n", meaning="past values and slopes in x_(n+1)", reason="known")
+        first = len(builder.lines)
+        after += STEP_SIZE * LEADING * _evaluate_field(builder, ode, [at_step(x, -1)], Integer(1), "_next")[0]
     new = _let_as(builder, at_step(x, -1), after, family.title)
+    if ahead:
+        builder.solve(first, [new], [current])
     values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
-    step = name_functions(builder.build((values_next, slopes_next)))
+    step = _finished(builder, (values_next, slopes_next))
+    if ahead:
+        return Recurrence(step, (values, slopes), (values_next, slopes_next), unknowns=1)
     starts = {name: _family_start(ode, tableau, values, slopes) for name, tableau in family.starts.items()}
     return Recurrence(step, (values, slopes), (values_next, slopes_next), starts=starts, unknowns=1)
 

@@ -8,13 +8,13 @@ from itertools import product
 from types import ModuleType
 
 from derive.derivation import Derivation, Kind
-from derive.discretization import discretize
+from derive.discretization import discretize, implicit_family
 from derive.drafts import Draft, remember
 from derive.lagrangian import StepNames, write_graph, write_loss
 from derive.operators import show_shape
 from derive.program import Program, name_functions
 from derive.relations import write_relations
-from derive.schemes import scheme_by_name
+from derive.schemes import MultistepFamily, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.system import System
 from derive.systems import ODE, Option, Recurrence, Spec
@@ -64,6 +64,12 @@ def recurrences(spec: Spec) -> Mapping[Option, Recurrence]:
     }
 
 
+def _implicit_forms(spec: Spec) -> list[Recurrence]:
+    """The implicit form of the step of a family of schemes."""
+    systems, family = spec.variants.values(), spec.scheme
+    return [implicit_family(s, family) for s in systems if isinstance(s, ODE) and isinstance(family, MultistepFamily)]
+
+
 def programs_of(system: System | Program) -> tuple[Program, ...]:
     """The programs of a system, or of a graph the one that it is."""
     return (system,) if isinstance(system, Program) else system.programs
@@ -85,7 +91,7 @@ def _explain_graph(draft: Draft, graph: Program, names: StepNames) -> None:
 
 def _symbol_table(spec: Spec) -> tuple[tuple[str, str, str, str, str], ...]:
     found: dict[str, Quantity] = {}
-    for recurrence in recurrences(spec).values():
+    for recurrence in (*recurrences(spec).values(), *_implicit_forms(spec)):
         for quantity in by_name({*recurrence.step.inputs, *recurrence.old, *recurrence.new, *recurrence.inputs}):
             found.setdefault(quantity.name, quantity)
     for system in spec.variants.values():

@@ -11,7 +11,7 @@ from sympy.combinatorics import Permutation
 
 from derive.equations import systems
 from derive.operators import Operator, shape_of
-from derive.program import Assignment, Program, symbols_of
+from derive.program import Assignment, Program, symbols_of, unknowns_of
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Recurrence
 
@@ -68,6 +68,19 @@ def invert(recurrence: Recurrence) -> Inverse | None:
     inputs = tuple(by_name(used - {line.target for line in lines}))
     program = Program(inputs, tuple(lines), outputs).needed_for(outputs)
     return Inverse(program, tuple(sweep.conditions), tuple(sweep.solved))
+
+
+def replayed(recurrence: Recurrence) -> Inverse | None:
+    """The explicit inverse of a step, where it also finds what the step's equations were solved for.
+
+    Then the adjoint of the step needs no new solve of them either.
+    """
+    inverse = invert(recurrence)
+    if inverse is None:
+        return None
+    known = {q.name for q in (*recurrence.new, *inverse.program.targets)}
+    solved = {q.name for block in systems(recurrence.step) for q in unknowns_of(block)}
+    return inverse if solved <= known else None
 
 
 class _BackwardSweep:

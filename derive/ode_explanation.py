@@ -9,15 +9,15 @@ from sympy import Expr, true
 from derive.additive_steps import PartsScheme
 from derive.depth_explanation import write_inverse
 from derive.derivation import Kind
-from derive.discretization import discretize
-from derive.drafts import Draft, write_recurrence
+from derive.discretization import IMPLICIT, discretize, implicit_family
+from derive.drafts import Draft, remember, write_recurrence
 from derive.equation_sections import write_equations
 from derive.equations import systems
 from derive.expansion_sections import write_local_error
 from derive.family_sections import write_family
 from derive.geometry.symmetry import is_symmetric
 from derive.inversion import invert
-from derive.lagrangian import StepNames
+from derive.lagrangian import StepNames, cotangent_latex, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.lyapunov import write_lyapunov
 from derive.momentum import write_momentum
@@ -26,6 +26,7 @@ from derive.program import unknowns_of
 from derive.scheme_report.show import tableau_latex, tableau_text
 from derive.scheme_sections import stable_interval, warnings, write_root_condition, write_starts, write_truncation
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
+from derive.symbols import Quantity
 from derive.systems import ODE, Recurrence
 from derive.truncation import Truncation, truncation
 
@@ -51,6 +52,7 @@ def explain_ode(draft: Draft, ode: ODE, names: StepNames) -> None:
     adjoint = write_recurrence(draft, recurrence, names)
     write_equations(author, recurrence, adjoint)
     write_phase_map(author, recurrence, adjoint)
+    _write_varying(draft, spec.may_vary)
     facts = _write_accuracy(draft, ode, scheme, recurrence)
     if isinstance(scheme, LinearMultistep):
         stable = write_root_condition(author, scheme)
@@ -71,6 +73,26 @@ def explain_ode(draft: Draft, ode: ODE, names: StepNames) -> None:
         write_inverse(draft, recurrence, scheme, names)
 
 
+def _write_varying(draft: Draft, parameters: tuple[Quantity, ...]) -> None:
+    """What is meant where a parameter is given with a value for each step."""
+    for quantity in parameters:
+        latex, name = quantity.latex, quantity.name
+        draft.author.relation(
+            f"{name} with a value for each step",
+            Kind.DEFINITION,
+            rf"{latex}(t) = {latex}_n \quad (t_n \le t < t_{{n+1}}), \qquad "
+            rf"\frac{{\partial L}}{{\partial {latex}_n}} = {cotangent_latex(latex)}\ \text{{of step}}\ n",
+            text=f"{name}(t) = {name}_n for t_n <= t < t_(n+1); gradient of {name}_n = bar_{name} of step n",
+            reason="the value at the start of the step is held over the step, at all its stages: of first order in the "
+            "step where it stands for a smooth function of t",
+        )
+    draft.author.close("What may vary from step to step")
+    names = ", ".join(quantity.name for quantity in parameters)
+    draft.facts |= (
+        {"may have a value for each step": f"{names}; that of its start is held over the step"} if names else {}
+    )
+
+
 def _write_accuracy(draft: Draft, ode: ODE, scheme: Scheme, recurrence: Recurrence) -> dict[str, str]:
     """Sections on order and local error; returns the facts of them."""
     if isinstance(scheme, PartsScheme):
@@ -89,9 +111,19 @@ def _explain_family(draft: Draft, ode: ODE, family: MultistepFamily, names: Step
     draft.results |= write_hamiltonian(draft.author, ode)
     adjoint = write_recurrence(draft, recurrence, names)
     write_phase_map(draft.author, recurrence, adjoint)
+    _explain_implicit_family(draft, ode, family)
     draft.results |= write_family(draft.author, ode, family, recurrence)
     draft.facts |= {"order": "p of the weights: C_0 = ... = C_p = 0", "scheme": family.title}
     draft.facts["zero-stable for"] = "weights that satisfy the root condition"
+
+
+def _explain_implicit_family(draft: Draft, ode: ODE, family: MultistepFamily) -> None:
+    """The step where f_(n+1) has a weight, and its equation."""
+    recurrence, names = implicit_family(ode, family), StepNames(IMPLICIT)
+    adjoint = write_step(draft.author, recurrence, names, "weight of f_(n+1) not 0")
+    remember(draft, recurrence.step, adjoint, IMPLICIT)
+    write_equations(draft.author, recurrence, adjoint)
+    draft.facts["solved for"] = "(x_next), where beta[0] is not 0"
 
 
 def _facts(analysis: Truncation, starts: Mapping[str, int], results: Mapping[str, Expr]) -> dict[str, str]:

@@ -21,35 +21,35 @@ WORDS = frozenset(
     PlainField Plan Protocol ROOT_ITERATIONS ROUNDING ROUNDINGS Real Recording Recurrence RecurrenceAdjoint
     Recurrent ReverseField ReverseSweep Rules SLOPES SLOW STACK_ELEMENTS STAGNATION STATE_LIMIT Sequence Shape
     Shared Snapshot Solver StageStacks Stages State StepError StepLoop StepNet StepSweeps StepTape Steps Sums Sweeps
-    TANH_IS_ONE T_destination Tableau Tensor Through Transform TypeVar Values WORD Weights Where Window WrittenField
-    add_module added adjoint_sweep all_finite annotations apply as_floating as_given as_parameter as_transform asked
-    bar_unknowns bars base batch_first batch_outer bfloat16 bidirectional block_lipschitz block_name block_rows
-    blocks bracketed_root buffers by_columns call_super_init cell chain_of check_arguments check_axes
-    check_block_rows check_blocks check_classes check_conditions check_dtype check_field check_finite check_number
-    check_shape check_size check_start check_step_size check_steps check_vector check_weights checked checked_base
-    checked_dim checked_field checked_fields checked_lengths checked_network checked_sizes checked_split
-    checked_target children choose closed_field cmath compile constrain constraints contextlib coupled_axes cpu cuda
-    dataclass denominator dense_solve device difflib dim divided double dropout dtype dump_patches earlier embed
-    error_terms eval extra_repr failed_call field field_arity float flow_parameter forward forward_ad
-    forward_mode_on forward_sweep from_columns get_buffer get_extra_state get_parameter get_submodule gmres gradient
-    h_lambda half has_readout held hidden_size holders hooks_everywhere host_answer implicit input_size inspect
-    inverse ipu itertools keeps_tape lag_front lag_outer lag_shift lag_sum lag_total lag_unshift layer_times layers
-    layers_backward leaf_of linearize lipschitz load_state_dict local log_prob loss loss_cotangent lowered math
-    matrix_of max_iter memory modes modules monotone_root mtia multipliers must_be_finite name_bad_step
-    named_buffers named_children named_modules named_parameters needs network_value networks_of newton nn no_field
-    not_finite not_zero num_layers on_host one_of operands order_of owner packed_like padded parameter_per_step
-    parameter_shapes parameters partial pieces_of_packed pieces_of_padded place_states plain_adjoint plain_pull_back
-    plus_slopes pull_back push_forward pushforward quadratic_root random_state random_state_of recurrence
-    refused_weight register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
-    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-    register_state_dict_pre_hook relative_mismatch replace required_arguments requires_grad_ reset_parameters
-    row_of_step rows_of rows_of_stacks rules rules_per_step run_back run_chain run_inverse run_layers run_map
-    run_plain run_replay safe_norm sample segment_length self set_extra_state set_random_state set_submodule
-    share_memory shared sigmoid_slope sizes smallest solve solve_linear solver solving split stacked start started
-    state state_bank state_dict step_blocks step_count step_parameters step_size steps steps_of_block sum_to t0 t1
-    tanh_into tanh_slope time_grid to to_columns to_empty tol torch trace train training trajectory transposed_rest
-    type unit_vector unit_vectors unknowns unknowns_of warnings windows word_starts worst_root xpu zero_at_start
-    zero_grad
+    TANH_IS_ONE T_destination Tableau Tensor Through Transform TypeVar UndoneField Values WORD Weights Where Window
+    WrittenField add_module added adjoint_sweep all_finite annotations apply as_floating as_given as_parameter
+    as_transform asked bar_unknowns bars base batch_first batch_outer bfloat16 bidirectional block_lipschitz
+    block_name block_rows blocks bracketed_root buffers by_columns call_super_init cell chain_of check_arguments
+    check_axes check_block_rows check_blocks check_classes check_conditions check_dtype check_field check_finite
+    check_number check_shape check_size check_start check_step_size check_steps check_vector check_weights checked
+    checked_base checked_dim checked_field checked_fields checked_lengths checked_network checked_sizes
+    checked_split checked_target children choose closed_field cmath compile constrain constraints contextlib
+    coupled_axes cpu cuda dataclass denominator dense_solve device difflib dim divided double dropout dtype
+    dump_patches earlier embed error_terms eval extra_repr failed_call field field_arity field_per_step float
+    flow_parameter forward forward_ad forward_mode_on forward_sweep from_columns get_buffer get_extra_state
+    get_parameter get_submodule gmres gradient h_lambda half has_readout held hidden_size holders hooks_everywhere
+    host_answer implicit input_size inspect inverse inverse_tol ipu itertools keeps_tape lag_front lag_outer
+    lag_shift lag_sum lag_total lag_unshift largest_root layer_times layers layers_backward leaf_of linearize
+    lipschitz load_state_dict local log_prob loss loss_cotangent lowered lru_cache math matrix_of max_iter memory
+    modes modules monotone_root mtia multipliers must_be_finite name_bad_step named_buffers named_children
+    named_modules named_parameters needs network_value networks_of newton nn no_field not_finite not_zero num_layers
+    on_host one_of operands order_of owner packed_like padded parameter_per_step parameter_shapes parameters partial
+    pieces_of_packed pieces_of_padded place_states plain_adjoint plain_pull_back plus_slopes pull_back push_forward
+    pushforward quadratic_root random_state random_state_of recurrence refused_weight register_backward_hook
+    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook relative_mismatch
+    replace required_arguments requires_grad_ reset_parameters roots_of row_of_step rows_of rows_of_stacks rules
+    rules_per_step run_back run_chain run_inverse run_layers run_map run_plain run_replay safe_norm sample
+    segment_length self set_extra_state set_random_state set_submodule share_memory shared sigmoid_slope signs sizes
+    smallest solve solve_linear solver solving split stacked start started state state_bank state_dict step_blocks
+    step_count step_parameters step_size steps steps_of_block sum_to t0 t1 tanh_into tanh_slope time_grid to
+    to_columns to_empty tol tol_name torch trace train training trajectory transposed_rest type unit_vector
+    unit_vectors unknowns unknowns_of varying warnings windows word_starts worst_root xpu zero_at_start zero_grad
     """.split()
 )

@@ -11,6 +11,7 @@ import numpy as np
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from derive.backward_growth import write_backward_growth
 from derive.checks import IdentityCheck, ProgramCheck, SampledCheck
 from derive.derivation import Kind
 from derive.error_growth import line_growth, write_growth
@@ -48,7 +49,9 @@ def write_inverse(author: Author, recurrence: Recurrence, scheme: object, names:
         if line.target.name in solved:
             author.assignment(line, names("inverse", line.target), _round_trip(recurrence, inverse))
     _write_determinant(author, recurrence, inverse)
-    if isinstance(scheme, LinearMultistep):
+    if isinstance(scheme, LinearMultistep) and not any(weight.free_symbols for weight in (*scheme.alpha, *scheme.beta)):
+        write_backward_growth(author, scheme)
+    elif isinstance(scheme, LinearMultistep):
         _write_trust(author, scheme)
     else:
         _write_growth(author, recurrence, inverse)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,3 +149,25 @@ class DeckClaim:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "says", sympify(self.says))
+
+
+def check_may_vary(owner: str, given: Iterable[Quantity], quantities: Iterable[Quantity]) -> None:
+    """Refuse what cannot be given with a value for each step.
+
+    Raises:
+        SpecError: naming it, and the parameters that can.
+    """
+    parameters = by_name({q for q in quantities if q.role is Role.PARAMETER})
+    for quantity in given:
+        if quantity not in parameters:
+            names = ", ".join(q.name for q in parameters) or "none"
+            allowed = f"parameters of an ODE that have one value for all steps unless given for each ({names})"
+            raise SpecError(f"{owner}: may_vary has {quantity}; allowed: {allowed}")
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a finite real number."""
+    try:
+        return not isinstance(value, str | bytes) and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -6,7 +6,6 @@ entry by its name.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +20,7 @@ from derive.operators import fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
 from derive.schemes import SCHEMES, MultistepFamily, Scheme, scheme_by_name
 from derive.schemes.substitution import declared, entries, plain_symbols
-from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack
+from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
 
@@ -241,6 +240,7 @@ class Spec:
         beside: steps of other systems that the derivation expands beside the spec's own, by title.
         illustration: which system plots what a statement says.
         readings: how a step with several networks is read as a Runge-Kutta scheme.
+        may_vary: parameters of an ODE that may have a value for each step; that of its start is held over the step.
     """
 
     id: str
@@ -262,6 +262,7 @@ class Spec:
     relations: tuple[Relation, ...] = ()
     no_module: str = ""
     illustration: Illustration | None = None
+    may_vary: tuple[Quantity, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
@@ -271,6 +272,7 @@ class Spec:
         if isinstance(self.system, ODE):
             self._check_scheme()
         self._check_defaults()
+        check_may_vary(self.id, self.may_vary, self._quantities() if isinstance(self.system, ODE) else ())
 
     def _check_class_name(self) -> None:
         if bool(self.class_name) == bool(self.no_module):
@@ -334,7 +336,7 @@ class Spec:
                 continue
             if name not in names:
                 raise SpecError(f"{self.id}: defaults: {UnknownNameError('parameter or constant', name, names)}")
-            if not _is_real(value):
+            if not is_real(value):
                 raise SpecError(f"{self.id}: the default of {name} is {shown(value)}; give a finite real number")
 
     def _quantities(self) -> set[Quantity]:
@@ -371,13 +373,6 @@ class Spec:
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
-
-
-def _is_real(value: Any) -> bool:
-    try:
-        return not isinstance(value, str | bytes) and math.isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def with_scheme(spec: Spec, scheme: Any) -> Spec:

@@ -91,15 +91,38 @@ The first steps, start 'rk4':
     (69) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h/2, x_2; theta_f)> +
         grad[theta_f]<bar_f_3, f(t + h/2, x_3; theta_f)> + grad[theta_f]<bar_f_4, f(t + h, x_4; theta_f)>
 
+The step (weight of f_(n+1) not 0):
+    (74) past = lag_sum(alpha, x_lags) + h*lag_sum(beta, f_lags_next)
+    (75) f_next = f(t + h, x_next; theta_f)
+    (76) x_next = past + beta_next*f_next*h
+
+The discrete adjoint (weight of f_(n+1) not 0):
+    (78) bar_f_next = bar_x_next*beta_next*h
+    (79) bar_x_next = newest(bar_x_lags_next) + grad[x_next]<bar_f_next, f(t + h, x_next; theta_f)>
+    (80) bar_past = bar_x_next
+    (81) bar_f_lags_next = bar_f_lags_next_out + lag_outer(beta, bar_past*h)
+    (82) bar_x_lags = front(bar_x, x_lags) + lag_outer(alpha, bar_past) + unshift(bar_x_lags_next)
+
+Gradients (weight of f_(n+1) not 0):
+    (83) bar_h = beta_next*dot(bar_x_next, f_next) + dot(bar_past, lag_sum(beta, f_lags_next)) + grad[t +
+        h]<bar_f_next, f(t + h, x_next; theta_f)>
+    (84) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t + h]<bar_f_next, f(t + h, x_next; theta_f)>
+    (85) bar_theta_f = grad[theta_f]<bar_f, f(t, x; theta_f)> + grad[theta_f]<bar_f_next, f(t + h, x_next; theta_f)>
+
+The implicit equation:
+    (86) R_x_next = x_next - (past + beta_next*h*f(t + h, x_next; theta_f)) = 0
+    (87) (M w)_x_next = w_x_next - beta_next*h*Df(t + h, x_next; theta_f)[w_x_next]
+    (88) bar_x_next - grad[x_next]<bar_x_next*beta_next*h, f(t + h, x_next; theta_f)> = newest(bar_x_lags_next)
+
 The weights: adjoint, order and stability:
-    (74) lambda_m = d L / d x_m + sum alpha_k lambda_(m+k+1) + h J_m^T sum beta_k lambda_(m+k+1), k from 0 on
-    (75) C_0 = 1 - sum alpha_j, C_q = 1/q! - sum alpha_j (-j)^q/q! - sum beta_j (-j)^(q-1)/(q-1)!, alpha_j from j =
+    (89) lambda_m = d L / d x_m + sum alpha_k lambda_(m+k+1) + h J_m^T sum beta_k lambda_(m+k+1), k from 0 on
+    (90) C_0 = 1 - sum alpha_j, C_q = 1/q! - sum alpha_j (-j)^q/q! - sum beta_j (-j)^(q-1)/(q-1)!, alpha_j from j =
         0, beta_j from j = -1
-    (76) tau_n = C_(p+1) h^(p+1) u^(p+1) + O(h^(p+2))
-    (77) u' = f sum beta_j / (1 + sum j alpha_j)
-    (78) rho(zeta) = zeta^K - sum alpha_j zeta^(K-1-j), sigma(zeta) = sum beta_j zeta^(K-1-j), stability: rho(zeta)
+    (91) tau_n = C_(p+1) h^(p+1) u^(p+1) + O(h^(p+2))
+    (92) u' = f sum beta_j / (1 + sum j alpha_j)
+    (93) rho(zeta) = zeta^K - sum alpha_j zeta^(K-1-j), sigma(zeta) = sum beta_j zeta^(K-1-j), stability: rho(zeta)
         - z sigma(zeta) = 0
-    (79) powers of the companion matrix stay bounded iff |zeta| <= 1 for all roots of rho, simple if |zeta| = 1
+    (94) powers of the companion matrix stay bounded iff |zeta| <= 1 for all roots of rho, simple if |zeta| = 1
 
 Symbols:
     alpha (lags) constant: weights of x_n, x_(n-1), ...
@@ -116,6 +139,7 @@ Symbols:
     x_next (d) intermediate: state
 
 Facts:
+    solved for: (x_next), where beta[0] is not 0
     order: p of the weights: C_0 = ... = C_p = 0
     scheme: linear multistep
     zero-stable for: weights that satisfy the root condition
@@ -133,7 +157,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -146,6 +170,7 @@ DERIVATION: dict[str, object] = {
     "title": "x' = f(t, x) by linear multistep",
     "source": "deck A, 'Formula', last line",
     "facts": {
+        "solved for": "(x_next), where beta[0] is not 0",
         "order": "p of the weights: C_0 = ... = C_p = 0",
         "scheme": "linear multistep",
         "zero-stable for": "weights that satisfy the root condition",
@@ -332,25 +357,81 @@ DERIVATION: dict[str, object] = {
             r"x^{(3)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{3} + \left(\partial_{\theta} f\left(t_{n} + h,\, "
             r"x^{(4)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{4}"
         ),
-        "74": (
+        "74": r"p_n = \alpha^{\top} {\mathbf{x}}_{n} + h \, \beta^{\top} {\mathbf{f}}_{n}",
+        "75": r"f_{next} = f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)",
+        "76": r"x_{n+1} = p_n + \beta_{-1} \, h \, f_{next}",
+        "77": (
+            r"S = \ell\left({\mathbf{x}}_{n+1},\, {\mathbf{f}}_{n}\right) + \left\langle \bar{x}_{n},\, "
+            r"\operatorname{newest}\left({\mathbf{x}}_{n}\right) - x_{n}\right\rangle + \left\langle \bar{f}_n,\, "
+            r"f\left(t_{n},\, x_{n};\, \theta_{f}\right) - f_n\right\rangle + \left\langle "
+            r"\overline{{\mathbf{f}}_{n}},\, \left(f_n,\, {\mathbf{f}}_{n-1}\right) - {\mathbf{f}}_{n}\right\rangle "
+            r"+ \left\langle \bar{p}_n,\, \alpha^{\top} {\mathbf{x}}_{n} + h \, \beta^{\top} {\mathbf{f}}_{n} - "
+            r"p_n\right\rangle + \left\langle \bar{f}_{next},\, f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right) - "
+            r"f_{next}\right\rangle + \left\langle \bar{x}_{n+1},\, p_n + \beta_{-1} \, h \, f_{next} - "
+            r"x_{n+1}\right\rangle + \left\langle \overline{{\mathbf{x}}_{n+1}},\, \left(x_{n+1},\, "
+            r"{\mathbf{x}}_{n}\right) - {\mathbf{x}}_{n+1}\right\rangle, \qquad \partial \ell / \partial "
+            r"{\mathbf{x}}_{n+1} = \overline{{\mathbf{x}}_{n+1}}, \partial \ell / \partial {\mathbf{f}}_{n} = "
+            r"\overline{{\mathbf{f}}_{n}}^{\,\mathrm{out}}"
+        ),
+        "78": r"\bar{f}_{next} = \beta_{-1} \, h \, \bar{x}_{n+1}",
+        "79": (
+            r"\bar{x}_{n+1} = \operatorname{newest}\left(\overline{{\mathbf{x}}_{n+1}}\right) + \left(\partial_{x} "
+            r"f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} \bar{f}_{next}"
+        ),
+        "80": r"\bar{p}_n = \bar{x}_{n+1}",
+        "81": (
+            r"\overline{{\mathbf{f}}_{n}} = \overline{{\mathbf{f}}_{n}}^{\,\mathrm{out}} + \beta \otimes \left(h \, "
+            r"\bar{p}_n\right)"
+        ),
+        "82": (
+            r"\overline{{\mathbf{x}}_{n}} = \operatorname{front}\left(\bar{x}_{n}\right) + \alpha \otimes \bar{p}_n "
+            r"+ \operatorname{unshift}\left(\overline{{\mathbf{x}}_{n+1}}\right)"
+        ),
+        "83": (
+            r"\bar{h} = \beta_{-1} \, \bar{x}_{n+1} \cdot f_{next} + \bar{p}_n \cdot \beta^{\top} {\mathbf{f}}_{n} +"
+            r" \left(\partial_{t} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} \bar{f}_{next}"
+        ),
+        "84": (
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_n + "
+            r"\left(\partial_{t} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} \bar{f}_{next}"
+        ),
+        "85": (
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_n + \left(\partial_{\theta} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{next}"
+        ),
+        "86": (
+            r"R_{x_{n+1}} = x_{n+1} - \left(p_n + \beta_{-1} \, h \, f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right)\right) = 0"
+        ),
+        "87": (
+            r"\left(M w\right)_{x_{n+1}} = w_{x_{n+1}} - \beta_{-1} \, h \, D^{1}f\left(t_{n} + h,\, x_{n+1};\, "
+            r"\theta_{f}\right)\left[w_{x_{n+1}}\right]"
+        ),
+        "88": (
+            r"\bar{x}_{n+1} - \left(\partial_{x} f\left(t_{n} + h,\, x_{n+1};\, \theta_{f}\right)\right)^{\top} "
+            r"\left(\beta_{-1} \, h \, \bar{x}_{n+1}\right) = "
+            r"\operatorname{newest}\left(\overline{{\mathbf{x}}_{n+1}}\right)"
+        ),
+        "89": (
             r"\lambda_m = \frac{\partial L}{\partial x_m} + \sum_{k \ge 0} \alpha_k \lambda_{m+k+1} + h\, J_m^{\top}"
             r" \sum_{k \ge 0} \beta_k \lambda_{m+k+1}, \qquad J_m = f_x(t_m, x_m), \qquad \lambda_m = 0\ \text{after"
             r" the last step}"
         ),
-        "75": (
+        "90": (
             r"C_0 = 1 - \sum_{j=0}^{K-1} \alpha_j, \qquad C_q = \frac{1}{q!} - \sum_{j=0}^{K-1} \alpha_j "
             r"\frac{(-j)^q}{q!} - \sum_{j=-1}^{K-1} \beta_j \frac{(-j)^{q-1}}{(q-1)!}, \qquad 0^0 = 1"
         ),
-        "76": r"\tau_n = C_{p+1}\, h^{p+1} u^{(p+1)} + O(h^{p+2})",
-        "77": (
+        "91": r"\tau_n = C_{p+1}\, h^{p+1} u^{(p+1)} + O(h^{p+2})",
+        "92": (
             r"\dot u = \frac{\sigma(1)}{\rho'(1)} f = \frac{\sum_{j=-1}^{K-1} \beta_j}{1 + \sum_{j=0}^{K-1} j\, "
             r"\alpha_j} f"
         ),
-        "78": (
+        "93": (
             r"\rho(\zeta) = \zeta^{K} - \sum_{j=0}^{K-1} \alpha_j \zeta^{K-1-j}, \qquad \sigma(\zeta) = "
             r"\sum_{j=-1}^{K-1} \beta_j \zeta^{K-1-j}, \qquad \rho(\zeta) - z\, \sigma(\zeta) = 0"
         ),
-        "79": (
+        "94": (
             r"\sup_n \left\|C^n\right\| < \infty \iff \rho(\zeta) = 0 \Rightarrow \left|\zeta\right| \le 1,\ "
             r"\text{simple where}\ \left|\zeta\right| = 1"
         ),
@@ -367,7 +448,7 @@ def _step(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared)
     """One step: the new state."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    alpha, beta, h = shared
+    alpha, beta, _beta_next, h = shared
     x = x_lags[0]  # (5)
     f = field(t, x)  # (6)
     f_lags_next = lag_shift(f, f_lags)  # (7)
@@ -382,7 +463,7 @@ def _step_adjoint(
     """Reverse sweep over one step."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    alpha, beta, h = shared
+    alpha, beta, _beta_next, h = shared
     bar_x_lags_next, bar_f_lags_next_out = windows(bar_new, 2)
     x = x_lags[0]  # (5)
     f, pullback_f = linearize(t, x)  # (6)
@@ -396,14 +477,101 @@ def _step_adjoint(
     bar_f_lags = lag_unshift(bar_f_lags_next)  # (15)
     bar_t = bar_t_by_f if isinstance(t, Tensor) else None  # (20)
     bar_h = sum_to(bar_x_next * lag_sum(beta, f_lags_next), h) if isinstance(h, Tensor) else None  # (19)
-    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, bar_h)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
+
+
+def _step_implicit_equations(
+    linearize: Linearize, unknowns: State, beta_next: Any, h: Any, past: Any, t: Any
+) -> tuple[State, Callable[[State], State]]:
+    """Right-hand sides g(z) of the equations z = g(z), and the map of bars to what the adjoint makes of them."""
+    (x_next,) = unknowns
+    f_next, pullback_f_next = linearize(h + t, x_next)  # (75)
+    new_x_next = beta_next * h * f_next + past  # (76)
+    pull_back = partial(
+        _step_implicit_equations_adjoint,
+        beta_next=beta_next,
+        h=h,
+        bar_x_lags_next=(torch.zeros_like(x_next),),
+        pullback_f_next=pullback_f_next,
+    )
+    return (new_x_next,), pull_back
+
+
+def _step_implicit_equations_adjoint(
+    bar_unknowns: State, bar_x_lags_next: Any, beta_next: Any, h: Any, pullback_f_next: Any
+) -> State:
+    """Right-hand sides of the multipliers' equations: the transposed linearization, and what later lines send."""
+    (bar_x_next,) = bar_unknowns
+    bar_f_next = beta_next * h * bar_x_next  # (78)
+    new_bar_x_next = pullback_f_next.state(bar_f_next) + bar_x_lags_next[0]  # (79)
+    return (new_bar_x_next,)
+
+
+def _step_implicit(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+    """One step: the new state."""
+    x_lags, f_lags = windows(state, 2)
+    (t,) = local
+    alpha, beta, beta_next, h = shared
+    x = x_lags[0]  # (5)
+    f = field(t, x)  # (6)
+    f_lags_next = lag_shift(f, f_lags)  # (7)
+    past = h * lag_sum(beta, f_lags_next) + lag_sum(alpha, x_lags)  # (74)
+    (x_next,) = field.solve(
+        partial(_step_implicit_equations, beta_next=beta_next, h=h, past=past, t=t), (x,)
+    )  # (75), (76)
+    x_lags_next = lag_shift(x_next, x_lags)  # (9)
+    return (*x_lags_next, *f_lags_next)
+
+
+def _step_implicit_adjoint(
+    linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
+) -> Cotangents:
+    """Reverse sweep over one step."""
+    x_lags, f_lags = windows(state, 2)
+    (t,) = local
+    alpha, beta, beta_next, h = shared
+    bar_x_lags_next, bar_f_lags_next_out = windows(bar_new, 2)
+    x = x_lags[0]  # (5)
+    f, pullback_f = linearize(t, x)  # (6)
+    f_lags_next = lag_shift(f, f_lags)  # (7)
+    past = h * lag_sum(beta, f_lags_next) + lag_sum(alpha, x_lags)  # (74)
+    (x_next,) = linearize.solve(
+        partial(_step_implicit_equations, beta_next=beta_next, h=h, past=past, t=t), (x,)
+    )  # (75), (76)
+    f_next, pullback_f_next = linearize(h + t, x_next)  # (75)
+    (bar_x_next,) = linearize.multipliers(
+        partial(
+            _step_implicit_equations_adjoint,
+            bar_x_lags_next=bar_x_lags_next,
+            beta_next=beta_next,
+            h=h,
+            pullback_f_next=pullback_f_next,
+        ),
+        (x_next,),
+    )  # (78), (79)
+    bar_f_next = beta_next * h * bar_x_next  # (78)
+    bar_t_by_f_next, _ = pullback_f_next(bar_f_next)  # (84), (83)
+    bar_past = bar_x_next  # (80)
+    bar_f_lags_next = lag_total(bar_f_lags_next_out, lag_outer(beta, h * bar_past))  # (81)
+    bar_f = bar_f_lags_next[0]  # (13)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (14), (84)
+    bar_x = bar_x_by_f  # (14)
+    bar_x_lags = lag_total(lag_front(bar_x, x_lags), lag_outer(alpha, bar_past), lag_unshift(bar_x_lags_next))  # (82)
+    bar_f_lags = lag_unshift(bar_f_lags_next)  # (15)
+    bar_t = bar_t_by_f_next + bar_t_by_f if isinstance(t, Tensor) else None  # (84)
+    bar_h = (
+        sum_to(bar_past * lag_sum(beta, f_lags_next) + beta_next * bar_x_next * f_next, h) + bar_t_by_f_next
+        if isinstance(h, Tensor)
+        else None
+    )  # (83)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
 
 
 def _start_forward_euler(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One of the first steps: x_n+1 from x_n, start 'forward_euler'."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     x = x_lags[0]  # (5)
     f = field(t, x)  # (6)
     x_next = h * f + x  # (24)
@@ -418,7 +586,7 @@ def _start_forward_euler_adjoint(
     """Reverse sweep over one of the first steps: x_n+1 from x_n, start 'forward_euler'."""
     x_lags, _f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     bar_x_lags_next, bar_f_lags_next = windows(bar_new, 2)
     x = x_lags[0]  # (5)
     f, pullback_f = linearize(t, x)  # (6)
@@ -430,14 +598,14 @@ def _start_forward_euler_adjoint(
     bar_f_lags = lag_unshift(bar_f_lags_next)  # (15)
     bar_t = bar_t_by_f if isinstance(t, Tensor) else None  # (20)
     bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (27)
-    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, bar_h)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
 
 
 def _start_heun(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One of the first steps: x_n+1 from x_n, start 'heun'."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     x = x_lags[0]  # (5)
     f_1 = field(t, x)  # (29)
     x_2 = h * f_1 + x  # (30)
@@ -454,7 +622,7 @@ def _start_heun_adjoint(
     """Reverse sweep over one of the first steps: x_n+1 from x_n, start 'heun'."""
     x_lags, _f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     bar_x_lags_next, bar_f_lags_next = windows(bar_new, 2)
     x = x_lags[0]  # (5)
     f_1, pullback_f_1 = linearize(t, x)  # (29)
@@ -473,14 +641,14 @@ def _start_heun_adjoint(
     bar_h = (
         sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 if isinstance(h, Tensor) else None
     )  # (38)
-    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, bar_h)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
 
 
 def _start_kutta3(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One of the first steps: x_n+1 from x_n, start 'kutta3'."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     x = x_lags[0]  # (5)
     f_1 = field(t, x)  # (29)
     x_2 = h * f_1 / 2 + x  # (41)
@@ -499,7 +667,7 @@ def _start_kutta3_adjoint(
     """Reverse sweep over one of the first steps: x_n+1 from x_n, start 'kutta3'."""
     x_lags, _f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     bar_x_lags_next, bar_f_lags_next = windows(bar_new, 2)
     x = x_lags[0]  # (5)
     f_1, pullback_f_1 = linearize(t, x)  # (29)
@@ -527,14 +695,14 @@ def _start_kutta3_adjoint(
         if isinstance(h, Tensor)
         else None
     )  # (52)
-    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, bar_h)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
 
 
 def _start_rk4(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One of the first steps: x_n+1 from x_n, start 'rk4'."""
     x_lags, f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     x = x_lags[0]  # (5)
     f_1 = field(t, x)  # (29)
     x_2 = h * f_1 / 2 + x  # (41)
@@ -555,7 +723,7 @@ def _start_rk4_adjoint(
     """Reverse sweep over one of the first steps: x_n+1 from x_n, start 'rk4'."""
     x_lags, _f_lags = windows(state, 2)
     (t,) = local
-    _alpha, _beta, h = shared
+    _alpha, _beta, _beta_next, h = shared
     bar_x_lags_next, bar_f_lags_next = windows(bar_new, 2)
     x = x_lags[0]  # (5)
     f_1, pullback_f_1 = linearize(t, x)  # (29)
@@ -595,7 +763,7 @@ def _start_rk4_adjoint(
         if isinstance(h, Tensor)
         else None
     )  # (67)
-    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, bar_h)
+    return (*bar_x_lags, *bar_f_lags), (bar_t,), (None, None, None, bar_h)
 
 
 # --- support: the loop over steps, the same in every file of this kind ---------------------------
@@ -1187,6 +1355,9 @@ class StepSweeps(Sweeps, Protocol):
         `casting`: under autocast; `per_step`: with a size of its own for each step.
         """
 
+    def reading_per_step(self, place: int) -> StepSweeps:
+        """The same, with the shared quantity at `place` as the last of the per-step parameters."""
+
 
 class ExactSweeps(Sweeps, Protocol):
     """Sweeps for memory="exact"."""
@@ -1262,6 +1433,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=rules.sweeps.reading_per_step(place) if rules.sweeps else None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -1293,6 +1465,11 @@ class Plan:
     def sweeps(self) -> Sweeps | None:
         """Sweeps of their own, of the mode or of the rules."""
         return self.rules.exact if self.memory == "exact" else self.rules.sweeps
+
+    @property
+    def tol_name(self) -> str:
+        """What the argument is called that `tol` comes from: an implicit step has another one of that name."""
+        return tol_name(self.implicit)
 
     @property
     def keeps_output(self) -> bool:
@@ -1336,6 +1513,11 @@ class Plan:
         if self.autocast[0]:
             return torch.autocast(self.device.type, enabled=False)
         return contextlib.nullcontext()
+
+
+def tol_name(implicit: Any) -> str:
+    """The name of the constructor's argument for the error that rebuilt states may have."""
+    return "tol" if implicit is None else "inverse_tol"
 
 
 def row_of_step(n: int, steps: int, rows: int) -> int:
@@ -1517,6 +1699,8 @@ class InversionSchedule:
         self.shared = tuple(math.nan if isinstance(s, Tensor) and s.dim() else float(s) for s in shared)
         dtypes = [dtype, plan.autocast[1]] if plan.autocast[0] else [dtype]
         self.rounding = max(torch.finfo(one).eps for one in dtypes)
+        if plan.implicit:
+            self.rounding = plan.implicit.accuracy(self.rounding)
         self.growth = 1.0  # from the newest state of the segment down to its first
         self.error = math.inf  # so that the first step opens a segment
         self.limit = plan.tol
@@ -1735,7 +1919,9 @@ class ReverseSweep:
             state = stored
             inverse = self.plan.rules.of_step(n).inverse
             if inverse is not None and n in self.recording.inverted:
-                state = inverse(calls.field(), new, self.rows[n], self.shared)
+                field = self.plan.implicit.undone(calls.field(), calls) if self.plan.implicit else calls.field()
+                state = inverse(field, new, self.rows[n], self.shared)
+                assert calls.solutions or not self.plan.implicit, "an inverse step knows what the step solved for"
                 if n == start:
                     self.mismatches.append((n, relative_mismatch(state, stored)))
             self._adjoint(calls, state)
@@ -1785,10 +1971,11 @@ class ReverseSweep:
         errors = torch.stack([error for _, error in self.mismatches]).tolist()  # the one host read of the sweep
         for (n, _), error in zip(self.mismatches, errors, strict=True):
             if not error <= self.plan.tol:
+                allowed = f"{self.plan.tol_name}={self.plan.tol:g}"
                 raise InversionError(
                     f"{self.plan.name}: the state before step {n}, rebuilt by the inverse, differs from the stored one "
-                    f"by {error:.2e} (relative); allowed: tol={self.plan.tol:g}. The blocks grow errors faster than "
-                    f"measured: use a smaller tol, or memory='checkpoint'"
+                    f"by {error:.2e} (relative); allowed: {allowed}. The blocks grow errors faster than measured: "
+                    f"use a smaller {self.plan.tol_name}, or memory='checkpoint'"
                 )
 
     def _cotangents(self) -> tuple[Tensor | None, ...]:
@@ -2042,11 +2229,13 @@ class StepLoop(nn.Module):
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
-            raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
+            what = f"{type(self).__name__}: {tol_name(implicit)}={tol!r}"
+            raise ValueError(f"{what}; allowed: a number above 0, or None for the default")
         self.tol = tol
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
+        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -2094,7 +2283,7 @@ class StepLoop(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        tol = "" if self.tol is None else f", tol={self.tol:g}"
+        tol = "" if self.tol is None else f", {tol_name(self.implicit)}={self.tol:g}"
         times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
         shown = "".join(f", {name}={time:g}" for name, time in times.items())
         return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
@@ -2147,13 +2336,20 @@ class StepLoop(nn.Module):
         return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
 
     def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
-        """Rules and parameters; a step size with one value for each step is a per-step parameter."""
+        """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
+        rules = self.rules
         local, shared = self.step_parameters(*x)
-        h = getattr(self, "step_size", None)
-        if not isinstance(h, Tensor) or not h.dim():
-            return self.rules, local, shared
-        place = next(place for place, value in enumerate(shared) if value is h)
-        return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
+        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
+        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        for place in reversed(places):  # what comes later in the tuple does not move what comes before it
+            rules, local = rules_per_step(rules, place), (*local, shared[place])
+            shared = (*shared[:place], *shared[place + 1 :])
+        return rules, local, shared
+
+    def _varies(self, name: str) -> bool:
+        """Whether a quantity has an axis of steps before its own."""
+        value = getattr(self, name, None)
+        return isinstance(value, Tensor) and value.dim() > self.varying[name]
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -2165,7 +2361,7 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, rules is not self.rules
+        own, per_step = rules.sweeps, self._varies("step_size")
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True
@@ -2268,12 +2464,18 @@ def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> N
         )
 
 
-def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
-    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...], steps: int = 0) -> nn.Parameter:
+    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared.
+
+    With `steps` it may have a value for each step, on a leading axis.
+    """
     data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
-    if data.dim() != len(shape):
+    if not (data.dim() == len(shape) or (steps and data.dim() == len(shape) + 1)):
         read = f"{name} has shape {tuple(data.shape)}"
-        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+        allowed = f"shape ({', '.join(shape)})" + (f" or ({', '.join(['steps', *shape])})" if steps else "")
+        raise ValueError(f"{owner}: {read}; allowed: {allowed}, {len(shape)} axes, read {data.dim()}")
+    if data.dim() > len(shape) and len(data) != steps:
+        raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {steps}, one for each step")
     return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
 
 
@@ -2395,6 +2597,655 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+Parts = tuple[Tensor, ...]  # the unknowns of one system, each of shape (..., features)
+Linear = Callable[[Parts], Parts]  # a linear or affine map of unknowns
+Equations = Callable[..., tuple[Parts, Linear]]  # (linearize, z) -> g(z) and the pullback u -> g'(z)^T u
+
+ROUNDINGS = 8  # multiples of the dtype's eps below which nothing can be gained
+KRYLOV_SIZE, RESTARTS = 30, 20
+INNER_TOL = 1e-4  # relative residual of the linear systems inside matrix-free Newton
+STAGNATION = 0.5
+SLOW = 0.1  # of one residual to the one before: where Newton gains less, samples may be coupled
+LARGEST_DENSE = 1024  # numbers of samples that are coupled, up to which they are solved with one dense matrix
+
+
+class ConvergenceError(StepError):
+    """The equations of a step were not solved."""
+
+
+class Solver(NamedTuple):
+    """How equations are solved; see `Implicit` for what the options mean."""
+
+    kind: str
+    tol: float
+    max_iter: int
+
+    def of_coupled(self, size: int) -> Solver:
+        """The same for the `size` numbers of coupled samples: many are solved without a matrix."""
+        return self if size <= LARGEST_DENSE else self._replace(kind="krylov")
+
+
+class Packing:
+    """Several unknowns as one vector (..., n); further axes may lead, as those of unit vectors do."""
+
+    def __init__(self, like: Parts, axes: int) -> None:
+        self.axes = min(axes, like[0].dim())  # a single number has none
+        self.features = [part.shape[part.dim() - self.axes :] for part in like]
+        self.batch = like[0].shape[: like[0].dim() - self.axes]
+        self.sizes = [shape.numel() for shape in self.features]
+        self.size = sum(self.sizes)
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """The parts side by side."""
+        flat = [(*part.shape[: part.dim() - self.axes], size) for part, size in zip(parts, self.sizes, strict=True)]
+        return torch.cat([part.reshape(shape) for part, shape in zip(parts, flat, strict=True)], -1)
+
+    def split(self, z: Tensor) -> Parts:
+        """The parts again."""
+        pieces = zip(z.split(self.sizes, -1), self.features, strict=True)
+        return tuple(piece.reshape((*piece.shape[:-1], *shape)) for piece, shape in pieces)
+
+    def of_vectors(self, linear: Linear) -> Callable[[Tensor], Tensor]:
+        """A map of unknowns as a map of vectors."""
+        return lambda u: self.join(linear(self.split(u)))
+
+
+def coupled_axes(affine: Linear, like: Parts, axes: int, constant: Parts | None = None) -> int:
+    """How many trailing axes the unknowns of one system have: those given, and further ones where samples are coupled.
+
+    A linear map that acts on every sample by itself commutes with factors of the samples. The map is asked at two
+    vectors, as often as axes are coupled and once more; factors that are powers of two make no rounding of their own.
+
+    An affine map is given with its `constant`, the value at zero.
+    """
+    if not like[0].numel():
+        return axes
+    constant = constant or tuple(torch.zeros_like(part) for part in like)
+    size = torch.stack([part.abs().amax() for part in constant]).amax()
+    size = torch.where(size > 0, size, 1.0)
+    bars = tuple(size * _directions(part) for part in like)
+    plain: Parts = ()
+    while like[0].shape[: like[0].dim() - axes].numel() > 1:
+        plain = plain or affine(bars)
+        factors = _factors(like[0], axes)
+        scaled = affine(tuple(factors * bar for bar in bars))
+        if not on_host(torch.stack([_excess(factors, *row) for row in zip(scaled, plain, constant, strict=True)])) > 0:
+            break
+        axes += 1
+    return axes
+
+
+def _directions(like: Tensor) -> Tensor:
+    return torch.arange(1, 1 + like.numel(), device=like.device).cos().to(like.dtype).reshape(like.shape)
+
+
+def _factors(like: Tensor, axes: int) -> Tensor:
+    """One of +-1, +-2, +-4, +-8 for each sample, in no order that a field could have."""
+    batch = like.shape[: like.dim() - axes]
+    number = torch.arange(batch.numel(), device=like.device)
+    digits = (43758.5453 * (12.9898 * (number + 1)).sin()).to(torch.int64)
+    factors = (1 - 2 * (digits & 1)) * 2 ** ((digits >> 1) & 3)
+    return factors.to(like.dtype).reshape(*batch, *[1] * axes)
+
+
+def _excess(factors: Tensor, scaled: Tensor, plain: Tensor, constant: Tensor) -> Tensor:
+    """Above zero where the linear part of a map does not take the factors out, up to rounding."""
+    linear = factors * (plain - constant)
+    rounding = ROUNDINGS * torch.finfo(plain.dtype).eps * (linear.abs() + (factors * constant).abs())
+    return ((scaled - constant - linear).abs() - rounding).amax()
+
+
+def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver: Solver, owner: str) -> Parts:
+    """The solution of z = g(z).
+
+    Raises:
+        ConvergenceError: a sample's residual stays above the tolerance.
+    """
+    packing = Packing(guess, axes)
+    z = packing.join(guess)
+    eps = torch.finfo(z.dtype).eps
+    tol = max(solver.tol, ROUNDINGS * eps)
+    settled = torch.zeros(packing.batch, dtype=torch.bool, device=z.device)
+    before = math.inf
+    for iteration in range(solver.max_iter + 1):
+        values, pull_back = equations(linearize, packing.split(z))
+        residual = packing.join(values) - z
+        scale = 1 + z.abs().amax(-1)
+        error = torch.where(settled, 0.0, residual.abs().amax(-1) / scale)
+        worst = on_host(error)
+        if worst <= tol:
+            return packing.split(z)
+        failed = not math.isfinite(worst) or iteration == solver.max_iter
+        if failed or worst > SLOW * before or (iteration == 0 and solver.kind == "krylov"):
+            point = guess if failed else packing.split(z)
+            wider = coupled_axes(equations(linearize, guess)[1] if failed else pull_back, point, axes)
+            if wider > axes:
+                size = Packing(guess, wider).size
+                owner = f"{owner} (the field couples samples: {size} unknowns are solved for together)"
+                return newton(equations, linearize, point, wider, solver.of_coupled(size), owner)
+        if failed:
+            given = getattr(equations, "keywords", {}).get("h")
+            raise ConvergenceError(_not_solved(owner, error, worst, (iteration, solver.max_iter), tol, given))
+        before = worst
+        step = solve_linear(packing.of_vectors(pull_back), residual, solver, linearize.transposed)
+        # Where the step is rounding the equations are solved as well as the dtype allows.
+        settled = settled | (step.abs().amax(-1) <= ROUNDINGS * eps * scale)
+        z = z + torch.where((error > tol).unsqueeze(-1), step, 0.0)
+    raise AssertionError("the loop returns or raises")
+
+
+def _not_solved(owner: str, error: Tensor, worst: float, iterations: tuple[int, int], tol: float, h: Any) -> str:
+    done, allowed = iterations
+    try:
+        flat = torch.nan_to_num(error, nan=math.inf).reshape(-1)
+        sample = f" (sample {int(flat.argmax())} of {flat.numel()} is the worst)" if flat.numel() > 1 else ""
+    except RuntimeError:  # under vmap no single sample can be named
+        sample = ""
+    what = f"{owner}: Newton's iteration did not converge: residual {worst:.2e}{sample} after {done} iterations"
+    if not done and not math.isfinite(worst):
+        return f"{what}; allowed: a state and a field that are finite where the step begins"
+    size = "" if h is None else f", h = {asked(h).number if isinstance(h, Tensor) else h:.3g}"
+    return (
+        f"{what}; allowed: {tol:g}. Likely causes: the step is too large for this field{size} (use more steps); the "
+        "field is not smooth there, as relu, abs or a branch on x make it; two calls of it at one point give different "
+        f"values; max_iter={allowed} or tol is too small"
+    )
+
+
+def solve_linear(
+    pull: Callable[[Tensor], Tensor], right: Tensor, solver: Solver, transposed: Callable[..., Any]
+) -> Tensor:
+    """The solution of (I - G) step = right, given u -> G^T u."""
+    if solver.kind == "newton":
+        return dense_solve(matrix_of(pull, right), right)
+    push = transposed(pull, right)
+    return gmres(lambda v: v - push(v), right, INNER_TOL)[0]
+
+
+def multipliers(affine: Linear, like: Parts, axes: int, solver: Solver, owner: str) -> Parts:
+    """The solution of mu = G^T mu + c, given mu -> G^T mu + c.
+
+    Raises:
+        ConvergenceError: the matrix-free solver stays far from the solution.
+    """
+    packing = Packing(like, axes)
+    image, start = packing.of_vectors(affine), torch.zeros_like(packing.join(like))
+    eps = torch.finfo(start.dtype).eps
+    if solver.kind == "newton":
+        allowed = ROUNDINGS * eps
+        rows = image(torch.cat((start.unsqueeze(0), unit_vectors(start))))
+        right = rows[0]
+        matrix = transposed_rest(rows[1:] - right).mT
+        mu = dense_solve(matrix, right)
+        worst = on_host(_relative_residual(matrix, mu, image(mu)))
+    else:
+        allowed, right = max(solver.tol, 1e4 * eps), image(start)
+        mu, worst = gmres(lambda u: u - (image(u) - right), right, max(ROUNDINGS * eps, min(solver.tol, 1e-10)))
+    if worst <= allowed:
+        return packing.split(mu)
+    wider = coupled_axes(affine, like, axes, packing.split(right))
+    if wider > axes:
+        return multipliers(affine, like, wider, solver.of_coupled(Packing(like, wider).size), owner)
+    if solver.kind == "krylov":
+        raise ConvergenceError(
+            f"{owner}: the linear equations of the adjoint were not solved: relative residual {worst:.2e}; "
+            f"allowed: {allowed:g}. Use solver='newton', or more steps"
+        )
+    return packing.split(mu)
+
+
+def _relative_residual(matrix: Tensor, mu: Tensor, right: Tensor) -> Tensor:
+    """Of mu = G^T mu + c, against what mu and the matrix I - G^T are made of: more than rounding means coupling."""
+    size = (1 + matrix.abs().sum(-1).amax(-1)) * mu.abs().amax(-1)
+    return (right - mu).abs().amax(-1) / size.clamp_min(torch.finfo(mu.dtype).tiny)
+
+
+def matrix_of(pull: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """I - G, of shape (..., n, n), from u -> G^T u on all unit vectors at once (a leading axis)."""
+    return transposed_rest(pull(unit_vectors(like)))
+
+
+def unit_vectors(like: Tensor) -> Tensor:
+    """The n unit vectors for every sample of vectors (..., n), along a leading axis."""
+    count = like.shape[-1]
+    identity = torch.eye(count, dtype=like.dtype, device=like.device)
+    return identity.reshape(count, *[1] * (like.dim() - 1), count).expand(count, *like.shape)
+
+
+def transposed_rest(rows: Tensor) -> Tensor:
+    """I - G, of shape (..., n, n), from what G^T makes of the unit vectors."""
+    return torch.eye(len(rows), dtype=rows.dtype, device=rows.device) - rows.movedim(0, -2)
+
+
+def dense_solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """One system for each sample; a singular one gives what is not finite, which the caller sees."""
+    exact = torch.promote_types(right.dtype, torch.float32)
+    found, _ = torch.linalg.solve_ex(matrix.to(exact), right.to(exact).unsqueeze(-1))
+    return found.squeeze(-1).to(right.dtype)
+
+
+def gmres(apply: Callable[[Tensor], Tensor], right: Tensor, tol: float) -> tuple[Tensor, float]:
+    """Restarted GMRES on every sample: (solution, largest relative residual)."""
+    tiny = torch.finfo(right.dtype).tiny
+    size = _norm(right).clamp_min(tiny)
+    found, residual, worst = torch.zeros_like(right), right, math.inf
+    for _ in range(RESTARTS):
+        basis, hessenberg = _arnoldi(apply, residual)
+        found = found + (basis[..., :-1, :].mT @ _least_squares(hessenberg, _norm(residual))).squeeze(-1)
+        residual = right - apply(found)
+        before, worst = worst, on_host((_norm(residual) / size).squeeze(-1))
+        if worst <= tol or not worst <= STAGNATION * before:
+            break
+    return found, worst
+
+
+def _norm(vector: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+
+
+def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal rows (..., m+1, n) of the Krylov space, zero once it is exhausted, and the matrix (..., m+1, m)."""
+    eps, tiny = torch.finfo(start.dtype).eps, torch.finfo(start.dtype).tiny
+    count = min(start.shape[-1], KRYLOV_SIZE)
+    basis = (start / _norm(start).clamp_min(tiny)).unsqueeze(-2)
+    columns = []
+    for place in range(count):
+        image = apply(basis[..., place, :])
+        rest, weights = image, torch.zeros_like(basis[..., 0])
+        for _ in range(2):  # once more, for orthogonality to rounding
+            part = (basis @ rest.unsqueeze(-1)).squeeze(-1)
+            rest, weights = rest - (part.unsqueeze(-2) @ basis).squeeze(-2), weights + part
+        length = _norm(rest)
+        length = torch.where(length > 10 * eps * _norm(image), length, 0.0)
+        columns.append(torch.nn.functional.pad(torch.cat((weights, length), -1), (0, count - place - 1)))
+        fresh = torch.where(length > 0, rest / length.clamp_min(tiny), 0.0)
+        basis = torch.cat((basis, fresh.unsqueeze(-2)), -2)
+    return basis, torch.stack(columns, -1)
+
+
+def _least_squares(hessenberg: Tensor, size: Tensor) -> Tensor:
+    """y of smallest |H y - size e_1|, as a column; what belongs to an exhausted space does not matter."""
+    exact = torch.promote_types(hessenberg.dtype, torch.float32)
+    q, r = torch.linalg.qr(hessenberg.to(exact))
+    diagonal = r.diagonal(dim1=-2, dim2=-1)
+    limit = torch.finfo(exact).eps * diagonal.abs().amax(-1, keepdim=True)
+    r = r + torch.diag_embed(torch.where(diagonal.abs() > limit, 0.0, 1.0).to(exact))
+    right = q[..., 0, :, None] * size.to(exact).unsqueeze(-1)
+    return torch.linalg.solve_triangular(r, right, upper=True).to(hessenberg.dtype)
+
+
+class Answer:
+    """Carries a number out of a Function, and whether vmap was on; transforms copy lists, but not this."""
+
+    number = math.nan
+    batched = False
+
+
+class HostRead(torch.autograd.Function):
+    """The largest entry of a tensor: also inside transforms, and under vmap of all samples together."""
+
+    @staticmethod
+    def forward(answer: Answer, value: Tensor) -> Tensor:
+        """One host read."""
+        answer.number = float(value.amax()) if value.numel() else 0.0
+        return value.new_empty(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing to differentiate."""
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], answer: Answer, value: Tensor) -> tuple[Tensor, None]:
+        """The batched tensor as a whole."""
+        answer.batched = True
+        return HostRead.apply(answer, value), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        """Nothing to differentiate."""
+
+
+def on_host(value: Tensor) -> float:
+    """The largest entry; not a number where one is."""
+    return asked(value).number
+
+
+def asked(value: Tensor) -> Answer:
+    """The largest entry, and whether the tensor is seen under vmap."""
+    answer = Answer()
+    HostRead.apply(answer, value.detach())
+    return answer
+
+
+CORRECTIONS = 3  # of the plain form; each adds an order of derivatives that are exact
+KINDS = ("newton", "krylov")
+
+
+class Implicit:
+    """Makes the fields that implicit steps are called with.
+
+    A field with dropout or buffers is one function within a step: all its evaluations, those of Newton's iterations and
+    of the adjoint too, find the random state and the buffers that the first evaluation of the step finds, which alone
+    changes them: one mask, and one update of running statistics, for each step.
+
+    Args:
+        kind: "newton" solves with dense matrices, from the derived pullback of the equations; "krylov" without any.
+        tol: largest |g(z) - z| / (1 + |z|) of a sample, in the maximum norm; not less than 8 eps of the dtype. A
+            sample whose Newton step is below 8 eps is solved as well as its dtype allows and counts as converged.
+        max_iter: Newton iterations for one system of equations.
+    """
+
+    def __init__(self, owner: str, kind: str, tol: float, max_iter: int) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"{owner}: solver={kind!r}; allowed: {', '.join(map(repr, KINDS))}")
+        if isinstance(tol, bool) or not isinstance(tol, float | int) or not tol > 0:
+            raise ValueError(f"{owner}: tol={tol!r}; allowed: a number above 0")
+        if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+            raise ValueError(f"{owner}: max_iter={max_iter!r}; allowed: a whole number, 1 or more")
+        self.owner = owner
+        self.solver = Solver(kind, float(tol), max_iter)
+
+    def at(self, step: int) -> str:
+        """For messages."""
+        return f"{self.owner}: step {step}"
+
+    def plain(self, field: Callable[..., Tensor], step: int, changing: bool = False) -> PlainField:
+        """For the plain form; `changing`: whether the first call of a step may change the field's buffers."""
+        return PlainField(field, self.solver, self.at(step), changing)
+
+    def forward(
+        self, field: Callable[..., Tensor], evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
+    ) -> ForwardField:
+        """For the derived forward sweep; solutions go on the tape where there is one."""
+        return ForwardField(field, evaluation, self.solver, self.at(step), (step, tape, hidden))
+
+    def undone(self, field: Callable[..., Tensor], calls: StepTape) -> UndoneField:
+        """For the inverse of a step, whose result says what the step has solved for."""
+        return UndoneField(field, calls)
+
+    def accuracy(self, rounding: float) -> float:
+        """Largest relative error of a step: what is left of its equations, in a dtype of this rounding."""
+        return max(self.solver.tol, ROUNDINGS * rounding)
+
+    def reverse(self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any]) -> ReverseField:
+        """For the derived reverse sweep; `evaluation` calls the blocks as they were called forward."""
+        return ReverseField(calls, evaluation, pull_back, self.solver, self.at(calls.step))
+
+
+class PlainField:
+    """A field in plain code: a solution is found without a graph, then corrected by steps that autograd follows.
+
+    z <- z + (I - G)^-1 (g(z) - z) with the matrix held constant leaves the solution where it is, and every such step
+    makes one more order of its derivatives exact. So the plain form has three exact derivatives, in any transform.
+    The inverse is dense for solver="newton", and under vmap for either; nothing is corrected where nothing is
+    differentiated.
+    """
+
+    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str, changing: bool = False) -> None:
+        self.field = field
+        self.solver = solver
+        self.where = where
+        self.changing = changing
+
+    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
+        """The field itself."""
+        self.changing = False
+        return self.field(*points, call=call)
+
+    def solved(self, unknowns: Parts) -> None:
+        """What an inverse knows; nothing is solved with it here."""
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution of z = g(z), differentiable in all that the equations read."""
+        with torch.no_grad():
+            linearize = _Functional(self.field)
+            start = tuple(part.detach() for part in guess)
+            if self.changing:  # buffers cannot be changed inside a transform
+                equations(_values_only(self), start)
+            found = newton(equations, linearize, start, axes, self.solver, self.where)
+        found = tuple(part.detach() for part in found)
+        if not self._differentiates(equations, found):
+            return found
+        with torch.no_grad():
+            pull_back = equations(linearize, found)[1]
+            wider = coupled_axes(pull_back, found, axes)
+            packing = Packing(found, wider)
+            z = packing.join(found)
+            solver = self.solver if wider == axes else self.solver.of_coupled(packing.size)
+            constant = _constant_inverse(packing.of_vectors(pull_back), z, solver)
+        for _order in range(CORRECTIONS):
+            values, _pull_back = equations(_values_only(self.field), packing.split(z))
+            z = z + constant(packing.join(values) - z)
+        return packing.split(z)
+
+    def _differentiates(self, equations: Equations, found: Parts) -> bool:
+        """Whether any derivative is asked for; under vmap that cannot be seen, and the answer is yes."""
+        values = equations(_values_only(self.field), found)[0]
+        moved = any(one.requires_grad or forward_ad.unpack_dual(one).tangent is not None for one in values)
+        return moved or asked(values[0]).batched
+
+
+def _constant_inverse(pull: Callable[[Tensor], Tensor], z: Tensor, solver: Solver) -> Callable[[Tensor], Tensor]:
+    """(I - G)^-1 as a linear map that autograd differentiates."""
+    if solver.kind == "newton" or asked(z).batched:
+        return partial(dense_solve, matrix_of(pull, z).detach())
+    return partial(_ConstantInverse.apply, pull, _Functional.transposed(pull, z), solver.tol)
+
+
+class _ConstantInverse(torch.autograd.Function):
+    """v -> (I - G)^-1 v by GMRES; its transpose by GMRES as well."""
+
+    @staticmethod
+    def forward(pull: Any, push: Any, tol: float, right: Tensor) -> Tensor:
+        """Solve."""
+        tight = max(8 * torch.finfo(right.dtype).eps, min(tol, 1e-10))
+        return gmres(lambda v: v - push(v), right, tight)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing but the map itself is needed."""
+        ctx.pull, ctx.push, ctx.tol, _ = inputs
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor) -> tuple[None, None, None, Tensor]:
+        """Solve with the transpose."""
+        return None, None, None, _ConstantInverse.apply(ctx.push, ctx.pull, ctx.tol, bar)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], pull: Any, push: Any, tol: float, right: Tensor
+    ) -> tuple[Tensor, int]:
+        """One after the other; what is batched here is what the map is applied to."""
+        rows = right.movedim(in_dims[3], 0).unbind(0)
+        return torch.stack([_ConstantInverse.apply(pull, push, tol, row) for row in rows]), 0
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """It is linear."""
+        found: Tensor = _ConstantInverse.apply(ctx.pull, ctx.push, ctx.tol, tangents[3])
+        return found
+
+
+def _values_only(field: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
+    return lambda *points: (field(*points), None)
+
+
+class _Functional:
+    """Linearizes a field by torch.func, inside any transform."""
+
+    def __init__(self, field: Callable[..., Tensor]) -> None:
+        self.field = field
+
+    def __call__(self, *points: Any) -> tuple[Tensor, FunctionalPullback]:
+        """Value and pullback."""
+        value, pull = torch.func.vjp(lambda x: self.field(*points[:-1], x), points[-1])[:2]
+        return value, FunctionalPullback(pull, value.dim())
+
+    @staticmethod
+    def transposed(pull: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+        """The transpose of a linear map."""
+        push = torch.func.vjp(pull, torch.zeros_like(like))[1]
+        return lambda v: push(v)[0]
+
+
+class FunctionalPullback:
+    """The pullback of a field in its state."""
+
+    def __init__(self, pull: Callable[[Tensor], tuple[Tensor]], axes: int) -> None:
+        self.pull = pull
+        self.axes = axes
+
+    def state(self, bar: Tensor) -> Tensor:
+        """J^T bar; for every row of a further leading axis."""
+        if bar.dim() > self.axes:
+            return torch.stack([self.pull(row)[0] for row in bar.unbind(0)])
+        return self.pull(bar)[0]
+
+
+class ForwardField:
+    """A field inside the derived forward sweep."""
+
+    def __init__(
+        self,
+        field: Callable[..., Tensor],
+        evaluation: Evaluation,
+        solver: Solver,
+        where: str,
+        place: tuple[int, StepTape | None, bool],
+    ) -> None:
+        self.field = field
+        self.evaluation = evaluation
+        self.solver = solver
+        self.where = where
+        self.step, self.tape, self.hidden = place
+
+    def __call__(self, *points: Any) -> Tensor:
+        """The field itself."""
+        return self.field(*points)
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution of z = g(z), remembered for the reverse sweep."""
+        check = self.field if self.hidden else None
+        linearize = _Graphs(self.evaluation, self.step, check)
+        found = newton(equations, linearize, guess, axes, self.solver, self.where)
+        if self.tape is not None:
+            self.tape.solutions.append(found)
+        return found
+
+
+class UndoneField:
+    """A field inside the inverse of a step: what the step solved for is kept for its adjoint."""
+
+    def __init__(self, field: Callable[..., Tensor], calls: StepTape) -> None:
+        self.field = field
+        self.calls = calls
+
+    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
+        """The field itself."""
+        return self.field(*points, call=call)
+
+    def solved(self, unknowns: Parts) -> None:
+        """The solution of the next system of the step."""
+        self.calls.solutions.append(unknowns)
+
+
+class ReverseField:
+    """Linearizes a field inside the derived reverse sweep, and solves for unknowns and for multipliers."""
+
+    def __init__(
+        self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any], solver: Solver, where: str
+    ) -> None:
+        self.calls = calls
+        self.evaluation = evaluation
+        self.pull_back = pull_back
+        self.solver = solver
+        self.where = where
+
+    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
+        """Value and pullback of the field."""
+        call = (self.calls.step, 0, self.calls.read[0])
+        if call not in self.calls.calls:  # the forward sweep had no use for this value
+            self.calls.calls[call] = self.evaluation.with_graph(call, points)
+        evaluated = self.calls.next(0, points)
+        assert isinstance(evaluated, Evaluated), "equations read graphs several times, so that no block is a chain"
+        return evaluated.value.detach(), GraphPullback(evaluated, partial(self.pull_back, evaluated))
+
+    def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
+        """The solution that the forward sweep found, or found again."""
+        if self.calls.solutions:
+            return self.calls.solutions.pop(0)
+        linearize = _Graphs(self.evaluation, self.calls.step, None)
+        return newton(equations, linearize, guess, axes, self.solver, self.where)
+
+    def multipliers(self, affine: Linear, like: Parts, axes: int = 1) -> Parts:
+        """The solution of mu = G^T mu + c."""
+        return multipliers(affine, like, axes, self.solver, self.where)
+
+
+class _Graphs:
+    """Linearizes a field by a graph of its own, for one Newton iteration after the other."""
+
+    def __init__(self, evaluation: Evaluation, step: int, check: Callable[..., Tensor] | None) -> None:
+        self.evaluation = evaluation
+        self.step = step
+        self.check = check
+
+    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
+        """Value and pullback."""
+        if self.check is not None:
+            self.check(*points)
+        evaluated = self.evaluation.with_graph((self.step, 0, -1), points)
+        return evaluated.value.detach(), GraphPullback(evaluated, None)
+
+    @staticmethod
+    def transposed(pull: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+        """The transpose of a linear map."""
+        with torch.enable_grad():
+            point = torch.zeros_like(like).requires_grad_()
+            image = pull(point)
+        if not image.requires_grad:
+            return torch.zeros_like
+        return lambda v: torch.autograd.grad(image, point, v, retain_graph=True, materialize_grads=True)[0]
+
+
+class GraphPullback:
+    """The pullback of a field: of its state as often as wanted, then once of everything."""
+
+    def __init__(self, evaluated: Evaluated, whole: Callable[[Tensor], tuple[Any, ...]] | None) -> None:
+        self.evaluated = evaluated
+        self.whole = whole
+
+    def __call__(self, bar: Tensor) -> tuple[Any, ...]:
+        """Cotangents of all arguments; those of the parameters are added up where they belong."""
+        assert self.whole is not None
+        return self.whole(bar)
+
+    def state(self, bar: Tensor) -> Tensor:
+        """J^T bar; for every row of a further leading axis."""
+        value, points = self.evaluated.value, self.evaluated.points
+        if not value.requires_grad:
+            return torch.zeros_like(bar)
+        bar = bar.to(value.dtype)
+        if bar.dim() == value.dim():
+            return _pulled(value, points[-1], bar, create_graph=bar.requires_grad)
+        return _pulled_rows(value, points[-1], bar.expand(-1, *value.shape))
+
+
+def _pulled(value: Tensor, point: Tensor, bar: Tensor, **options: bool) -> Tensor:
+    return torch.autograd.grad(value, point, bar, retain_graph=True, materialize_grads=True, **options)[0]
+
+
+def _pulled_rows(value: Tensor, point: Tensor, rows: Tensor) -> Tensor:
+    """All rows in one vectorized pass where torch can, else one after the other."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operations that torch vectorizes slowly
+            return _pulled(value, point, rows, is_grads_batched=True)
+    except RuntimeError:
+        return torch.stack([_pulled(value, point, row) for row in rows.unbind(0)])
+
+
 Window = tuple[Tensor, ...]
 
 
@@ -2435,6 +3286,24 @@ def lag_total(first: Window, *others: Window) -> Window:
     return tuple(sum(rest, value) for value, *rest in zip(first, *others, strict=True))
 
 
+def roots_of(coefficients: Sequence[complex]) -> list[complex]:
+    """All roots of a polynomial, its coefficients by falling powers, the first of them not zero."""
+    first, *others = coefficients
+    companion = torch.zeros(len(others), len(others), dtype=torch.complex128)
+    companion[0] = torch.tensor([-one / first for one in others], dtype=torch.complex128)
+    companion[1:, :-1] = torch.eye(len(others) - 1, dtype=torch.complex128)
+    found: list[complex] = torch.linalg.eigvals(companion).tolist()
+    return found
+
+
+@lru_cache(maxsize=256)
+def largest_root(coefficients: tuple[complex, ...]) -> float:
+    """Modulus of the largest root; inf where the first coefficient is zero or one is not finite."""
+    if coefficients[0] == 0 or not all(math.isfinite(abs(one)) for one in coefficients):
+        return math.inf
+    return max(map(abs, roots_of(coefficients)))
+
+
 ROUNDING = 1e-9  # of weights: an error constant that is smaller, relative to its terms, is zero
 ON_CIRCLE = 1e-6  # how near to modulus 1 a root counts as on the circle
 DOUBLE = 1e-4  # how near to each other two roots count as one: rounding parts a double root by about 1e-8
@@ -2444,27 +3313,24 @@ CONSEQUENCE = "its error grows without bound as the steps get smaller"
 
 
 class Weights(NamedTuple):
-    """Checked weights: alpha of x_n, x_(n-1), …; beta of f_n, f_(n-1), …; and the order p that they have."""
+    """Checked weights: alpha of x_n, x_(n-1), …; beta of f_n, f_(n-1), …; that of f_(n+1); and the order p."""
 
     alpha: tuple[float, ...]
     beta: tuple[float, ...]
+    beta_next: float
     order: int
 
 
 def check_weights(owner: str, alpha: Sequence[float], beta: Sequence[float]) -> Weights:
-    """The weights of an explicit scheme, beta[0] = beta_(-1) = 0 left out; warns where it does not converge to f.
+    """The weights of a scheme, beta[0] = beta_(-1) apart from the others; warns where it does not converge to f.
 
     Raises:
-        ValueError: sizes that do not fit, numbers that are not finite, alpha that does not sum to 1, beta_(-1) not 0.
+        ValueError: sizes that do not fit, numbers that are not finite, or alpha that does not sum to 1.
     """
     alpha, beta = _numbers(owner, "alpha", alpha), _numbers(owner, "beta", beta)
     if not alpha or len(beta) != len(alpha) + 1:
         allowed = "one alpha or more, and one beta more than alphas (beta[0] is the weight of f_(n+1))"
         raise ValueError(f"{owner}: {len(alpha)} alphas and {len(beta)} betas; allowed: {allowed}")
-    if beta[0] != 0.0:
-        raise ValueError(
-            f"{owner}: beta[0]={beta[0]!r} is the weight of f_(n+1), which makes the scheme implicit; allowed: 0.0"
-        )
     if abs(math.fsum(alpha) - 1.0) > ROUNDING * (1.0 + math.fsum(map(abs, alpha))):
         raise ValueError(f"{owner}: alpha sums to {math.fsum(alpha)!r}; allowed: 1, so that constants are kept")
     growing = worst_root(alpha)
@@ -2475,7 +3341,7 @@ def check_weights(owner: str, alpha: Sequence[float], beta: Sequence[float]) -> 
         slope = 1.0 + math.fsum(lag * weight for lag, weight in enumerate(alpha))
         speed = f"x' = {math.fsum(beta) / slope:.6g} f" if abs(slope) > ROUNDING else "no equation x' = c f"
         warnings.warn(f"{owner}: the scheme has order 0: it is consistent with {speed}, not x' = f", stacklevel=3)
-    return Weights(alpha, beta[1:], order)
+    return Weights(alpha, beta[1:], beta[0], order)
 
 
 def _numbers(owner: str, name: str, values: Sequence[float]) -> tuple[float, ...]:
@@ -2507,10 +3373,7 @@ def order_of(alpha: Sequence[float], beta: Sequence[float]) -> int:
 
 def worst_root(alpha: Sequence[float]) -> str:
     """What violates the root condition of zeta^K - sum alpha_j zeta^(K-1-j); empty where nothing does."""
-    companion = torch.zeros(len(alpha), len(alpha), dtype=torch.float64)
-    companion[0] = torch.tensor(alpha, dtype=torch.float64)
-    companion[1:, :-1] = torch.eye(len(alpha) - 1, dtype=torch.float64)
-    roots: list[complex] = torch.linalg.eigvals(companion).tolist()
+    roots = roots_of((1.0, *(-weight for weight in alpha)))
     largest = max(roots, key=abs)
     if abs(largest) > 1.0 + ON_CIRCLE:
         return f"a root of modulus {abs(largest):.6g}"
@@ -2521,8 +3384,12 @@ def worst_root(alpha: Sequence[float]) -> str:
     return ""
 
 
-def started(owner: str, weights: Weights, start: str, rules: Mapping[str, Rules], orders: Mapping[str, int]) -> Rules:
+def started(
+    owner: str, weights: Weights, start: str, rules: Mapping[str, Rules], implicit: Rules, orders: Mapping[str, int]
+) -> Rules:
     """The rules for these weights: the first steps by a start that keeps the order, the smallest where it is "auto".
+
+    `implicit` has the step where f_(n+1) has a weight; its starts are those of the explicit one.
 
     Raises:
         ValueError: an unknown start, one of too low an order, or none of the order needed.
@@ -2541,6 +3408,8 @@ def started(owner: str, weights: Weights, start: str, rules: Mapping[str, Rules]
             f"{', '.join(f'{name} (order {orders[name]})' for name in rules)}"
         )
     chosen = rules[fitting[0] if start == "auto" else start]
+    if weights.beta_next:
+        chosen = chosen._replace(step=implicit.step, adjoint=implicit.adjoint)
     return chosen._replace(width=2 * lags, start=chosen.start * (lags - 1))
 
 
@@ -2558,6 +3427,7 @@ _RULES = {
     ),
     "rk4": Rules(step=_step, adjoint=_step_adjoint, start=(Rules(step=_start_rk4, adjoint=_start_rk4_adjoint),)),
 }
+_IMPLICIT = Rules(step=_step_implicit, adjoint=_step_implicit_adjoint)
 _ORDERS = {"forward_euler": 1, "heun": 2, "kutta3": 3, "rk4": 4}
 
 
@@ -2565,18 +3435,25 @@ class LinearMultistep(StepNet):
     """x' = f(t, x) by linear multistep: x_next = h*lag_sum(beta, f_lags_next) + lag_sum(alpha, x_lags).
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Where beta[0] is not 0 every step solves x_next = past + h*beta[0]*f_next for x_next.
     A scheme that is not zero-stable is allowed, with a warning at construction.
 
     Args:
         field: the field, called field(t, x).
         alpha: weights of x_n, x_(n-1), ....
-        beta: weights of f_n, f_(n-1), ..., led by that of f_(n+1), which is 0: one more than alphas.
+        beta: weights of f_n, f_(n-1), ..., led by that of f_(n+1), 0 for an explicit scheme: one more than alphas.
         steps: number of steps from t0 to t1.
         t0: initial time.
         t1: final time.
         start: who makes the first steps: 'forward_euler', 'heun', 'kutta3', 'rk4', or 'auto', the first that keeps
             the order.
         memory: what the backward pass keeps: store, recompute, checkpoint.
+        tol: largest residual |g(z) - z| / (1 + |z|) of a sample's equations z = g(z); not less than 8 eps of the
+            dtype.
+        max_iter: Newton iterations for the equations of one step; each reads one number.
+        solver: newton (dense, with the derived pullback), or krylov (matrix-free, GMRES). Samples that the field
+            couples (batch norm in training, attention or convolution along a batch axis) are found and solved
+            together, above 1024 numbers matrix-free.
         check_finite: whether a result that is not finite raises, naming the step.
         gradient: derived, or autograd through the plain steps.
     """
@@ -2592,20 +3469,26 @@ class LinearMultistep(StepNet):
         t1: float | Tensor = 1.0,
         start: str = "auto",
         memory: str = "store",
+        tol: float = 1e-10,
+        max_iter: int = 50,
+        solver: str = "newton",
         check_finite: bool = True,
         gradient: str = "derived",
     ) -> None:
         """See the class."""
         checked = check_weights("LinearMultistep", alpha, beta)
+        solving = Implicit("LinearMultistep", solver, tol, max_iter)
         super().__init__(
-            started("LinearMultistep", checked, start, _RULES, _ORDERS),
+            started("LinearMultistep", checked, start, _RULES, _IMPLICIT, _ORDERS),
             memory=memory,
             gradient=gradient,
             check_finite=check_finite,
+            implicit=solving if checked.beta_next else None,
         )
         self.field = check_field("LinearMultistep", field)
         self.alpha = checked.alpha
         self.beta = checked.beta
+        self.beta_next = checked.beta_next
         self.steps = check_steps("LinearMultistep", steps)
         self.t0 = check_number("LinearMultistep", "t0", t0)
         self.t1 = check_number("LinearMultistep", "t1", t1)
@@ -2617,7 +3500,7 @@ class LinearMultistep(StepNet):
     def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""
         h, t = time_grid(x, self.t0, self.t1, self.steps)
-        return (t,), (self.alpha, self.beta, h)
+        return (t,), (self.alpha, self.beta, self.beta_next, h)
 
     def step_count(self) -> int:
         """How many steps."""

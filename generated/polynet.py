@@ -971,6 +971,9 @@ class StepSweeps(Sweeps, Protocol):
         `casting`: under autocast; `per_step`: with a size of its own for each step.
         """
 
+    def reading_per_step(self, place: int) -> StepSweeps:
+        """The same, with the shared quantity at `place` as the last of the per-step parameters."""
+
 
 class ExactSweeps(Sweeps, Protocol):
     """Sweeps for memory="exact"."""
@@ -1046,6 +1049,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=rules.sweeps.reading_per_step(place) if rules.sweeps else None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -1077,6 +1081,11 @@ class Plan:
     def sweeps(self) -> Sweeps | None:
         """Sweeps of their own, of the mode or of the rules."""
         return self.rules.exact if self.memory == "exact" else self.rules.sweeps
+
+    @property
+    def tol_name(self) -> str:
+        """What the argument is called that `tol` comes from: an implicit step has another one of that name."""
+        return tol_name(self.implicit)
 
     @property
     def keeps_output(self) -> bool:
@@ -1120,6 +1129,11 @@ class Plan:
         if self.autocast[0]:
             return torch.autocast(self.device.type, enabled=False)
         return contextlib.nullcontext()
+
+
+def tol_name(implicit: Any) -> str:
+    """The name of the constructor's argument for the error that rebuilt states may have."""
+    return "tol" if implicit is None else "inverse_tol"
 
 
 def row_of_step(n: int, steps: int, rows: int) -> int:
@@ -1301,6 +1315,8 @@ class InversionSchedule:
         self.shared = tuple(math.nan if isinstance(s, Tensor) and s.dim() else float(s) for s in shared)
         dtypes = [dtype, plan.autocast[1]] if plan.autocast[0] else [dtype]
         self.rounding = max(torch.finfo(one).eps for one in dtypes)
+        if plan.implicit:
+            self.rounding = plan.implicit.accuracy(self.rounding)
         self.growth = 1.0  # from the newest state of the segment down to its first
         self.error = math.inf  # so that the first step opens a segment
         self.limit = plan.tol
@@ -1519,7 +1535,9 @@ class ReverseSweep:
             state = stored
             inverse = self.plan.rules.of_step(n).inverse
             if inverse is not None and n in self.recording.inverted:
-                state = inverse(calls.field(), new, self.rows[n], self.shared)
+                field = self.plan.implicit.undone(calls.field(), calls) if self.plan.implicit else calls.field()
+                state = inverse(field, new, self.rows[n], self.shared)
+                assert calls.solutions or not self.plan.implicit, "an inverse step knows what the step solved for"
                 if n == start:
                     self.mismatches.append((n, relative_mismatch(state, stored)))
             self._adjoint(calls, state)
@@ -1569,10 +1587,11 @@ class ReverseSweep:
         errors = torch.stack([error for _, error in self.mismatches]).tolist()  # the one host read of the sweep
         for (n, _), error in zip(self.mismatches, errors, strict=True):
             if not error <= self.plan.tol:
+                allowed = f"{self.plan.tol_name}={self.plan.tol:g}"
                 raise InversionError(
                     f"{self.plan.name}: the state before step {n}, rebuilt by the inverse, differs from the stored one "
-                    f"by {error:.2e} (relative); allowed: tol={self.plan.tol:g}. The blocks grow errors faster than "
-                    f"measured: use a smaller tol, or memory='checkpoint'"
+                    f"by {error:.2e} (relative); allowed: {allowed}. The blocks grow errors faster than measured: "
+                    f"use a smaller {self.plan.tol_name}, or memory='checkpoint'"
                 )
 
     def _cotangents(self) -> tuple[Tensor | None, ...]:
@@ -1826,11 +1845,13 @@ class StepLoop(nn.Module):
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
-            raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
+            what = f"{type(self).__name__}: {tol_name(implicit)}={tol!r}"
+            raise ValueError(f"{what}; allowed: a number above 0, or None for the default")
         self.tol = tol
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
+        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -1878,7 +1899,7 @@ class StepLoop(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        tol = "" if self.tol is None else f", tol={self.tol:g}"
+        tol = "" if self.tol is None else f", {tol_name(self.implicit)}={self.tol:g}"
         times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
         shown = "".join(f", {name}={time:g}" for name, time in times.items())
         return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
@@ -1931,13 +1952,20 @@ class StepLoop(nn.Module):
         return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
 
     def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
-        """Rules and parameters; a step size with one value for each step is a per-step parameter."""
+        """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
+        rules = self.rules
         local, shared = self.step_parameters(*x)
-        h = getattr(self, "step_size", None)
-        if not isinstance(h, Tensor) or not h.dim():
-            return self.rules, local, shared
-        place = next(place for place, value in enumerate(shared) if value is h)
-        return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
+        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
+        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        for place in reversed(places):  # what comes later in the tuple does not move what comes before it
+            rules, local = rules_per_step(rules, place), (*local, shared[place])
+            shared = (*shared[:place], *shared[place + 1 :])
+        return rules, local, shared
+
+    def _varies(self, name: str) -> bool:
+        """Whether a quantity has an axis of steps before its own."""
+        value = getattr(self, name, None)
+        return isinstance(value, Tensor) and value.dim() > self.varying[name]
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -1949,7 +1977,7 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, rules is not self.rules
+        own, per_step = rules.sweeps, self._varies("step_size")
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True
@@ -2052,12 +2080,18 @@ def check_size(owner: str, what: str, tensor: Tensor, axis: int, size: int) -> N
         )
 
 
-def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
-    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...], steps: int = 0) -> nn.Parameter:
+    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared.
+
+    With `steps` it may have a value for each step, on a leading axis.
+    """
     data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
-    if data.dim() != len(shape):
+    if not (data.dim() == len(shape) or (steps and data.dim() == len(shape) + 1)):
         read = f"{name} has shape {tuple(data.shape)}"
-        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+        allowed = f"shape ({', '.join(shape)})" + (f" or ({', '.join(['steps', *shape])})" if steps else "")
+        raise ValueError(f"{owner}: {read}; allowed: {allowed}, {len(shape)} axes, read {data.dim()}")
+    if data.dim() > len(shape) and len(data) != steps:
+        raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {steps}, one for each step")
     return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
 
 

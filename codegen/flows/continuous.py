@@ -49,7 +49,8 @@ def continuous_text(spec: Spec, derivation: Derivation, command: str) -> str:
     name = f"{spec.class_name}Solver"
     solver = Spec(spec.id, name, f"{spec.title}: steps by {scheme.title}", flow.augmented, scheme=flow.scheme)
     (step,) = recurrences(solver).values()
-    module = write_module({"": Facts(solver, scheme, step, derivation, "")})
+    facts = Facts(solver, scheme, step, derivation, "")
+    module = write_module({"": facts})
     programs = [step.step, reverse_sweep(step.step).program]
     view = {
         "functions": module.functions,
@@ -62,7 +63,7 @@ def continuous_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "methods": (_constructor(written),),
         "field": written,
     }
-    common = common_view(spec, derivation, programs, command, [*module.support, *SUPPORT], IMPORTS)
+    common = common_view(spec, derivation, programs, command, [*module.support, *SUPPORT], IMPORTS, facts.notes)
     return render("continuous_module.py.jinja", {**view, **common})
 
 

@@ -14,12 +14,18 @@ from codegen.runtime.arities import check_arguments
 from codegen.runtime.step_net import as_floating
 
 
-def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...]) -> nn.Parameter:
-    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared."""
+def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...], steps: int = 0) -> nn.Parameter:
+    """A learnable copy of a number or tensor; a parameter is kept as it is, so that it can be shared.
+
+    With `steps` it may have a value for each step, on a leading axis.
+    """
     data = as_floating(owner, name, value, f"a number or a tensor of shape ({', '.join(shape)})")
-    if data.dim() != len(shape):
+    if not (data.dim() == len(shape) or (steps and data.dim() == len(shape) + 1)):
         read = f"{name} has shape {tuple(data.shape)}"
-        raise ValueError(f"{owner}: {read}; allowed: shape ({', '.join(shape)}), {len(shape)} axes, read {data.dim()}")
+        allowed = f"shape ({', '.join(shape)})" + (f" or ({', '.join(['steps', *shape])})" if steps else "")
+        raise ValueError(f"{owner}: {read}; allowed: {allowed}, {len(shape)} axes, read {data.dim()}")
+    if data.dim() > len(shape) and len(data) != steps:
+        raise ValueError(f"{owner}: {name} has {len(data)} rows on axis 0; allowed: {steps}, one for each step")
     return value if isinstance(value, nn.Parameter) else nn.Parameter(data.detach().clone())
 
 

@@ -51,6 +51,20 @@ class WrittenField(NamedTuple):
     step_size: int
 
 
+def field_per_step(field: WrittenField, place: int) -> WrittenField:
+    """The field with the shared quantity at `place` as the last of the per-step ones."""
+
+    def held(local: Values, shared: Shared) -> Values:
+        return field.held(local[:-1], (*shared[:place], local[-1], *shared[place:]))
+
+    def gradients(*given: Values) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
+        bar_local, bar_shared = field.gradients(*given)
+        return (*bar_local, bar_shared[place]), (*bar_shared[:place], *bar_shared[place + 1 :])
+
+    earlier = field.step_size > place
+    return field._replace(held=held, gradients=gradients, step_size=field.step_size - earlier)
+
+
 TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from codegen.runtime.explicit_field import Tableau, WrittenField, from_columns
+from codegen.runtime.explicit_field import Tableau, WrittenField, field_per_step, from_columns
 from codegen.runtime.explicit_reverse import ExplicitReverse
 from codegen.runtime.explicit_steps import Steps
 from codegen.runtime.steps import Plan, Recording, State, check_finite
@@ -24,6 +24,10 @@ class ExplicitSweeps:
     def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
         """Whether all tensors have one dtype, as what is written in place must, and all steps one size."""
         return not casting and not per_step
+
+    def reading_per_step(self, place: int) -> ExplicitSweeps:
+        """The same on the field that reads it so."""
+        return replace(self, field=field_per_step(self.field, place))
 
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it): the states of all steps, or the first of each segment."""

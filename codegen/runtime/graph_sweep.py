@@ -37,6 +37,10 @@ class GraphSweeps:
         """Everything but memory="store"."""
         return memory != "store"
 
+    def reading_per_step(self, place: int) -> GraphSweeps:
+        """The same: what varies is read by the rules of the step."""
+        return self
+
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it)."""
         (x,), local, tensors, parameters = plan.split(inputs)

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from codegen.runtime.blocks import Evaluated, Evaluation, StepTape
 from codegen.runtime.newton import (
+    ROUNDINGS,
     Equations,
     Linear,
     Packing,
@@ -69,6 +70,14 @@ class Implicit:
         """For the derived forward sweep; solutions go on the tape where there is one."""
         return ForwardField(field, evaluation, self.solver, self.at(step), (step, tape, hidden))
 
+    def undone(self, field: Callable[..., Tensor], calls: StepTape) -> UndoneField:
+        """For the inverse of a step, whose result says what the step has solved for."""
+        return UndoneField(field, calls)
+
+    def accuracy(self, rounding: float) -> float:
+        """Largest relative error of a step: what is left of its equations, in a dtype of this rounding."""
+        return max(self.solver.tol, ROUNDINGS * rounding)
+
     def reverse(self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any]) -> ReverseField:
         """For the derived reverse sweep; `evaluation` calls the blocks as they were called forward."""
         return ReverseField(calls, evaluation, pull_back, self.solver, self.at(calls.step))
@@ -89,10 +98,13 @@ class PlainField:
         self.where = where
         self.changing = changing
 
-    def __call__(self, *points: Any) -> Tensor:
+    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
         """The field itself."""
         self.changing = False
-        return self.field(*points)
+        return self.field(*points, call=call)
+
+    def solved(self, unknowns: Parts) -> None:
+        """What an inverse knows; nothing is solved with it here."""
 
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
         """The solution of z = g(z), differentiable in all that the equations read."""
@@ -111,7 +123,7 @@ class PlainField:
             packing = Packing(found, wider)
             z = packing.join(found)
             solver = self.solver if wider == axes else self.solver.of_coupled(packing.size)
-            constant = _inverse(packing.of_vectors(pull_back), z, solver)
+            constant = _constant_inverse(packing.of_vectors(pull_back), z, solver)
         for _order in range(CORRECTIONS):
             values, _pull_back = equations(_values_only(self.field), packing.split(z))
             z = z + constant(packing.join(values) - z)
@@ -124,7 +136,7 @@ class PlainField:
         return moved or asked(values[0]).batched
 
 
-def _inverse(pull: Callable[[Tensor], Tensor], z: Tensor, solver: Solver) -> Callable[[Tensor], Tensor]:
+def _constant_inverse(pull: Callable[[Tensor], Tensor], z: Tensor, solver: Solver) -> Callable[[Tensor], Tensor]:
     """(I - G)^-1 as a linear map that autograd differentiates."""
     if solver.kind == "newton" or asked(z).batched:
         return partial(dense_solve, matrix_of(pull, z).detach())
@@ -230,6 +242,22 @@ class ForwardField:
         if self.tape is not None:
             self.tape.solutions.append(found)
         return found
+
+
+class UndoneField:
+    """A field inside the inverse of a step: what the step solved for is kept for its adjoint."""
+
+    def __init__(self, field: Callable[..., Tensor], calls: StepTape) -> None:
+        self.field = field
+        self.calls = calls
+
+    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
+        """The field itself."""
+        return self.field(*points, call=call)
+
+    def solved(self, unknowns: Parts) -> None:
+        """The solution of the next system of the step."""
+        self.calls.solutions.append(unknowns)
 
 
 class ReverseField:

@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
-
+from codegen.runtime.polynomial_roots import roots_of
 from codegen.runtime.step_net import choose
 from codegen.runtime.steps import Rules
 
@@ -21,27 +20,24 @@ CONSEQUENCE = "its error grows without bound as the steps get smaller"
 
 
 class Weights(NamedTuple):
-    """Checked weights: alpha of x_n, x_(n-1), …; beta of f_n, f_(n-1), …; and the order p that they have."""
+    """Checked weights: alpha of x_n, x_(n-1), …; beta of f_n, f_(n-1), …; that of f_(n+1); and the order p."""
 
     alpha: tuple[float, ...]
     beta: tuple[float, ...]
+    beta_next: float
     order: int
 
 
 def check_weights(owner: str, alpha: Sequence[float], beta: Sequence[float]) -> Weights:
-    """The weights of an explicit scheme, beta[0] = beta_(-1) = 0 left out; warns where it does not converge to f.
+    """The weights of a scheme, beta[0] = beta_(-1) apart from the others; warns where it does not converge to f.
 
     Raises:
-        ValueError: sizes that do not fit, numbers that are not finite, alpha that does not sum to 1, beta_(-1) not 0.
+        ValueError: sizes that do not fit, numbers that are not finite, or alpha that does not sum to 1.
     """
     alpha, beta = _numbers(owner, "alpha", alpha), _numbers(owner, "beta", beta)
     if not alpha or len(beta) != len(alpha) + 1:
         allowed = "one alpha or more, and one beta more than alphas (beta[0] is the weight of f_(n+1))"
         raise ValueError(f"{owner}: {len(alpha)} alphas and {len(beta)} betas; allowed: {allowed}")
-    if beta[0] != 0.0:
-        raise ValueError(
-            f"{owner}: beta[0]={beta[0]!r} is the weight of f_(n+1), which makes the scheme implicit; allowed: 0.0"
-        )
     if abs(math.fsum(alpha) - 1.0) > ROUNDING * (1.0 + math.fsum(map(abs, alpha))):
         raise ValueError(f"{owner}: alpha sums to {math.fsum(alpha)!r}; allowed: 1, so that constants are kept")
     growing = worst_root(alpha)
@@ -52,7 +48,7 @@ def check_weights(owner: str, alpha: Sequence[float], beta: Sequence[float]) -> 
         slope = 1.0 + math.fsum(lag * weight for lag, weight in enumerate(alpha))
         speed = f"x' = {math.fsum(beta) / slope:.6g} f" if abs(slope) > ROUNDING else "no equation x' = c f"
         warnings.warn(f"{owner}: the scheme has order 0: it is consistent with {speed}, not x' = f", stacklevel=3)
-    return Weights(alpha, beta[1:], order)
+    return Weights(alpha, beta[1:], beta[0], order)
 
 
 def _numbers(owner: str, name: str, values: Sequence[float]) -> tuple[float, ...]:
@@ -84,10 +80,7 @@ def order_of(alpha: Sequence[float], beta: Sequence[float]) -> int:
 
 def worst_root(alpha: Sequence[float]) -> str:
     """What violates the root condition of zeta^K - sum alpha_j zeta^(K-1-j); empty where nothing does."""
-    companion = torch.zeros(len(alpha), len(alpha), dtype=torch.float64)
-    companion[0] = torch.tensor(alpha, dtype=torch.float64)
-    companion[1:, :-1] = torch.eye(len(alpha) - 1, dtype=torch.float64)
-    roots: list[complex] = torch.linalg.eigvals(companion).tolist()
+    roots = roots_of((1.0, *(-weight for weight in alpha)))
     largest = max(roots, key=abs)
     if abs(largest) > 1.0 + ON_CIRCLE:
         return f"a root of modulus {abs(largest):.6g}"
@@ -98,8 +91,12 @@ def worst_root(alpha: Sequence[float]) -> str:
     return ""
 
 
-def started(owner: str, weights: Weights, start: str, rules: Mapping[str, Rules], orders: Mapping[str, int]) -> Rules:
+def started(
+    owner: str, weights: Weights, start: str, rules: Mapping[str, Rules], implicit: Rules, orders: Mapping[str, int]
+) -> Rules:
     """The rules for these weights: the first steps by a start that keeps the order, the smallest where it is "auto".
+
+    `implicit` has the step where f_(n+1) has a weight; its starts are those of the explicit one.
 
     Raises:
         ValueError: an unknown start, one of too low an order, or none of the order needed.
@@ -118,4 +115,6 @@ def started(owner: str, weights: Weights, start: str, rules: Mapping[str, Rules]
             f"{', '.join(f'{name} (order {orders[name]})' for name in rules)}"
         )
     chosen = rules[fitting[0] if start == "auto" else start]
+    if weights.beta_next:
+        chosen = chosen._replace(step=implicit.step, adjoint=implicit.adjoint)
     return chosen._replace(width=2 * lags, start=chosen.start * (lags - 1))

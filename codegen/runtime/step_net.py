@@ -28,6 +28,7 @@ from codegen.runtime.steps import (
     run_back,
     run_plain,
     solving,
+    tol_name,
 )
 
 Choice = TypeVar("Choice", str, int)
@@ -64,11 +65,13 @@ class StepLoop(nn.Module):
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
-            raise ValueError(f"{type(self).__name__}: tol={tol!r}; allowed: a number above 0, or None for the default")
+            what = f"{type(self).__name__}: {tol_name(implicit)}={tol!r}"
+            raise ValueError(f"{what}; allowed: a number above 0, or None for the default")
         self.tol = tol
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
+        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -116,7 +119,7 @@ class StepLoop(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        tol = "" if self.tol is None else f", tol={self.tol:g}"
+        tol = "" if self.tol is None else f", {tol_name(self.implicit)}={self.tol:g}"
         times = {name: torch.as_tensor(getattr(self, name)).item() for name in ("t0", "t1") if hasattr(self, name)}
         shown = "".join(f", {name}={time:g}" for name, time in times.items())
         return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
@@ -169,13 +172,20 @@ class StepLoop(nn.Module):
         return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
 
     def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
-        """Rules and parameters; a step size with one value for each step is a per-step parameter."""
+        """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
+        rules = self.rules
         local, shared = self.step_parameters(*x)
-        h = getattr(self, "step_size", None)
-        if not isinstance(h, Tensor) or not h.dim():
-            return self.rules, local, shared
-        place = next(place for place, value in enumerate(shared) if value is h)
-        return rules_per_step(self.rules, place), (*local, h), (*shared[:place], *shared[place + 1 :])
+        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
+        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        for place in reversed(places):  # what comes later in the tuple does not move what comes before it
+            rules, local = rules_per_step(rules, place), (*local, shared[place])
+            shared = (*shared[:place], *shared[place + 1 :])
+        return rules, local, shared
+
+    def _varies(self, name: str) -> bool:
+        """Whether a quantity has an axis of steps before its own."""
+        value = getattr(self, name, None)
+        return isinstance(value, Tensor) and value.dim() > self.varying[name]
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -187,7 +197,7 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, rules is not self.rules
+        own, per_step = rules.sweeps, self._varies("step_size")
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True

@@ -64,6 +64,9 @@ class StepSweeps(Sweeps, Protocol):
         `casting`: under autocast; `per_step`: with a size of its own for each step.
         """
 
+    def reading_per_step(self, place: int) -> StepSweeps:
+        """The same, with the shared quantity at `place` as the last of the per-step parameters."""
+
 
 class ExactSweeps(Sweeps, Protocol):
     """Sweeps for memory="exact"."""
@@ -139,6 +142,7 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         inverse=inverse if rules.inverse else None,
         amplification=amplification if rules.amplification else None,
         exact=None,
+        sweeps=rules.sweeps.reading_per_step(place) if rules.sweeps else None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
     )
 
@@ -170,6 +174,11 @@ class Plan:
     def sweeps(self) -> Sweeps | None:
         """Sweeps of their own, of the mode or of the rules."""
         return self.rules.exact if self.memory == "exact" else self.rules.sweeps
+
+    @property
+    def tol_name(self) -> str:
+        """What the argument is called that `tol` comes from: an implicit step has another one of that name."""
+        return tol_name(self.implicit)
 
     @property
     def keeps_output(self) -> bool:
@@ -213,6 +222,11 @@ class Plan:
         if self.autocast[0]:
             return torch.autocast(self.device.type, enabled=False)
         return contextlib.nullcontext()
+
+
+def tol_name(implicit: Any) -> str:
+    """The name of the constructor's argument for the error that rebuilt states may have."""
+    return "tol" if implicit is None else "inverse_tol"
 
 
 def row_of_step(n: int, steps: int, rows: int) -> int:

@@ -50,6 +50,8 @@ class InversionSchedule:
         self.shared = tuple(math.nan if isinstance(s, Tensor) and s.dim() else float(s) for s in shared)
         dtypes = [dtype, plan.autocast[1]] if plan.autocast[0] else [dtype]
         self.rounding = max(torch.finfo(one).eps for one in dtypes)
+        if plan.implicit:
+            self.rounding = plan.implicit.accuracy(self.rounding)
         self.growth = 1.0  # from the newest state of the segment down to its first
         self.error = math.inf  # so that the first step opens a segment
         self.limit = plan.tol
@@ -268,7 +270,9 @@ class ReverseSweep:
             state = stored
             inverse = self.plan.rules.of_step(n).inverse
             if inverse is not None and n in self.recording.inverted:
-                state = inverse(calls.field(), new, self.rows[n], self.shared)
+                field = self.plan.implicit.undone(calls.field(), calls) if self.plan.implicit else calls.field()
+                state = inverse(field, new, self.rows[n], self.shared)
+                assert calls.solutions or not self.plan.implicit, "an inverse step knows what the step solved for"
                 if n == start:
                     self.mismatches.append((n, relative_mismatch(state, stored)))
             self._adjoint(calls, state)
@@ -318,10 +322,11 @@ class ReverseSweep:
         errors = torch.stack([error for _, error in self.mismatches]).tolist()  # the one host read of the sweep
         for (n, _), error in zip(self.mismatches, errors, strict=True):
             if not error <= self.plan.tol:
+                allowed = f"{self.plan.tol_name}={self.plan.tol:g}"
                 raise InversionError(
                     f"{self.plan.name}: the state before step {n}, rebuilt by the inverse, differs from the stored one "
-                    f"by {error:.2e} (relative); allowed: tol={self.plan.tol:g}. The blocks grow errors faster than "
-                    f"measured: use a smaller tol, or memory='checkpoint'"
+                    f"by {error:.2e} (relative); allowed: {allowed}. The blocks grow errors faster than measured: "
+                    f"use a smaller {self.plan.tol_name}, or memory='checkpoint'"
                 )
 
     def _cotangents(self) -> tuple[Tensor | None, ...]:

@@ -33,6 +33,19 @@ def by_roots(roots: Sequence[Expr], layout: Layout, number: str) -> tuple[str, .
     return tuple(body)
 
 
+def by_polynomial(coefficients: Sequence[Expr], layout: Layout, number: str) -> tuple[str, ...]:
+    """Body of the same rule, with the largest root of a polynomial that has no closed form or may change its degree."""
+    loop = Symbol("h_lambda")
+    printer = _NumberPrinter()
+    texts = [printer(sympy.expand(one.xreplace({Symbol("z"): loop}))) for one in coefficients]
+    step = next(q.name for q in layout.shared if q.role is Role.STEP_SIZE)
+    return (
+        *_unpacked(layout, {step, *(s.name for one in coefficients for s in one.free_symbols)}),
+        f"signs = ({step} * lipschitz, -{step} * lipschitz, {step} * lipschitz * 1j)",
+        f"return max(largest_root(({', '.join(texts)})) for {loop} in signs)" + (f"  # ({number})" if number else ""),
+    )
+
+
 def by_lines(growth: ErrorGrowth, layout: Layout, number: str) -> tuple[str, ...]:
     """Body of the same rule where it follows the lines of the inverse: the error of each, in terms of those before."""
     printer = _NumberPrinter()

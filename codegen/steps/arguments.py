@@ -8,6 +8,12 @@ from codegen.steps.facts import Facts
 from derive.operators import show_shape
 from derive.symbols import Quantity, Role
 
+BY_LINES = "derived, or autograd through the plain steps"
+BY_STEP = (
+    "derived (the reverse sweep goes from step to step, and autograd through the lines of one; with memory='store' the "
+    "graphs of all steps are kept and there is no difference), or autograd through all plain steps at once"
+)
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -78,21 +84,21 @@ def _options(facts: Facts) -> list[Argument]:
     options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {kept}"))
     if facts.amplification:
         doc = "error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32)"
-        options.append(Argument("tol", "float | None", "None", doc))
+        options.append(Argument(facts.tol_name, "float | None", "None", doc))
     if facts.exact is not None:
         doc = "denominator of the weights p/q of the oldest state with memory='exact', 2 to 1024"
         options.append(Argument("q", "int", "256", doc))
-    if facts.implicit:
+    if facts.solves:
         options += _solver_options()
     doc = "whether a result that is not finite raises, naming the step"
     options.append(Argument("check_finite", "bool", "True", doc))
-    options.append(Argument("gradient", "str", "'derived'", "derived, or autograd through the plain steps"))
+    options.append(Argument("gradient", "str", "'derived'", BY_STEP if facts.whole_graphs else BY_LINES))
     return options
 
 
 def _weights_argument(quantity: Quantity, first: bool) -> Argument:
     """Of the weights of the field, the one of f_(n+1) leads."""
-    more = "" if first else ", led by that of f_(n+1), which is 0: one more than alphas"
+    more = "" if first else ", led by that of f_(n+1), 0 for an explicit scheme: one more than alphas"
     return Argument(quantity.name, "Sequence[float]", "", quantity.meaning + more)
 
 
@@ -121,4 +127,7 @@ def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:
         kind = "float | Sequence[float] | Tensor" if facts.networks else "Tensor"
         rows = "one row per step" if facts.networks else "the leading axis counts the steps"
         return Argument(quantity.name, kind, text, f"{meaning}, {shape} per step; {rows}")
+    if quantity in facts.varying:
+        rows = show_shape(("steps", *quantity.shape))
+        shape = f"{shape}, or {rows} with a value for each step, that of its start held to its end"
     return Argument(quantity.name, "float | Tensor" if not quantity.shape else "Tensor", text, f"{meaning}, {shape}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from codegen.steps.arguments import arguments
 from codegen.steps.facts import Facts
 from codegen.steps.source import Function, tuple_display
+from derive.discretization import LEADING
 from derive.symbols import Quantity
 
 
@@ -14,24 +15,30 @@ def constructor(facts: Facts) -> Function:
     """`__init__`: checks its arguments and stores them."""
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
-    options = (", tol=tol" if facts.amplification else "") + (", q=q" if facts.exact is not None else "")
+    options = (f", tol={facts.tol_name}" if facts.amplification else "") + (", q=q" if facts.exact is not None else "")
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
-    implicit = f", implicit=Implicit({owner}, solver, tol, max_iter)" if facts.implicit else ""
+    solver = f"Implicit({owner}, solver, tol, max_iter)"
+    chosen = [f"solving = {solver}"] if facts.ahead else []  # bad options are refused where they are not needed, too
+    implicit = f", implicit={solver}" if facts.implicit else ""
+    implicit = ", implicit=solving if checked.beta_next else None" if facts.ahead else implicit
     given = f"memory=memory, gradient=gradient, check_finite=check_finite{options}{implicit}"
-    body = [*_unstable(facts), f"super().__init__({_rules(facts)}, {given})"]
+    body = [*_unstable(facts), *chosen, f"super().__init__({_rules(facts)}, {given})"]
     if "blocks" in names and len(facts.networks) > 1:
         rows = f"check_block_rows({owner}, blocks, {tuple(n.name for n in facts.networks)!r})"
         body.append(f"self.blocks = nn.ModuleList(nn.ModuleList(row) for row in {rows})")
     elif "blocks" in names:
         body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
     body += [f"self.{name} = check_field({owner}, {name})" for name in names if name.startswith("field")]
-    body += [f"self.{q.name} = checked.{q.name}" for q in facts.weights]
+    body += [f"self.{q.name} = checked.{q.name}" for q in facts.weights + ([LEADING] if facts.ahead else [])]
+    if facts.varying:
+        body.append(f"steps = check_steps({owner}, steps)")
+        body.append(f"self.varying |= {{{', '.join(f'{q.name!r}: {len(q.shape)}' for q in facts.varying)}}}")
     body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
     body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
     body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in facts.constants]
     body += [f"self.{size} = {size}" for size in facts.augmented_sizes()]
     if not facts.layered:
-        body += _store_times(facts)
+        body += _store_times(facts, "steps" if facts.varying else f"check_steps({owner}, steps)")
     elif facts.has_step_size:
         body.append(f"self.step_size = check_step_size({owner}, step_size, self.step_count())")
     body += _check_start(facts)
@@ -42,7 +49,7 @@ def constructor(facts: Facts) -> Function:
 def _rules(facts: Facts) -> str:
     """The rules as the constructor chooses them: by the weights, by the variant, or by the start."""
     if facts.weights:
-        return f"started({facts.spec.class_name!r}, checked, start, _RULES, _ORDERS)"
+        return f"started({facts.spec.class_name!r}, checked, start, _RULES, _IMPLICIT, _ORDERS)"
     by = facts.spec.option or ("start" if facts.recurrence.starts else "")
     return f"_RULES[choose({facts.spec.class_name!r}, {by!r}, {by}, list(_RULES))]" if by else "_RULES"
 
@@ -66,10 +73,10 @@ def _check_start(facts: Facts) -> list[str]:
     return [f"check_start({facts.spec.class_name!r}, start, {readers!r}, len(self.blocks))"]
 
 
-def _store_times(facts: Facts) -> list[str]:
+def _store_times(facts: Facts, steps: str) -> list[str]:
     owner = repr(facts.spec.class_name)
     return [
-        f"self.steps = check_steps({owner}, steps)",
+        f"self.steps = {steps}",
         f"self.t0 = check_number({owner}, 't0', t0)",
         f"self.t1 = check_number({owner}, 't1', t1)",
     ]
@@ -77,8 +84,8 @@ def _store_times(facts: Facts) -> list[str]:
 
 def _store_parameter(facts: Facts, quantity: Quantity, axes: Sequence[str]) -> str:
     shape = tuple_display([repr(axis) for axis in axes]) if axes else "()"
-    name = quantity.name
-    return f"self.{name} = as_parameter({facts.spec.class_name!r}, {name!r}, {name}, {shape})"
+    name, rows = quantity.name, ", steps" if quantity in facts.varying else ""
+    return f"self.{name} = as_parameter({facts.spec.class_name!r}, {name!r}, {name}, {shape}{rows})"
 
 
 def _store_layer_parameter(facts: Facts, quantity: Quantity) -> str:

@@ -15,6 +15,7 @@ from derive.operators import shape_of
 from derive.program import Assignment, Program, symbols_of, unknowns_of
 from derive.reverse_sweep import Adjoint
 from derive.symbols import Quantity, by_name
+from derive.windows import LAGS
 
 Line = Callable[[str, Assignment, str], str]
 
@@ -174,8 +175,11 @@ def _with_pullback(target: Quantity) -> str:
 
 
 def _zeros(system: System, seed: Quantity) -> str:
-    like = next((q for q in system.unknowns if q.shape == seed.shape), None)
-    return f"torch.zeros_like({like.name})" if like is not None else "0.0"
+    windowed = seed.shape[:1] == (LAGS,)  # of a window the newest value belongs to an unknown
+    shape = seed.shape[1:] if windowed else seed.shape
+    like = next((q for q in system.unknowns if q.shape == shape), None)
+    zeros = f"torch.zeros_like({like.name})" if like is not None else "0.0"
+    return f"({zeros},)" if windowed else zeros
 
 
 def _multiplier_equations(system: System, line: Line) -> Function:

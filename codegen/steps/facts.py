@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
-from codegen.steps.amplification import by_lines, by_roots
+from codegen.steps.amplification import by_lines, by_polynomial, by_roots
 from codegen.steps.field_plan import FieldPlan, plan_field
 from codegen.steps.rules import Layout, layout_of
+from derive.backward_growth import backward_polynomial
 from derive.derivation import Derivation
+from derive.discretization import LEADING
 from derive.equations import systems
 from derive.error_growth import line_growth
 from derive.errors import SpecError, UnsupportedError
 from derive.exact_reversal import SplitStep, split_off_oldest
-from derive.inversion import Inverse, invert
+from derive.inversion import Inverse, replayed
 from derive.operators import fill
 from derive.reversibility import inverse_amplification
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme
 from derive.symbols import Dimension, Role, by_name
 from derive.systems import ODE, Recurrence, Spec
 from derive.windows import LAGS
+
+BY_AUTOGRAD = {
+    "The discrete adjoint": "what autograd computes from the lines of one step, "
+    "which call the network several times; no line of this file has these numbers.",
+    "Gradients": "computed by autograd of one step, too.",
+}
 
 
 class Facts:
@@ -30,6 +39,7 @@ class Facts:
         recurrence: one step.
         derivation: for the equation numbers.
         option: the variant of the spec that this step belongs to; empty where there are none.
+        ahead: the implicit form of the step, where the weights of a family of schemes decide between two.
     """
 
     def __init__(
@@ -39,16 +49,18 @@ class Facts:
         recurrence: Recurrence,
         derivation: Derivation,
         option: str = "",
+        ahead: Facts | None = None,
     ) -> None:
         self.spec, self.scheme, self.recurrence, self.derivation = spec, scheme, recurrence, derivation
         self.option = option
         system = spec.system
         self.initial = system.initial if isinstance(system, ODE) else {}
-        self.layout: Layout = layout_of(recurrence)
+        self.ahead = ahead
+        self.layout: Layout = layout_of(recurrence) if ahead is None else ahead.layout
         self.networks = self.layout.networks
         self.implicit = any(systems(program) for program in (recurrence.step, *recurrence.starts.values()))
-        undone = not self.implicit and (self.networks or self.layout.streams > 1)
-        self.inverse: Inverse | None = invert(recurrence) if undone else None
+        undone = self.networks or self.layout.streams > 1
+        self.inverse: Inverse | None = replayed(recurrence) if undone else None
         if self.implicit and len(self.networks) > 1:
             raise UnsupportedError(
                 f"{spec.id}: equations of an implicit step with {len(self.networks)} networks; one can be emitted"
@@ -63,13 +75,24 @@ class Facts:
         self.whole_graphs = several and len(self.networks) == 1 and self.layout.streams == 1
         self.layer_parameters = [q for q in self.layout.local if q.role is Role.LAYER_PARAMETER]
         self.parameters = [q for q in self.layout.shared if q.role is Role.PARAMETER]
-        self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape]
+        self.varying = [q for q in self.parameters if q in spec.may_vary]
+        self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape and q != LEADING]
         self.weights = [q for q in self.layout.shared if q.shape == (LAGS,)]  # of a family of schemes
         kinds = {network.per_layer for network in self.networks}
         if len(kinds) > 1:
             names = ", ".join(n.name for n in self.networks)
             raise SpecError(f"{spec.id}: of the networks {names} some are per layer and some are not; make them alike")
         self.layered = kinds == {True} if self.networks else bool(self.layer_parameters)
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the file's docstring says of sections of equations, by the beginning of their titles."""
+        return BY_AUTOGRAD if self.whole_graphs else {}
+
+    @property
+    def solves(self) -> bool:
+        """Whether the module has steps that are equations."""
+        return self.implicit or self.ahead is not None
 
     @property
     def has_step_size(self) -> bool:
@@ -81,6 +104,17 @@ class Facts:
         """Whether the module has a method that runs the steps backwards: the state is no more than the unknowns."""
         return self.inverse is not None and self.layout.lags == 1 and self.layout.streams > 1
 
+    @property
+    def tol_name(self) -> str:
+        """What the module calls the error that rebuilt states may have: `tol` is of the equations where there are."""
+        return "inverse_tol" if self.solves else "tol"
+
+    @property
+    def measures_roots(self) -> bool:
+        """Whether the amplification is a root that is computed when the module runs."""
+        numeric = self.implicit or self.layout.lags > 2
+        return bool(self.amplification) and isinstance(self.scheme, LinearMultistep) and numeric
+
     @cached_property
     def amplification(self) -> tuple[str, ...]:
         """How the inverse amplifies errors, as the body of a rule; empty where it is not known.
@@ -88,10 +122,12 @@ class Facts:
         How far rebuilt states are trusted follows from characteristic roots, or from the lines of the inverse, and from
         Jacobians that are measured through the opaque networks.
         """
-        if self.inverse is None or not self.networks or self.layout.lags > 2:
-            return ()  # the roots of more than two steps have no form in square roots
+        if self.inverse is None or not self.networks:
+            return ()
         number = self.derivation.number_of("inverse_trust")
         if isinstance(self.scheme, LinearMultistep):
+            if self.implicit or self.layout.lags > 2:  # roots without a form in square roots, or with a pole
+                return by_polynomial(backward_polynomial(self.scheme), self.layout, number)
             return by_roots(inverse_amplification(self.scheme), self.layout, number)
         growth = line_growth(self.inverse, self.recurrence)
         return () if growth is None else by_lines(growth, self.layout, number)

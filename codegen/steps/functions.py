@@ -26,6 +26,7 @@ def rule_functions(facts: Facts) -> list[Function]:
     """Step, start and inverse with their adjoints."""
     return [
         *_step_functions(facts),
+        *(_step_functions(facts.ahead) if facts.ahead else ()),
         *_start_functions(facts),
         *_inverse_functions(facts),
         *exact_functions(facts.exact, _writer(facts)),
@@ -122,4 +123,5 @@ def rules_table(variants: Mapping[Option, Facts]) -> str:
     if not isinstance(first.scheme, MultistepFamily):
         return table
     orders = {name: order(tableau) for name, tableau in first.scheme.starts.items()}
-    return f"{table}\n_ORDERS = {orders!r}"
+    implicit = "".join(f"\n_IMPLICIT = {row}" for one in variants.values() if one.ahead for row in rules_of(one.ahead))
+    return f"{table}{implicit}\n_ORDERS = {orders!r}"

@@ -74,7 +74,8 @@ def _besides(facts: Facts) -> dict[str, bool]:
         "explicit_sweep": facts.field is not None,
         "graph_sweep": facts.whole_graphs,
         "exact": facts.exact is not None,
-        "implicit": facts.implicit,
+        "polynomial_roots": facts.measures_roots,
+        "implicit": facts.solves,
         "windows": isinstance(facts.scheme, MultistepFamily),
         "multistep": isinstance(facts.scheme, MultistepFamily),
     }
@@ -187,7 +188,10 @@ def _step_count(facts: Facts) -> list[Function]:
 def _stable_range(facts: Facts) -> list[str]:
     """A line on the root condition, where the scheme has symbols of its own that it binds."""
     if facts.weights:
-        return ["    A scheme that is not zero-stable is allowed, with a warning at construction."]
+        return [
+            "    Where beta[0] is not 0 every step solves x_next = past + h*beta[0]*f_next for x_next.",
+            "    A scheme that is not zero-stable is allowed, with a warning at construction.",
+        ]
     if facts.unstable:
         return [f"    Warning: {facts.unstable}."]
     stable = facts.derivation.facts.get("zero-stable for", "")

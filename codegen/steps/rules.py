@@ -157,23 +157,25 @@ class RuleWriter:
 
     def inverse(self, name: str, inverse: Inverse, recurrence: Recurrence) -> Function:
         """The rule `inverse(field, new_state, local, shared) -> state`."""
-        program = inverse.program
+        program, step = inverse.program, recurrence.step
+        systems = self.systems(name, step, recurrence.old)
         body = [
             *self.unpack_networks("field", program),
             *self.unpack_state("state", recurrence.new, program.inputs),
             *self.unpack(program.inputs),
         ]
         solved = {q.name for q, _ in inverse.solved}
-        told = _calls_out_of_order(recurrence.step, program)
+        told = _calls_out_of_order(step, program)
         for line in program.assignments:
             call = told.get(line.target, "")
             printer = TorchPrinter(partial(self._numbered_call, call))
             kind = "inverse" if line.target.name in solved else "step"
             body.append(self.line(kind, line, printer(line.value)))
+        body += [f"field.solved({system.pack(system.unknowns)})" for system in systems]
         body.append(f"return {self._pack(recurrence.old)}")
         return Function(
             name,
-            f"field: {self.annotation('Field')}, {STATE_ARGUMENTS}",
+            f"field: {self.annotation('Field', systems)}, {STATE_ARGUMENTS}",
             "State",
             "The step solved for its oldest state: new state -> old state.",
             tuple(body),

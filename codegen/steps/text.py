@@ -7,10 +7,11 @@ from codegen.steps.facts import Facts
 from codegen.steps.module import write_module
 from codegen.views import common_view
 from derive.derivation import Derivation
+from derive.discretization import IMPLICIT, implicit_family
 from derive.explanation import recurrences
 from derive.reverse_sweep import reverse_sweep
-from derive.schemes import scheme_by_name
-from derive.systems import ODE, Spec
+from derive.schemes import MultistepFamily, scheme_by_name
+from derive.systems import ODE, Recurrence, Spec
 
 IMPORTS = (
     "import cmath",
@@ -23,9 +24,8 @@ IMPORTS = (
 
 def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
     """Text of the module of an ODE under its scheme, or of a recurrence over layers."""
-    scheme = scheme_by_name(spec.scheme) if isinstance(spec.system, ODE) else None
     found = recurrences(spec)
-    variants = {option: Facts(spec, scheme, step, derivation, str(option)) for option, step in found.items()}
+    variants = {option: _facts(spec, step, derivation, str(option)) for option, step in found.items()}
     module = write_module(variants)
     programs = []
     for recurrence in found.values():
@@ -37,5 +37,16 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": module.class_doc,
         "base": module.base,
     }
-    common = common_view(spec, derivation, programs, command, module.support, IMPORTS)
+    notes = next(iter(variants.values())).notes
+    common = common_view(spec, derivation, programs, command, module.support, IMPORTS, notes)
     return render("step_module.py.jinja", {**view, **common})
+
+
+def _facts(spec: Spec, recurrence: Recurrence, derivation: Derivation, option: str) -> Facts:
+    """The facts of a variant; of a family of schemes with those of the implicit form of its step."""
+    if not isinstance(spec.system, ODE):
+        return Facts(spec, None, recurrence, derivation, option)
+    scheme, ahead = scheme_by_name(spec.scheme), None
+    if isinstance(scheme, MultistepFamily):
+        ahead = Facts(spec, scheme, implicit_family(spec.system, scheme), derivation, IMPLICIT)
+    return Facts(spec, scheme, recurrence, derivation, option, ahead)

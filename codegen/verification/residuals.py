@@ -15,6 +15,11 @@ from codegen.verification.report import Row
 SOLVED = 1e-13
 
 
+def has_equations(case: Case) -> bool:
+    """Whether the steps of a case's module are equations."""
+    return getattr(case.build(case.constructor, "store", "derived"), "implicit", None) is not None
+
+
 def residual_row(spec: str, case: Case) -> Row:
     """Largest |g(z) - z| / (1 + |z|) over all equations of all steps and samples."""
     return row(spec, case.titled("residual of the implicit equations"), SOLVED, partial(_residual, case))

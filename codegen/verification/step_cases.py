@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from codegen.verification.case import Case
 from codegen.verification.measures import uniform
-from codegen.verification.step_setting import Numbers, Setting
+from codegen.verification.step_setting import Numbers, Setting, has_rows, per_layer
 from codegen.verification.tame import gentle, tame_steps
-from derive.equations import systems
 from derive.error_growth import line_growth
 from derive.exact_reversal import split_off_oldest
 from derive.explanation import recurrences
-from derive.inversion import invert
+from derive.inversion import invert, replayed
 from derive.operators import Numeric
+from derive.symbols import Quantity
 from derive.systems import ODE, Spec
 
 SMALL = 2
@@ -57,7 +57,17 @@ def _settings(spec: Spec, steps: int, interval: tuple[float, float], hidden: int
         for start in list(recurrence.starts) or [""]:
             made = Numbers().setting(system, recurrence, few, start, interval, hidden)
             settings.append(replace(made, option={spec.option: option} if spec.option else {}))
+            if spec.may_vary:
+                settings.append(_varied(settings[-1], spec.may_vary))
     return [_from_zero(setting) if setting.layered else setting for setting in settings]
+
+
+def _varied(setting: Setting, parameters: Sequence[Quantity]) -> Setting:
+    """The same with a value of these parameters for each step."""
+    generator = torch.Generator().manual_seed(11)
+    given = {q: setting.values[q] for q in parameters}
+    rows = {q: v * uniform([setting.steps, *(1 for _ in v.shape)], 0.5, 1.0, generator) for q, v in given.items()}
+    return replace(setting, values={**setting.values, **rows})
 
 
 def _from_zero(setting: Setting) -> Setting:
@@ -91,13 +101,14 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
 
 def _label(setting: Setting) -> str:
     parts = [f"start={setting.start!r}"] if setting.start else []
+    varied = [q.name for q, value in setting.values.items() if has_rows(q, value) and not per_layer(q)]
+    parts += [f"{', '.join(varied)} of each step"] if varied else []
     return ", ".join([*parts, *(f"{name}={value!r}" for name, value in setting.option.items())])
 
 
 def rebuilds_states(setting: Setting) -> bool:
-    """Whether states may be rebuilt by the inverse: step and inverse are explicit, and there are graphs to save."""
-    explicit = setting.networks and setting.recurrence.lags <= 2 and not systems(setting.recurrence.step)
-    inverse = invert(setting.recurrence) if explicit else None
+    """Whether states may be rebuilt by the inverse: it is explicit, and there are graphs to save."""
+    inverse = replayed(setting.recurrence) if setting.networks else None
     if inverse is None:
         return False
     return setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None

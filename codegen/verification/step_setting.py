@@ -151,8 +151,7 @@ class Setting:
         known = {q: h for p in programs for q in p.inputs if q.role is Role.STEP_SIZE}
         known |= {q: t0 + n * h for p in programs for q in p.inputs if q.role is Role.TIME}
         for q, value in self.values.items():
-            row = value[_row(n, self.steps, len(value))] if per_layer(q) else value
-            known[q] = lift(numeric(row))
+            known[q] = lift(numeric(value[_row(n, self.steps, len(value))] if has_rows(q, value) else value))
         for network, theta in self.thetas.items():
             known[network.theta] = lift(numeric(theta[n if network.per_layer else 0]))
         return known
@@ -222,6 +221,11 @@ class Numbers:
 def per_layer(quantity: Quantity) -> bool:
     """Whether it has a value for each step."""
     return quantity.role is Role.LAYER_PARAMETER
+
+
+def has_rows(quantity: Quantity, value: Tensor) -> bool:
+    """Whether a value is one for each step."""
+    return value.dim() > len(quantity.shape)
 
 
 def _is_free(quantity: Quantity, networks: Mapping[Network, TanhNetwork]) -> bool:

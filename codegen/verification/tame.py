@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from codegen.verification.reference import velocity
-from codegen.verification.step_setting import Setting, numeric, per_layer
+from codegen.verification.step_setting import Setting, has_rows, numeric
 from derive.errors import DeriveError
 from derive.operators import Numeric
 
@@ -76,7 +76,7 @@ def slope(setting: Setting, x: Numeric) -> float:
 
     def values_at(_: Any) -> dict[Any, Numeric]:
         thetas = {network.theta: numeric(theta[0]) for network, theta in setting.thetas.items()}
-        return {**{q: numeric(v[0] if per_layer(q) else v) for q, v in setting.values.items()}, **thetas}
+        return {**{q: numeric(v[0] if has_rows(q, v) else v) for q, v in setting.values.items()}, **thetas}
 
     assert setting.ode is not None
     field = velocity(setting.ode, 1.0, values_at, setting.networks)

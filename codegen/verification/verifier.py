@@ -30,12 +30,11 @@ from codegen.verification.loss_checks import loss_rows
 from codegen.verification.recurrent_cases import recurrent_cases
 from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
-from codegen.verification.residuals import residual_row
+from codegen.verification.residuals import has_equations, residual_row
 from codegen.verification.samples import Sampled, sampled
 from codegen.verification.step_cases import SHORT_STEP, long_cases, small_cases, step_cases
 from derive import functions
 from derive.chains import Chain
-from derive.equations import systems
 from derive.errors import DeriveError
 from derive.explanation import programs_of, recurrences
 from derive.flow import ContinuousFlow, Flow
@@ -66,7 +65,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     kind = module.Module
     usual, small, long = cases_of(spec, kind)
     for case in usual:
-        if any(systems(step.step) for step in recurrences(spec).values()):
+        if has_equations(case):
             yield residual_row(spec.id, case)
         yield from gradient_rows(spec.id, case, device)
         if case.kinks:

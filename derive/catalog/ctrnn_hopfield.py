@@ -32,6 +32,7 @@ SPEC = Spec(
     source="Hopfield, Graded response, PNAS 81, 1984; deck B, 'Continuous time recurrent neural networks'",
     system=ODE(state=(x,), velocity=((-x + matvec(transpose(w), sigmoid(x - theta)) + I) / tau,)),
     scheme="forward_euler",
+    may_vary=(w, I),
     lyapunov={
         "energy": Lyapunov(
             value=total(V * log(V) + (1 - V) * log(1 - V) + theta * V) - dot(V, matvec(w, V)) / 2 - dot(I, V),

@@ -70,6 +70,7 @@ SPEC = Spec(
     system=ode,
     scheme="forward_euler",
     defaults={"gamma": 1.0},
+    may_vary=(w, b),
     relations=(
         relation(
             "drift of the Hamiltonian under forward Euler and its adjoint",

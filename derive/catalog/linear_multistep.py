@@ -1,4 +1,4 @@
-"""Every explicit linear multistep scheme on a field that is passed in: the weights are arguments of the module."""
+"""Every linear multistep scheme on a field that is passed in: the weights are arguments of the module."""
 
 from derive import (
     ODE,
@@ -33,7 +33,7 @@ SPEC = Spec(
     system=ODE(state=(x,), velocity=(f(t, x),), time=t),
     scheme=MultistepFamily(
         starts={name: scheme_by_name(name) for name in ("forward_euler", "heun", "kutta3", "rk4")},
-        samples=(scheme_by_name("leapfrog"), scheme_by_name("ab3"), LOW, GENERAL),
+        samples=(*map(scheme_by_name, ("leapfrog", "ab3", "bdf2", "am3")), LOW, GENERAL),
     ),
     claims=(
         DeckClaim(

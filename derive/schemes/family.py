@@ -1,4 +1,4 @@
-"""All explicit linear multistep schemes as one: the weights are arguments of the emitted module."""
+"""All linear multistep schemes as one: the weights are arguments of the emitted module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from derive.schemes.runge_kutta import ButcherTableau
 
 @dataclass(frozen=True)
 class MultistepFamily:
-    r"""$x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge 0} \beta_j f_{n-j}$ for any number of any weights.
+    r"""$x_{n+1} = \sum_j \alpha_j x_{n-j} + h \sum_{j \ge -1} \beta_j f_{n-j}$ for any number of any weights.
+
+    With $\beta_{-1} = 0$ the step is explicit, else it is an equation in $x_{n+1}$: two forms of one step.
 
     Attributes:
         starts: name -> explicit one-step scheme that may make the first steps, the smallest first.
@@ -20,7 +22,7 @@ class MultistepFamily:
         title: its usual name.
 
     Raises:
-        SpecError: no start or an implicit one, or an implicit sample.
+        SpecError: no start or an implicit one.
     """
 
     starts: Mapping[str, ButcherTableau] = field(hash=False)
@@ -29,12 +31,6 @@ class MultistepFamily:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", tuple(self.samples))
-        members: list[ButcherTableau | LinearMultistep] = [*self.starts.values(), *self.samples]
-        implicit = [scheme.title for scheme in members if not scheme.explicit]
+        implicit = [scheme.title for scheme in self.starts.values() if not scheme.explicit]
         if not self.starts or implicit:
             raise SpecError(f"{self.title}: starts {list(self.starts)}, implicit {implicit}; give explicit schemes")
-
-    @property
-    def explicit(self) -> bool:
-        """Always: f_(n+1) does not enter."""
-        return True

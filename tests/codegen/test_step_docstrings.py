@@ -1,0 +1,43 @@
+"""The head of an emitted file says where its equations are computed: in lines with their numbers, or by autograd."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from codegen.emission import emit
+from derive import load
+
+GENERATED = Path(__file__).parents[2] / "generated"
+STEPS = sorted(path.stem for path in GENERATED.glob("*.py") if "The discrete adjoint" in path.read_text())
+NOTE = "The discrete adjoint: what autograd computes from the lines of one step"
+
+
+def split(text):
+    """Numbers of the section on the adjoint, and of the comments of the code."""
+    head, code = text.split("from __future__", 1)
+    section = next(part for part in head.split("\n\n") if part.startswith("The discrete adjoint"))
+    return re.findall(r"^    \((\d+)\)", section, re.MULTILINE), re.findall(r"\((\d+)\)", " ".join(comments(code)))
+
+
+def comments(code):
+    return re.findall(r"  # (.*)", code)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_numbers_of_the_adjoint_stand_in_the_code_or_autograd_is_said_to_compute_them(name):
+    text = (GENERATED / f"{name}.py").read_text()
+    numbers, used = split(text)
+    assert numbers
+    if NOTE in text:
+        assert not set(numbers) & set(used)
+        assert "derived (the reverse sweep goes from step to step, and autograd through the lines of one;" in text
+    else:
+        assert set(numbers) & set(used)
+
+
+def test_a_step_that_calls_its_field_several_times_says_so_with_any_scheme():
+    assert NOTE in emit(load("forward_euler"), "kutta3")
+    assert NOTE not in emit(load("rk4"), "gauss4") and NOTE not in emit(load("rk4"), "forward_euler")
