@@ -1,21 +1,27 @@
 """Planar flow: space is squeezed and stretched across one hyperplane."""
 
+import mpmath
 from sympy import Abs, Integer, Matrix, eye
 
 from derive import (
     Builder,
     DeckClaim,
     Flow,
+    IdentityCheck,
     Spec,
     dot,
-    identity,
     parameter,
+    relation,
     softplus,
     state,
     tanh,
 )
 from derive.flow_programs import LOG_DET
 from derive.flow_sections import BASE, DENSITY
+from derive.latex import latex
+from derive.operators import Numeric
+from derive.sampling import Sampler
+from derive.symbols import Quantity
 
 DECK = "deck A, 'Normalizing Flows'"
 
@@ -31,6 +37,14 @@ along = dot(u, w)
 
 u1, u2, p1, p2 = parameter("u_1"), parameter("u_2"), parameter("psi_1"), parameter("psi_2")
 jacobian = eye(2) + Matrix([u1, u2]) * Matrix([[p1, p2]])
+SIZE = Abs(1 + u1 * p1 + u2 * p2)
+
+
+def eliminated(known: dict[Quantity, Numeric], _: Sampler) -> Numeric:
+    """The determinant of numbers."""
+    rows = [[int(i == j) + known[a] * known[b] for j, b in enumerate((p1, p2))] for i, a in enumerate((u1, u2))]
+    return abs(mpmath.det(mpmath.matrix(rows)))
+
 
 SPEC = Spec(
     id="planar_flow",
@@ -42,12 +56,15 @@ SPEC = Spec(
         constrained={u: u + (softplus(along) - 1 - along) * w / dot(w, w)},
     ),
     relations=(
-        identity(
+        relation(
             "size of the determinant for d = 2, psi = h'(a) w",
-            Abs(jacobian.det()),
-            Abs(1 + u1 * p1 + u2 * p2),
-            reason="the determinant lemma, written out",
+            "identity",
+            rf"\left|\det\left(I + u \psi^{{\top}}\right)\right| = {latex(SIZE)}",
+            text=f"|det(I + u psi^T)| = {SIZE}",
+            reason="the determinant lemma, written out; checked by elimination in numbers",
             name="abs_det_2",
+            value=SIZE,
+            check=IdentityCheck(eliminated, SIZE, (u1, u2, p1, p2)),
             section="The determinant in two dimensions",
         ),
     ),

@@ -6,7 +6,7 @@ from typing import Any
 import mpmath
 from sympy import Expr, diff, log, pi
 
-from derive import DeckClaim, IdentityCheck, Illustration, Relation, Spec, constant, identity, relation
+from derive import DeckClaim, IdentityCheck, Illustration, Relation, Spec, constant, relation
 from derive.latex import latex
 from derive.operators import Numeric
 from derive.symbols import Quantity
@@ -106,13 +106,13 @@ SPEC = Spec(
             name="gradients",
             section=ENERGY,
         ),
-        identity(
+        closed(
             "density of the latent, z_1 = m + s z_0",
-            -(((z - m) / s) ** 2) / 2 - log(2 * pi) / 2 - log(diff(m + s * z, z)),
+            r"\ln q_1(z_1)",
             pushed,
-            reason="ln q_1(z_1) = ln q_0(z_0) - ln |det|",
-            name="log_q_1",
-            section=GAUSS,
+            IdentityCheck(lambda known, _: normal(known[z], known[m], known[s]), pushed, (*given, z)),
+            "ln q_0(z_0) - ln |det|; the map makes of N(0, 1) the normal density of mean m and deviation s",
+            "log_q_1",
         ),
         closed(
             "free energy",
