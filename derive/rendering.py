@@ -178,7 +178,7 @@ def _document(derivation: Derivation) -> Iterator[str]:
 
 
 def _symbol_table(rows: Sequence[tuple[str, str, str, str, str]]) -> Iterator[str]:
-    yield r"\begin{tabular}{@{}llllp{75mm}@{}}"
+    yield r"\begin{tabular}{@{}llllp{58mm}@{}}"
     yield r" & name & shape & role & meaning \\ \hline"
     for latex, *words in rows:
         yield rf"${latex}$ & " + " & ".join(to_tex(word) for word in words) + r" \\"

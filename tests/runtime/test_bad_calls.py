@@ -108,7 +108,8 @@ BLOCKS = tanh_blocks(2, 4)
 @pytest.mark.parametrize(
     ("make", "message"),
     (
-        (lambda: cubic(w=torch.ones(2, 4, 4)), r"CubicODE: w has shape \(2, 4, 4\); allowed: shape \(d, d\), 2 axes"),
+        (lambda: cubic(w=torch.ones(3, 4, 4)), "CubicODE: w has 3 rows on axis 0; allowed: 2, one for each step"),
+        (lambda: cubic(w=torch.ones(4)), r"CubicODE: w has shape \(4,\); allowed: shape \(d, d\) or \(steps, d, d\)"),
         (lambda: cubic(gamma=torch.ones(4)), r"CubicODE: gamma has shape \(4,\); allowed: shape \(\)"),
         (lambda: cubic(w="a"), "CubicODE: w='a'; allowed: a number or a tensor of shape"),
         (lambda: cubic(w=torch.eye(4, dtype=torch.int64)), "CubicODE: w has dtype torch.int64; allowed: a floating"),

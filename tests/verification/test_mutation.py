@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from functools import cache, partial
+from random import Random
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from tests.verification.mutation import Mutant, applied, functions, mutants
 
 EXHAUSTIVE = ("lm_resnet", "lstm_peephole")
 MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
+MOST = 120  # of the others, drawn at random: the largest has a thousand
 SHORT = ("perceptron",)  # its backward is three products
 GRAPHS = (
     "heun",
@@ -89,10 +91,12 @@ def fails(check, tolerance: float) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
-def test_every_mutant_of_everything_derived_is_caught(name, record_property):
+def test_mutants_of_everything_derived_are_caught(name, record_property):
     torch.manual_seed(0)
     text, _ = emitted(name)
     found = [mutant for function in functions(text, is_derived) for mutant in mutants(function)]
+    if name not in EXHAUSTIVE and len(found) > MOST:
+        found = Random(name).sample(found, MOST)
     listing = [f"{mutant.function}: {mutant.change}" for mutant in found]
     record_property("mutants", listing)
     missed = [line for line, mutant in zip(listing, found, strict=True) if not caught(name, mutant)]
