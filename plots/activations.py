@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,11 +50,11 @@ def data(subject: Subject) -> Layers:
         torch.manual_seed(SEED)
         blocks = [nn.Sequential(nn.Linear(2, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2)).double() for _ in range(LAYERS)]
         readout = nn.Linear(2, 1).double()
-        net = kind(blocks, step_size=1.0).double()
+        net: Any = kind(blocks, step_size=1.0).double()
         _train(net, readout, points, classes)
-    slow = kind([block for block in blocks for _ in range(FINE)], step_size=1 / FINE).double()
+    slow: Any = kind([block for block in blocks for _ in range(FINE)], step_size=1 / FINE).double()
     with torch.no_grad():
-        states = [net.trajectory(points), slow.trajectory(points)[::FINE]]  # type: ignore[operator]
+        states = [net.trajectory(points), slow.trajectory(points)[::FINE]]
         hits = [((readout(one[-1]).squeeze(-1) > 0) == classes.bool()).double().mean().item() for one in states]
     (a, b), c = readout.weight[0].tolist(), readout.bias.item()
     return Layers(classes.numpy(), states[0].numpy(), states[1].numpy(), (a, b, c), (hits[0], hits[1]))

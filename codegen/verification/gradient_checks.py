@@ -17,7 +17,6 @@ from codegen.verification.measures import Measured, difference, functional, judg
 from codegen.verification.report import Row
 
 EXACT = 1e-12
-FEW_REBUILT = 1e-11  # rounding of a few states, which a small weight of the oldest one amplifies
 FIXED_POINT = 1e-7  # states with 40 bits behind the point, of which a product with p/q rounds log2|p| away
 SLOPE = 1.9
 HALVINGS = 4
@@ -41,7 +40,7 @@ def gradient_rows(spec: str, case: Case, device: str) -> Iterator[Row]:
 
 def tolerance_of(memory: str) -> float:
     """Of the difference of derived gradients and those of autograd, in float64."""
-    return {"exact": FIXED_POINT, "invert": FEW_REBUILT}.get(memory, EXACT)
+    return FIXED_POINT if memory == "exact" else EXACT
 
 
 def _is_steep(rate: float) -> bool:

@@ -104,9 +104,11 @@ def own_specs():
     lie = Splitting(((0, 1), (1, 1)), substep=euler)
     yield "parts of one field", own(ODE((x,), (block(x) - c * x,), parts=((block(x),), (-c * x,))), lie)
     yield "a matrix and the time, two-step", own(ODE((x,), (matvec(A, tanh(x)) * cos(t),), time=t), "ab2")
-    squared = LinearMultistep(alpha=(1 - m**2, m**2), beta=(0, 1 + m**2, 0))
+    half = (1 + m**2) / 2
+    squared = LinearMultistep(alpha=(1 - half, half), beta=(0, 1 + half, 0))
     yield "squared weight, two-step", own(ODE((x,), (autonomous(x),)), squared)
-    several = LinearMultistep(alpha=(1 - m * n, m * n), beta=(0, 1 + m * n, 0))
+    both = (m + n) / 2
+    several = LinearMultistep(alpha=(1 - both, both), beta=(0, 1 + both, 0))
     yield "two weights, two-step", own(ODE((x,), (autonomous(x),)), several)
     yield "a weight of the scheme", own(ODE((u,), (sin(u) - u**3,)), "theta")
     yield "two streams, exact flows", own(ODE((x, y), (first(y), second(x))), "yoshida4")
