@@ -63,7 +63,7 @@ def _schemes(scheme: Scheme) -> dict[str, Scheme]:
     """By what tells them apart in a legend."""
     if not isinstance(scheme, ButcherTableau) or scheme.b_error is None:
         return {"": scheme}
-    bare = replace(scheme, b_error=None, dense=None, order=None, embedded_order=None, dense_order=None)
+    bare = replace(scheme, b_error=None, dense=None, dense_stages=(), order=None, embedded_order=None, dense_order=None)
     return {"": scheme, "embedded: ": replace(bare, b=scheme.b_error)}
 
 

@@ -111,9 +111,10 @@ def dense_disagreements(scheme: ButcherTableau, order: int) -> int:
     theta = mpmath.mpf(3) / 10
     (field,) = random_fields(1, order + 1)
     start = constant([0] * 2, order + 1)
-    ((A, _),) = SeriesScheme(scheme, values).tableaus()
-    assert scheme.dense is not None
-    weights = [sum(number(c, values) * theta ** (j + 1) for j, c in enumerate(row)) for row in scheme.dense]
+    whole = scheme.dense_tableau
+    ((A, _),) = SeriesScheme(whole, values).tableaus()
+    assert whole.dense is not None
+    weights = [sum(number(c, values) * theta ** (j + 1) for j, c in enumerate(row)) for row in whole.dense]
     gap = minus(solution(field, start)(theta), tableau_step([(A, weights)], [field], start))
     return wrong_powers(gap, order, noise(scheme))
 

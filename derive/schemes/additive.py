@@ -45,6 +45,13 @@ class AdditiveTableau:
             yield from additive_claims(self)
 
     @property
+    def dense_tableau(self) -> AdditiveTableau:
+        """The same step and dense output with the stages of the output among those of the step."""
+        if not any(part.dense_stages for part in self.parts):
+            return self
+        return AdditiveTableau([part.dense_tableau for part in self.parts], digits=self.digits, title=self.title)
+
+    @property
     def stages(self) -> int:
         """Number of stages."""
         return self.parts[0].stages

@@ -33,8 +33,10 @@ def tableau_claims(tableau: ButcherTableau) -> Iterator[Finding]:
         yield from _present("embedded_order", "b_error", stages.b_error)
         yield from _order(stages, "embedded order", tableau.embedded_order, stages.b_error)
     if tableau.dense_order is not None:
-        yield from _present("dense_order", "dense", stages.dense)
-        yield from _dense_order(stages, tableau.dense_order)
+        yield from _present("dense_order", "dense", tableau.dense)
+        yield from _dense_order(
+            stages if not tableau.dense_stages else Stages(tableau.dense_tableau), tableau.dense_order
+        )
 
 
 def additive_claims(scheme: AdditiveTableau) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ def tableau_findings(tableau: ButcherTableau) -> Iterator[Finding]:
     rows = {f"row {i + 1} of A": row for i, row in enumerate(tableau.A)} | {"b": tableau.b, "c": tableau.c}
     rows |= {} if tableau.b_error is None else {"b_error": tableau.b_error}
     rows |= {f"row {i + 1} of dense": row for i, row in enumerate(tableau.dense or ())}
+    rows |= {f"row {i + 1} of dense_stages": row for i, row in enumerate(tableau.dense_stages)}
     wrong = [*_tableau_shape(tableau), *_not_real(rows)]
     yield from wrong
     if wrong:
@@ -40,13 +41,14 @@ def tableau_findings(tableau: ButcherTableau) -> Iterator[Finding]:
     if tableau.b_error is not None:
         yield from _sum_to_one("b_error", tableau.b_error, digits)
     for place, row in enumerate(tableau.dense or ()):
-        total, weight = exact_sum(row), tableau.b[place]
+        total, weight = exact_sum(row), tableau.b[place] if place < tableau.stages else S.Zero
         if not vanishes(total - weight, digits):
             found = shown(total, digits)
+            wanted = shown(weight, digits)
             text = (
-                f"row {place + 1} of dense sums to {found} at theta = 1, b_{place + 1} is {weight}{to_digits(digits)}"
+                f"row {place + 1} of dense sums to {found} at theta = 1, b_{place + 1} is {wanted}{to_digits(digits)}"
             )
-            yield error(f"row {place + 1} of dense", f"sum {found}", f"b_{place + 1} = {weight}", text)
+            yield error(f"row {place + 1} of dense", f"sum {found}", f"b_{place + 1} = {wanted}", text)
 
 
 def additive_findings(scheme: AdditiveTableau) -> Iterator[Finding]:
@@ -112,10 +114,32 @@ def _tableau_shape(tableau: ButcherTableau) -> Iterator[Finding]:
         found = f"A of {len(widths)} rows with {', '.join(map(str, widths))} entries, c of {len(tableau.c)}"
         text = f"b has {stages} stages; A must be {stages} x {stages} and c have {stages} entries; found {found}"
         yield error(row, found, f"{stages} x {stages}", text)
-    for name, rows in (("b_error", tableau.b_error), ("dense", tableau.dense)):
-        if rows is not None and len(rows) != stages:
-            text = f"{name} has {len(rows)} {'entries' if name == 'b_error' else 'rows'}, b has {stages}"
-            yield error(name, len(rows), stages, text)
+    if tableau.b_error is not None and len(tableau.b_error) != stages:
+        entries = len(tableau.b_error)
+        yield error("b_error", entries, stages, f"b_error has {entries} entries, b has {stages}")
+    yield from _dense_shape(tableau)
+
+
+def _dense_shape(tableau: ButcherTableau) -> Iterator[Finding]:
+    """One row of dense, and one column of dense_stages, for each stage of the step and each of dense_stages."""
+    if tableau.dense is None:
+        if tableau.dense_stages:
+            yield error(
+                "dense_stages",
+                f"{len(tableau.dense_stages)} rows",
+                "dense",
+                "dense_stages without dense: give both or none",
+            )
+        return
+    stages, extra = tableau.stages, len(tableau.dense_stages)
+    counted = f"b has {stages}" + (f" and dense_stages {extra} more" if extra else "")
+    if len(tableau.dense) != stages + extra:
+        found = len(tableau.dense)
+        yield error("dense", found, stages + extra, f"dense has {found} rows, {counted}")
+    for place, row in enumerate(tableau.dense_stages):
+        if len(row) != stages + extra:
+            text = f"row {place + 1} of dense_stages has {len(row)} entries; {counted}"
+            yield error(f"row {place + 1} of dense_stages", len(row), stages + extra, text)
 
 
 def _sum_to_one(name: str, weights: Sequence[Any], digits: int | None) -> Iterator[Finding]:

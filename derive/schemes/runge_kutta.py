@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sympy import S
+
 from derive.schemes.claims import tableau_claims
 from derive.schemes.consistency import tableau_findings
-from derive.schemes.findings import Finding, expressions, refuse
+from derive.schemes.findings import Finding, exact_sum, expressions, refuse
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class ButcherTableau:
         A, b, c: the tableau; entries are exact (rationals, algebraic numbers or symbols).
         b_error: weights of the embedded scheme, where there is one.
         dense: coefficients of the dense output, where there is one: `b_i(theta) = sum_j dense[i][j] theta^(j+1)`.
+        dense_stages: rows of A of the stages that the dense output needs beyond those of the step: stage len(b) + i,
+            an entry for every stage of both kinds. Its node is the sum of the row.
         order, embedded_order, dense_order: the orders it claims, where it claims them.
         digits: digits of published decimals; None for exact entries.
         title: its usual name.
@@ -38,9 +42,11 @@ class ButcherTableau:
     dense_order: int | None = None
     digits: int | None = None
     title: str = "Runge-Kutta"
+    dense_stages: Sequence[Sequence[Any]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "A", tuple(map(expressions, self.A)))
+        object.__setattr__(self, "dense_stages", tuple(map(expressions, self.dense_stages)))
         object.__setattr__(self, "b", expressions(self.b))
         object.__setattr__(self, "c", expressions(self.c))
         if self.b_error is not None:
@@ -60,6 +66,21 @@ class ButcherTableau:
     def stages(self) -> int:
         """Number of evaluations of the field per step."""
         return len(self.b)
+
+    @property
+    def dense_tableau(self) -> ButcherTableau:
+        """The same step and dense output with the stages of the output among those of the step, with weight 0."""
+        if not self.dense_stages:
+            return self
+        extra = (S.Zero,) * len(self.dense_stages)
+        return ButcherTableau(
+            A=[*((*row, *extra) for row in self.A), *self.dense_stages],
+            b=(*self.b, *extra),
+            c=(*self.c, *(exact_sum(row) for row in self.dense_stages)),
+            dense=self.dense,
+            digits=self.digits,
+            title=self.title,
+        )
 
     @property
     def explicit(self) -> bool:

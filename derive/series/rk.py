@@ -9,7 +9,7 @@ from math import factorial
 from sympy import Expr, Rational
 from sympy.logic.boolalg import Boolean
 
-from derive.schemes import AdditiveTableau, ButcherTableau
+from derive.schemes import AdditiveTableau, ButcherTableau, Splitting
 from derive.series.bseries import BSeries, difference, exact_flow, order_of
 from derive.series.conditions import all_vanish
 from derive.series.differentials import DifferentialTable
@@ -87,9 +87,13 @@ class OneStepVerdicts(SeriesVerdicts):
     @cached_property
     def dense_order(self) -> int | None:
         """The largest p for which the dense output errs by O(h^(p+1)) at every theta; None where there is none."""
-        if self.stages is None or self.stages.dense is None:
+        if isinstance(self.scheme, Splitting):
             return None
-        powers = [self.stages.series(weights) for weights in self.stages.dense]
+        whole = self.scheme.dense_tableau
+        stages = self.stages if whole is self.scheme else Stages(whole)
+        if stages is None or stages.dense is None:
+            return None
+        powers = [stages.series(weights) for weights in stages.dense]
         reached = 0
         while reached < self.limit and _dense_holds(powers, reached + 1):
             reached += 1

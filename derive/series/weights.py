@@ -35,7 +35,8 @@ class Stages:
         colours: number of parts of the field.
         b: weights of the step, one tuple per part.
         b_error: those of the embedded scheme, or None.
-        dense: `dense[j]` are the weights at theta^(j+1) of the dense output, or None.
+        dense: `dense[j]` are the weights at theta^(j+1) of the dense output, or None where there is none or it needs
+            stages of its own (`dense_tableau` of the scheme has them).
 
     Raises:
         UnsupportedError: the scheme has no tableaus.
@@ -101,7 +102,7 @@ class Stages:
         return tuple(self._row(row) for row in rows) if len(rows) == len(parts) else None
 
     def _dense(self, parts: Sequence[ButcherTableau]) -> tuple[Weights, ...] | None:
-        tables = [part.dense for part in parts if part.dense is not None]
+        tables = [part.dense for part in parts if part.dense is not None and not part.dense_stages]
         if len(tables) != len(parts):
             return None
         width = max(len(row) for table in tables for row in table)

@@ -14,6 +14,7 @@ from derive.schemes.lint import Kind, lint
 
 R = Rational
 HALF = R(1, 2)
+DOP853 = SCHEMES["dop853"]
 
 
 def changed(name, **changes):
@@ -48,7 +49,7 @@ WILD = {
     ),
     "DOP853, c_12 = 0": (
         changed("dop853", c={12: 0}),
-        ("row 12 of A", "sum 1.000000000000000000000000000", "c_12 = 0"),
+        ("row 12 of A", "sum 1.0000000000000000000000000", "c_12 = 0"),
     ),
     "a missing digit": (changed("dopri5", b={4: R(25, 192)}), ("b", f"sum {1 - R(100, 192)}", "sum 1")),
     "c that is not the row sums": (
@@ -95,12 +96,14 @@ def test_every_small_change_that_keeps_the_sums_is_refused(name):
 
 
 def test_published_decimals_are_compared_to_their_digits():
-    """dop853 has 28 digits: a change in the 30th is rounding, one in the 20th is not and says so."""
+    """dop853 has 26 digits: a change in the 30th is rounding, one in the 20th is not and says so."""
     scheme = SCHEMES["dop853"]
     nudged = changed("dop853", b={1: scheme.b[0] + R(1, 10**30), 6: scheme.b[5] - R(1, 10**30)})
     assert not errors(nudged)
-    wrong = changed("dop853", b={1: scheme.b[0] + R(1, 10**20), 6: scheme.b[5] - R(1, 10**20)})
-    assert "claims order 8 to 28 digits" in next(finding.message for finding in lint(wrong))
+    bare = {"dense": None, "dense_stages": (), "dense_order": None}
+    with unrefused():
+        wrong = replace(changed("dop853", b={1: scheme.b[0] + R(1, 10**20), 6: scheme.b[5] - R(1, 10**20)}), **bare)
+    assert "claims order 8 to 26 digits" in next(finding.message for finding in lint(wrong))
 
 
 def test_floats_are_taken_as_the_decimals_they_write():
@@ -146,6 +149,34 @@ BAD = {
         "claims dense_order but has no dense",
     ),
     "dense rows": (lambda: replace(SCHEMES["bs32"], dense=[[1]]), "dense has 1 rows, b has 4"),
+    "dense rows with stages of its own": (
+        lambda: replace(DOP853, dense=DOP853.dense[:12], dense_order=None),
+        "dense has 12 rows, b has 12 and dense_stages 4 more",
+    ),
+    "stages of the dense output alone": (
+        lambda: replace(DOP853, dense=None, dense_order=None),
+        "dense_stages without dense: give both or none",
+    ),
+    "width of a stage of the dense output": (
+        lambda: replace(
+            DOP853, dense_stages=(DOP853.dense_stages[0], DOP853.dense_stages[1][:13], *DOP853.dense_stages[2:])
+        ),
+        "row 2 of dense_stages has 13 entries; b has 12 and dense_stages 4 more",
+    ),
+    "entry of a stage of the dense output": (
+        lambda: replace(
+            DOP853,
+            dense_stages=(
+                *DOP853.dense_stages[:3],
+                (DOP853.dense_stages[3][0] + R(1, 10**9), *DOP853.dense_stages[3][1:]),
+            ),
+        ),
+        r"claims dense order 7 to 26 digits; the condition of f'f .*: it has dense order 1",
+    ),
+    "dense end of a stage of its own": (
+        lambda: replace(DOP853, dense=(*DOP853.dense[:15], (*DOP853.dense[15][:6], 0)), dense_order=None),
+        "row 16 of dense sums to .* at theta = 1, b_16 is 0 to 26 digits",
+    ),
     "dense end": (
         lambda: ButcherTableau(A=[[0]], b=[1], c=[0], dense=[[1, 1]]),
         "row 1 of dense sums to 2 at theta = 1, b_1 is 1",

@@ -29,7 +29,7 @@ IDS = (
 ).split()
 RUNGE_KUTTA = [name for name in IDS if isinstance(SCHEMES[name], ButcherTableau)]
 PARTITIONED = [name for name in IDS if isinstance(SCHEMES[name], AdditiveTableau)]
-DENSE = {"bs32": 3, "dopri5": 4, "tsit5": 4}
+DENSE = {"bs32": 3, "dopri5": 4, "tsit5": 4, "dop853": 7}
 
 
 def numbers(entries):
@@ -105,7 +105,7 @@ def test_orders_by_the_conditions_written_out(name, weights, claim):
 @pytest.mark.parametrize("name", DENSE)
 def test_dense_output_has_its_order_at_every_theta_and_not_the_next(name):
     """At random rational theta, sum_i b_i(theta) g_i(tree) = theta^|tree| / gamma."""
-    stages, theta = Stages(SCHEMES[name]), R(3, 7)
+    stages, theta = Stages(SCHEMES[name].dense_tableau), R(3, 7)
     powers = [stages.arithmetic.rational(theta**j) for j in range(1, len(stages.dense) + 1)]
 
     def misses(tau):
@@ -132,6 +132,26 @@ def test_dop853_is_scipys():
     np.testing.assert_allclose(floats(scheme.b), DOP853.B, rtol=0, atol=1e-15)
     np.testing.assert_allclose(floats(scheme.c), DOP853.C[:12], rtol=0, atol=1e-15)
     np.testing.assert_allclose(floats(scheme.b) - floats(scheme.b_error), DOP853.E5[:12], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(numbers(scheme.dense_stages)[1:], DOP853.A_EXTRA, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(floats(scheme.dense_tableau.c)[13:], DOP853.C_EXTRA, rtol=0, atol=1e-15)
+
+
+def test_dense_output_of_dop853_is_scipys():
+    """One step of a problem in two unknowns, at three places: the coefficients by our table, the slopes in NumPy."""
+    table, start, h = SCHEMES["dop853"].dense_tableau, np.array([1.0, 0.5]), 0.125
+
+    def slope(t, x):
+        return np.array([x[1] * np.cos(t), t - x[0] * x[1]])
+
+    solver = DOP853(slope, 0.0, start, 1.0, first_step=h, rtol=1e-3, atol=1e-3)
+    solver.step()
+    A, c, dense = numbers(table.A), floats(table.c), numbers(table.dense)
+    slopes = np.zeros((len(c), 2))
+    for stage, row in enumerate(A):
+        slopes[stage] = slope(h * c[stage], start + h * row @ slopes)
+    for theta in (0.1, 0.37, 0.9):
+        found = start + h * (dense @ theta ** np.arange(1, 8)) @ slopes
+        np.testing.assert_allclose(found, solver.dense_output()(theta * h), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
-"""Dormand and Prince's scheme of order 8 with an embedded one of order 5 (Solving ODEs I, II.10; code DOP853)."""
+"""Dormand and Prince's scheme 8(5) with dense output of order 7 (Solving ODEs I, II.10; code DOP853)."""
 
 from __future__ import annotations
 
-from sympy import Rational
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from sympy import Dummy, Poly, Rational
 
 from derive.schemes.runge_kutta import ButcherTableau
 from derive.schemes.tables.explicit import below_diagonal
+from derive.schemes.tables.pairs import hermite
 
-DIGITS = 28  # the shortest of the published decimals
+STAGES = 16  # with those of the dense output
+DIGITS = 26  # behind the point, of the shortest of the published decimals
 
 NODES = """
     0 0.0526001519587677318785587544488 0.0789002279381515978178381316732 0.118350341907227396726757197510
@@ -68,6 +74,45 @@ ESTIMATE = """
     0.3341791187130174790297318841 0.08192320648511571246570742613 -0.02235530786388629525884427845
 """
 
+# Rows of three stages for the dense output; a stage at the end of the step stands before them.
+DENSE_ROWS = """
+    0.0561675022830479523392909219681 0 0 0 0 0 0.253500210216624811088794765333
+    -0.246239037470802489917441475441 -0.124191423263816360469010140626 0.15329179827876569731206322685
+    0.00820105229563468988491666602057 0.00756789766054569976138603589584 -0.008298
+
+    0.0318346481635021405060768473261 0 0 0 0 0.0283009096723667755288322961402
+    0.0535419883074385676223797384372 -0.0549237485713909884646569340306 0 0
+    -0.000108347328697249322858509316994 0.000382571090835658412954920192323
+    -0.000340465008687404560802977114492 0.141312443674632500278074618366
+
+    -0.428896301583791923408573538692 0 0 0 0 -4.69762141536116384314449447206 7.68342119606259904184240953878
+    4.06898981839711007970213554331 0.356727187455281109270669543021 0 0 0 -0.00139902416515901462129418009734
+    2.9475147891527723389556272149 -9.15095847217987001081870187138
+"""
+
+# Coefficients of the dense output, nested: the four highest, for all stages.
+DENSE_WEIGHTS = """
+    -8.4289382761090128651353491142 0 0 0 0 0.56671495351937776962531783590 -3.0689499459498916912797304727
+    2.3846676565120698287728149680 2.1170345824450282767155149946 -0.87139158377797299206789907490
+    2.2404374302607882758541771650 0.63157877876946881815570249290 -0.088990336451333310820698117400
+    18.148505520854727256656404962 -9.1946323924783554000451984436 -4.4360363875948939664310572000
+
+    10.427508642579134603413151009 0 0 0 0 242.28349177525818288430175319 165.20045171727028198505394887
+    -374.54675472269020279518312152 -22.113666853125306036270938578 7.7334326684722638389603898808
+    -30.674084731089398182061213626 -9.3321305264302278729567221706 15.697238121770843886131091075
+    -31.139403219565177677282850411 -9.3529243588444783865713862664 35.816841486394083752465898540
+
+    19.985053242002433820987653617 0 0 0 0 -387.03730874935176555105901742 -189.17813819516756882830838328
+    527.80815920542364900561016686 -11.573902539959630126141871134 6.8812326946963000169666922661
+    -1.0006050966910838403183860980 0.77771377980534432092869265740 -2.7782057523535084065932004339
+    -60.196695231264120758267380846 84.320405506677161018159903784 11.992291136182789328035130030
+
+    -25.693933462703749003312586129 0 0 0 0 -154.18974869023643374053993627 -231.52937917604549567536039109
+    357.63911791061412378285349910 93.405324183624310003907691704 -37.458323136451633156875139351
+    104.09964950896230045147246184 29.840293426660503123344363579 -43.533456590011143754432175058
+    96.324553959188282948394950600 -39.177261675615439165231486172 -149.72683625798562581422125276
+"""
+
 
 def decimals(text: str) -> tuple[Rational, ...]:
     """Published decimals as the rationals they write."""
@@ -75,15 +120,39 @@ def decimals(text: str) -> tuple[Rational, ...]:
 
 
 def dop853() -> ButcherTableau:
-    """Twelve stages, 8(5). Its dense output of order 7 needs three stages more and is left out."""
+    """Twelve stages, 8(5); dense output of order 7 by four stages more, the first of them the next step's first."""
     b = decimals(WEIGHTS)
     return ButcherTableau(
         A=below_diagonal(*map(decimals, ROWS.split("\n\n"))),
         b=b,
         c=decimals(NODES),
         b_error=[weight - error for weight, error in zip(b, decimals(ESTIMATE), strict=True)],
+        dense=raised(hermite([*b, 0]), list(map(decimals, DENSE_WEIGHTS.split("\n\n")))),
+        dense_stages=[[*row, *[0] * (STAGES - len(row))] for row in (b, *map(decimals, DENSE_ROWS.split("\n\n")))],
         order=8,
         embedded_order=5,
+        dense_order=7,
         digits=DIGITS,
         title="Dormand-Prince 8(5)",
     )
+
+
+def raised(cubics: Sequence[Sequence[Any]], bumps: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    r"""A cubic dense output and $\theta^2 (1 - \theta)^2 (F_3 + \theta (F_4 + (1 - \theta) (F_5 + \theta F_6)))$.
+
+    Args:
+        cubics: the cubic Hermite polynomial, one row for each stage that it needs.
+        bumps: $F_3, F_4, F_5, F_6$, each with an entry for every stage.
+
+    Returns:
+        Row i holds the coefficients of $\theta, \theta^2, \ldots$ in $b_i(\theta)$.
+    """
+    theta = Poly.from_list([1, 0], Dummy())
+    bump = theta**2 * (1 - theta) ** 2
+    basis = (bump, bump * theta, bump * theta * (1 - theta), bump * theta**2 * (1 - theta))
+    rows = []
+    for cubic, entries in zip_longest(cubics, zip(*bumps, strict=True), fillvalue=(0,)):
+        low = Poly.from_list([*reversed(cubic), 0], theta.gen)
+        total = sum((entry * part for entry, part in zip(entries, basis, strict=True)), low)
+        rows.append([total.nth(power) for power in range(1, 8)])
+    return rows
