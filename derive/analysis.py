@@ -31,6 +31,9 @@ _STABILITY = {
     "real_interval": "real interval",
     "imaginary_interval": "imaginary interval",
 }
+STABILITY_FACTS = {
+    name: _STABILITY[name] for name in ("real_interval", "imaginary_interval", "is_a_stable", "is_l_stable")
+}
 _TERMS_SHOWN = 12
 _CHARACTERS_SHOWN = 40
 _DIGITS_SHOWN = 6
@@ -172,6 +175,11 @@ class Analysis(StabilityAttributes):
             *((words, self._decided(name)) for name, words in _STABILITY.items()),
         ]
         return [(name, value) for name, value in found if value is not None]
+
+    def stability_facts(self) -> dict[str, str]:
+        """Stability on x' = lambda x in words, of what applies: intervals, A- and L-stability."""
+        found = ((words, self._decided(name)) for name, words in STABILITY_FACTS.items())
+        return {words: shown(self.published(value)) + self.reservation for words, value in found if value is not None}
 
     def published(self, value: Any) -> Any:
         """A number or pair as decimals where the entries are, for display; integers and conditions as they are."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sympy import Expr, true
 
 from derive.additive_steps import PartsScheme
+from derive.analysis import Analysis
 from derive.depth_explanation import write_inverse
 from derive.derivation import Kind
 from derive.discretization import IMPLICIT, discretize, implicit_family
@@ -63,7 +64,7 @@ def explain_ode(draft: Draft, ode: ODE, names: StepNames) -> None:
     draft.results |= write_lyapunov(author, ode, spec.lyapunov)
     draft.facts |= facts
     draft.facts["scheme"] = scheme.title
-    draft.facts |= warnings(scheme)
+    draft.facts |= warnings(scheme) | Analysis(scheme).stability_facts()
     solved = ["(" + ", ".join(q.name for q in unknowns_of(block)) + ")" for block in systems(recurrence.step)]
     draft.facts |= {"solved for": ", then ".join(solved)} if solved else {}
     if isinstance(scheme, ButcherTableau) and solved and invert(recurrence) is None:

@@ -44,6 +44,10 @@ Symbols:
 Facts:
     order: 1
     scheme: backward Euler
+    real interval: (-oo, 0]
+    imaginary interval: (-oo, oo)
+    A-stable: yes
+    L-stable: yes
     solved for: (x_next)
     inverse: explicit
 
@@ -75,6 +79,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "backward Euler",
+        "real interval": "(-oo, 0]",
+        "imaginary interval": "(-oo, oo)",
+        "A-stable": "yes",
+        "L-stable": "yes",
         "solved for": "(x_next)",
         "inverse": "explicit",
     },
@@ -2690,6 +2698,7 @@ class BackwardEuler(StepNet):
     """Backward Euler: x_next = f*h + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: (-oo, 0]; imaginary interval: (-oo, oo); A-stable: yes; L-stable: yes.
 
     Args:
         field: the field, called field(t, x).

@@ -47,6 +47,10 @@ Facts:
     may have a value for each step: w, I; that of its start is held over the step
     order: 1
     scheme: forward Euler
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 9, 22.
@@ -77,6 +81,10 @@ DERIVATION: dict[str, object] = {
         "may have a value for each step": "w, I; that of its start is held over the step",
         "order": "1",
         "scheme": "forward Euler",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2493,6 +2501,7 @@ class CTRNN(StepNet):
     """Continuous-time recurrent network of Hopfield: x_next = f*h + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         I: external input, (n), or (steps, n) with a value for each step, that of its start held to its end.

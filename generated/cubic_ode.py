@@ -39,6 +39,10 @@ Facts:
     may have a value for each step: w, b; that of its start is held over the step
     order: 1
     scheme: forward Euler
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 7, 14.
@@ -69,6 +73,10 @@ DERIVATION: dict[str, object] = {
         "may have a value for each step": "w, b; that of its start is held over the step",
         "order": "1",
         "scheme": "forward Euler",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2468,6 +2476,7 @@ class CubicODE(StepNet):
     """Linear ODE with cubic damping: x_next = f*h + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         b: bias, (d), or (steps, d) with a value for each step, that of its start held to its end.

@@ -54,6 +54,10 @@ Symbols:
 Facts:
     order: 1
     scheme: forward Euler
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 10, 29.
@@ -83,6 +87,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "forward Euler",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2505,6 +2513,7 @@ class DrivenOscillator(StepNet):
     """Driven harmonic oscillator: s_next = f_s*h + s; v_next = f_v*h + v.
 
     `forward(x)`: x_0 (..., 2) = (s, v) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         A: amplitude of the drive, ().

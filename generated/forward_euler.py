@@ -36,6 +36,10 @@ Symbols:
 Facts:
     order: 1
     scheme: forward Euler
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 3, 6.
@@ -65,6 +69,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "forward Euler",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -1966,6 +1974,7 @@ class ForwardEuler(StepNet):
     """x' = f(t, x) by forward Euler: x_next = f*h + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         field: the field, called field(t, x).

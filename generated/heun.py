@@ -43,6 +43,10 @@ Symbols:
 Facts:
     order: 2
     scheme: Heun
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 10, 28.
@@ -72,6 +76,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "2",
         "scheme": "Heun",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2136,6 +2144,7 @@ class Heun(StepNet):
     """x' = f(t, x) by Heun: x_next = h*(f_1/2 + f_2/2) + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 2; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         field: the field, called field(t, x).

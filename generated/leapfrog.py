@@ -61,6 +61,10 @@ Facts:
     order with start 'euler': 2
     consistent with: u' = f
     scheme: leapfrog
+    real interval: {0}
+    imaginary interval: [-1, 1]
+    A-stable: no
+    L-stable: no
     inverse: explicit
     exact reversal: log2(q/|p|) bits per component and step at the weight 1 = p/q
 
@@ -96,6 +100,10 @@ DERIVATION: dict[str, object] = {
         "order with start 'euler'": "2",
         "consistent with": "u' = f",
         "scheme": "leapfrog",
+        "real interval": "{0}",
+        "imaginary interval": "[-1, 1]",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "explicit",
         "exact reversal": "log2(q/|p|) bits per component and step at the weight 1 = p/q",
     },
@@ -2428,6 +2436,7 @@ class Leapfrog(StepNet):
     """x' = f(t, x) by leapfrog: x_next = 2*f*h + x_prev.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 2; real interval: {0}; imaginary interval: [-1, 1]; A-stable: no; L-stable: no.
 
     Args:
         field: the field, called field(t, x).

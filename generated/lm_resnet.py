@@ -67,6 +67,10 @@ Facts:
     order with start 'matched': 1, 2 at best
     consistent with: u' = f/(k + 1)
     scheme: LM-ResNet
+    real interval: [2*k - 2, 0] if k <= 1 and k > -1
+    imaginary interval: {0} if k > -1 and k < 1, [-2, 2] if k = 1
+    A-stable: no
+    L-stable: no
     inverse: explicit
     exact reversal: log2(q/|p|) bits per component and step at the weight k = p/q
 
@@ -103,6 +107,10 @@ DERIVATION: dict[str, object] = {
         "order with start 'matched'": "1, 2 at best",
         "consistent with": "u' = f/(k + 1)",
         "scheme": "LM-ResNet",
+        "real interval": "[2*k - 2, 0] if k <= 1 and k > -1",
+        "imaginary interval": "{0} if k > -1 and k < 1, [-2, 2] if k = 1",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "explicit",
         "exact reversal": "log2(q/|p|) bits per component and step at the weight k = p/q",
     },
@@ -2551,6 +2559,8 @@ class LMResNet(StepNet):
     """LM-ResNet: a linear two-step net: x_next = f*h + k*x_prev + x*(1 - k).
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1, 2 at k = 1; real interval: [2*k - 2, 0] if k <= 1 and k > -1; imaginary interval: {0} if k > -1 and k <
+    1, [-2, 2] if k = 1; A-stable: no; L-stable: no.
     The scheme is zero-stable for -1 < k <= 1; nothing keeps a learned parameter in that range.
 
     Args:

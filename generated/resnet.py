@@ -34,6 +34,10 @@ Symbols:
 Facts:
     order: 1
     scheme: forward Euler
+    real interval: [-2, 0]
+    imaginary interval: {0}
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 3, 5.
@@ -63,6 +67,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "forward Euler",
+        "real interval": "[-2, 0]",
+        "imaginary interval": "{0}",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2025,6 +2033,7 @@ class ResNet(StepNet):
     """ResNet as forward Euler: x_next = f*h + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
         blocks: one network per step, each (..., d) -> (..., d).

@@ -49,6 +49,7 @@ Symbols:
 Facts:
     order: 1
     scheme: symplectic Euler
+    imaginary interval: [-2, 2]
     inverse: explicit
 
 Operations per step and component, forward and backward: 6, 11.
@@ -78,6 +79,7 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "symplectic Euler",
+        "imaginary interval": "[-2, 2]",
         "inverse": "explicit",
     },
     "equations": {
@@ -2034,6 +2036,7 @@ class RevNet(StepLoop):
     `forward(x, y)`: the initial values, each (..., d) -> the last ones, a tuple of the same shapes;
     `trajectory(x, y)` -> a tuple of all values, each (steps + 1, ..., d);
     `inverse(x, y)`: the last values -> the initial ones.
+    Order: 1; imaginary interval: [-2, 2].
 
     Args:
         blocks: the networks (f, g) of each step, each (..., d) -> (..., d).

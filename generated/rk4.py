@@ -59,6 +59,10 @@ Symbols:
 Facts:
     order: 4
     scheme: classical Runge-Kutta
+    real interval: [-2.78529..., 0]
+    imaginary interval: [-2*sqrt(2), 2*sqrt(2)]
+    A-stable: no
+    L-stable: no
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 26, 82.
@@ -88,6 +92,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "4",
         "scheme": "classical Runge-Kutta",
+        "real interval": "[-2.78529..., 0]",
+        "imaginary interval": "[-2*sqrt(2), 2*sqrt(2)]",
+        "A-stable": "no",
+        "L-stable": "no",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -2186,6 +2194,8 @@ class RK4(StepNet):
     """x' = f(t, x) by classical Runge-Kutta: x_next = h*(f_1/6 + f_2/3 + f_3/3 + f_4/6) + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 4; real interval: [-2.78529..., 0]; imaginary interval: [-2*sqrt(2), 2*sqrt(2)]; A-stable: no; L-stable:
+    no.
 
     Args:
         field: the field, called field(t, x).

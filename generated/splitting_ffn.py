@@ -44,6 +44,7 @@ Symbols:
 Facts:
     order: 1
     scheme: Lie-Trotter splitting with Euler substeps
+    imaginary interval: [-2, 2]
     inverse: the solution of an equation
 
 Operations per step and component, forward and backward: 9, 17.
@@ -73,6 +74,7 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "1",
         "scheme": "Lie-Trotter splitting with Euler substeps",
+        "imaginary interval": "[-2, 2]",
         "inverse": "the solution of an equation",
     },
     "equations": {
@@ -1982,6 +1984,7 @@ class SplittingFFN(StepNet):
     """A feed-forward net as a splitting: x_next = f_2_part2*h + x_2.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 1; imaginary interval: [-2, 2].
 
     Args:
         b: bias, (d) per step; the leading axis counts the steps.

@@ -42,6 +42,10 @@ Symbols:
 Facts:
     order: 2
     scheme: trapezoid
+    real interval: (-oo, 0]
+    imaginary interval: (-oo, oo)
+    A-stable: yes
+    L-stable: no
     solved for: (x_next)
     inverse: the same scheme with -h
 
@@ -73,6 +77,10 @@ DERIVATION: dict[str, object] = {
     "facts": {
         "order": "2",
         "scheme": "trapezoid",
+        "real interval": "(-oo, 0]",
+        "imaginary interval": "(-oo, oo)",
+        "A-stable": "yes",
+        "L-stable": "no",
         "solved for": "(x_next)",
         "inverse": "the same scheme with -h",
     },
@@ -2681,6 +2689,7 @@ class Trapezoid(StepNet):
     """Trapezoid rule: x_next = h*(f_1/2 + f_2/2) + x.
 
     `forward(x)`: x_0 (..., d) -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...).
+    Order: 2; real interval: (-oo, 0]; imaginary interval: (-oo, oo); A-stable: yes; L-stable: no.
 
     Args:
         field: the field, called field(t, x).

@@ -13,6 +13,7 @@ from codegen.steps.facts import Facts
 from codegen.steps.functions import rule_functions, rules_table
 from codegen.steps.source import Function, tuple_display
 from codegen.steps.streams import call_doc, stream_methods, stream_names
+from derive.analysis import STABILITY_FACTS
 from derive.errors import SpecError, UnsupportedError
 from derive.operators import Operator, fill
 from derive.program import symbols_of
@@ -185,6 +186,16 @@ def _step_count(facts: Facts) -> list[Function]:
     return [Function("step_count", "self", "int", "How many steps.", (f"return {value}",))]
 
 
+def _accuracy(facts: Facts) -> list[str]:
+    """Order and stability of the scheme, as far as they are facts of the derivation."""
+    found = facts.derivation.facts
+    named = [f"{name}: {found[name]}" for name in STABILITY_FACTS.values() if name in found]
+    if not named:
+        return []
+    text = "; ".join([f"Order: {found['order']}", *named])
+    return [textwrap.fill(f"{text}.", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)]
+
+
 def _stable_range(facts: Facts) -> list[str]:
     """A line on the root condition, where the scheme has symbols of its own that it binds."""
     if facts.weights:
@@ -213,6 +224,7 @@ def _class_doc(variants: Mapping[Option, Facts]) -> str:
     parts += [*several, ""] if len(variants) > 1 else []
     parts += [
         *call_doc(facts),
+        *_accuracy(facts),
         *_stable_range(facts),
         "",
         "    Args:",
