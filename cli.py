@@ -85,9 +85,12 @@ def list_(as_json: bool, schemes: bool) -> None:
 @click.option("-o", "--output", type=FILE, help="File to write [default: the terminal; for pdf <id>.pdf].")
 def show(spec: str, form: str, section: str | None, output: Path | None) -> None:
     """Show the derivation of SPEC: a system, or a scheme by its id or from a file."""
+    from derive.files import check_place, write_whole
     from derive.rendering import only_section
     from derive.showing import explained
 
+    if output is not None:
+        check_place(output)
     derivation = explained(spec)
     if section is not None:
         derivation = only_section(derivation, section)
@@ -96,26 +99,23 @@ def show(spec: str, form: str, section: str | None, output: Path | None) -> None
 
         click.echo(write_pdf(derivation, output or Path(f"{derivation.id}.pdf")))
         return
-    text = _renderer(form)(derivation)
-    if output is None:
-        click.echo(text)
-        return
-    from derive.files import write_whole
-
-    click.echo(write_whole(output, text))
+    text = _renderer(form, output is None)(derivation)
+    click.echo(text if output is None else write_whole(output, text))
 
 
 @main.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue.")
 @click.option("--scheme", metavar="NAME|FILE", help="Discretize with another scheme: its id, or a file that holds one.")
-@click.option("-o", "--output", type=FOLDER, help="Folder [default: generated/ in a checkout, else this folder].")
+@click.option(
+    "-o", "--output", type=FOLDER, help="Folder, made if missing [default: generated/ in a checkout, else this folder]."
+)
 def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, output: Path | None) -> None:
     """Emit the PyTorch module of each SPEC; print paths."""
     _without_pauses()
     loaded = _load_all(specs, everything)
     from codegen import emit
-    from derive.files import write_whole
+    from derive.files import check_folder, make_folder, write_whole
     from derive.loading import check_target, load_scheme
 
     chosen = None if scheme is None else load_scheme(scheme)
@@ -123,6 +123,7 @@ def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, outpu
     for reference, spec in loaded:
         path = _folder(reference, output) / f"{spec.id}.py"
         check_target(reference, path)
+        check_folder(path.parent)
         if targets.setdefault(path, reference) != reference:
             raise DeriveError(f"{targets[path]} and {reference} would both be written to {path}: change one spec's id")
     texts = {}
@@ -131,6 +132,7 @@ def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, outpu
             with _naming(reference):
                 texts[_folder(reference, output) / f"{spec.id}.py"] = emit(spec, chosen)
     for path, text in texts.items():
+        make_folder(path.parent)
         click.echo(write_whole(path, text))
 
 
@@ -182,7 +184,9 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
         for reference, spec in items:
             with _naming(reference):
                 rows += rows_of(spec, device=device)
-    click.echo(_json([asdict(row) for row in rows]) if as_json else _coloured(table(rows)))
+    lines = [_json([asdict(row) for row in rows])] if as_json else table(rows).splitlines()
+    for line in lines:
+        click.echo(line if as_json else _coloured("\n".join(_fitted(line))))
     sys.exit(0 if all(row.passed for row in rows) else FINDING)
 
 
@@ -217,10 +221,12 @@ def lint(references: tuple[str, ...]) -> None:
 
     linted = [found for reference in references for found in lint_reference(reference)]
     for found in linted:
-        click.echo(f"{found.label} ({found.scheme.title}): {'' if found.findings else 'nothing found'}".rstrip())
+        for line in _fitted(f"{found.label} ({found.scheme.title}):{'' if found.findings else ' nothing found'}"):
+            click.echo(line)
         for finding in found.findings:
-            colour = {"error": "red", "warning": "yellow"}.get(finding.kind)
-            click.echo(f"  {click.style(f'{finding.kind}:', fg=colour)} {finding.message}")
+            colour, kind = {"error": "red", "warning": "yellow"}.get(finding.kind), f"{finding.kind}:"
+            for line in _fitted(f"  {kind} {finding.message}"):
+                click.echo(line.replace(f"  {kind}", f"  {click.style(kind, fg=colour)}", 1))
     sys.exit(FINDING if any(found.faulty for found in linted) else 0)
 
 
@@ -252,14 +258,17 @@ def _list_schemes(as_json: bool) -> None:
         click.echo(line)
 
 
-def _renderer(form: str) -> Callable[[Any], str]:
-    from derive.rendering import to_latex, to_text
+def _renderer(form: str, on_terminal: bool) -> Callable[[Any], str]:
+    from functools import partial
+
+    from derive.rendering import TEXT_WIDTH, to_latex, to_text
 
     if form == "html":
         from codegen.documents import to_html
 
         return to_html
-    return to_latex if form == "latex" else to_text
+    width = min(_terminal_width() or TEXT_WIDTH, TEXT_WIDTH) if on_terminal else TEXT_WIDTH
+    return to_latex if form == "latex" else partial(to_text, width=width)
 
 
 def _load_all(specs: Sequence[str], everything: bool, kinds: tuple[str, ...] = ("module",)) -> list[tuple[str, Spec]]:
@@ -322,7 +331,27 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     lines = list(rows)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        yield from _fitted("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _terminal_width() -> int:
+    """Letters on a line of the terminal; 0 where there is none."""
+    import shutil
+
+    return shutil.get_terminal_size((0, 0)).columns
+
+
+def _fitted(line: str) -> list[str]:
+    """A line broken between words where the terminal is narrower."""
+    import textwrap
+
+    width = _terminal_width()
+    if not width or len(line) <= width:
+        return [line]
+    if not line.strip("-"):
+        return [line[:width]]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _coloured(text: str) -> str:

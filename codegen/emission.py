@@ -8,7 +8,7 @@ from pathlib import Path
 from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import explain_system
-from derive.files import write_whole
+from derive.files import check_folder, make_folder, write_whole
 from derive.flow import ContinuousFlow, Flow
 from derive.schemes import Scheme
 from derive.systems import Spec, with_scheme
@@ -42,9 +42,12 @@ def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
 
 
 def generate(spec: Spec, directory: Path, scheme: Scheme | str | None = None) -> list[Path]:
-    """Write `<id>.py` into a folder; a file that is there is replaced in one move or not at all.
+    """Write `<id>.py` into a folder, made if missing; a file that is there is replaced in one move or not at all.
 
     Raises:
         DeriveError: the text cannot be made, or the folder cannot be written.
     """
-    return [write_whole(Path(directory) / f"{spec.id}.py", emit(spec, scheme))]
+    check_folder(Path(directory))
+    text = emit(spec, scheme)
+    make_folder(Path(directory))
+    return [write_whole(Path(directory) / f"{spec.id}.py", text)]

@@ -12,11 +12,11 @@ from derive.errors import DeriveError
 PERMISSIONS = 0o644
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file in one stroke: a temporary neighbour takes its place only when it is complete.
+def check_place(path: Path) -> None:
+    """Refuse, before any work is done for it, a file that could not be written.
 
     Raises:
-        DeriveError: the folder is missing, or nothing can be written there; an old file stays as it was.
+        DeriveError: its folder is missing or no folder, or a folder has its name.
     """
     folder = path.parent
     if not folder.is_dir():
@@ -24,12 +24,45 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         raise DeriveError(f"cannot write {path}: the folder {folder} {what}; create it, or give another place with -o")
     if path.is_dir():
         raise DeriveError(f"cannot write {path}: it is a folder; give the name of a file")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that neither is there nor can be made.
+
+    Raises:
+        DeriveError: what stands there, or above, is a file.
+    """
+    nearest = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
+    if not nearest.is_dir():
+        raise DeriveError(f"cannot write into {folder}: {nearest} is not a folder; give another place with -o")
+
+
+def make_folder(folder: Path) -> None:
+    """A folder with all that are above it, where they are not there.
+
+    Raises:
+        DeriveError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeriveError(
+            f"cannot make the folder {folder}: {error.strerror or error}; give another place with -o"
+        ) from None
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file in one stroke: a temporary neighbour takes its place only when it is complete.
+
+    Raises:
+        DeriveError: the folder is missing, or nothing can be written there; an old file stays as it was.
+    """
+    check_place(path)
     try:
         _replace(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise DeriveError(
-            f"cannot write {path}: {error.strerror or error}; make {folder} writable, or give another place with -o"
-        ) from None
+        place = f"make {path.parent} writable, or give another place with -o"
+        raise DeriveError(f"cannot write {path}: {error.strerror or error}; {place}") from None
     return path
 
 

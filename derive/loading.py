@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -217,7 +217,7 @@ def _run(path: Path) -> ModuleType:
     module.__file__ = str(full)
     sys.modules[module.__name__] = module
     try:
-        with _importable(str(full.parent)):
+        with _importable(str(full.parent)), redirect_stdout(sys.stderr):  # what we print may be read by a program
             exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]

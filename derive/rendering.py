@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from derive.derivation import ClaimVerdict, Derivation, Relation, Section
 from derive.errors import UnknownNameError
@@ -73,27 +73,9 @@ def reason_of(relation: Relation) -> str:
     return "" if relation.reason == relation.kind.value else relation.reason
 
 
-def to_text(derivation: Derivation) -> str:
-    """The derivation for a terminal."""
-    head = f"{plain(derivation.title)} ({derivation.id})"
-    lines = [head, "=" * len(head)]
-    lines += _paragraph(plain(derivation.source))
-    if derivation.facts:
-        size = max(map(len, derivation.facts))
-        facts = (f"{name.ljust(size)}  {plain(text)}" for name, text in derivation.facts.items())
-        lines += ["", *(line for fact in facts for line in _paragraph(fact, "", " " * (size + 2)))]
-    if derivation.symbols:
-        lines += ["", SYMBOLS, "-" * len(SYMBOLS), *_symbol_lines(derivation)]
-    for number, section in enumerate(derivation.sections, 1):
-        title = f"{number}. {plain(section.title)}"
-        lines += ["", title, "-" * len(title), *_paragraph(plain(section.lead))]
-        for relation in section.relations:
-            lines += ["", *_relation_lines(relation)]
-    if derivation.claims:
-        lines += ["", CLAIMS, "-" * len(CLAIMS)]
-        for claim in derivation.claims:
-            lines += ["", *_claim_lines(claim)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+def to_text(derivation: Derivation, width: int = TEXT_WIDTH) -> str:
+    """The derivation for a terminal; only a word that is longer than a line of that width passes it."""
+    return "\n".join(line.rstrip() for line in _Page(width).lines(derivation)) + "\n"
 
 
 def to_latex(derivation: Derivation) -> str:
@@ -107,13 +89,75 @@ def display(latex: str, number: str = "") -> str:
     return f"\\begin{{equation*}}\n\\fit{{{broken(latex)}}}{tag}\n\\end{{equation*}}"
 
 
-def _paragraph(text: str, first: str = "", rest: str = "") -> list[str]:
-    if not text.strip():
-        return []
-    wrap = textwrap.TextWrapper(
-        TEXT_WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-    return wrap.wrap(text)
+@dataclass(frozen=True)
+class _Page:
+    """Lines of text that fit a width."""
+
+    width: int
+
+    def lines(self, derivation: Derivation) -> Iterator[str]:
+        """All of a derivation."""
+        yield from self.headed(f"{plain(derivation.title)} ({derivation.id})", "=")
+        yield from self.paragraph(plain(derivation.source))
+        if derivation.facts:
+            yield ""
+            size = min(max(map(len, derivation.facts)), self.width // 2)
+            for name, text in derivation.facts.items():
+                yield from self.paragraph(f"{name.ljust(size)}  {plain(text)}", "", " " * (size + 2))
+        if derivation.symbols:
+            yield from ("", *self.headed(SYMBOLS, "-"), *self.symbols(derivation))
+        for number, section in enumerate(derivation.sections, 1):
+            yield from ("", *self.headed(f"{number}. {plain(section.title)}", "-"))
+            yield from self.paragraph(plain(section.lead))
+            for relation in section.relations:
+                yield from ("", *self.relation(relation))
+        if derivation.claims:
+            yield from ("", *self.headed(CLAIMS, "-"))
+            for claim in derivation.claims:
+                yield from ("", *self.claim(claim))
+
+    def headed(self, title: str, rule: str) -> list[str]:
+        """A title with a rule below."""
+        return [*self.paragraph(title), rule * min(len(title), self.width)]
+
+    def paragraph(self, text: str, first: str = "", rest: str = "") -> list[str]:
+        """Words on lines; no line at all where there are none. A rule is cut."""
+        if not text.strip(" -+"):
+            return [f"{first}{text}"[: self.width]] if text.strip() else []
+        wrap = textwrap.TextWrapper(
+            self.width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        )
+        return wrap.wrap(text)
+
+    def symbols(self, derivation: Derivation) -> Iterator[str]:
+        """The table of symbols."""
+        rows = [(name, shape, role, plain(meaning)) for _, name, shape, role, meaning in derivation.symbols]
+        for line in _columns([("name", "shape", "role", "meaning"), *rows]):
+            yield from self.paragraph(line, "", " " * 4)
+
+    def relation(self, relation: Relation) -> Iterator[str]:
+        """A numbered relation with its reason and proof."""
+        mark = f"({relation.number})"
+        indent = " " * (len(mark) + 2)
+        title = f"{headline(plain(relation.title), relation.name)}  [{relation.kind.value}]"
+        yield from self.paragraph(title, f"{mark}  ", indent)
+        text = plain_formula(relation.text) if looks_like_tex(relation.text) else relation.text
+        for line in text.splitlines():
+            yield from self.paragraph(line, indent + "    ", indent + "        ")
+        yield from self.paragraph(plain(reason_of(relation)), indent, indent)
+        for step in relation.steps:
+            yield from self.paragraph(_step_text(step), f"{indent}- ", f"{indent}  ")
+        if relation.source:
+            yield from self.paragraph(f"source: {plain(relation.source)}", indent, indent)
+
+    def claim(self, claim: ClaimVerdict) -> Iterator[str]:
+        """What a deck says and what is derived."""
+        yield from self.paragraph(f"{claim.id}  {claim.about}  ({plain(claim.deck)})", "", " " * 4)
+        hanging = " " * min(24, self.width // 3)
+        yield from self.paragraph(claim.says, "    the deck says:  ", hanging)
+        yield from self.paragraph(claim.derived, "    derived:        ", hanging)
+        yield from self.paragraph(claim.verdict, "    verdict:        ", hanging)
+        yield from self.paragraph(plain(claim.note), "    ", "    ")
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -122,35 +166,8 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _symbol_lines(derivation: Derivation) -> list[str]:
-    rows = ((name, shape, role, plain(meaning)) for _, name, shape, role, meaning in derivation.symbols)
-    return list(_columns([("name", "shape", "role", "meaning"), *rows]))
-
-
-def _relation_lines(relation: Relation) -> Iterator[str]:
-    mark = f"({relation.number})"
-    indent = " " * (len(mark) + 2)
-    yield f"{mark}  {headline(plain(relation.title), relation.name)}  [{relation.kind.value}]"
-    text = plain_formula(relation.text) if looks_like_tex(relation.text) else relation.text
-    for line in text.splitlines():
-        yield from _paragraph(line, indent + "    ", indent + "        ")
-    yield from _paragraph(plain(reason_of(relation)), indent, indent)
-    for step in relation.steps:
-        yield from _paragraph(_step_text(step), f"{indent}- ", f"{indent}  ")
-    if relation.source:
-        yield from _paragraph(f"source: {plain(relation.source)}", indent, indent)
-
-
 def _step_text(step: Step) -> str:
     return ": ".join(part for part in (plain(step.words), plain_formula(step.formula)) if part)
-
-
-def _claim_lines(claim: ClaimVerdict) -> Iterator[str]:
-    yield f"{claim.id}  {claim.about}  ({plain(claim.deck)})"
-    yield from _paragraph(claim.says, "    the deck says:  ", " " * 24)
-    yield from _paragraph(claim.derived, "    derived:        ", " " * 24)
-    yield f"    verdict:        {claim.verdict}"
-    yield from _paragraph(plain(claim.note), "    ", "    ")
 
 
 def _document(derivation: Derivation) -> Iterator[str]:

@@ -1723,7 +1723,25 @@ class StepLoop(nn.Module):
         return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
     def run_steps(self, x: State, trajectory: bool) -> State:
-        """Run the steps in the form that the options, the tensors and the compiler ask for."""
+        """Run the steps; where they fail because of a number that the module was given, the error names it."""
+        if torch.compiler.is_compiling():
+            return self._run(x, trajectory)
+        try:
+            return self._run(x, trajectory)
+        except StepError as error:
+            self._check_numbers(error)
+            raise
+
+    def _check_numbers(self, error: StepError) -> None:
+        """Refuse times, step sizes and parameters that are not finite; read only after a failure."""
+        times = {name: getattr(self, name, None) for name in ("t0", "t1", "step_size")}
+        for name, value in (*times.items(), *self.named_parameters(recurse=False)):
+            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+                read = f"is {value.item()}" if value.dim() == 0 else "has values that are not finite"
+                raise NotFiniteError(f"{type(self).__name__}: {name} {read}; allowed: finite numbers") from error
+
+    def _run(self, x: State, trajectory: bool) -> State:
+        """The same in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
         rules, local, shared = self._given(x)
         if self.memory == "exact":

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from codegen.verification.measures import uniform
-from codegen.verification.step_cases import rebuilds_states
+from codegen.verification.step_cases import memory_modes
 from codegen.verification.step_setting import Numbers, Setting
 from derive.explanation import recurrences
 from derive.systems import ODE
@@ -24,8 +24,6 @@ from plots.subject import Subject
 DEPTHS = (8, 16, 32, 64, 128)
 BATCH = 256
 HIDDEN = 8  # of the blocks
-MODES = {"autograd": "store", "store": "store", "recompute": "recompute", "checkpoint": "checkpoint"}
-REBUILDING = {"invert": "invert"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def data(subject: Subject) -> Kept:
         generator = torch.Generator().manual_seed(1)
         inputs = [uniform((BATCH, *shape), -0.5, 0.5, generator) for shape in setting.input_shapes().values()]
         one = sum(x.nbytes for x in inputs)
-        for label, mode in {**MODES, **(REBUILDING if rebuilds_states(setting) else {})}.items():
+        for label, mode in {"autograd": "store", **{name: name for name in memory_modes(kind, setting)}}.items():
             module = setting.build(kind, {}, mode, "autograd" if label == "autograd" else "derived")
             kept.setdefault(label, []).append(kept_bytes(module, inputs) / one)
     return Kept(np.array(DEPTHS, dtype=float), {label: np.array(values) for label, values in kept.items()})
@@ -96,7 +94,7 @@ def kept_bytes(module: nn.Module, inputs: list[Tensor]) -> int:
 def draw(subject: Subject, found: Kept) -> Figure:
     """One line for each mode, both axes logarithmic."""
     figure, (axes,) = style.panels(width=5.4, height=3.9)
-    for colour, marker, (label, states) in zip(style.COLOURS, "osD^v", found.states.items(), strict=False):
+    for colour, marker, (label, states) in zip(style.COLOURS, "osD^vP", found.states.items(), strict=False):
         # the same steps under autograd often keep what `store` keeps: they lie as a broad line below it
         wide: dict[str, Any] = {"linewidth": 6, "alpha": 0.35, "markersize": 0} if label == "autograd" else {}
         axes.loglog(found.depth, np.maximum(states, 0.5), f"{marker}-", base=2, color=colour, label=label, **wide)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from derive.errors import DeriveError
+from derive.files import check_place
 from plots import style
 from plots.register import KINDS, Kind, kinds_of
 from plots.subject import Subject, subject_of
@@ -29,6 +30,7 @@ def plot(reference: str, kind: str | None = None, output: Path | None = None) ->
     chosen = _chosen(reference, subject, kind)
     path = output or Path(f"{subject.label}-{chosen.name}.png")
     style.format_of(path)
+    check_place(path)
     module = chosen.module
     found = module.data(subject)
     with style.styled():

@@ -220,8 +220,45 @@ def test_nothing_is_written_before_all_specs_are_known(user_spec):
     assert [path.name for path in user_spec.parent.iterdir()] == ["mine.py"]
 
 
-def test_a_missing_folder_is_said(user_spec):
-    assert "the folder missing does not exist" in refused("generate", "mine.py", "-o", "missing")
+@pytest.mark.parametrize("command", [("show", "mine.py"), ("show", "mine.py", "--format", "latex"), ("plot", "rk4")])
+def test_a_missing_folder_is_said_before_any_work(user_spec, monkeypatch, command):
+    monkeypatch.setattr("derive.showing.explained", lambda _: pytest.fail("derived"))
+    monkeypatch.setattr("plots.stability.data", lambda _: pytest.fail("computed"))
+    assert "the folder missing does not exist" in refused(*command, "-o", "missing/rk4.png")
+
+
+def test_generate_makes_its_folder(user_spec):
+    assert run("generate", "mine.py", "-o", "deep/er").stdout == "deep/er/decay.py\n"
+    assert user_spec.with_name("deep").joinpath("er", "decay.py").is_file()
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(user_spec, monkeypatch):
+    monkeypatch.setattr("codegen.emit", lambda *_: pytest.fail("emitted"), raising=False)
+    for folder in ("mine.py", "mine.py/below"):
+        assert "mine.py is not a folder; give another place" in refused("generate", "mine.py", "-o", folder)
+
+
+def test_what_a_file_prints_does_not_mix_with_the_output(user_spec):
+    user_spec.write_text("print('loading ...')\n" + SPEC, encoding="utf-8")
+    result = run("verify", "mine.py", "--json")
+    assert all(row["passed"] for row in json.loads(result.stdout))
+    assert result.stderr.startswith("loading ...")
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --schemes", "show lm_resnet", "lint milne_simpson", "verify graph_relu"]
+)
+def test_lines_fit_a_narrow_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    for line in run(*command.split()).stdout.splitlines():
+        assert len(line) <= 40 or max(map(len, line.split())) > 24, line
+
+
+def test_a_scheme_is_not_exchanged_where_the_spec_is_about_its_parameters(user_spec):
+    said = refused("generate", "lm_resnet", "--scheme", "rk4")
+    assert (
+        "lm_resnet: k belongs to its scheme LM-ResNet, which the spec is about; classical Runge-Kutta has no k" in said
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")

@@ -26,6 +26,7 @@ class Case:
         memory: memory modes it has, the default first.
         kinks: whether a function of it has one.
         differentiable: whether its outputs have gradients at all.
+        solves: whether its steps are equations.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Case:
     memory: tuple[str, ...]
     kinks: bool = False
     differentiable: bool = True
+    solves: bool = False
 
     def titled(self, check: str) -> str:
         """Name of a check of this case."""

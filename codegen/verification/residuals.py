@@ -15,15 +15,6 @@ from codegen.verification.report import Row
 SOLVED = 1e-13
 
 
-def has_equations(case: Case) -> bool:
-    """Whether the steps of a case's module are equations; not of one that cannot be made, as its other checks say."""
-    try:
-        module = case.build(case.constructor, "store", "derived")
-    except Exception:
-        return False
-    return getattr(module, "implicit", None) is not None
-
-
 def residual_row(spec: str, case: Case) -> Row:
     """Largest |g(z) - z| / (1 + |z|) over all equations of all steps and samples."""
     return row(spec, case.titled("residual of the implicit equations"), SOLVED, partial(_residual, case))

@@ -17,6 +17,7 @@ from codegen.verification.case import Case
 from codegen.verification.measures import uniform
 from codegen.verification.step_setting import Numbers, Setting, has_rows, per_layer
 from codegen.verification.tame import gentle, tame_steps
+from derive.equations import systems
 from derive.error_growth import line_growth
 from derive.exact_reversal import split_off_oldest
 from derive.explanation import recurrences
@@ -85,9 +86,6 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         setting = tame_steps(setting, _samples(setting, list(inputs.values()), batch), STEEPEST * setting.steps)
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
     known = inspect.signature(kind).parameters
-    # A module whose weights are arguments may be given a two-step scheme, but has no rules for its exact reversal.
-    exact = "q" in known and len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
-    memory = ["store", "recompute", "checkpoint"] + ["invert"] * rebuilds_states(setting) + ["exact"] * exact
     return Case(
         label=_label(setting),
         build=lambda tensors, mode, gradient: setting.build(kind, tensors, mode, gradient),
@@ -95,7 +93,8 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         inputs=inputs,
         call=partial(_outputs, len(inputs)),
         reference=lambda: _reference(setting, list(inputs.values()), batch),
-        memory=tuple(memory),
+        memory=memory_modes(kind, setting),
+        solves=any(systems(program) for program in (setting.recurrence.step, *setting.recurrence.starts.values())),
     )
 
 
@@ -104,6 +103,14 @@ def _label(setting: Setting) -> str:
     varied = [q.name for q, value in setting.values.items() if has_rows(q, value) and not per_layer(q)]
     parts += [f"{', '.join(varied)} of each step"] if varied else []
     return ", ".join([*parts, *(f"{name}={value!r}" for name, value in setting.option.items())])
+
+
+def memory_modes(kind: Callable[..., nn.Module], setting: Setting) -> tuple[str, ...]:
+    """The memory modes that a module has."""
+    # A module whose weights are arguments may be given a two-step scheme, but has no rules for its exact reversal.
+    known = inspect.signature(kind).parameters
+    exact = "q" in known and len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
+    return ("store", "recompute", "checkpoint", *["invert"] * rebuilds_states(setting), *["exact"] * exact)
 
 
 def rebuilds_states(setting: Setting) -> bool:

@@ -30,7 +30,7 @@ from codegen.verification.loss_checks import loss_rows
 from codegen.verification.recurrent_cases import recurrent_cases
 from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
-from codegen.verification.residuals import has_equations, residual_row
+from codegen.verification.residuals import residual_row
 from codegen.verification.samples import Sampled, sampled
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
@@ -65,7 +65,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     kind = module.Module
     usual, small, long = cases_of(spec, kind)
     for case in usual:
-        if has_equations(case):
+        if case.solves:
             yield residual_row(spec.id, case)
         yield from gradient_rows(spec.id, case, device)
         if case.kinks:

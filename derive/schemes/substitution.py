@@ -54,6 +54,11 @@ def plain_symbols(scheme: Any) -> list[Symbol]:
     return sorted((symbol for symbol in free if not isinstance(symbol, Quantity)), key=str)
 
 
+def names_of(scheme: Any) -> set[str]:
+    """Names of the symbols of a scheme."""
+    return {symbol.name for entry in entries(scheme) for symbol in entry.free_symbols}
+
+
 def declared(scheme: Any) -> Any:
     """A scheme whose own symbols are parameters: trainable numbers that the emitted module is given."""
     return with_values(scheme, {symbol: parameter(symbol.name) for symbol in plain_symbols(scheme)})

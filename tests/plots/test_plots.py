@@ -164,6 +164,14 @@ def test_memory_of_the_modes_grows_as_it_should():
     assert growth["checkpoint"] < 6 and growth["invert"] == 1
 
 
+def test_memory_of_every_mode_that_a_module_has():
+    found = memory.data(subject_of("lm_resnet"))
+    assert list(found.states) == ["autograd", "store", "recompute", "checkpoint", "invert", "exact"]
+    assert found.states["exact"][-1] < found.states["invert"][-1] < 10
+    (axes,) = memory.draw(subject_of("lm_resnet"), found).axes
+    assert len(axes.lines) == 6
+
+
 def test_a_trained_net_separates_what_its_flow_cannot():
     found = activations.data(subject_of("resnet"))
     assert found.net.shape == found.flow.shape == (7, 480, 2)

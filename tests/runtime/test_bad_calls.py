@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generated import lm_resnet, resnet
+from generated.backward_euler import BackwardEuler
 from generated.cubic_ode import CubicODE
 from generated.driven_oscillator import DrivenOscillator
 from generated.lm_resnet import LMResNet, NotFiniteError, StepError
@@ -143,8 +144,8 @@ def test_wrong_argument_is_named(make: Callable[[], Any], message: str) -> None:
 @pytest.mark.parametrize("gradient", ["derived", "autograd"])
 def test_hint_of_a_system_without_blocks(gradient: str) -> None:
     with pytest.raises(NotFiniteError, match="smaller values"):
-        LMResNet([nn.Linear(1, 1), nn.ReLU()], k=torch.inf, gradient=gradient)(torch.ones(1, 1))
-    net = cubic(gamma=torch.inf, gradient=gradient)
+        LMResNet([nn.Linear(1, 1) for _ in range(9)], k=1e30, gradient=gradient)(torch.ones(1, 1))
+    net = cubic(gamma=1e30, gradient=gradient)
     with pytest.raises(RuntimeError, match=r"smaller step size, or other parameters: none .* may be zero") as caught:
         net(torch.ones(2, 4))
     assert "blocks" not in str(caught.value)
@@ -185,3 +186,20 @@ def test_a_field_takes_a_state_or_a_time_and_a_state() -> None:
 def test_the_times_are_shown() -> None:
     assert "steps=2, t0=0, t1=2.5, memory='store'" in repr(RK4(nn.Tanh(), steps=2, t1=nn.Parameter(torch.tensor(2.5))))
     assert "steps=2, memory='store'" in repr(LMResNet(BLOCKS))
+
+
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+@pytest.mark.parametrize("kind", [RK4, BackwardEuler])
+@pytest.mark.parametrize(("name", "value"), [("t0", torch.nan), ("t1", torch.inf)])
+def test_a_time_that_is_not_finite_is_named(kind, gradient, name, value):
+    """A tensor is read only after the steps have failed: no host read before."""
+    module = kind(nn.Linear(2, 2), steps=3, gradient=gradient, **{name: torch.tensor(value)})
+    with pytest.raises(RuntimeError, match=f"{kind.__name__}: {name} is {value}; allowed: finite numbers"):
+        module(torch.ones(2))
+
+
+def test_a_parameter_that_is_not_finite_is_named():
+    module = LMResNet([nn.Linear(2, 2) for _ in range(3)], k=0.5)
+    module.k.data[1] = torch.nan
+    with pytest.raises(RuntimeError, match="LMResNet: k has values that are not finite"):
+        module(torch.ones(2))
