@@ -33,6 +33,7 @@ from derive.truncation import (
     truncation,
 )
 
+ORDER_TITLE = "Order and error terms of the scheme"
 NOT_ZERO_STABLE = "not zero-stable: errors grow without bound when h goes to 0"
 
 
@@ -47,7 +48,8 @@ def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
         f"local truncation error (exact minus numeric after one step); order {p}",
         Kind.ASYMPTOTIC,
         rf"\tau_n = {formula} + O(h^{{{p + 2}}})",
-        reason="Taylor expansion of the step along a solution of the equation it is consistent with",
+        reason="Taylor expansion of the step along a solution of the equation it is consistent with"
+        + (_reference(p) if _named(analysis) else ""),
         name="local_error",
         check=ResidualCheck(partial(local_error_residual, analysis), analysis.coefficients),
     )
@@ -64,6 +66,15 @@ def write_truncation(author: Author, analysis: Truncation) -> dict[str, Expr]:
     return results
 
 
+def _reference(p: int) -> str:
+    return f"; tau_{p + 1} is the sum in brackets of the section {ORDER_TITLE!r}"
+
+
+def _named(analysis: Truncation) -> bool:
+    """Whether the formula of the local error only names the terms that the scheme's own section spells out."""
+    return analysis.refers and any(unknown.shape for unknown in analysis.ode.state)
+
+
 def _error_formula(analysis: Truncation) -> str:
     p = analysis.order
     if isinstance(analysis.scheme, LinearMultistep):
@@ -72,6 +83,8 @@ def _error_formula(analysis: Truncation) -> str:
         parts = [latex(sympy.factor_terms(part)) for part in analysis.local_error(analysis.coefficients)]
         body = parts[0] if len(parts) == 1 else r"\begin{pmatrix}" + r" \\ ".join(parts) + r"\end{pmatrix}"
         return rf"h^{{{p + 1}}} \left({body}\right)" if len(parts) == 1 else rf"h^{{{p + 1}}} {body}"
+    if _named(analysis):
+        return rf"h^{{{p + 1}}}\, \tau_{{{p + 1}}}[f]"
     terms = [rf"{latex(c)}\, {differential_latex(tree)}" for c, tree in analysis.terms if tree is not None]
     return rf"h^{{{p + 1}}} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
 
@@ -156,7 +169,9 @@ def _with_value(analysis: Truncation, values: dict[Quantity, Expr]) -> Truncatio
 
 def _write_modified_field(author: Author, analysis: Truncation) -> None:
     p = analysis.order
-    if isinstance(analysis.scheme, ButcherTableau):
+    if analysis.refers:
+        right = rf"F - {_power_of_h(p + 1)}\, \tau_{{{p + 1}}}[F]"
+    elif isinstance(analysis.scheme, ButcherTableau):
         terms = [rf"{latex(-c)}\, {differential_latex(tree, 'F')}" for c, tree in analysis.terms if tree is not None]
         right = rf"F + {_power_of_h(p + 1)} \left({' + '.join(terms).replace('+ -', '- ')}\right)"
     else:
@@ -168,7 +183,8 @@ def _write_modified_field(author: Author, analysis: Truncation) -> None:
         "modified equation, first order in time",
         Kind.ASYMPTOTIC,
         rf"\dot u = {right} + O(h^{{{p + 1}}}), \qquad F = {speed}",
-        reason=f"the local error turned round: one step along this flow leaves a residual O(h^{p + 2})",
+        reason=f"the local error turned round: one step along this flow leaves a residual O(h^{p + 2})"
+        + (_reference(p) if analysis.refers else ""),
         name="modified_field",
         check=ResidualCheck(partial(modified_field_residual, analysis), analysis.coefficients),
     )

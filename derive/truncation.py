@@ -56,6 +56,13 @@ class Truncation:
         return len(trees(self.order + 1)) <= MOST_TREES
 
     @property
+    def refers(self) -> bool:
+        """Whether its terms are several and no others than those that the scheme's own section spells out."""
+        if not isinstance(self.scheme, ButcherTableau) or len(self.terms) < 2:
+            return False
+        return len(self.terms) == len(OneStepVerdicts(self.scheme).principal_error.terms)
+
+    @property
     def coefficients(self) -> tuple[Expr, ...]:
         """Coefficients of the leading terms."""
         return tuple(coefficient for coefficient, _ in self.terms)

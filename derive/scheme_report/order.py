@@ -25,6 +25,7 @@ from derive.scheme_report.residuals import (
 )
 from derive.scheme_report.series_maps import sampled_symbols
 from derive.scheme_report.show import condition_latex, said, sum_latex, value_latex
+from derive.scheme_sections import ORDER_TITLE
 from derive.schemes import ButcherTableau, LinearMultistep
 from derive.series.conditions import condition_text
 
@@ -73,7 +74,7 @@ def write_order(author: Author, analysis: Analysis) -> None:
     for higher, condition in analysis.order_conditions.items():
         _write_condition(author, analysis, higher, condition)
     _write_parts(author, analysis)
-    author.close("Order and error terms of the scheme", "What one step from exact values misses, term by term.")
+    author.close(ORDER_TITLE, "What one step from exact values misses, term by term.")
 
 
 def _reason(analysis: Analysis) -> str:

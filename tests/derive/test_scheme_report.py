@@ -11,6 +11,7 @@ from derive.explanation import explain_system
 from derive.scheme_report.explanation import explain_scheme
 from derive.schemes import SCHEMES, Splitting
 from derive.showing import explained
+from derive.systems import with_scheme
 
 QUICK = ("forward_euler", "rk4", "bs32", "theta", "gauss4", "bdf2", "leapfrog", "stormer_verlet", "strang")
 R = Rational
@@ -87,6 +88,20 @@ def test_sections_on_the_scheme_stand_behind_all_that_code_refers_to():
     assert [item.latex for item in whole.relations][: len(first)] == first
     assert short.facts == whole.facts
     assert "A-stable" not in " ".join(item.title for item in short.relations)
+
+
+@pytest.mark.parametrize("name", ["rk4", "heun", "gauss4"])
+def test_error_terms_stand_once_and_are_referred_to(name):
+    """They are spelled out in the sections on the scheme; the section on the system names them."""
+    found = explain(with_scheme(load("rk4"), name))
+    p = SCHEMES[name].order
+    spelled = [item.title for item in found.relations if item.latex.count("f'") > 1]
+    assert spelled[:2] == [f"local error, exact minus numerical: order {p}", "modified equation"]
+    (own,) = (section for section in found.sections if section.title == "Order, local error and modified equation")
+    (there,) = (section for section in found.sections if section.title == "Order and error terms of the scheme")
+    for item in own.relations:
+        assert rf"\tau_{{{p + 1}}}[" in item.latex and there.title in item.reason
+        assert item.check.run().holds and not item.check.perturbed(1).run().holds
 
 
 def test_schemes_with_several_symbols_say_what_is_not_decided():
