@@ -6,6 +6,7 @@ at which its roots meet, pass through 0 or infinity, their order is fixed: the e
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,10 +29,12 @@ from derive.linear_stability.fields import GenericField, RealField
 from derive.linear_stability.formulas import polynomial_expression
 from derive.linear_stability.functions import Polynomials
 from derive.linear_stability.polynomials import Coefficients, multiply, reflect, squarefree, trim
-from derive.linear_stability.real_roots import RealRoot, extension, isolate
+from derive.linear_stability.real_roots import RealRoot, extension, isolate, isolate_all
 from derive.verdict import Step
 
 ARGUMENT = Symbol("t")
+DIGITS = 60
+NEAR, APART = 1e-40, 1e-30  # how near two decimals of one value are, and how far apart those of two values at least
 
 
 def end_in_cells(
@@ -73,7 +76,14 @@ def end_in_cells(
             moves = isinstance(found, RealRoot) and sample is not None
             label = to_value(_branch(found, factors, symbol, sample) if moves else found)
         cells.append(Cell(low, high, label, sample))
-    cells = _with_points_joined(cells, symbol)
+
+    def values_at(point: RealRoot) -> list[Expr]:
+        """All that an end may be at one value of the symbol."""
+        field, number = extension(RATIONALS, point)
+        there = axis(field, specialised(data, field, number))
+        return [to_value(root) for root in (0, math.inf, *isolate_all(field, there.candidates))]
+
+    cells = _with_points_joined(cells, symbol, values_at)
     pieces: list[tuple[Any, Any]] = []
     for cell in cells:
         if cell.label is not None and all(cell.label != label for label, _ in pieces):
@@ -147,7 +157,9 @@ def _branch(end: Any, factors: Sequence[Poly], symbol: Symbol, sample: Any) -> E
     raise UnsupportedError(f"an end of the interval is a root of high degree in {symbol}: give it a value")
 
 
-def _with_points_joined(cells: Sequence[Cell], symbol: Symbol) -> list[Cell]:
+def _with_points_joined(
+    cells: Sequence[Cell], symbol: Symbol, values_at: Callable[[RealRoot], list[Expr]]
+) -> list[Cell]:
     """Points at which the expression of a neighbour gives the value take that expression."""
     result = list(cells)
     for place, cell in enumerate(cells):
@@ -157,7 +169,27 @@ def _with_points_joined(cells: Sequence[Cell], symbol: Symbol) -> list[Cell]:
             if other.label is None or result[place].label is other.label:
                 continue
             there = other.label.subs(symbol, end_of(cell.low))
-            if there == cell.label or (there.is_finite and cell.label.is_finite and (there - cell.label).equals(0)):
+            if there == cell.label or _is_same(there, cell, values_at):
                 result[place] = Cell(cell.low, cell.high, other.label, cell.sample)
                 break
     return result
+
+
+def _is_same(there: Expr, cell: Cell, values_at: Callable[[RealRoot], list[Expr]]) -> bool:
+    """Whether the expression of a neighbour has the end's value at a point.
+
+    Where it is finite it is one of the values that an end may have there, by continuity: decimals tell which one.
+    """
+    assert cell.low is not None
+    found, own = _decimals(there), _decimals(cell.label)
+    if found is None or own is None or abs(found - own) > NEAR:
+        return False
+    values = [_decimals(value) for value in values_at(cell.low)]
+    near = [value for value in values if value is not None and abs(value - own) < APART]
+    return len(near) == 1 or bool((there - cell.label).equals(0))
+
+
+def _decimals(value: Expr) -> Expr | None:
+    """A finite real number to 60 digits; None of what is none."""
+    number = value.evalf(DIGITS)
+    return number if number.is_Float or number == 0 else None

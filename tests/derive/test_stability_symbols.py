@@ -198,3 +198,19 @@ def test_the_angle_of_a_family():
 def test_the_proof_lists_the_cells():
     text = " ".join(step.words for step in a_stability(THETA).proof)
     assert "At theta = 1/2, exactly: it holds" in text and "For 1/2 < theta < oo" in text
+
+
+@pytest.fixture
+def no_simplification(monkeypatch):
+    """`equals` simplifies whatever it cannot decide by numbers, for minutes where the numbers agree."""
+    monkeypatch.setattr("sympy.Expr.equals", lambda *_: pytest.fail("simplified"))
+
+
+@pytest.mark.slow
+def test_the_angle_of_a_stiffly_accurate_family(no_simplification):
+    """Where its expression has poles and branches meet it is still what the scheme with that number has."""
+    found = alpha_stability(STIFFLY_ACCURATE).value
+    assert [case.func for case, _ in found.args] == [type(S.Zero), type(found.args[1][0]), type(pi / 2)]
+    for value in (R(1, 20), HALF - sqrt(2) / 4, R(1, 4), 1 - sqrt(2) / 2, R(1, 2), R(9, 5), R(2), R(7, 3)):
+        own = alpha_stability(with_value(STIFFLY_ACCURATE, value)).value
+        assert abs(float(found.subs(gamma, value)) - float(own)) < 1e-12
