@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from derive.adaptive import Adaptive
 from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import explain_system
@@ -20,6 +21,7 @@ OF_KIND: dict[type, tuple[str, str]] = {
     Chain: ("codegen.layers.module", "chain_text"),
     Flow: ("codegen.flows.module", "flow_text"),
     ContinuousFlow: ("codegen.flows.continuous", "continuous_text"),
+    Adaptive: ("codegen.adaptive.module", "adaptive_text"),
 }
 
 

@@ -24,6 +24,8 @@ EQUATION_SECTIONS = (
     *("The step", "The discrete adjoint", "Gradients", "The implicit equation", "The first", "The weights"),
     *("Inverse", "Exact reversal", "The hidden layer", "The last layer", "Adjoint of the", "Between the layers"),
     *("The map", "The parameters that keep", "The log-determinant", "The inverse"),
+    *("The problem", "The adjoint equation", "One step of the pair", "Dense output", "Choice of the steps"),
+    "The accepted grid",
 )
 
 

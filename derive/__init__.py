@@ -17,6 +17,7 @@ _HOME = {
     "derive.program": "Assignment Builder Program",
     "derive.chains": "Chain",
     "derive.control": "OptimalControl",
+    "derive.adaptive": "Adaptive",
     "derive.traces": "divergence",
     "derive.spec_parts": "DeckClaim Illustration Loss Lyapunov Reading Stack",
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",

@@ -78,15 +78,16 @@ def _is_shear(ode: ODE, part: tuple[Expr, ...]) -> bool:
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
     old = tuple(at_step(x, 0) for x in ode.state)
     builder = Builder()
-    new, _ = _runge_kutta_lines(builder, ode, tableau, Integer(1), old)
-    return Recurrence(_finished(builder, new), old, new)
+    new, _ = runge_kutta_lines(builder, ode, tableau, Integer(1), old)
+    return Recurrence(finished_step(builder, new), old, new)
 
 
-def _finished(builder: Builder, outputs: Iterable[Quantity]) -> Program:
+def finished_step(builder: Builder, outputs: Iterable[Quantity]) -> Program:
+    """The program of a step: functions named, equations apart from what is explicit."""
     return separated(name_functions(builder.build(outputs)))
 
 
-def _runge_kutta_lines(
+def runge_kutta_lines(
     builder: Builder, ode: ODE, tableau: ButcherTableau, speed: Expr, old: Sequence[Quantity]
 ) -> tuple[tuple[Quantity, ...], list[list[Quantity]]]:
     """Writes the lines of a step from the old values; returns the new ones and the slopes of every stage.
@@ -180,7 +181,7 @@ def _multistep(ode: ODE, scheme: LinearMultistep) -> Recurrence:
     old = _joined([*values, *history])
     shifted = _joined(_shifted(new, values) + _shifted(fresh, history))
     starts = _starts(ode, scheme, values, history)
-    step, unknowns = _finished(builder, shifted), len(ode.state)
+    step, unknowns = finished_step(builder, shifted), len(ode.state)
     return Recurrence(step, old, shifted, starts=starts, lags=scheme.lags, unknowns=unknowns)
 
 
@@ -211,9 +212,9 @@ def _starts(
             raise UnsupportedError(f"{scheme.title}: the start {name!r} does not evaluate the field at x_n; it must")
         speed = scheme.speed if start.effective else Integer(1)
         builder = Builder()
-        new, slopes = _runge_kutta_lines(builder, ode, start.scheme, speed, values[0])
+        new, slopes = runge_kutta_lines(builder, ode, start.scheme, speed, values[0])
         outputs = _joined(_shifted(list(new), values) + _shifted(slopes[0], history))
-        starts[name] = _finished(builder, outputs)
+        starts[name] = finished_step(builder, outputs)
     return starts
 
 
@@ -246,7 +247,7 @@ def _family(ode: ODE, family: MultistepFamily, ahead: bool = False) -> Recurrenc
     if ahead:
         builder.solve(first, [new], [current])
     values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
-    step = _finished(builder, (values_next, slopes_next))
+    step = finished_step(builder, (values_next, slopes_next))
     if ahead:
         return Recurrence(step, (values, slopes), (values_next, slopes_next), unknowns=1)
     starts = {name: _family_start(ode, tableau, values, slopes) for name, tableau in family.starts.items()}
@@ -263,7 +264,7 @@ def _move_on(builder: Builder, past: Quantity, fresh: Quantity, latex: str) -> Q
 
 def _family_start(ode: ODE, tableau: ButcherTableau, values: Quantity, slopes: Quantity) -> Program:
     builder, (x,) = Builder(), ode.state
-    (new,), stages = _runge_kutta_lines(builder, ode, tableau, Integer(1), [_newest_of(builder, values, at_step(x, 0))])
+    (new,), stages = runge_kutta_lines(builder, ode, tableau, Integer(1), [_newest_of(builder, values, at_step(x, 0))])
     values_next = _move_on(builder, values, new, rf"{{\mathbf{{{x.latex}}}}}_{{n+1}}")
     slopes_next = _move_on(builder, slopes, stages[0][0], r"{\mathbf{f}}_{n}")
-    return _finished(builder, (values_next, slopes_next))
+    return finished_step(builder, (values_next, slopes_next))

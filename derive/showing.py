@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from difflib import get_close_matches
 
+from derive.adaptive import Adaptive
 from derive.analysis import Analysis
 from derive.catalog import CATALOG
 from derive.claims import verdicts
@@ -24,12 +25,20 @@ def explain(source: Spec | Scheme) -> Derivation:
         return explain_scheme(source, "scheme")
     found = explain_system(source)
     found = replace(found, claims=verdicts(source, found))
-    scheme = scheme_by_name(source.scheme) if isinstance(source.system, ODE) else None
-    if not isinstance(scheme, Scheme):
+    scheme = _scheme_of(source)
+    if scheme is None:
         return found
     author = Author(list(found.sections), numbers=dict(found.numbers))
     write_scheme(author, Analysis(scheme), root_condition=False)
     return replace(found, sections=tuple(author.sections), numbers=author.numbers)
+
+
+def _scheme_of(spec: Spec) -> Scheme | None:
+    """The scheme that makes the steps of a spec, where its weights are known."""
+    if isinstance(spec.system, Adaptive):
+        return spec.system.pair.given
+    scheme = scheme_by_name(spec.scheme) if isinstance(spec.system, ODE) else None
+    return scheme if isinstance(scheme, Scheme) else None
 
 
 def explained(reference: str) -> Derivation:

@@ -49,6 +49,7 @@ CLASSES = {
     "nice": "NICE",
     "continuous_flow": "ContinuousFlow",
     "vi_flow": "",
+    "neural_ode": "NeuralODE",
 }
 
 

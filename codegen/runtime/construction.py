@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from codegen.runtime.arguments import as_floating
 from codegen.runtime.arities import check_arguments
-from codegen.runtime.step_net import as_floating
 
 
 def as_parameter(owner: str, name: str, value: float | Tensor, shape: tuple[str, ...], steps: int = 0) -> nn.Parameter:

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from codegen.runtime.arguments import choose
 from codegen.runtime.polynomial_roots import roots_of
-from codegen.runtime.step_net import choose
 from codegen.runtime.steps import Rules
 
 ROUNDING = 1e-9  # of weights: an error constant that is smaller, relative to its terms, is zero

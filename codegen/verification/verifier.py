@@ -11,6 +11,8 @@ from sympy import Abs, sign
 from torch import nn
 
 from codegen.emission import emit
+from codegen.verification.adaptive_cases import adaptive_cases
+from codegen.verification.adaptive_rows import adaptive_rows
 from codegen.verification.case import Case
 from codegen.verification.continuous_cases import continuous_cases, continuous_rows
 from codegen.verification.convergence import order_rows
@@ -34,12 +36,14 @@ from codegen.verification.residuals import residual_row
 from codegen.verification.samples import Sampled, sampled
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
+from derive.adaptive import Adaptive
 from derive.chains import Chain
 from derive.errors import DeriveError
-from derive.explanation import programs_of, recurrences
+from derive.explanation import recurrences
 from derive.flow import ContinuousFlow, Flow
 from derive.showing import explain
-from derive.systems import ODE, Recurrence, Spec
+from derive.system import System
+from derive.systems import ODE, Spec
 
 DEVICES = ("cpu", "cuda")
 DEVICE_TOLERANCE = 1e-10
@@ -91,7 +95,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
 def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
     """The usual cases of a module, the same with little data, and the same over many steps."""
     steps = recurrences(spec)
-    whole = [system for system in spec.variants.values() if isinstance(system, Chain | Flow | ContinuousFlow)]
+    whole = [s for s in spec.variants.values() if isinstance(s, System) and type(s) in _WITHOUT_STEPS]
     if whole:
         make = _WITHOUT_STEPS[type(whole[0])]
         usual, small, long = make(kind, spec), make(kind, spec, small=True), []
@@ -101,8 +105,8 @@ def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], li
     else:
         cells = {str(option): recurrence for option, recurrence in steps.items()}
         usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
-    systems: list[Recurrence | Chain | Flow | ContinuousFlow] = [*steps.values(), *whole]
-    programs = [program for system in systems for program in programs_of(system)]
+    systems: list[System] = [*steps.values(), *whole]
+    programs = [program for system in systems for program in system.programs]
     kinks = any(line.value.has(*KINKED) for program in programs for line in program.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
 
@@ -115,11 +119,13 @@ def _no_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
 _OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]] = {
     Flow: flow_rows,
     ContinuousFlow: continuous_rows,
+    Adaptive: adaptive_rows,
 }
 _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Chain: layer_cases,
     Flow: flow_cases,
     ContinuousFlow: continuous_cases,
+    Adaptive: adaptive_cases,
 }
 
 

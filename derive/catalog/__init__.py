@@ -66,6 +66,8 @@ REGISTER = (
     Listing("nice", "flow"),
     Listing("continuous_flow", "flow"),
     Listing("vi_flow", "flow", "statement"),
+    # adaptive steps
+    Listing("neural_ode", "adaptive"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

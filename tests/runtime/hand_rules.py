@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from codegen.runtime.arguments import check_size
 from codegen.runtime.cotangents import batch_outer, sum_to
-from codegen.runtime.step_net import StepNet, check_size
+from codegen.runtime.step_net import StepNet
 from codegen.runtime.steps import Rules
 
 

@@ -28,6 +28,7 @@ GRAPHS = (
     "heun",
     "rk4",
     "continuous_flow",
+    "neural_ode",
 )  # the calls of their network go through one autograd graph per step: no derived backward
 A_SIGN = ("nice",)  # is all that its backward is, beside that of its network
 OTHERS = [name for name in MODULES if name not in (*EXHAUSTIVE, *SHORT, *GRAPHS, *A_SIGN)]

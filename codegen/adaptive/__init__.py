@@ -1,0 +1,1 @@
+"""Emitted modules that solve an ODE with steps of their own choice."""

@@ -1,0 +1,166 @@
+"""The module class of an ODE with adaptive steps."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from sympy import Expr
+
+from codegen.adaptive.field import FieldClass
+from codegen.render import render
+from codegen.steps.source import Function, tuple_display
+from codegen.views import common_view
+from derive.adaptive import Adaptive
+from derive.derivation import Derivation
+from derive.embedded import EmbeddedPair, embedded_pair, embedded_pairs
+from derive.networks import Call
+from derive.reverse_sweep import reverse_sweep
+from derive.step_control import CONTROL
+from derive.systems import Spec
+
+SUPPORT = ("adaptive_net", "arguments", "construction")
+IMPORTS = ("import math", "from collections.abc import Callable, Mapping, Sequence")
+WIDTH = 112
+OWN = "own"  # the name of a table that is shipped under none
+NOTES = {
+    "One step of the pair": "the lines of `PairStages` and `Reverse`, which read the weights of any table of `_PAIRS`.",
+    "The discrete adjoint": "the lines of `Reverse`.",
+    "Dense output": "`PairStages.inside` and `DenseBars`.",
+    "Choice of the steps": "`Control.factor` and `adaptive_steps`.",
+    "The accepted grid": "`Reverse`, which adds up over the steps.",
+    "The adjoint equation": 'with adjoint="continuous": `BackwardStages`.',
+    "Gradients": 'with adjoint="continuous": `Backsolve`.',
+}
+"""Where in the file the equations of a section are."""
+
+
+def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
+    """Text of the module of an ODE with adaptive steps.
+
+    Raises:
+        UnsupportedError: a field that the emitted class cannot hold.
+    """
+    (system,) = (system for system in spec.variants.values() if isinstance(system, Adaptive))
+    written = None if _is_one_network(system) else FieldClass(spec, system.ode, derivation)
+    program = system.step.program.needed_for((*system.step.new, *system.step.inside))
+    methods = _methods(system)
+    view = {
+        "pairs": [(repr(name), _pair_lines(pair)) for name, pair in methods.items()],
+        "step_numbers": _range(derivation, [f"step.{line.target.name}" for line in system.step.program.assignments]),
+        "control": ", ".join(repr(float(value)) for value in _control_values()),
+        "control_number": derivation.number_of("factor"),
+        "class_doc": _class_doc(spec, written, methods),
+        "methods": (_constructor(spec, written, _default(system)),),
+        "field": written,
+    }
+    programs = [program, reverse_sweep(program, system.step.old).program]
+    common = common_view(spec, derivation, programs, command, SUPPORT, IMPORTS, NOTES)
+    return render("adaptive_module.py.jinja", {**view, **common})
+
+
+def _is_one_network(system: Adaptive) -> bool:
+    """Whether the field is the value of one network at the state."""
+    value = system.ode.velocity[0]
+    return len(system.ode.state) == 1 and isinstance(value, Call) and value.point[-2] == system.ode.state[0]
+
+
+def _default(system: Adaptive) -> str:
+    return system.scheme if isinstance(system.scheme, str) else OWN
+
+
+def _methods(system: Adaptive) -> Mapping[str, EmbeddedPair]:
+    """The pairs that the file carries, the spec's own first."""
+    names = [_default(system), *(name for name in embedded_pairs() if name != system.scheme)]
+    return {name: system.pair if name == OWN else embedded_pair(name) for name in names}
+
+
+def _pair_lines(pair: EmbeddedPair) -> list[tuple[str, str]]:
+    """Arguments of a pair as numbers."""
+    tableau = pair.tableau
+    return [
+        ("A", tuple_display([_numbers(row) for row in tableau.A])),
+        ("c", _numbers(tableau.c)),
+        ("error", _numbers(pair.error)),
+        ("dense", tuple_display([_numbers(row) for row in pair.dense])),
+        ("power", str(pair.power)),
+    ]
+
+
+def _numbers(values: Sequence[Expr]) -> str:
+    return tuple_display([repr(float(value)) for value in values])
+
+
+def _control_values() -> tuple[Expr, ...]:
+    return CONTROL.safety, CONTROL.alpha, CONTROL.beta, CONTROL.smallest, CONTROL.largest
+
+
+def _range(derivation: Derivation, names: list[str]) -> str:
+    numbers = [int(derivation.number_of(name)) for name in names]
+    return f"{min(numbers)}-{max(numbers)}"
+
+
+def _constructor(spec: Spec, written: FieldClass | None, method: str) -> Function:
+    given = [] if written is None else written.arguments
+    options = [
+        "t0: float | Tensor = 0.0",
+        "t1: float | Tensor = 1.0",
+        f"method: Any = {method!r}",
+        "rtol: float = 1e-6",
+        "atol: float = 1e-8",
+        'adjoint: str = "discrete"',
+        'memory: str = "recompute"',
+        "first_step: float | None = None",
+        "max_steps: int = 10000",
+        'gradient: str = "derived"',
+    ]
+    passed = ", ".join(f"{name}={name}" for name in (option.split(":")[0] for option in options))
+    first = ["self", "field: Callable[..., Tensor]", "*"] if written is None else ["self", "*"]
+    field = "field" if written is None else f"{written.name}({', '.join(f'{n}={n}' for n in written.names)})"
+    body = (f"super().__init__({field}, {passed})",)
+    return Function("__init__", ", ".join([*first, *given, *options]), "None", "See the class.", body)
+
+
+def wrapped(line: str) -> str:
+    """A line of a docstring in lines that fit."""
+    indent = len(line) - len(line.lstrip())
+    return textwrap.fill(line, WIDTH, subsequent_indent=" " * (indent + 4 * (indent > 4)))
+
+
+def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, EmbeddedPair]) -> str:
+    field = "x' = field(t, x)" if written is None else written.equation
+    own = """        field: the field, called field(t, x), or field(x) where it takes one argument; x is a tensor of any
+            shape, or a tuple of tensors where x0 is one, and the value is of the same kind.
+"""
+    names = ", ".join(map(repr, methods))
+    shipped = wrapped(
+        f"        method: {names}, or an object with nested floats A, b, c, b_error (dense, if it has one)."
+    )
+    how = "with steps of the size that an embedded pair's error estimate allows"
+    first = wrapped(f"    {field} from t0 to t1, {how}.")
+    crude = ", ".join(name for name, pair in methods.items() if pair.given.dense is None)
+    learned = "the parameters of the field" if written is None else "the parameters"
+    return f"""{spec.title}, with adaptive steps.
+
+{first}
+
+    `forward(x0)`: state at t0 -> state at t1. `trajectory(x0, times)` -> (len(times), ...), from the dense output.
+    Pairs without dense output of their own are read from a cubic, whose error may be above the tolerance: {crude}.
+    `until(x0, event)` -> (time, state) where event(t, x) passes through zero. `stats` counts evaluations and steps
+    of the last solution. t1 may be before t0.
+
+    Gradients flow to x0, {learned}, t0, t1 and the times, where these are tensors. They are
+    those of the steps that were accepted, whose shares of the interval count as constants.
+
+    Args:
+{own if written is None else written.argument_docs}        t0: initial time.
+        t1: final time.
+{shipped}
+        rtol: the error of a step may be atol + rtol |x| in the mean square over all elements, batch included.
+        atol: see rtol.
+        adjoint: "discrete", the exact gradient of the accepted steps; or "continuous", the adjoint equation solved
+            backwards with steps of its own, which keeps no states and is off by the error of both solutions.
+        memory: "recompute" keeps the states and runs one step at a time again; "store" keeps the graphs of all stages.
+        first_step: size of the first step; None to choose it.
+        max_steps: accepted and rejected steps, of which more are an error.
+        gradient: "derived", or "autograd" through the plain form of the accepted steps."""

@@ -1,0 +1,198 @@
+"""The discrete adjoint of accepted steps: the stages of one step after the other, run again and pulled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from codegen.runtime.adaptive_pairs import Pair
+from codegen.runtime.adaptive_steps import Solution
+
+
+class StepBars(NamedTuple):
+    """Cotangents that one step leaves: of its beginning and size, and of the times of the outputs inside it."""
+
+    t: float
+    h: float
+    times: list[float]
+
+
+class Gathered:
+    """Cotangents of parameters: added in place from the second term on, as the first may be someone else's tensor."""
+
+    def __init__(self) -> None:
+        self.bars: dict[int, Tensor] = {}
+        self.owned: set[int] = set()
+
+    def add(self, terms: Sequence[tuple[int, Tensor | None]]) -> None:
+        """Add terms by their places."""
+        for place, term in terms:
+            if term is None:
+                continue
+            if place not in self.bars:
+                self.bars[place] = term
+            elif place in self.owned:
+                self.bars[place] += term
+            else:
+                self.bars[place] = self.bars[place] + term
+                self.owned.add(place)
+
+
+class DenseBars:
+    """What arrives at the outputs inside one step: of the state, of each slope, and of the place of each output."""
+
+    def __init__(self, pair: Pair, solution: Solution, step: int, times: Sequence[float], bars: Tensor) -> None:
+        rows = solution.rows[step]
+        t, h = solution.starts[step], solution.sizes[step]
+        self.bars = bars[rows.start : rows.stop]
+        self.places = [(times[n] - t) / h for n in rows]
+        self.weights = self.bars.new_tensor([pair.weights(place) for place in self.places])
+        self.velocities = [pair.velocities(place) for place in self.places]
+
+    def of_slopes(self) -> Tensor:
+        """(stages, elements), without the factor h."""
+        return self.weights.t() @ self.bars
+
+    def of_state(self) -> Tensor:
+        """The sum over the outputs."""
+        return self.bars.sum(0)
+
+    def of_times(self, slopes: Tensor) -> Tensor:
+        """What arrives at the time of each output: its product with the velocity of the dense output."""
+        return (self.bars * (self.bars.new_tensor(self.velocities) @ slopes)).sum(1)
+
+
+class Pulled(NamedTuple):
+    """A slope with its pullback: flat cotangent -> (cotangent of the point, of the time or None)."""
+
+    value: Tensor
+    pull_back: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+
+Linearize = Callable[[int, int, float, Tensor], Pulled]
+
+
+class Reverse:
+    """The reverse sweep over the accepted steps of a solution.
+
+    Args:
+        pair, solution, times: what was solved.
+        linearize: (step, stage, t, flat point) -> the slope there with its pullback.
+        timed: whether cotangents of times are wanted.
+    """
+
+    def __init__(
+        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: Linearize, timed: bool
+    ) -> None:
+        self.pair, self.solution, self.times, self.linearize, self.timed = pair, solution, times, linearize, timed
+        like = solution.states[0] if solution.states else solution.last
+        assert like is not None
+        self.count = len(pair.c)
+        self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
+        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
+        columns = [[row[stage] for row in pair.A] for stage in range(self.count)]
+        self.columns = [like.new_tensor(column[stage + 1 :] or [0.0]) for stage, column in enumerate(columns)]
+        self.evaluations = 0
+        self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
+        self.bar_times = like.new_zeros(len(times))
+
+    def run(self, bar: Tensor, bars_inside: Tensor | None) -> Tensor:
+        """Cotangent of the first state, from those of the last one and of the outputs; both flat."""
+        for step in reversed(range(len(self.solution.starts))):
+            dense = None
+            if bars_inside is not None and len(self.solution.rows[step]):
+                dense = DenseBars(self.pair, self.solution, step, self.times, bars_inside)
+            bar = self._pull_back(step, bar, dense)
+        return bar
+
+    def _pull_back(self, step: int, bar: Tensor, dense: DenseBars | None) -> Tensor:
+        """The derived adjoint of one step: cotangents of slopes and points, last stage first."""
+        solution, A = self.solution, self.pair.A
+        t, h, state = solution.starts[step], solution.sizes[step], solution.states[step]
+        last = self.count if dense is not None else self.count - 1  # b has a zero at the last stage
+        pulled = self._stages(step, t, h, state, last)
+        beyond = torch.zeros_like(self.slopes) if dense is None else dense.of_slopes().mul_(h)
+        weights = torch._foreach_mul(self.columns, h)
+        times: list[Tensor | None] = [None] * last
+        for stage in reversed(range(last)):
+            own = torch.add(beyond[stage], bar, alpha=h * A[-1][stage]) if A[-1][stage] else beyond[stage]
+            if stage + 1 < last:
+                used = self.bar_points[stage + 1 : last]
+                own = torch.addmv(own, used.t(), weights[stage][: last - stage - 1])
+            self.bar_slopes[stage].copy_(own)
+            at_point, times[stage] = pulled[stage].pull_back(own)
+            self.bar_points[stage].copy_(at_point)
+        if self.timed:
+            self._add_times(step, times, dense, last)
+        new = bar + self.bar_points[:last].sum(0)
+        return new if dense is None else new + dense.of_state()
+
+    def _stages(self, step: int, t: float, h: float, state: Tensor, last: int) -> list[Pulled]:
+        """The stages run again."""
+        weights, pulled = torch._foreach_mul(self.rows, h), []
+        for stage in range(last):
+            point = state if stage == 0 else torch.addmv(state, self.slopes[:stage].t(), weights[stage])
+            now = (step + 1, 0) if stage == self.count - 1 else (step, stage)
+            found = self.linearize(*now, t + self.pair.c[stage] * h, point)
+            self.slopes[stage].copy_(found.value)
+            pulled.append(found)
+        self.evaluations += last
+        return pulled
+
+    def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
+        """Cotangents of the ends of the interval, whose fixed shares a step's beginning and size are."""
+        solution = self.solution
+        t, h, span = solution.starts[step], solution.sizes[step], solution.t1 - solution.t0
+        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / h
+        bar_t = torch.zeros_like(bar_h)
+        for node, found in zip(self.pair.c, times, strict=False):
+            if found is not None:
+                bar_t, bar_h = bar_t + found, bar_h + node * found
+        if dense is not None:
+            moved = dense.of_times(self.slopes)
+            rows = solution.rows[step]
+            self.bar_times[rows.start : rows.stop] = moved
+            bar_t, bar_h = bar_t - moved.sum(), bar_h - moved @ moved.new_tensor(dense.places)
+        share, width = (t - solution.t0) / span, h / span
+        self.bar_t0 = self.bar_t0 + (1 - share) * bar_t - width * bar_h
+        self.bar_t1 = self.bar_t1 + share * bar_t + width * bar_h
+
+
+def replayed(
+    pair: Pair, solution: Solution, times: Sequence[Any], field: Callable[[int, int, Any, Tensor], Tensor],
+    x: Tensor, t0: Any, t1: Any,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """The plain form: last state and outputs by the accepted steps, as plain tensor operations.
+
+    `times` are numbers, or tensors that gradients flow to; `field` is called as (step, stage, t, x); the steps are
+    fixed shares of the interval from t0 to t1, numbers or tensors.
+    """
+    span, whole = t1 - t0, solution.t1 - solution.t0
+    outputs: list[Tensor] = []
+    count = len(pair.c)
+    for step, (start, size) in enumerate(zip(solution.starts, solution.sizes, strict=True)):
+        t, h = t0 + (start - solution.t0) / whole * span, size / whole * span
+        rows = solution.rows[step]
+        slopes: list[Tensor] = []
+        for stage in range(count if len(rows) else count - 1):
+            point = x + h * _sum(pair.A[stage], slopes) if stage else x
+            now = (step + 1, 0) if stage == count - 1 else (step, stage)
+            slopes.append(field(*now, t + pair.c[stage] * h, point))
+        for n in rows:
+            theta = (times[n] - t) / h
+            powers = [theta**power for power in range(1, len(pair.dense[0]) + 1)]
+            outputs.append(x + h * _sum([_dot(row, powers) for row in pair.dense], slopes))
+        x = x + h * _sum(pair.A[-1], slopes)
+    return x, outputs
+
+
+def _sum(weights: Sequence[Any], slopes: Sequence[Tensor]) -> Tensor:
+    terms = [w * k for w, k in zip(weights, slopes, strict=False) if isinstance(w, Tensor) or w != 0.0]
+    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+
+
+def _dot(row: Sequence[float], powers: Sequence[Any]) -> Any:
+    return sum(c * power for c, power in zip(row, powers, strict=True))

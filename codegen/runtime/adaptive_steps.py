@@ -1,0 +1,266 @@
+"""Steps whose size an embedded pair chooses: stages of one step, control of the size, the loop from t0 on."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codegen.runtime.adaptive_pairs import Pair
+from codegen.runtime.blocks import StepError
+
+SMALLEST_STEP = 4 * torch.finfo(torch.float64).eps  # times the larger of the two times
+
+
+class StepUnderflowError(StepError):
+    """The step size has become as small as the rounding of the time."""
+
+
+class StepCountError(StepError):
+    """More steps than allowed."""
+
+
+class NoEventError(StepError):
+    """The event did not happen."""
+
+
+class Control(NamedTuple):
+    """h_next = h clip(safety e^(-alpha/k) e_prev^(beta/k), smallest, largest)."""
+
+    safety: float
+    alpha: float
+    beta: float
+    smallest: float
+    largest: float
+
+    def factor(self, error: float, earlier: float, power: int, rejected: bool) -> float:
+        """What the step size is multiplied by; a step that is repeated may not grow, nor the one after it."""
+        if not math.isfinite(error):
+            return self.smallest
+        error, earlier = max(error, 1e-10), max(earlier, 1e-4)
+        wanted = self.safety * error ** (-self.alpha / power) * earlier ** (self.beta / power)
+        return min(max(wanted, self.smallest), 1.0 if rejected else self.largest)
+
+
+@dataclass
+class SolveStats:
+    """Evaluations of the field, and steps accepted and rejected, of the last solution and of its backward pass."""
+
+    evaluations: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    backward_evaluations: int = 0
+    backward_accepted: int = 0
+    backward_rejected: int = 0
+
+
+class Options(NamedTuple):
+    """What a solution is asked for."""
+
+    owner: str
+    pair: Pair
+    control: Control
+    rtol: float
+    atol: float
+    first_step: float | None
+    max_steps: int
+
+
+@dataclass
+class Solution:
+    """The accepted steps from t0 towards t1: where each begins, its size, the state there, the outputs inside it.
+
+    `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
+    the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
+    beginning, size) and the value of the event at its end.
+    """
+
+    t0: float
+    t1: float
+    starts: list[float] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
+    rows: list[range] = field(default_factory=list)
+    last: Tensor | None = None
+    outputs: Tensor | None = None
+    ending: tuple[Tensor, float, float, float] | None = None
+    event: float | None = None
+    velocity: Tensor | None = None
+    evaluations: int = 0
+    rejected: int = 0
+
+
+class PairStages(ABC):
+    """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.
+
+    Args:
+        pair: the table.
+        like: a flat state.
+    """
+
+    def __init__(self, pair: Pair, like: Tensor) -> None:
+        self.pair, self.count = pair, len(pair.c)
+        self.slopes = like.new_empty(self.count, like.numel())
+        self.before = [self.slopes[:stage].t() for stage in range(self.count)]
+        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
+        self.error, self.all = like.new_tensor(pair.error), self.slopes.t()
+        self.evaluations = 0
+
+    @abstractmethod
+    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
+        """Write the field at a stage into `out`; counted by `evaluations`."""
+
+    def begin(self, t: float, state: Tensor) -> None:
+        """The first slope of the first step."""
+        self.slope(0, 0, t, state, self.slopes[0])
+
+    def attempt(self, step: int, t: float, h: float, state: Tensor) -> tuple[Tensor, Tensor]:
+        """State after a step, and the estimate of its error."""
+        weights = torch._foreach_mul(self.rows, h)
+        point = state
+        for stage in range(1, self.count):
+            point = torch.addmv(state, self.before[stage], weights[stage])
+            last = stage == self.count - 1
+            now = (step + 1, 0) if last else (step, stage)
+            self.slope(*now, t + self.pair.c[stage] * h, point, self.slopes[stage])
+        return point, torch.mv(self.all, self.error * h)
+
+    def accept(self) -> None:
+        """The last slope becomes the first one of the next step."""
+        self.slopes[0].copy_(self.slopes[-1])
+
+    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]]) -> Tensor:
+        """States inside the step: a row for each row of weights."""
+        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes)
+
+
+def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
+    """Root of the mean square of value / scale."""
+    return torch.linalg.vector_norm(value / scale) / math.sqrt(max(value.numel(), 1))
+
+
+def first_step(stages: PairStages, options: Options, t: float, state: Tensor, span: float) -> float:
+    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4)."""
+    slope, scale = stages.slopes[0], options.atol + options.rtol * state.abs()
+    size, speed = torch.stack((scaled_norm(state, scale), scaled_norm(slope, scale))).tolist()
+    if not math.isfinite(size) or not math.isfinite(speed):
+        what = "x0" if not bool(torch.isfinite(state).all()) else f"the field at t = {t:g}"
+        raise StepError(f"{options.owner}: {what} has values that are not finite; allowed: finite numbers")
+    if options.first_step is not None:
+        return min(options.first_step, abs(span))
+    guess = min(1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed, abs(span))
+    moved = torch.add(state, slope, alpha=math.copysign(guess, span))
+    stages.slope(0, 1, t + math.copysign(guess, span), moved, stages.slopes[1])
+    bend = scaled_norm(stages.slopes[1] - slope, scale).item() / guess
+    steepest = max(speed, bend) if math.isfinite(bend) else math.inf
+    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
+    return min(100 * guess, max(other, 1e-3 * guess), abs(span))
+
+
+def adaptive_steps(
+    stages: PairStages, options: Options, state: Tensor, t0: float, t1: float, times: Sequence[float] | None = None,
+    keep: bool = True, event: Callable[[float, Tensor], float] | None = None,
+) -> Solution:  # fmt: skip
+    """From t0 to t1, or until all `times` are passed, or until `event` changes its sign.
+
+    Raises:
+        StepUnderflowError: no step is small enough.
+        StepCountError: more steps than allowed.
+        NoEventError: t1 is reached and `event` has not changed its sign.
+    """
+    found, control, power = Solution(t0, t1), options.control, options.pair.power
+    if times is not None:
+        found.outputs = state.new_empty(len(times), state.numel())
+    stages.begin(t0, state)
+    t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
+    done, earlier, after_rejection, sign = 0, 1e-4, False, 0.0 if event is None else event(t0, state)
+    size = state.abs()
+    while t != t1 and (times is None or done < len(times)):
+        h, end = _fitted(t, h, t1)
+        _check_step(stages, options, found, t, h, state)
+        new, estimate = stages.attempt(len(found.starts), t, h, state)
+        new_size = new.abs()
+        scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
+        error = scaled_norm(estimate, scale).item()
+        if not error <= 1.0:
+            found.rejected, after_rejection = found.rejected + 1, True
+            h *= control.factor(error, earlier, power, True)
+            continue
+        done = _record(found, stages, state, new, (t, h, end), times, done, keep)
+        if event is not None:
+            now = event(end, new)
+            if sign * now < 0.0 or (now == 0.0 and sign != 0.0):
+                found.last, found.ending = new, (state, t, h, now)
+                break
+            sign = now or sign
+        stages.accept()
+        h *= control.factor(error, earlier, power, after_rejection)
+        t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
+    else:
+        if event is not None:
+            raise NoEventError(
+                f"{options.owner}: event(t, x) does not change its sign between t = {t0:g} and {t1:g}, where it is "
+                f"{sign:g}; allowed: a function that does, or a later t1"
+            )
+    found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
+    return found
+
+
+def _fitted(t: float, h: float, t1: float) -> tuple[float, float]:
+    """A step that ends at t1, or leaves enough for another one of its size; and where it ends."""
+    rest = t1 - t
+    if abs(rest) <= abs(h) * (1 + 1e-10):
+        return rest, t1
+    h = rest / 2 if abs(rest) < 2 * abs(h) else h
+    return h, t + h
+
+
+def _record(
+    found: Solution, stages: PairStages, state: Tensor, new: Tensor, step: tuple[float, float, float],
+    times: Sequence[float] | None, done: int, keep: bool,
+) -> int:  # fmt: skip
+    """Keep an accepted step and fill in the outputs inside it; returns how many outputs there are."""
+    t, h, end = step
+    found.starts.append(t)
+    found.sizes.append(h)
+    if keep:
+        found.states.append(state)
+    stop = done
+    while times is not None and stop < len(times) and (times[stop] - end) * h <= 0:
+        stop += 1
+    if found.outputs is not None and times is not None and stop > done:
+        weights = [stages.pair.weights((times[n] - t) / h) for n in range(done, stop)]
+        found.outputs[done:stop] = stages.inside(state, h, weights)
+    found.rows.append(range(done, stop))
+    return stop
+
+
+def _check_step(stages: PairStages, options: Options, found: Solution, t: float, h: float, state: Tensor) -> None:
+    """Refuse steps that are too small or too many, naming the component that needs them."""
+    if len(found.starts) + found.rejected >= options.max_steps:
+        raise StepCountError(
+            f"{options.owner}: {len(found.starts)} accepted and {found.rejected} rejected steps lead to t = {t:g} with "
+            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol"
+        )
+    if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
+        raise StepUnderflowError(underflow_message(stages, options, t, h, state))
+
+
+def underflow_message(stages: PairStages, options: Options, t: float, h: float, state: Tensor) -> str:
+    """Where the steps ended, and what asked for smaller ones."""
+    new, estimate = stages.attempt(0, t, h, state)
+    scale = torch.maximum(state.abs(), new.abs()) * options.rtol + options.atol
+    shares = (estimate / scale).abs().nan_to_num(nan=math.inf)
+    worst = int(shares.argmax()) if shares.numel() else 0
+    finite = bool(torch.isfinite(estimate).all())
+    why = f"error {float(shares[worst]):.3g} times the tolerance" if finite else "a slope that is not finite"
+    return (
+        f"{options.owner}: the step size underflows at t = {t:.9g}, h = {h:.3g}: component {worst} of the flattened "
+        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, has {why}; allowed: a "
+        f"field that is finite and smooth there, or larger tolerances than rtol={options.rtol:g}, atol={options.atol:g}"
+    )

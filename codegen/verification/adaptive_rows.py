@@ -1,0 +1,217 @@
+"""Checks of adaptive steps: the adjoint on grids that were accepted, times, closed forms, the continuous adjoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codegen.verification.adaptive_cases import INTERVAL, Model, model_of
+from codegen.verification.measures import Measured, difference, functional, judged, row, uniform, worst_difference
+from codegen.verification.report import Row
+from derive.embedded import order_of
+from derive.systems import Spec
+
+EXACT, NEAR = 1e-12, 1e-6
+CLOSED = 1e-7  # of solutions with rtol 1e-9
+WITHIN = 0.5  # of the derived order: steps are few, so that float64 shows it
+HALVINGS = (3, 6, 12, 24)
+NUDGE = 1e-4
+SHARES = (0.1, 0.37, 0.8, 0.9)
+
+
+def adaptive_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
+    """All of them."""
+    model = model_of(spec)
+    for method in getattr(kind, "methods", {}):
+        check = f"derived gradient against autograd on the accepted steps [{method}]"
+        yield row(spec.id, check, EXACT, partial(_on_accepted, model, kind, method))
+    yield row(spec.id, "gradients in t0, t1 and times against differences", NEAR, partial(_times, model, kind))
+    yield row(spec.id, "backwards in time: there and back", NEAR, partial(_there_and_back, model, kind))
+    yield row(spec.id, "event: gradients of time and state against differences", NEAR, partial(_event, model, kind))
+    order = order_of(model.system.pair.given)
+    yield judged(spec.id, "continuous less discrete adjoint, order", f"{order}", f">= {order - WITHIN:g}",
+                 partial(_gap, model, kind), lambda rate: rate >= order - WITHIN)  # fmt: skip
+    if model.network is not None:
+        for title, field, exact in CLOSED_FORMS:
+            yield row(
+                spec.id, f"closed form: {title}, value and gradients", CLOSED, partial(_closed, kind, field, exact)
+            )
+
+
+def _input(model: Model) -> Tensor:
+    return uniform((4, model.features), -1.0, 1.0, torch.Generator().manual_seed(29))
+
+
+def _leaf(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
+def _moments(shares: Sequence[float] = SHARES) -> Tensor:
+    inner = [INTERVAL[0] + share * (INTERVAL[1] - INTERVAL[0]) for share in shares]
+    return torch.tensor(inner, dtype=torch.float64, requires_grad=True)
+
+
+def _on_accepted(model: Model, kind: Callable[..., nn.Module], method: str) -> Measured:
+    """Both forms with steps that the control chose."""
+    found = []
+    for gradient in ("derived", "autograd"):
+        x, times, ends = _input(model).requires_grad_(), _moments(), [_leaf(end) for end in INTERVAL]
+        module: Any = model.build(kind, t0=ends[0], t1=ends[1], rtol=1e-6, method=method, gradient=gradient)
+        outputs = (module(x), module.trajectory(x, times))
+        # The ends are counted with the last state alone: outputs at fixed times hardly depend on them.
+        leaves = [x, times, *module.parameters()]
+        inside = torch.autograd.grad(functional(outputs), leaves, retain_graph=True)
+        found.append([*(o.detach() for o in outputs), *inside, *torch.autograd.grad(functional(outputs[:1]), ends)])
+        steps = module.stats.accepted
+    names = ["x(t1)", "outputs", "x0", "times", *(f"parameter {n}" for n in range(len(found[0]) - 6)), "t0", "t1"]
+    worst = worst_difference(found[0], found[1], names)
+    return Measured(worst.value, f"{worst.detail}, {steps} steps")
+
+
+def _tight(model: Model, kind: Callable[..., nn.Module], **options: Any) -> Any:
+    return model.build(kind, **{"t0": INTERVAL[0], "t1": INTERVAL[1], **options}, rtol=1e-11, atol=1e-12)
+
+
+def _times(model: Model, kind: Callable[..., nn.Module]) -> Measured:
+    """Differences of the solution in its ends, and of the outputs in their times."""
+    x, ends = _input(model), [_leaf(end) for end in INTERVAL]
+    module = _tight(model, kind, t0=ends[0], t1=ends[1])
+    found = list(torch.autograd.grad(functional([module(x)]), ends))
+    times = _moments()
+    found.append(torch.autograd.grad(functional([module.trajectory(x, times)]), times)[0])
+
+    def at(t0: float, t1: float) -> float:
+        with torch.no_grad():
+            return float(functional([_tight(model, kind, t0=t0, t1=t1)(x)]))
+
+    def moved(unit: Tensor, amount: float) -> float:
+        with torch.no_grad():
+            return float(functional([module.trajectory(x, times.detach() + amount * unit)]))
+
+    t0, t1 = INTERVAL
+    units = torch.eye(len(times), dtype=torch.float64)
+    slopes = [_slope(lambda e: at(t0 + e, t1)), _slope(lambda e: at(t0, t1 + e))]
+    expected = [torch.tensor(slope, dtype=torch.float64) for slope in slopes]
+    expected.append(torch.tensor([_slope(partial(moved, unit)) for unit in units], dtype=torch.float64))
+    return worst_difference(found, expected, ["t0", "t1", "times"])
+
+
+def _slope(function: Callable[[float], float]) -> float:
+    """Derivative at 0 by differences of order 4."""
+    near, far = (function(n * NUDGE) - function(-n * NUDGE) for n in (1, 2))
+    return (8 * near - far) / (12 * NUDGE)
+
+
+def _there_and_back(model: Model, kind: Callable[..., nn.Module]) -> Measured:
+    x = _input(model)
+    with torch.no_grad():
+        end = _tight(model, kind)(x)
+        back = _tight(model, kind, t0=INTERVAL[1], t1=INTERVAL[0])(end)
+    return Measured(difference(back, x), "t0 to t1 and back, rtol 1e-11")
+
+
+def _event(model: Model, kind: Callable[..., nn.Module]) -> Measured:
+    """Where a projection of the state reaches its value half-way."""
+    x = _input(model)
+    weights = uniform(x.shape, 0.5, 1.0, torch.Generator().manual_seed(31))
+    module = _tight(model, kind)
+    with torch.no_grad():
+        middle = (module.trajectory(x, _moments([0.5]).detach())[0] * weights).sum()
+
+    def event(t: Tensor, state: Tensor) -> Tensor:
+        return (state * weights).sum() - middle + (t - 0.5 * sum(INTERVAL))
+
+    def found_at(start: Tensor) -> Tensor:
+        time, state = module.until(start, event)
+        return functional([time.reshape(1), state])
+
+    start = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(found_at(start), start)
+    direction = uniform(x.shape, -1.0, 1.0, torch.Generator().manual_seed(33))
+
+    def nudged(amount: float) -> float:
+        with torch.no_grad():
+            return float(found_at(x + amount * direction))
+
+    expected = torch.tensor(_slope(nudged), dtype=torch.float64)
+    return Measured(difference((gradient * direction).sum(), expected), "differences of order 4 along one direction")
+
+
+def _gap(model: Model, kind: Callable[..., nn.Module]) -> Measured:
+    """The rate at which the two adjoints come together when steps are halved."""
+    gaps = []
+    for steps in HALVINGS:
+        gradients = []
+        for adjoint in ("discrete", "continuous"):
+            x = _input(model).requires_grad_()
+            module = model.build_even(kind, steps, adjoint=adjoint)
+            gradients.append(torch.autograd.grad(functional([module(x)]), x)[0])
+        gaps.append(difference(gradients[1], gradients[0]))
+    rates = [math.log2(big / small) for big, small in pairwise(gaps)]
+    return Measured(max(rates), f"{gaps[-1]:.1e} with {HALVINGS[-1]} steps")
+
+
+class _Closed(nn.Module):
+    """A field with one parameter."""
+
+    def __init__(self, velocity: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.velocity = velocity
+        self.theta = nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Its value."""
+        return self.velocity(t, x, self.theta)
+
+
+def _linear(t0: Tensor, t1: Tensor, x: Tensor, p: Tensor) -> Tensor:
+    return torch.exp(p * (t1 - t0)) * (x + t0 / p + p**-2) - t1 / p - p**-2
+
+
+def _logistic(t0: Tensor, t1: Tensor, x: Tensor, p: Tensor) -> Tensor:
+    return x / (x + (1 - x) * torch.exp(-p * (t1 - t0)))
+
+
+def _cubic(t0: Tensor, t1: Tensor, x: Tensor, p: Tensor) -> Tensor:
+    return x / torch.sqrt(1 + 2 * p * x**2 * (t1 - t0))
+
+
+def _oscillator(t0: Tensor, t1: Tensor, x: Tensor, p: Tensor) -> Tensor:
+    (q, v), w = x.unbind(-1), p * (t1 - t0)
+    return torch.stack((q * torch.cos(w) + v / p * torch.sin(w), v * torch.cos(w) - p * q * torch.sin(w)), -1)
+
+
+CLOSED_FORMS = (
+    ("x' = theta x + t", lambda t, x, p: p * x + t, _linear),
+    ("x' = theta x (1 - x)", lambda t, x, p: p * x * (1 - x), _logistic),
+    ("x' = -theta x^3", lambda t, x, p: -p * x**3, _cubic),
+    ("q'' = -theta^2 q", lambda t, x, p: torch.stack((x[..., 1], -(p**2) * x[..., 0]), -1), _oscillator),
+)
+
+
+def _closed(kind: Callable[..., nn.Module], velocity: Any, exact: Any) -> Measured:
+    """Value and gradients in x0, theta, t0 and t1."""
+    start = uniform((3, 2), 0.2, 0.8, torch.Generator().manual_seed(43))
+    found: list[list[Tensor]] = []
+    field = _Closed(velocity)
+    for solve in (partial(_solving, kind, field), partial(_exactly, exact, field)):
+        x, (t0, t1) = start.clone().requires_grad_(), (_leaf(end) for end in INTERVAL)
+        value = solve(t0, t1, x)
+        found.append([value.detach(), *torch.autograd.grad(functional([value]), [x, field.theta, t0, t1])])
+    return worst_difference(found[0], found[1], ["x(t1)", "x0", "theta", "t0", "t1"])
+
+
+def _solving(kind: Callable[..., nn.Module], field: _Closed, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
+    value: Tensor = kind(field, t0=t0, t1=t1, rtol=1e-9, atol=1e-11)(x)
+    return value
+
+
+def _exactly(exact: Any, field: _Closed, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
+    value: Tensor = exact(t0, t1, x, field.theta)
+    return value
