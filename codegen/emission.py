@@ -12,6 +12,7 @@ from derive.explanation import explain_system
 from derive.files import check_folder, make_folder, write_whole
 from derive.flow import ContinuousFlow, Flow
 from derive.schemes import Scheme
+from derive.sde import SDE
 from derive.systems import Spec, with_scheme
 
 # Where the text of each kind of system is made. Loaded on use: no run needs all.
@@ -22,6 +23,7 @@ OF_KIND: dict[type, tuple[str, str]] = {
     Flow: ("codegen.flows.module", "flow_text"),
     ContinuousFlow: ("codegen.flows.continuous", "continuous_text"),
     Adaptive: ("codegen.adaptive.module", "adaptive_text"),
+    SDE: ("codegen.stochastic.module", "sde_text"),
 }
 
 

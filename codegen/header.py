@@ -16,6 +16,7 @@ from derive.explanation import programs_of, recurrences
 from derive.flow import ContinuousFlow, Flow
 from derive.operators import show_shape
 from derive.program import Program
+from derive.sde import SDE
 from derive.symbols import Quantity, by_name
 from derive.systems import Recurrence, Spec
 
@@ -114,9 +115,9 @@ def _wrapped(line: str) -> str:
 
 def _symbols(spec: Spec) -> list[str]:
     found: dict[str, Quantity] = {}
-    systems: list[Recurrence | Chain | Flow | ContinuousFlow] = [
+    systems: list[Recurrence | Chain | Flow | ContinuousFlow | SDE] = [
         *recurrences(spec).values(),
-        *(s for s in spec.variants.values() if isinstance(s, Chain | Flow | ContinuousFlow)),
+        *(s for s in spec.variants.values() if isinstance(s, Chain | Flow | ContinuousFlow | SDE)),
     ]
     for program in (program for system in systems for program in programs_of(system)):
         for quantity in by_name({*program.inputs, *program.targets}):

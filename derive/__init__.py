@@ -23,6 +23,8 @@ _HOME = {
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",
     "derive.flow": "ContinuousFlow Flow",
+    "derive.sde": "SDE of_every_noise",
+    "derive.schemes.stochastic": "StochasticRungeKutta stochastic_scheme",
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "recurrences",

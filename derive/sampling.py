@@ -80,12 +80,13 @@ class TanhNetwork:
     """V tanh(W x + b + c t): stands in for an opaque network, with every differential by the sweeps over its program.
 
     The parameter vector is the concatenation of W (m, d), b (m), V (d, m) and, with time, c (m); where the size `out`
-    of the value is another one, V is (out, m).
+    of the value is another one, V is (out, m). A matrix is the value of that many components, row by row.
     """
 
     def __init__(self, size: int, takes_time: bool, hidden: int = HIDDEN, out: Sequence[int] = ()) -> None:
         self.takes_time = takes_time
-        shapes = {"W": (hidden, size), "b": (hidden,), "V": (*(out or (size,)), hidden)}
+        self.out = tuple(out) or (size,)
+        shapes = {"W": (hidden, size), "b": (hidden,), "V": (int(np.prod(self.out)), hidden)}
         self.shapes = {**shapes, "c": (hidden,)} if takes_time else shapes
         self.parameter_count = sum(int(np.prod(shape)) for shape in self.shapes.values())
 
@@ -96,10 +97,12 @@ class TanhNetwork:
         pattern = tuple(index for index, _ in directions)
         program, groups = _differential_program(self.takes_time, pattern, covector is not None, slot)
         values: dict[Quantity, Numeric] = {}
-        for quantities, value in zip(groups, [*point, *(w for _, w in directions), covector], strict=False):
+        flat = None if covector is None else np.ravel(covector)
+        for quantities, value in zip(groups, [*point, *(w for _, w in directions), flat], strict=False):
             values.update(self._assign(quantities, value))
         known = evaluate(program, values)
-        return self._collect([known[q] for q in program.outputs])
+        found = self._collect([known[q] for q in program.outputs])
+        return found.reshape(self.out) if covector is None and len(self.out) > 1 else found
 
     def _assign(self, quantities: tuple[Quantity, ...], value: Numeric) -> dict[Quantity, Numeric]:
         if len(quantities) == 1:

@@ -50,6 +50,8 @@ CLASSES = {
     "continuous_flow": "ContinuousFlow",
     "vi_flow": "",
     "neural_ode": "NeuralODE",
+    "neural_sde": "NeuralSDE",
+    "langevin_flow": "LangevinFlow",
 }
 
 

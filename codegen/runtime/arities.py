@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def field_arity(function: Callable[..., Tensor]) -> int:
-    """1 for `field(x)`, 2 for `field(t, x)`: one required argument of `forward` means `field(x)`."""
+    """1 for `field(x)`, 2 for `field(t, x)`, 3 with a direction; one required argument means `field(x)`."""
     if not isinstance(function, nn.Module):
         return _arity(function)
     kind = type(function)
@@ -25,7 +25,8 @@ ARITIES: dict[type[nn.Module], int] = {}
 
 
 def _arity(target: Callable[..., Tensor]) -> int:
-    return 1 if len(required_arguments(target)) == 1 else 2
+    count = len(required_arguments(target))
+    return count if count in (1, 3) else 2
 
 
 def required_arguments(target: Callable[..., Tensor]) -> list[str]:

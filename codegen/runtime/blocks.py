@@ -250,7 +250,7 @@ class Evaluation:
         except CALL_FAILURES as error:
             given = points[-block.arity :]
             raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
-        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)))
+        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
         return value
 
     def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
@@ -385,11 +385,11 @@ def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Except
     return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
 
 
-def check_shape(owner: str, value: Tensor, state: Tensor, where: Where) -> None:
-    """A block keeps the shape of its state; the message names the axis and both sizes."""
+def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function: Any = None) -> None:
+    """A block keeps the shape of its state, unless it checks its value itself; the message names axis and sizes."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
-    if value.shape == state.shape:
+    if value.shape == state.shape or getattr(function, "checks_itself", False):
         return
     shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
     place = f"{owner}: {block_name(where)}: {shapes}"

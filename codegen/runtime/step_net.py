@@ -44,7 +44,7 @@ class StepLoop(nn.Module):
     """
 
     step_parameters: Callable[..., tuple[tuple[Tensor, ...], Shared]]
-    """Initial value of every stream -> (per-step parameters with a leading step axis, what every step uses)."""
+    """Initial value of every stream, random draws -> (per-step parameters with a leading step axis, what all use)."""
 
     def __init__(
         self,
@@ -124,12 +124,12 @@ class StepLoop(nn.Module):
         shown = "".join(f", {name}={time:g}" for name, time in times.items())
         return f"steps={self.step_count()}{shown}, memory={self.memory!r}, gradient={self.gradient!r}{tol}"
 
-    def run_steps(self, x: State, trajectory: bool) -> State:
+    def run_steps(self, x: State, trajectory: bool, draws: tuple[Tensor, ...] = ()) -> State:
         """Run the steps; where they fail because of a number that the module was given, the error names it."""
         if torch.compiler.is_compiling():
-            return self._run(x, trajectory)
+            return self._run_with(x, trajectory, draws)
         try:
-            return self._run(x, trajectory)
+            return self._run_with(x, trajectory, draws)
         except StepError as error:
             self._check_numbers(error)
             raise
@@ -142,10 +142,10 @@ class StepLoop(nn.Module):
                 read = f"is {value.item()}" if value.dim() == 0 else "has values that are not finite"
                 raise NotFiniteError(f"{type(self).__name__}: {name} {read}; allowed: finite numbers") from error
 
-    def _run(self, x: State, trajectory: bool) -> State:
+    def _run_with(self, x: State, trajectory: bool, draws: tuple[Tensor, ...]) -> State:
         """The same in the form that the options, the tensors and the compiler ask for."""
         functions = self.step_blocks()
-        rules, local, shared = self._given(x)
+        rules, local, shared = self._given(x, draws)
         if self.memory == "exact":
             if rules.exact is None:
                 raise ValueError(
@@ -189,10 +189,10 @@ class StepLoop(nn.Module):
         rules, local, shared = self._given(x)
         return self._run_plain(partial(run_back, rules), x, functions, local, shared, False)
 
-    def _given(self, x: State) -> tuple[Rules, tuple[Tensor, ...], Shared]:
+    def _given(self, x: State, draws: tuple[Tensor, ...] = ()) -> tuple[Rules, tuple[Tensor, ...], Shared]:
         """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
         rules = self.rules
-        local, shared = self.step_parameters(*x)
+        local, shared = self.step_parameters(*x, *draws)
         varying = [getattr(self, name) for name in self.varying if self._varies(name)]
         places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
         for place in reversed(places):  # what comes later in the tuple does not move what comes before it

@@ -312,7 +312,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
                 raise
             except CALL_FAILURES as error:
                 raise failed_call(owner, where, points[-arity:], error) from error
-        check_shape(owner, value, points[-1], where)
+        check_shape(owner, value, points[-1], where, function)
         return value
 
     return field

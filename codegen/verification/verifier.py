@@ -34,6 +34,7 @@ from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
 from codegen.verification.residuals import residual_row
 from codegen.verification.samples import Sampled, sampled
+from codegen.verification.sde_cases import sde_cases
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
 from derive.adaptive import Adaptive
@@ -41,6 +42,7 @@ from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import recurrences
 from derive.flow import ContinuousFlow, Flow
+from derive.sde import SDE
 from derive.showing import explain
 from derive.system import System
 from derive.systems import ODE, Spec
@@ -126,6 +128,7 @@ _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Flow: flow_cases,
     ContinuousFlow: continuous_cases,
     Adaptive: adaptive_cases,
+    SDE: sde_cases,
 }
 
 

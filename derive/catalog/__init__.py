@@ -68,6 +68,9 @@ REGISTER = (
     Listing("vi_flow", "flow", "statement"),
     # adaptive steps
     Listing("neural_ode", "adaptive"),
+    # stochastic differential equations
+    Listing("neural_sde", "sde"),
+    Listing("langevin_flow", "sde"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -1,0 +1,1 @@
+"""Emitted modules of stochastic differential equations: loops over the steps of several schemes."""

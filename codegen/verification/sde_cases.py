@@ -1,0 +1,238 @@
+"""Cases of modules of stochastic differential equations: given increments, every scheme and every kind of noise."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codegen.verification.case import Case
+from codegen.verification.measures import uniform
+from codegen.verification.reference import run_recurrence
+from codegen.verification.stand_in import stand_in
+from codegen.verification.step_setting import numeric
+from derive.evaluator import NetworkModel
+from derive.networks import Network
+from derive.operators import Numeric
+from derive.sampling import TanhNetwork
+from derive.sde import SDE
+from derive.sde_calculus import CORRECTION, is_network
+from derive.sde_schemes import SchemeStep, scheme_steps
+from derive.symbols import Dimension, Quantity, Role, by_name
+from derive.systems import Spec
+
+STEPS, SMALL_STEPS = 2, 2
+BATCH, SMALL_BATCH = (2, 1), (1,)
+HIDDEN, SMALL_HIDDEN = 1, 1
+INTERVAL = (0.3, 1.1)
+SMALLEST = 2
+
+
+class MatrixStandIn(nn.Module):
+    """A stand-in whose value is a matrix, or a column."""
+
+    def __init__(self, inner: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.inner, self.shape = inner, tuple(shape)
+
+    def forward(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Value at (t, x)."""
+        value: Tensor = self.inner(t, x)
+        return value.unflatten(-1, self.shape)
+
+
+@dataclass(frozen=True)
+class CorrectionModel:
+    """c = 1/2 sum of Dg_j[g_j] from the differentials of a stand-in for the diffusion, column by column."""
+
+    diffusion: TanhNetwork
+    theta: Numeric
+    noise: str
+
+    def differential(
+        self, point: list[Numeric], directions: list[tuple[int, Numeric]], covector: Numeric | None, slot: int
+    ) -> Numeric:
+        """See `derive.evaluator.NetworkModel`; only values are asked for."""
+        t, x, _ = point
+        inner = [t, x, self.theta] if self.diffusion.takes_time else [x, self.theta]
+        place = len(inner) - 2
+
+        def along(way: Numeric) -> Numeric:
+            return self.diffusion.differential(inner, [(place, way)], None, 0)
+
+        value = self.diffusion.differential(inner, [], None, 0)
+        if self.noise == "scalar":
+            return 0.5 * along(value)
+        columns = np.diag(value) if self.noise == "diagonal" else value
+        slopes = [along(column) for column in columns.T]
+        if self.noise == "diagonal":
+            return 0.5 * np.array([slope[j] for j, slope in enumerate(slopes)])
+        return 0.5 * sum(slope[:, j] for j, slope in enumerate(slopes))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Seeded numbers for one equation.
+
+    Attributes:
+        sde: the equation.
+        sizes: of the named dimensions.
+        values: parameters and constants.
+        models, thetas: the stand-ins of the networks, and their parameters.
+    """
+
+    sde: SDE
+    sizes: Mapping[Dimension, int]
+    values: Mapping[Quantity, Tensor]
+    models: Mapping[Network, TanhNetwork]
+    thetas: Mapping[Network, Tensor]
+
+    @classmethod
+    def made(cls, sde: SDE, hidden: int) -> Numbers:
+        """For an equation."""
+        generator = torch.Generator().manual_seed(31)
+        networks = sde.networks
+        shapes = [
+            sde.state.shape,
+            sde.noise_shape,
+            *(n.maps for n in networks),
+            *(q.shape for q in by_name(sde.quantities)),
+        ]
+        named = sorted({s for shape in shapes for s in shape if isinstance(s, str) and not s.startswith("theta_")})
+        sizes: dict[Dimension, int] = {name: SMALLEST + place for place, name in enumerate(named)}
+        full = {
+            size: size if isinstance(size, int) else sizes[size]
+            for shape in shapes
+            for size in shape
+            if size in sizes or isinstance(size, int)
+        }
+        width = full[sde.state.shape[0]]
+        models = {n: TanhNetwork(width, n.takes_time, hidden, [full[s] for s in n.maps[1:]]) for n in networks}
+        thetas = {n: uniform((model.parameter_count,), -0.9, 0.9, generator) for n, model in models.items()}
+        known = {n.theta for n in networks}
+        free = [q for q in by_name(sde.quantities) if q.role in (Role.PARAMETER, Role.CONSTANT) and q not in known]
+        values = {}
+        for q in free:
+            low = -0.8 if q.shape else 0.5
+            values[q] = uniform([full[s] for s in q.shape], low, 0.9, generator)
+        return cls(sde, full, values, models, thetas)
+
+    @property
+    def dim(self) -> int:
+        """Components of the state."""
+        return self.sizes[self.sde.state.shape[0]]
+
+    @property
+    def motions(self) -> int:
+        """Brownian motions of a sample."""
+        return self.sizes[self.sde.noise_shape[0]] if self.sde.noise_shape else 1
+
+    def build(self, kind: Callable[..., nn.Module], **options: Any) -> nn.Module:
+        """The module in float64 with these numbers."""
+        given = {q.name: float(v) if q.role is Role.CONSTANT else v for q, v in self.values.items()}
+        known = inspect.signature(kind).parameters
+        module = kind(
+            *map(self._net, self._networks()), **{n: v for n, v in {**given, **options}.items() if n in known}
+        )
+        with torch.no_grad():
+            for q, value in self.values.items():
+                if q.role is Role.PARAMETER:
+                    module.get_parameter(q.name).copy_(value)
+        return module
+
+    def _networks(self) -> list[Network]:
+        """In the order of the constructor: of the drift, then of the diffusion."""
+        found = [sorted(term.atoms(Network), key=lambda n: n.name) for term in (self.sde.drift, self.sde.diffusion)]
+        return list(dict.fromkeys(network for networks in found for network in networks))
+
+    def _net(self, network: Network) -> nn.Module:
+        model = self.models[network]
+        net = stand_in(model.shapes, self.thetas[network])
+        whole = is_network(self.sde.diffusion, self.sde) and self.sde.diffusion.network == network
+        if whole and self.sde.noise == "scalar":
+            return MatrixStandIn(net, (self.dim, 1))
+        return MatrixStandIn(net, model.out) if len(model.out) > 1 else net
+
+    def reference(self, one: SchemeStep, x: Tensor, increments: Tensor) -> list[Tensor]:
+        """Last state and trajectory, sample by sample."""
+        steps = len(increments)
+        h = (INTERVAL[1] - INTERVAL[0]) / steps
+        models: dict[Network, NetworkModel] = dict(self.models)
+        if CORRECTION in one.recurrence.step.networks():
+            diffusion = self.sde.diffusion.network
+            models[CORRECTION] = CorrectionModel(self.models[diffusion], self.thetas[diffusion].numpy(), self.sde.noise)
+        paths = []
+        samples = x.reshape(-1, x.shape[-1]).numpy()
+        drawn = increments.reshape(steps, len(samples), -1).numpy()
+        for place, sample in enumerate(samples):
+            given = [self._given(one, h, n, drawn[n, place]) for n in range(steps)]
+            networks: Any = models
+            visited = run_recurrence(one.recurrence, None, [sample], given, networks)
+            paths.append(np.stack([sample, *(known[one.recurrence.new[0]] for known in visited)]))
+        found = torch.from_numpy(np.stack(paths, 1)).reshape(steps + 1, *x.shape)
+        return [found[-1], found]
+
+    def _given(self, one: SchemeStep, h: float, n: int, drawn: Numeric) -> dict[Quantity, Numeric]:
+        """What a step reads besides the state."""
+        step = one.recurrence.step
+        known: dict[Quantity, Numeric] = {q: numeric(value) for q, value in self.values.items()}
+        known |= {network.theta: theta.numpy() for network, theta in self.thetas.items()}
+        known |= {q: h for q in step.inputs if q.role is Role.STEP_SIZE}
+        known |= {q: INTERVAL[0] + n * h for q in step.inputs if q.role is Role.TIME}
+        known |= {q: np.zeros(1) for q in step.inputs if q == CORRECTION.theta}
+        increment = self.sde.increment
+        known[increment] = drawn if increment.shape else drawn[0]
+        return known
+
+
+def equations_of(spec: Spec) -> Iterator[tuple[Mapping[str, Any], SDE]]:
+    """Options and equation of every variant."""
+    for option, sde in spec.variants.items():
+        if isinstance(sde, SDE):
+            yield ({spec.option: option} if spec.option else {}), sde
+
+
+def sde_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = False) -> list[Case]:
+    """A case for every scheme, calculus and kind of noise; of the small ones each kind of noise in its own calculus."""
+    found = []
+    for chosen, sde in equations_of(spec):
+        numbers = Numbers.made(sde, SMALL_HIDDEN if small else HIDDEN)
+        steps = [one for one in scheme_steps(sde) if not small or one.calculus == sde.calculus]
+        found += [_case(kind, numbers, one, chosen, small) for one in steps]
+    return found
+
+
+def _case(
+    kind: Callable[..., nn.Module], numbers: Numbers, one: SchemeStep, chosen: Mapping[str, Any], small: bool
+) -> Case:
+    steps, batch = (SMALL_STEPS, SMALL_BATCH) if small else (STEPS, BATCH)
+    generator = torch.Generator().manual_seed(29)
+    x = uniform((*batch, numbers.dim), -1.0, 1.0, generator)
+    spread = math.sqrt((INTERVAL[1] - INTERVAL[0]) / steps)
+    increments = uniform((steps, *batch, numbers.motions), -1.5 * spread, 1.5 * spread, generator)
+    times = dict(zip(("t0", "t1"), (torch.tensor(t, dtype=torch.float64) for t in INTERVAL), strict=True))
+    options = {**chosen, "calculus": one.calculus, "scheme": one.scheme, "steps": steps}
+    label = ", ".join(f"{name}={options[name]!r}" for name in (*chosen, "calculus", "scheme"))
+    return Case(
+        label=label,
+        build=lambda given, memory, gradient: numbers.build(
+            kind, **{**times, **given}, **options, memory=memory, gradient=gradient
+        ),
+        constructor=times,
+        inputs={"x": x, "increments": increments},
+        call=_outputs,
+        reference=partial(numbers.reference, one, x, increments),
+        memory=("store",) if small else ("store", "recompute", "checkpoint"),
+    )
+
+
+def _outputs(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The last state and the whole trajectory, by two calls."""
+    return module(*inputs), module.trajectory(*inputs)

@@ -1,0 +1,137 @@
+"""Schemes for stochastic differential equations as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from sympy import Expr, Integer
+
+from derive.errors import UnknownNameError
+from derive.schemes.findings import Finding, error, exact_sum, expressions, refuse
+
+CALCULI = ("ito", "stratonovich")
+
+
+@dataclass(frozen=True)
+class StochasticRungeKutta:
+    r"""A scheme with the increments $\Delta W^j$ of the Brownian motions as its only random numbers.
+
+    Stages $X_i = x + h \sum_j a_{ij} f(X_j) + \sum_j b_{ij} \sum_k g_k(X_j) \Delta W^k$, and
+    $x_{n+1} = x + h \sum_i \alpha_i f(X_i) + \sum_i \beta_i \sum_k g_k(X_i) \Delta W^k + \gamma \sum_{jk} Dg_k[g_j]
+    J_{jk}$ at $x$, where $J_{jk} = \frac12 (\Delta W^j \Delta W^k - \delta_{jk} h)$ is the symmetric part of the
+    iterated integral in Ito's calculus, and without $\delta_{jk} h$ in Stratonovich's.
+
+    Attributes:
+        A, B: coefficients of drift and diffusion in the stages.
+        alpha, beta: weights of drift and diffusion.
+        gamma: weight of the second iterated integrals.
+        calculus: what equation it solves: "ito" or "stratonovich"; of the other it solves the converted one.
+        title: its usual name.
+
+    Raises:
+        SpecError: sizes that do not fit, a stage that needs a later one, or weights that do not sum to 1.
+        UnknownNameError: another calculus.
+    """
+
+    A: Sequence[Sequence[Any]]
+    B: Sequence[Sequence[Any]]
+    alpha: Sequence[Any]
+    beta: Sequence[Any]
+    gamma: Any = 0
+    calculus: str = "ito"
+    title: str = "stochastic Runge-Kutta"
+
+    def __post_init__(self) -> None:
+        for name in ("A", "B"):
+            object.__setattr__(self, name, tuple(map(expressions, getattr(self, name))))
+        for name in ("alpha", "beta"):
+            object.__setattr__(self, name, expressions(getattr(self, name)))
+        object.__setattr__(self, "gamma", expressions([self.gamma])[0])
+        if self.calculus not in CALCULI:
+            raise UnknownNameError("calculus", self.calculus, CALCULI)
+        refuse(self.title, self.findings())
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the table."""
+        count = self.stages
+        for name in ("A", "B"):
+            rows = getattr(self, name)
+            if len(rows) != count or any(len(row) != count for row in rows):
+                shape = f"{len(rows)} rows of {', '.join(str(len(row)) for row in rows)}"
+                yield error(name, shape, f"{count} x {count}", f"{name} has {shape}; {count} weights need as many")
+                return
+            for place, row in enumerate(rows):
+                if any(entry != 0 for entry in row[place:]):
+                    yield error(
+                        f"row {place + 1} of {name}", row, "zeros from the diagonal on",
+                        f"row {place + 1} of {name} reads a stage that is not computed yet; schemes are explicit",
+                    )  # fmt: skip
+        if len(self.beta) != count:
+            yield error(
+                "beta", len(self.beta), count, f"{len(self.beta)} weights of the diffusion, {count} of the drift"
+            )
+            return
+        for name in ("alpha", "beta"):
+            found = exact_sum(getattr(self, name))
+            if found.is_number and found != 1:
+                yield error(name, found, 1, f"the weights {name} sum to {found}; a consistent scheme has 1")
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.alpha)
+
+    @property
+    def nodes(self) -> tuple[Expr, ...]:
+        """Times of the stages in steps: time moves with the drift."""
+        return tuple(sum(row, Integer(0)) for row in self.A)
+
+    @property
+    def entries(self) -> list[Expr]:
+        """All coefficients."""
+        rows = [entry for matrix in (self.A, self.B) for row in matrix for entry in row]
+        return [*rows, *self.alpha, *self.beta, self.gamma]
+
+
+_IDS = ("euler_maruyama", "milstein", "heun")
+
+
+class _Register(Mapping[str, StochasticRungeKutta]):
+    """Ids to tables, each a function of `derive.schemes.tables.stochastic`."""
+
+    def __getitem__(self, name: str) -> StochasticRungeKutta:
+        if name not in _IDS:
+            raise KeyError(name)
+        return _built(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_IDS)
+
+    def __len__(self) -> int:
+        return len(_IDS)
+
+
+@cache
+def _built(name: str) -> StochasticRungeKutta:
+    table: StochasticRungeKutta = getattr(import_module("derive.schemes.tables.stochastic"), name)()
+    return table
+
+
+STOCHASTIC_SCHEMES: Mapping[str, StochasticRungeKutta] = _Register()
+
+
+def stochastic_scheme(name: str | StochasticRungeKutta) -> StochasticRungeKutta:
+    """A shipped scheme by its id; a table is returned as it is.
+
+    Raises:
+        UnknownNameError: no scheme has that id.
+    """
+    if not isinstance(name, str):
+        return name
+    if name not in STOCHASTIC_SCHEMES:
+        raise UnknownNameError("stochastic scheme", name, STOCHASTIC_SCHEMES)
+    return STOCHASTIC_SCHEMES[name]
