@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "derive.symbols": "Quantity Role constant input_ parameter state step_size target time",
+    "derive.symbols": "Quantity Role constant draw input_ parameter state step_size target time",
     "derive.functions": "elu gelu logsigmoid relu selu sigmoid silu softplus step tanh",
     "derive.operators": "concat dot fill linear_solve logsumexp matvec outer softmax total transpose",
     "derive.norms": "norm",
@@ -25,6 +25,9 @@ _HOME = {
     "derive.flow": "ContinuousFlow Flow",
     "derive.sde": "SDE of_every_noise",
     "derive.schemes.stochastic": "StochasticRungeKutta stochastic_scheme",
+    "derive.laws": "Bernoulli Law Moments Normal Uniform",
+    "derive.random_recurrence": "Draw RandomRecurrence",
+    "derive.weak_limit": "WeakLimit",
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "recurrences",
@@ -36,10 +39,10 @@ _HOME = {
     "derive.convergence": "OrderCheck distance forward_run solution",
     "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",
     "derive.expansion": "solution_derivative",
-    "derive.api": "adjoint analyse hamiltonian inverse lint logdet modified_equation stability",
+    "derive.api": "adjoint analyse hamiltonian inverse lint logdet modified_equation stability weak_limit_of",
     "derive.loading": "catalog_entries load",
     "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",
-    "sympy": "Expr Integer Rational Symbol cos erf exp log sin sqrt",
+    "sympy": "Expr Integer Interval Rational Symbol cos erf exp log sin sqrt",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 

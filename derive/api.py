@@ -21,6 +21,7 @@ from derive.inversion import Inverse, invert
 from derive.linear_stability import stability_function
 from derive.loading import load, load_any
 from derive.program import Program, name_functions
+from derive.random_recurrence import RandomRecurrence
 from derive.readings import scheme_read
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
@@ -30,6 +31,7 @@ from derive.schemes.lint import lint as findings_of
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 from derive.traces import named_divergence
+from derive.weak_limit import WeakLimit, match_moments
 
 Source = Spec | str | Path
 ALLOWED = (
@@ -107,6 +109,20 @@ def logdet(source: Source | Flow | ContinuousFlow, option: str | None = None) ->
     if isinstance(system, Flow | ContinuousFlow):
         return logdet(system)
     raise UnsupportedError(f"{spec.id} is no flow: it has no log-determinant")
+
+
+def weak_limit_of(source: Source | RandomRecurrence, option: str | None = None) -> WeakLimit:
+    """The SDE of small steps of a recurrence with random draws: drift, diffusion, weak order with its proof.
+
+    Raises:
+        UnsupportedError: the system draws nothing, or its increment is not affine in what it draws.
+    """
+    if isinstance(source, RandomRecurrence):
+        return match_moments(source)
+    system = step_of(source, option)
+    if not isinstance(system, RandomRecurrence):
+        raise UnsupportedError(f"{as_spec(source).id} has no random draws; allowed: a RandomRecurrence")
+    return match_moments(system)
 
 
 def analyse(source: Source | Scheme) -> Analysis:

@@ -112,7 +112,7 @@ def hamiltonian(ode: ODE, running: Expr = S.Zero, beside: Iterable[Quantity] = (
         SpecError: every name for costates is taken.
     """
     program = _with_cost(ode, running)
-    adjoint = reverse_sweep(program, tuple(q for q in program.inputs if q.role is not Role.CONSTANT))
+    adjoint = reverse_sweep(program, tuple(q for q in program.inputs if not q.role.fixed))
     given = {q.name for q in (*program.inputs, *program.targets, *beside)}
     costates = _costates(ode, given)
     energy = sum(

@@ -33,13 +33,13 @@ class Adjoint:
 
 
 def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Adjoint:
-    """Adjoint of `program` in the quantities `wrt` (all inputs but constants unless given).
+    """Adjoint of `program` in the quantities `wrt` (all inputs but constants and random draws unless given).
 
     Every cotangent is named `bar_<quantity>`; where an output is also used inside the program, what comes from outside
     is named `bar_<quantity>_out` and added. A sweep over a sweep writes `bar2_`.
     """
     if wrt is None:
-        wrt = (quantity for quantity in program.inputs if quantity.role is not Role.CONSTANT)
+        wrt = (quantity for quantity in program.inputs if not quantity.role.fixed)
     return _reverse_sweep(program, tuple(wrt))
 
 

@@ -57,7 +57,7 @@ class Sampler:
 
     def number(self, quantity: Quantity) -> Any:
         """One random number with 15 random digits: exactly representable at any precision."""
-        low = 0.2 if quantity.role in (Role.STEP_SIZE, Role.CONSTANT) else -1.0
+        low = 0.2 if quantity.role in (Role.STEP_SIZE, Role.CONSTANT, Role.LAYER_CONSTANT) else -1.0
         scale = 8 if quantity.role is Role.STEP_SIZE else 1  # implicit steps are solvable when they are short
         return mpmath.mpf(self.random.randint(int(low * 10**15), 10**15)) / (scale * 10**15)
 

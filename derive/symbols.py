@@ -41,6 +41,8 @@ class Role(Enum):
     PARAMETER = "parameter"
     LAYER_PARAMETER = "layer parameter"
     CONSTANT = "constant"
+    LAYER_CONSTANT = "layer constant"
+    DRAW = "random draw"
     TIME = "time"
     STEP_SIZE = "step size"
     INTERMEDIATE = "intermediate"
@@ -52,8 +54,20 @@ class Role(Enum):
         """Whether quantities of this role carry the batch axes (parameters, times and constants never do)."""
         return self in _BATCHED
 
+    @property
+    def fixed(self) -> bool:
+        """Whether nothing is differentiated in quantities of this role unless it is asked for."""
+        return self in _FIXED
 
-_BATCHED = frozenset({Role.STATE, Role.INPUT, Role.TARGET, Role.INTERMEDIATE, Role.COTANGENT, Role.TANGENT})
+    @property
+    def per_step(self) -> bool:
+        """Whether such a quantity has a value of its own in every step."""
+        return self in _PER_STEP
+
+
+_BATCHED = frozenset({Role.STATE, Role.INPUT, Role.TARGET, Role.INTERMEDIATE, Role.COTANGENT, Role.TANGENT, Role.DRAW})
+_FIXED = frozenset({Role.CONSTANT, Role.LAYER_CONSTANT, Role.DRAW})
+_PER_STEP = frozenset({Role.LAYER_PARAMETER, Role.LAYER_CONSTANT, Role.TIME, Role.DRAW})
 
 
 class Quantity(sympy.Symbol):
@@ -168,9 +182,17 @@ def parameter(
     return Quantity(name, _as_shape(shape), role, latex, meaning)
 
 
-def constant(name: str, *, latex: str = "", meaning: str = "") -> Quantity:
-    """A real number fixed at construction of the module; it has no gradient."""
-    return Quantity(name, (), Role.CONSTANT, latex, meaning)
+def constant(name: str, *, per_layer: bool = False, latex: str = "", meaning: str = "") -> Quantity:
+    """A real number fixed at construction of the module; it has no gradient.
+
+    `per_layer` ones have a value of their own at every step.
+    """
+    return Quantity(name, (), Role.LAYER_CONSTANT if per_layer else Role.CONSTANT, latex, meaning)
+
+
+def draw(name: str, shape: Dimension | Shape = (), *, latex: str = "", meaning: str = "") -> Quantity:
+    """A random number that every step draws afresh: one per sample, or one for each component of a shape."""
+    return Quantity(name, _as_shape(shape), Role.DRAW, latex, meaning)
 
 
 def time(name: str = "t", *, latex: str = "", meaning: str = "time") -> Quantity:

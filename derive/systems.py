@@ -372,7 +372,7 @@ class Spec:
         return all(isinstance(system, Recurrence) and system.in_depth for system in steps)
 
 
-_WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
+_WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT, Role.LAYER_CONSTANT)
 
 
 def with_scheme(spec: Spec, scheme: Any) -> Spec:

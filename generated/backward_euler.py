@@ -824,6 +824,8 @@ class Rules(NamedTuple):
         value in every place: a start reads the newest value only and moves the others on, so that none of them is left
         when the first steps are done.
     sweeps: sweeps of their own in the place of those that call `step` and `adjoint`
+    plain: the step for autograd, where the adjoint is not that of the step
+    dropped: (which random draw, the rules of a step where it is zero), where these call fewer networks
     """
 
     step: Callable[..., State]
@@ -835,6 +837,8 @@ class Rules(NamedTuple):
     width: int = 1
     exact: ExactSweeps | None = None
     sweeps: StepSweeps | None = None
+    plain: Callable[..., State] | None = None
+    dropped: tuple[tuple[int, Rules], ...] = ()
 
     def of_step(self, n: int) -> Rules:
         """The rules that make state n+1."""
@@ -849,6 +853,10 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
 
     def step(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
         return rules.step(field, state, *whole(local, shared))
+
+    def plain(field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+        assert rules.plain is not None
+        return rules.plain(field, state, *whole(local, shared))
 
     def adjoint(linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State) -> Any:
         assert rules.adjoint is not None
@@ -871,6 +879,8 @@ def rules_per_step(rules: Rules, place: int) -> Rules:
         exact=None,
         sweeps=rules.sweeps.reading_per_step(place) if rules.sweeps else None,
         start=tuple(rules_per_step(start, place) for start in rules.start),
+        plain=plain if rules.plain else None,
+        dropped=tuple((draw, rules_per_step(without, place)) for draw, without in rules.dropped),
     )
 
 
@@ -980,7 +990,8 @@ def run_plain(
     state = x * rules.width
     visited = [x]
     for n, row in enumerate(rows_of(local, steps)):
-        state = rules.of_step(n).step(field_of(n), state, row, shared)
+        ruled = rules.of_step(n)
+        state = (ruled.plain or ruled.step)(field_of(n), state, row, shared)
         if trajectory:
             visited.append(state[: rules.streams])
     return stacked(visited) if trajectory else state[: rules.streams]

@@ -52,6 +52,10 @@ CLASSES = {
     "neural_ode": "NeuralODE",
     "neural_sde": "NeuralSDE",
     "langevin_flow": "LangevinFlow",
+    "shake_shake": "ShakeShake",
+    "stochastic_depth": "StochasticDepth",
+    "gaussian_noise_injection": "GaussianNoiseNet",
+    "dropout_sde": "DropoutSDE",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codegen.steps.draws import allowed_of
 from codegen.steps.facts import Facts
 from derive.operators import show_shape
 from derive.symbols import Quantity, Role
@@ -33,7 +34,8 @@ class Argument:
 def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     """(positional, keyword-only) constructor arguments."""
     positional = _network_arguments(facts)
-    keywords = [_parameter_argument(facts, q) for q in (*facts.layer_parameters, *facts.parameters, *facts.constants)]
+    numbers = (*facts.layer_parameters, *facts.parameters, *facts.constants, *facts.layer_constants)
+    keywords = [_parameter_argument(facts, q) for q in numbers]
     keywords += [_weights_argument(q, place == 0) for place, q in enumerate(facts.weights)]
     keywords += [Argument(str(size), "int", "", f"size {size} of the augmentation") for size in facts.augmented_sizes()]
     keywords.sort(key=lambda argument: bool(argument.default))
@@ -45,7 +47,7 @@ def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
             Argument("t0", "float | Tensor", "0.0", "initial time"),
             Argument("t1", "float | Tensor", "1.0", "final time"),
         ]
-    keywords += _options(facts)
+    keywords += [*draw_options(facts), *_options(facts)]
     return positional, keywords
 
 
@@ -63,6 +65,21 @@ def _network_arguments(facts: Facts) -> list[Argument]:
         call = f"{name}(t, x)" if network.takes_time else f"{name}(x)"
         made.append(Argument(name, "Callable[..., Tensor]", "", f"the field, called {call}"))
     return made
+
+
+def draw_options(facts: Facts) -> list[Argument]:
+    """How random draws are made."""
+    found = []
+    if any(not draw.quantity.shape for draw in facts.draws):
+        doc = "whether a draw is made for each sample (axis 0 of x) or once for each layer: sample or layer"
+        found.append(Argument("per", "str", "'sample'", doc))
+    if any(draw.backward is not None for draw in facts.draws):
+        doc = (
+            "draws of the reverse sweep: same, or independent; what the sweep gives is then no gradient. "
+            "Draws that are given decide for themselves"
+        )
+        found.append(Argument("backward", "str", "'same'", doc))
+    return found
 
 
 def _options(facts: Facts) -> list[Argument]:
@@ -122,7 +139,10 @@ def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:
     shape = show_shape(quantity.shape)
     meaning = quantity.meaning or "parameter"
     if quantity.role is Role.CONSTANT:
-        return Argument(quantity.name, "float", text, f"{meaning}, a number")
+        return Argument(quantity.name, "float", text, f"{meaning}, {allowed_of(facts, quantity)}")
+    if quantity.role is Role.LAYER_CONSTANT:
+        doc = f"{meaning}, {allowed_of(facts, quantity)}, for all steps or one for each"
+        return Argument(quantity.name, "float | Sequence[float] | Tensor", text, doc)
     if quantity.role is Role.LAYER_PARAMETER:
         kind = "float | Sequence[float] | Tensor" if facts.networks else "Tensor"
         rows = "one row per step" if facts.networks else "the leading axis counts the steps"

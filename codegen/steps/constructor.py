@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codegen.steps.arguments import arguments
+from codegen.steps.arguments import arguments, draw_options
+from codegen.steps.draws import interval_arguments
 from codegen.steps.facts import Facts
 from codegen.steps.source import Function, tuple_display
 from derive.discretization import LEADING
@@ -21,6 +22,7 @@ def constructor(facts: Facts) -> Function:
     chosen = [f"solving = {solver}"] if facts.ahead else []  # bad options are refused where they are not needed, too
     implicit = f", implicit={solver}" if facts.implicit else ""
     implicit = ", implicit=solving if checked.beta_next else None" if facts.ahead else implicit
+    options += "".join(f", {one.name}={one.name}" for one in draw_options(facts))
     given = f"memory=memory, gradient=gradient, check_finite=check_finite{options}{implicit}"
     body = [*_unstable(facts), *chosen, f"super().__init__({_rules(facts)}, {given})"]
     if "blocks" in names and len(facts.networks) > 1:
@@ -35,7 +37,8 @@ def constructor(facts: Facts) -> Function:
         body.append(f"self.varying |= {{{', '.join(f'{q.name!r}: {len(q.shape)}' for q in facts.varying)}}}")
     body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
     body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
-    body += [f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))" for q in facts.constants]
+    body += [_store_constant(facts, q) for q in facts.constants]
+    body += [_store_layer_constant(facts, q) for q in facts.layer_constants]
     body += [f"self.{size} = {size}" for size in facts.augmented_sizes()]
     if not facts.layered:
         body += _store_times(facts, "steps" if facts.varying else f"check_steps({owner}, steps)")
@@ -44,6 +47,19 @@ def constructor(facts: Facts) -> Function:
     body += _check_start(facts)
     body += _check_parameters(facts)
     return Function("__init__", parameters, "None", "See the class.", tuple(body))
+
+
+def _store_constant(facts: Facts, quantity: Quantity) -> str:
+    owner, name = repr(facts.spec.class_name), quantity.name
+    if quantity not in facts.ranges:
+        return f"self.{name} = float(check_number({owner}, {name!r}, {name}))"
+    return f"self.{name} = check_interval({owner}, {name!r}, {name}, {interval_arguments(facts, quantity)})"
+
+
+def _store_layer_constant(facts: Facts, quantity: Quantity) -> str:
+    owner, name = repr(facts.spec.class_name), quantity.name
+    rows = "len(self.blocks)" if facts.networks else "steps"
+    return f"self.{name} = check_values({owner}, {name!r}, {name}, {rows}, {interval_arguments(facts, quantity)})"
 
 
 def _rules(facts: Facts) -> str:

@@ -17,6 +17,7 @@ from derive.errors import SpecError, UnsupportedError
 from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, replayed
 from derive.operators import fill
+from derive.random_recurrence import RandomRecurrence
 from derive.reversibility import inverse_amplification
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme
 from derive.symbols import Dimension, Role, by_name
@@ -78,11 +79,14 @@ class Facts:
         self.varying = [q for q in self.parameters if q in spec.may_vary]
         self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape and q != LEADING]
         self.weights = [q for q in self.layout.shared if q.shape == (LAGS,)]  # of a family of schemes
+        self.layer_constants = [q for q in self.layout.local if q.role is Role.LAYER_CONSTANT]
+        self.draws = recurrence.draws if isinstance(recurrence, RandomRecurrence) else ()
+        self.ranges = recurrence.ranges if isinstance(recurrence, RandomRecurrence) else {}
         kinds = {network.per_layer for network in self.networks}
         if len(kinds) > 1:
             names = ", ".join(n.name for n in self.networks)
             raise SpecError(f"{spec.id}: of the networks {names} some are per layer and some are not; make them alike")
-        self.layered = kinds == {True} if self.networks else bool(self.layer_parameters)
+        self.layered = kinds == {True} if self.networks else bool(self.layer_parameters or self.layer_constants)
 
     @property
     def notes(self) -> Mapping[str, str]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 
+from codegen.steps.draws import draw_functions, draw_rules
 from codegen.steps.exact_rules import exact_functions
 from codegen.steps.facts import Facts
 from codegen.steps.rules import RuleWriter
 from codegen.steps.source import Function
+from derive.random_recurrence import RandomRecurrence
 from derive.schemes import MultistepFamily
 from derive.series.rk import order
 from derive.symbols import Quantity
@@ -34,7 +36,10 @@ def rule_functions(facts: Facts) -> list[Function]:
 
 
 def _writer(facts: Facts, prefix: str = "") -> RuleWriter:
+    own_draws = isinstance(facts.recurrence, RandomRecurrence) and facts.recurrence.backward
+
     def number(kind: str, quantity: Quantity) -> str:
+        kind = "backward" if own_draws and kind == "adjoint" else kind
         words = (facts.option, prefix, kind, quantity.name)
         return facts.derivation.number_of(".".join(word for word in words if word))
 
@@ -50,7 +55,13 @@ def _step_functions(facts: Facts) -> list[Function]:
         return [forward, *_of_fields().FieldFunctions(facts, facts.field).functions()]
     if facts.whole_graphs:
         return [forward]
-    return [*equations, forward, writer.adjoint(f"{name}_adjoint", step, old, new)]
+    swept = facts.recurrence.backward_step if isinstance(facts.recurrence, RandomRecurrence) else step
+    return [
+        *equations,
+        forward,
+        writer.adjoint(f"{name}_adjoint", swept, old, new),
+        *draw_functions(facts, writer, name),
+    ]
 
 
 def _named(facts: Facts, rule: str) -> str:
@@ -100,6 +111,7 @@ def rules_of(facts: Facts) -> list[str]:
         fields.append(f"streams={facts.layout.streams}")
     if facts.exact is not None:
         fields.append("exact=Exact(_exact_weight, _exact_at_weight, _exact_rest)")
+    fields += draw_rules(facts, name)
     if not facts.recurrence.starts:
         return [f"Rules({', '.join(fields)})"]
     fields += [f"width={facts.layout.width}"] if facts.layout.width else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from codegen.printer import TorchPrinter
 from codegen.steps.arguments import arguments
 from codegen.steps.constructor import constructor
+from codegen.steps.draws import law_methods, unpack_draws, value_of_step
 from codegen.steps.facts import Facts
 from codegen.steps.functions import rule_functions, rules_table
 from codegen.steps.source import Function, tuple_display
@@ -59,11 +60,12 @@ def write_module(variants: Mapping[Option, Facts]) -> StepModule:
         *stream_methods(facts),
         *_embedding(facts),
         *_blocks(facts),
+        *law_methods(facts),
         _step_parameters(facts),
         *_step_count(facts),
     ]
     functions = tuple(function for one in variants.values() for function in rule_functions(one))
-    base = "StepNet" if facts.layout.streams == 1 else "StepLoop"
+    base = "RandomNet" if facts.draws else "StepNet" if facts.layout.streams == 1 else "StepLoop"
     support = (*SUPPORT, *(name for name, wanted in _besides(facts).items() if wanted))
     return StepModule(functions, rules_table(variants), tuple(methods), _class_doc(variants), base, support)
 
@@ -77,6 +79,7 @@ def _besides(facts: Facts) -> dict[str, bool]:
         "exact": facts.exact is not None,
         "polynomial_roots": facts.measures_roots,
         "implicit": facts.solves,
+        "random_net": bool(facts.draws),
         "windows": isinstance(facts.scheme, MultistepFamily),
         "multistep": isinstance(facts.scheme, MultistepFamily),
     }
@@ -146,10 +149,13 @@ def _step_parameters(facts: Facts) -> Function:
         body.append(f"h, {'t' if _uses_time(facts) else '_'} = time_grid({x}, self.t0, self.t1, self.steps)")
     elif _uses_time(facts):
         body.append(f"t = layer_times({x}, self.step_size, self.step_count())")
+    body += [f"{q.name} = {value_of_step(q)}" for q in facts.layer_constants]
+    if facts.draws:
+        body.append(unpack_draws(facts))
     tuples = [tuple_display([_source(facts, q) for q in group]) for group in (local, shared)]
     body.append(f"return {', '.join(tuples)}")
     doc = "What varies from step to step, and what every step uses."
-    given = ", ".join(f"{name}: Tensor" for name in names)
+    given = ", ".join([*(f"{name}: Tensor" for name in names), *(["*draws: Tensor"] if facts.draws else [])])
     return Function("step_parameters", f"self, {given}", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
 
 
@@ -172,6 +178,8 @@ def _source(facts: Facts, quantity: Quantity) -> str:
         return "self.step_size" if facts.layered else "h"
     if quantity.role is Role.TIME:
         return "t"
+    if quantity.role in (Role.DRAW, Role.LAYER_CONSTANT):
+        return quantity.name
     return f"self.{quantity.name}"
 
 
@@ -182,7 +190,8 @@ def _uses_time(facts: Facts) -> bool:
 def _step_count(facts: Facts) -> list[Function]:
     if facts.layered and facts.networks:
         return []
-    value = f"len(self.{facts.layer_parameters[0].name})" if facts.layered else "self.steps"
+    rows = [*facts.layer_parameters, *facts.layer_constants]
+    value = f"len(self.{rows[0].name})" if facts.layered else "self.steps"
     return [Function("step_count", "self", "int", "How many steps.", (f"return {value}",))]
 
 

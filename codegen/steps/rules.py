@@ -56,8 +56,8 @@ class Layout:
 
 def layout_of(recurrence: Recurrence) -> Layout:
     """Layout of a step whose state is made of one or several unknowns: their values and what else is remembered."""
-    quantities = [q for q in recurrence.step.inputs if not _is_network_parameter(recurrence, q)]
-    local = [q for q in quantities if q.role in (Role.LAYER_PARAMETER, Role.TIME)]
+    quantities = [q for q in recurrence.quantities if not _is_network_parameter(recurrence, q)]
+    local = [q for q in quantities if q.role.per_step]
     shared = [q for q in quantities if q.role in (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)]
     unknowns = recurrence.old[: recurrence.unknowns or len(recurrence.old)]
     scalars = [q for q in unknowns if not q.shape]
@@ -153,7 +153,7 @@ class RuleWriter:
     def _swept(self, program: Program, old: Sequence[Quantity]) -> Adjoint:
         """The adjoint in everything that has a gradient and is no network's parameter."""
         wanted = [*old, *self.layout.local, *self.layout.shared]
-        return reverse_sweep(program, [q for q in wanted if q in program.inputs and q.role is not Role.CONSTANT])
+        return reverse_sweep(program, [q for q in wanted if q in program.inputs and not q.role.fixed])
 
     def inverse(self, name: str, inverse: Inverse, recurrence: Recurrence) -> Function:
         """The rule `inverse(field, new_state, local, shared) -> state`."""

@@ -48,6 +48,8 @@ def call_doc(facts: Facts) -> list[str]:
     unknowns = ", ".join(q.name for q in facts.recurrence.old[: facts.layout.unknowns])
     if facts.layout.streams == 1:
         shape = "(..., d)" if facts.layout.components == 1 else f"(..., {facts.layout.components}) = ({unknowns})"
+        if facts.draws:
+            return draws_doc(facts, shape)
         return [f"    `forward(x)`: x_0 {shape} -> x_N of the same shape; `trajectory(x)` -> (steps + 1, ...)."]
     lines = [
         f"    `forward({unknowns})`: the initial values, each (..., d) -> the last ones, a tuple of the same shapes;",
@@ -58,3 +60,19 @@ def call_doc(facts: Facts) -> list[str]:
         lines[-1] += ";"
         lines.append(f"    `inverse({unknowns})`: the last values -> the initial ones.")
     return lines
+
+
+def draws_doc(facts: Facts, shape: str) -> list[str]:
+    """The same of a module whose steps read random draws."""
+    names = [q.name for draw in facts.draws for q in draw.quantities]
+    one = [q.name for draw in facts.draws for q in draw.quantities if not q.shape]
+    each = [q.name for draw in facts.draws for q in draw.quantities if q.shape]
+    shapes = [f"{', '.join(one)} of shape (steps,) or (steps, batch, 1, ...)"] if one else []
+    shapes += [f"{', '.join(each)} of shape (steps, *x.shape)"] if each else []
+    several = "" if len(names) == 1 else f"a tuple ({', '.join(names)}), "
+    return [
+        f"    `forward(x, draws=None, generator=None)`: x_0 {shape} -> x_N of the same shape;",
+        f"    `trajectory` -> (steps + 1, ...). draws: {several}{'; '.join(shapes)}.",
+        "    Without them a net in training mode makes draws, with the generator where there is one, and in",
+        "    evaluation mode takes their means. `draw(x)` makes draws for x.",
+    ]

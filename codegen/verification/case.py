@@ -25,7 +25,7 @@ class Case:
         reference: computes the same outputs without the module.
         memory: memory modes it has, the default first.
         kinks: whether a function of it has one.
-        differentiable: whether its outputs have gradients at all.
+        differentiable: whether it has a gradient, and what is called its gradient is one.
         solves: whether its steps are equations.
     """
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.verification.case import Case
+from codegen.verification.given_draws import GivenDraws, given_draws
 from codegen.verification.measures import uniform
 from codegen.verification.step_setting import Numbers, Setting, has_rows, per_layer
 from codegen.verification.tame import gentle, tame_steps
@@ -37,17 +38,22 @@ INTERVAL = (0.3, 1.1)
 
 def step_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     """One case for each start or variant, or a single one."""
-    return [_case(kind, setting) for setting in _settings(spec, STEPS, INTERVAL)]
+    return _cases(kind, _settings(spec, STEPS, INTERVAL), BATCH)
 
 
 def small_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     """The same with two steps and one sample, for second derivatives by differences."""
-    return [_case(kind, setting, batch=(1,)) for setting in _settings(spec, SMALL, INTERVAL, hidden=1)]
+    return _cases(kind, _settings(spec, SMALL, INTERVAL, hidden=1), (1,))
 
 
 def long_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     """The same with many short steps, for the modes whose errors add up."""
-    return [_case(kind, setting) for setting in _settings(spec, LONG, (0.0, SHORT_STEP * LONG))]
+    return _cases(kind, _settings(spec, LONG, (0.0, SHORT_STEP * LONG)), BATCH)
+
+
+def _cases(kind: Callable[..., nn.Module], settings: Sequence[Setting], batch: tuple[int, ...]) -> list[Case]:
+    """One case for each setting; of steps with random draws, for each kind of draws."""
+    return [_case(kind, setting, batch, draws) for setting in settings for draws in given_draws(setting, batch)]
 
 
 def _settings(spec: Spec, steps: int, interval: tuple[float, float], hidden: int = 2) -> list[Setting]:
@@ -76,7 +82,7 @@ def _from_zero(setting: Setting) -> Setting:
     return replace(setting, t0=0.0, t1=setting.t1 - setting.t0)
 
 
-def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ...] = BATCH) -> Case:
+def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ...], draws: GivenDraws) -> Case:
     generator = torch.Generator().manual_seed(5)
     shapes = setting.input_shapes()
     inputs = {name: uniform((*batch, *shape), -1.0, 1.0, generator) for name, shape in shapes.items()}
@@ -87,14 +93,15 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
     numbers = {"step_size": setting.step_size} if setting.layered else {"t0": setting.t0, "t1": setting.t1}
     known = inspect.signature(kind).parameters
     return Case(
-        label=_label(setting),
+        label=", ".join(part for part in (_label(setting), draws.label) if part),
         build=lambda tensors, mode, gradient: setting.build(kind, tensors, mode, gradient),
         constructor={n: torch.tensor(v, dtype=torch.float64) for n, v in numbers.items() if n in known},
         inputs=inputs,
-        call=partial(_outputs, len(inputs)),
-        reference=lambda: _reference(setting, list(inputs.values()), batch),
+        call=partial(_outputs, len(inputs), draws),
+        reference=lambda: _reference(setting, list(inputs.values()), batch, draws),
         memory=memory_modes(kind, setting),
         solves=any(systems(program) for program in (setting.recurrence.step, *setting.recurrence.starts.values())),
+        differentiable=draws.as_drawn,
     )
 
 
@@ -121,20 +128,22 @@ def rebuilds_states(setting: Setting) -> bool:
     return setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None
 
 
-def _outputs(streams: int, module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _outputs(streams: int, draws: GivenDraws, module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The last state and the whole trajectory, by two calls with code of their own in the backward pass.
 
     A module of several streams gives a tuple of each, and where its steps have an inverse, that is a third call.
     """
     if streams == 1:
-        return module(*inputs), module.trajectory(*inputs)
+        given = draws.arguments(inputs[0].device)
+        return module(*inputs, **given), module.trajectory(*inputs, **given)
     back = module.inverse(*inputs) if hasattr(module, "inverse") else ()
     return (*module(*inputs), *module.trajectory(*inputs), *back)
 
 
-def _reference(setting: Setting, inputs: Sequence[Tensor], batch: tuple[int, ...]) -> list[Tensor]:
+def _reference(setting: Setting, inputs: Sequence[Tensor], batch: tuple[int, ...], draws: GivenDraws) -> list[Tensor]:
     samples = _samples(setting, inputs, batch)
-    paths = [[setting.packed(state) for state in setting.run(sample)] for sample in samples]
+    runs = [draws.of_sample(setting, place).run(sample) for place, sample in enumerate(samples)]
+    paths = [[setting.packed(state) for state in run] for run in runs]
     trajectories = []
     for stream in range(len(inputs)):
         found = torch.from_numpy(np.stack([np.stack([state[stream] for state in path]) for path in paths], 1))

@@ -99,7 +99,7 @@ class Setting:
             module = module.double()
         with torch.no_grad():
             for q, value in self.values.items():
-                if q.role is not Role.CONSTANT:
+                if not q.role.fixed:
                     _set(module, q.name, value)
         return module
 
@@ -204,7 +204,7 @@ class Numbers:
         width = _width(recurrence, sizes)
         networks = {n: TanhNetwork(width, n.takes_time, hidden) for n in recurrence.step.networks()}
         layered_rows = steps - (recurrence.lags - 1 if networks else 0)
-        inputs = by_name({q for p in programs for q in p.inputs})
+        inputs = by_name({q for p in programs for q in p.inputs} | recurrence.quantities)
         values = {q: self._value(q, sizes, layered_rows) for q in inputs if _is_free(q, networks)}
         thetas = {n: self._theta(model, steps if n.per_layer else 1) for n, model in networks.items()}
         return Setting(ode, recurrence, steps, start, values, thetas, networks, sizes, *interval)
@@ -219,8 +219,8 @@ class Numbers:
 
 
 def per_layer(quantity: Quantity) -> bool:
-    """Whether it has a value for each step."""
-    return quantity.role is Role.LAYER_PARAMETER
+    """Whether it has a value for each step, which is given."""
+    return quantity.role in (Role.LAYER_PARAMETER, Role.LAYER_CONSTANT)
 
 
 def has_rows(quantity: Quantity, value: Tensor) -> bool:
@@ -229,7 +229,7 @@ def has_rows(quantity: Quantity, value: Tensor) -> bool:
 
 
 def _is_free(quantity: Quantity, networks: Mapping[Network, TanhNetwork]) -> bool:
-    kinds = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT)
+    kinds = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT, Role.LAYER_CONSTANT)
     return quantity.role in kinds and all(quantity != network.theta for network in networks)
 
 

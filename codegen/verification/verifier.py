@@ -29,6 +29,7 @@ from codegen.verification.gradient_checks import (
 from codegen.verification.layer_cases import layer_cases
 from codegen.verification.loaded import load_text
 from codegen.verification.loss_checks import loss_rows
+from codegen.verification.random_rows import random_rows
 from codegen.verification.recurrent_cases import recurrent_cases
 from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
@@ -42,6 +43,7 @@ from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import recurrences
 from derive.flow import ContinuousFlow, Flow
+from derive.random_recurrence import RandomRecurrence
 from derive.sde import SDE
 from derive.showing import explain
 from derive.system import System
@@ -89,7 +91,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     if isinstance(spec.system, ODE) and not any(case.kinks for case in usual):  # orders are those of smooth fields
         for sample in sampled(spec, kind):
             yield from order_rows(spec.id, sample, spec.system)
-    yield from _OWN_ROWS.get(type(spec.system), _no_rows)(spec, kind)
+    yield from _OWN_ROWS.get(type(next(iter(spec.variants.values()))), _no_rows)(spec, kind)
     if spec.loss is not None:
         yield from loss_rows(spec.id, spec.loss, module)
 
@@ -122,6 +124,7 @@ _OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]]
     Flow: flow_rows,
     ContinuousFlow: continuous_rows,
     Adaptive: adaptive_rows,
+    RandomRecurrence: random_rows,
 }
 _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Chain: layer_cases,

@@ -71,6 +71,11 @@ REGISTER = (
     # stochastic differential equations
     Listing("neural_sde", "sde"),
     Listing("langevin_flow", "sde"),
+    # random residual nets
+    Listing("shake_shake", "depth"),
+    Listing("stochastic_depth", "depth"),
+    Listing("gaussian_noise_injection", "depth"),
+    Listing("dropout_sde", "depth"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}
