@@ -10,6 +10,7 @@ from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import explain_system
 from derive.files import check_folder, make_folder, write_whole
+from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.schemes import Scheme
 from derive.sde import SDE
@@ -24,6 +25,7 @@ OF_KIND: dict[type, tuple[str, str]] = {
     ContinuousFlow: ("codegen.flows.continuous", "continuous_text"),
     Adaptive: ("codegen.adaptive.module", "adaptive_text"),
     SDE: ("codegen.stochastic.module", "sde_text"),
+    FixedPoint: ("codegen.fixed_points.module", "fixed_point_text"),
 }
 
 

@@ -12,13 +12,14 @@ import sympy
 import derive
 from derive.chains import Chain
 from derive.derivation import Derivation
-from derive.explanation import programs_of, recurrences
+from derive.explanation import recurrences
+from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.operators import show_shape
 from derive.program import Program
-from derive.sde import SDE
 from derive.symbols import Quantity, by_name
-from derive.systems import Recurrence, Spec
+from derive.system import System
+from derive.systems import ODE, Recurrence, Spec
 
 WIDTH = 116
 EQUATION_SECTIONS = (
@@ -27,6 +28,7 @@ EQUATION_SECTIONS = (
     *("The map", "The parameters that keep", "The log-determinant", "The inverse"),
     *("The problem", "The adjoint equation", "One step of the pair", "Dense output", "Choice of the steps"),
     "The accepted grid",
+    *("The equation", "The gradient", "Broyden's method"),
 )
 
 
@@ -106,6 +108,8 @@ def _unit(spec: Spec) -> tuple[str, str]:
     kinds = {type(system) for system in spec.variants.values()}
     if kinds & {Flow, ContinuousFlow}:
         return "map", "to the base and back"
+    if FixedPoint in kinds:
+        return "application", "forward and backward"
     return ("layer" if Chain in kinds else "step"), "forward and backward"
 
 
@@ -115,11 +119,11 @@ def _wrapped(line: str) -> str:
 
 def _symbols(spec: Spec) -> list[str]:
     found: dict[str, Quantity] = {}
-    systems: list[Recurrence | Chain | Flow | ContinuousFlow | SDE] = [
+    systems: list[System] = [
         *recurrences(spec).values(),
-        *(s for s in spec.variants.values() if isinstance(s, Chain | Flow | ContinuousFlow | SDE)),
+        *(s for s in spec.variants.values() if isinstance(s, System) and not isinstance(s, ODE | Recurrence)),
     ]
-    for program in (program for system in systems for program in programs_of(system)):
+    for program in (program for system in systems for program in system.programs):
         for quantity in by_name({*program.inputs, *program.targets}):
             found.setdefault(quantity.name, quantity)
     return [

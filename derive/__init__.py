@@ -28,6 +28,7 @@ _HOME = {
     "derive.laws": "Bernoulli Law Moments Normal Uniform",
     "derive.random_recurrence": "Draw RandomRecurrence",
     "derive.weak_limit": "WeakLimit",
+    "derive.fixed_point": "FixedPoint",
     "derive.discretization": "at_step discretize",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "recurrences",

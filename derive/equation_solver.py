@@ -26,6 +26,7 @@ Values = Mapping[Quantity, Numeric]
 Evaluate = Callable[[Program, Values], dict[Quantity, Numeric]]
 
 ITERATIONS, HALVINGS = 100, 40
+SHARES = 20  # of the way from the guess, where Newton's iteration does not come to a solution at once
 SOLVED = 1e-9  # residual in floats below which chord iterations converge
 DIGITS_PER_CHORD = 12
 
@@ -45,7 +46,7 @@ def solve_equations(equations: Equations, known: Values, evaluate: Evaluate) -> 
     packing = _Packing(equations, known)
     floats = {q: _shadow(value) for q, value in given.items()}
     start = packing.flat({q: _shadow(value) for q, value in packing.guess.items()}, float)
-    solution, inverse = _newton(equations, packing, floats, start, evaluate)
+    solution, inverse = _solved(equations, packing, floats, start, evaluate)
     exact = any(np.asarray(value).dtype == object for value in given.values())
     kind: Any = object if exact else np.result_type(float, *given.values())
     z = solution.astype(kind)
@@ -90,28 +91,52 @@ def _residual(equations: Equations, packing: _Packing, given: Values, z: Any, ki
     return packing.flat(right, kind) - z
 
 
-def _newton(equations: Equations, packing: _Packing, given: Values, z: Any, evaluate: Evaluate) -> tuple[Any, Any]:
-    """The solution in floats and the inverse of I - g'(z) there."""
-    residual = _residual(equations, packing, given, z, float, evaluate)
-    for _ in range(ITERATIONS):
-        size = np.linalg.norm(residual)
-        inverse = np.linalg.inv(np.eye(len(z)) - _jacobian(equations, packing, given, z, evaluate))
-        step = inverse @ residual
-        for halving in range(HALVINGS):
-            trial = z + step / 2**halving
-            after = _residual(equations, packing, given, trial, float, evaluate)
-            if np.linalg.norm(after) < size:
-                break
-        else:
-            break  # rounding decides, or there is no way down
-        z, residual = trial, after
-    if np.linalg.norm(residual) > SOLVED * (1 + np.linalg.norm(z)):
+def _solved(equations: Equations, packing: _Packing, given: Values, start: Any, evaluate: Evaluate) -> tuple[Any, Any]:
+    """The solution in floats and the inverse of I - g'(z) there; by way of z = start + share (g(z) - start) if need be.
+
+    Raises:
+        DeriveError: neither leads to a solution.
+    """
+    z, inverse, residual = _newton(equations, packing, given, start, 1.0, start, evaluate)
+    for share in () if _is_solution(residual, z) else np.arange(1, SHARES + 1) / SHARES:
+        z = start if share == 1 / SHARES else z
+        z, inverse, residual = _newton(equations, packing, given, z, share, start, evaluate)
+    if not _is_solution(residual, z):
         names = ", ".join(q.name for q in equations.unknowns)
         raise DeriveError(
             f"the equations in {names} were not solved: residual {np.linalg.norm(residual):.2g} after "
             f"{ITERATIONS} damped Newton iterations; a smaller step size brings the solution nearer to its guess"
         )
     return z, inverse
+
+
+def _is_solution(residual: Any, z: Any) -> bool:
+    return bool(np.linalg.norm(residual) <= SOLVED * (1 + np.linalg.norm(z)))
+
+
+def _newton(
+    equations: Equations, packing: _Packing, given: Values, z: Any, share: float, start: Any, evaluate: Evaluate
+) -> tuple[Any, Any, Any]:
+    """(z, inverse of the matrix, residual) of the equations with that share of their right-hand side."""
+
+    def residual_at(point: Any) -> Any:
+        full = _residual(equations, packing, given, point, float, evaluate)
+        return full if share == 1 else start - point + share * (full + point - start)
+
+    residual = residual_at(z)
+    for _ in range(ITERATIONS):
+        size = np.linalg.norm(residual)
+        inverse = np.linalg.inv(np.eye(len(z)) - share * _jacobian(equations, packing, given, z, evaluate))
+        step = inverse @ residual
+        for halving in range(HALVINGS):
+            trial = z + step / 2**halving
+            after = residual_at(trial)
+            if np.linalg.norm(after) < size:
+                break
+        else:
+            break  # rounding decides, or there is no way down
+        z, residual = trial, after
+    return z, inverse, residual
 
 
 def _jacobian(equations: Equations, packing: _Packing, given: Values, z: Any, evaluate: Evaluate) -> Any:

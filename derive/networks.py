@@ -19,21 +19,23 @@ from derive.symbols import Dimension, Quantity, Role, Shape, check_name
 
 
 class Network(sympy.Symbol):
-    """An opaque map `f(t, x; theta)` or `f(x; theta)`.
+    """An opaque map `f(t, x; theta)`, `f(x; theta)`, or of two vectors `f(z, x; theta)`.
 
     Attributes:
         per_layer: every step has a network of its own (blocks of a net in depth); otherwise one field serves all.
         takes_time: the first argument is the time.
         latex: its letter.
         maps: named sizes (in, out) of the vectors it takes and gives; empty where they are of one size, the states'.
+        beside: named size of a second vector that it takes after the first; empty where there is none.
     """
 
-    __slots__ = ("latex", "maps", "per_layer", "takes_time")
+    __slots__ = ("beside", "latex", "maps", "per_layer", "takes_time")
 
     per_layer: bool
     takes_time: bool
     latex: str
     maps: tuple[Dimension, ...]
+    beside: tuple[Dimension, ...]
 
     def __new__(
         cls,
@@ -43,19 +45,22 @@ class Network(sympy.Symbol):
         takes_time: bool = False,
         latex: str = "",
         maps: tuple[Dimension, ...] = (),
+        beside: tuple[Dimension, ...] = (),
     ) -> Network:
         check_name(name)
+        if beside and (takes_time or maps):
+            raise SpecError(f"network {name} takes a second vector: neither the time nor other sizes beside it")
         symbol = cast(Network, sympy.Symbol.__xnew__(cls, name, real=True))
         symbol.per_layer, symbol.takes_time, symbol.latex = per_layer, takes_time, latex or name
-        symbol.maps = tuple(maps)
+        symbol.maps, symbol.beside = tuple(maps), tuple(beside)
         return symbol
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         named = {"per_layer": self.per_layer, "takes_time": self.takes_time, "latex": self.latex, "maps": self.maps}
-        return (self.name,), named
+        return (self.name,), named | {"beside": self.beside}
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (self.name, self.per_layer, self.takes_time, str(self.maps))
+        return (self.name, self.per_layer, self.takes_time, str(self.maps), str(self.beside))
 
     def _latex(self, printer: Any) -> str:
         return self.latex
@@ -68,15 +73,14 @@ class Network(sympy.Symbol):
         return Quantity(f"theta_{self.name}", (f"theta_{self.name}",), role, latex, f"parameters of {self.name}")
 
     def __call__(self, *arguments: Expr) -> Call:
-        """The value at `(t, x)`, or at `(x)` where the network takes no time."""
-        wanted = 2 if self.takes_time else 1
-        if len(arguments) != wanted:
-            names = "(t, x)" if self.takes_time else "(x)"
+        """The value at `(t, x)`, at `(x)` where the network takes no time, or at two vectors `(z, x)`."""
+        names = "(t, x)" if self.takes_time else "(z, x)" if self.beside else "(x)"
+        if len(arguments) != names.count(",") + 1:
             raise TypeError(f"network {self.name} is called as {self.name}{names}; {len(arguments)} arguments given")
-        given = shape_of(arguments[-1])
-        if self.maps and given != self.maps[:1]:
+        given, wanted = shape_of(arguments[-1]), self.maps[:1] or self.beside
+        if wanted and given != wanted:
             raise SpecError(
-                f"network {self.name} takes vectors {show_shape(self.maps[:1])}; {arguments[-1]} is {show_shape(given)}"
+                f"network {self.name} takes vectors {show_shape(wanted)}; {arguments[-1]} is {show_shape(given)}"
             )
         return Call(self, Tuple(*arguments, self.theta), Tuple())
 
@@ -130,7 +134,8 @@ class Call(_Differential):
     r"""$D^k f(p)[w_1,\dots,w_k]$; with no directions the value of the network."""
 
     def shape(self) -> Shape:
-        return self.network.maps[1:] or shape_of(self.point[-2])
+        state = self.point[0 if self.network.beside else -2]
+        return self.network.maps[1:] or shape_of(state)
 
     def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
         return self._gradients(u)
@@ -206,7 +211,8 @@ class Pullback(_Differential):
         return f"grad[{printer._print(self.point[self.slot])}]<{printer._print(self.covector)}, {value}>"
 
     def _latex(self, printer: Any) -> str:
-        name = "xt"[len(self.point) - 2 - self.slot] if self.slot < len(self.point) - 1 else r"\theta"
+        letters = "zx" if self.network.beside else "x" if len(self.point) == 2 else "tx"
+        name = letters[self.slot] if self.slot < len(letters) else r"\theta"
         body = _applied(printer, self, f"{self.network.latex}{_arguments(printer, self.point)}")
         return rf"\left(\partial_{{{name}}} {body}\right)^{{\top}} {factor_latex(printer, self.covector)}"
 

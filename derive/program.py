@@ -100,7 +100,7 @@ class Program:
         for block in reversed(list(blocks(self.assignments))):
             if any(line.target in needed for line in block):
                 kept += reversed(block)
-                needed = needed.union(*(symbols_of(line.value) for line in block))
+                needed = needed.union(*(symbols_of(line.value) for line in block), guesses_of(block))
         inputs = tuple(quantity for quantity in self.inputs if quantity in needed)
         return Program(inputs, tuple(reversed(kept)), outputs)
 
@@ -167,6 +167,11 @@ class Builder:
         for line in self.lines:
             used |= symbols_of(line.value)
         return Program(tuple(by_name(used - assigned)), tuple(self.lines), outputs)
+
+
+def guesses_of(block: tuple[Assignment, ...]) -> tuple[Quantity, ...]:
+    """What the solution of a block starts from; nothing where it is an ordinary line."""
+    return block[0].solve.guesses if block[0].solve else ()
 
 
 def intermediate_role(value: Expr) -> Role:

@@ -37,15 +37,16 @@ class Sampler:
         self.sizes = self._sizes(sorted(networks, key=lambda n: n.name))
 
     def _sizes(self, networks: Sequence[Network]) -> dict[Dimension, int]:
-        shapes = [*(q.shape for q in self.quantities), *(network.maps for network in networks)]
+        shapes = [*(q.shape for q in self.quantities), *((*network.maps, *network.beside) for network in networks)]
         named = sorted({size for shape in shapes for size in shape if isinstance(size, str)})
         plain = sorted({part for name in named for part in name.split("+") if not name.startswith("theta_")})
         sizes: dict[Dimension, int] = {name: SMALLEST + place for place, name in enumerate(plain)}
         sizes |= {name: sum(sizes[part] for part in name.split("+")) for name in named if "+" in name}
         for network in networks:
             ends = [size if isinstance(size, int) else sizes[size] for size in network.maps]
+            beside = [size if isinstance(size, int) else sizes[size] for size in network.beside]
             self.networks[network] = TanhNetwork(
-                ends[0] if ends else self._width(sizes), network.takes_time, out=ends[1:]
+                ends[0] if ends else self._width(sizes), network.takes_time, out=ends[1:], beside=beside
             )
             sizes[network.theta.shape[0]] = self.networks[network].parameter_count
         return sizes
@@ -80,14 +81,25 @@ class TanhNetwork:
     """V tanh(W x + b + c t): stands in for an opaque network, with every differential by the sweeps over its program.
 
     The parameter vector is the concatenation of W (m, d), b (m), V (d, m) and, with time, c (m); where the size `out`
-    of the value is another one, V is (out, m). A matrix is the value of that many components, row by row.
+    of the value is another one, V is (out, m). A matrix is the value of that many components, row by row. With a second
+    vector of the size `beside` it is V tanh(W z + U x + b), and U (m, beside) comes last.
     """
 
-    def __init__(self, size: int, takes_time: bool, hidden: int = HIDDEN, out: Sequence[int] = ()) -> None:
-        self.takes_time = takes_time
+    def __init__(
+        self,
+        size: int,
+        takes_time: bool,
+        hidden: int = HIDDEN,
+        out: Sequence[int] = (),
+        beside: Sequence[int] = (),
+    ) -> None:
         self.out = tuple(out) or (size,)
+        self.takes = "time" if takes_time else "vector" if beside else ""
+        shapes: dict[str, tuple[int, ...]]
         shapes = {"W": (hidden, size), "b": (hidden,), "V": (int(np.prod(self.out)), hidden)}
-        self.shapes = {**shapes, "c": (hidden,)} if takes_time else shapes
+        further: dict[str, dict[str, tuple[int, ...]]]
+        further = {"time": {"c": (hidden,)}, "vector": {"U": (hidden, *beside)}, "": {}}
+        self.shapes = shapes | further[self.takes]
         self.parameter_count = sum(int(np.prod(shape)) for shape in self.shapes.values())
 
     def differential(
@@ -95,7 +107,7 @@ class TanhNetwork:
     ) -> Numeric:
         """See `derive.evaluator.NetworkModel`."""
         pattern = tuple(index for index, _ in directions)
-        program, groups = _differential_program(self.takes_time, pattern, covector is not None, slot)
+        program, groups = _differential_program(self.takes, pattern, covector is not None, slot)
         values: dict[Quantity, Numeric] = {}
         flat = None if covector is None else np.ravel(covector)
         for quantities, value in zip(groups, [*point, *(w for _, w in directions), flat], strict=False):
@@ -119,27 +131,29 @@ class TanhNetwork:
         return parts[0] if len(parts) == 1 else np.concatenate([np.ravel(part) for part in parts])
 
 
-def _tanh_program(takes_time: bool) -> tuple[Program, list[tuple[Quantity, ...]]]:
-    """The stand-in as a program, and its arguments in the order of a network's point: (t,) x theta."""
-    t, x = time(), state("x", "d")
+def _tanh_program(takes: str) -> tuple[Program, list[tuple[Quantity, ...]]]:
+    """The stand-in as a program, and its arguments in the order of a network's point: (t,) x theta, or z x theta."""
+    t, x, beside = time(), state("x", "d"), state("beside", "i")
     weights = [parameter("W", ("m", "d")), parameter("b", "m"), parameter("V", ("k", "m"))]
-    bias = weights[1]
-    if takes_time:
-        weights.append(parameter("c", "m"))
-        bias = bias + t * weights[-1]
+    c, matrix = parameter("c", "m"), parameter("U", ("m", "i"))
+    bias, further, arguments = {
+        "time": (weights[1] + t * c, [c], [(t,), (x,)]),
+        "vector": (weights[1] + matvec(matrix, beside), [matrix], [(x,), (beside,)]),
+        "": (weights[1], [], [(x,)]),
+    }[takes]
     hidden, out = state("z", "m"), state("y", "k")
     lines = (Assignment(hidden, tanh(matvec(weights[0], x) + bias)), Assignment(out, matvec(weights[2], hidden)))
-    arguments = [(t,), (x,), tuple(weights)] if takes_time else [(x,), tuple(weights)]
-    inputs = tuple(q for group in arguments for q in group)
-    return Program(inputs, lines, (out,)), arguments
+    groups: list[tuple[Quantity, ...]] = [*arguments, (*weights, *further)]
+    inputs = tuple(q for group in groups for q in group)
+    return Program(inputs, lines, (out,)), groups
 
 
 @cache
 def _differential_program(
-    takes_time: bool, pattern: tuple[int, ...], contracted: bool, slot: int
+    takes: str, pattern: tuple[int, ...], contracted: bool, slot: int
 ) -> tuple[Program, list[tuple[Quantity, ...]]]:
     """A program for D^k f(p)[w..] or its contracted gradient, and the groups of quantities its arguments fill."""
-    program, groups = _tanh_program(takes_time)
+    program, groups = _tanh_program(takes)
     arguments = list(groups)
     for place, index in enumerate(pattern):
         tangents = forward_sweep(program, arguments[index])

@@ -249,6 +249,18 @@ def run_map(rule: MapRule, derived: bool, *values: Tensor) -> tuple[Tensor, ...]
     return found[: rule.outputs]
 
 
+def drawn_parameter(
+    shape: Sequence[int],
+    start: float | None,
+    bound: float,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> nn.Parameter:
+    """A parameter: a number throughout, or uniform within a bound."""
+    values = torch.empty(tuple(shape), device=device, dtype=dtype)
+    return nn.Parameter(nn.init.uniform_(values, -bound, bound) if start is None else values.fill_(start))
+
+
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value`, if it is one of the allowed ones."""
     if value not in allowed:
@@ -408,18 +420,6 @@ def host_answer(flag: Tensor) -> bool | None:
     if not torch.compiler.is_compiling():
         HostAnswer.apply(answers, flag)
     return answers[0] if answers else None
-
-
-def flow_parameter(
-    shape: Sequence[int],
-    start: float | None,
-    bound: float,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-) -> nn.Parameter:
-    """A parameter of a flow: a number throughout, or uniform within a bound."""
-    values = torch.empty(tuple(shape), device=device, dtype=dtype)
-    return nn.Parameter(nn.init.uniform_(values, -bound, bound) if start is None else values.fill_(start))
 
 
 def check_conditions(owner: str, shown: Sequence[str], values: Sequence[Tensor], remedy: str) -> None:

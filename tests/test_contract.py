@@ -56,6 +56,7 @@ CLASSES = {
     "stochastic_depth": "StochasticDepth",
     "gaussian_noise_injection": "GaussianNoiseNet",
     "dropout_sde": "DropoutSDE",
+    "deq": "DEQ",
 }
 
 

@@ -24,7 +24,7 @@ from derive.systems import Spec
 from derive.traces import named_divergence
 
 STEPS = 40
-SUPPORT = ("continuous_flows", "norms")
+SUPPORT = ("continuous_flows", "drawn_parameters", "norms")
 READ = (Role.STATE, Role.TIME, Role.PARAMETER)
 
 
@@ -119,7 +119,7 @@ class WrittenFlow:
             shape = tuple_display(["self.dim"] * len(q.shape)) if q.shape else "()"
             start = self.spec.defaults.get(q.name)
             shown = "None" if start is None else repr(float(start))
-            body.append(f"self.{q.name} = flow_parameter({shape}, {shown}, {bound}, device, dtype)")
+            body.append(f"self.{q.name} = drawn_parameter({shape}, {shown}, {bound}, device, dtype)")
         given = "self, dim: int, device: torch.device | str | None, dtype: torch.dtype | None"
         return Function("__init__", given, "None", "See the class.", tuple(body)), self._forward()
 

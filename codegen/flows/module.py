@@ -22,7 +22,7 @@ from derive.program import Assignment, Program
 from derive.symbols import Quantity
 from derive.systems import Spec
 
-SUPPORT = ("cotangents", "derived_map", "flows")
+SUPPORT = ("cotangents", "derived_map", "drawn_parameters", "flows")
 KEYWORDS = (
     "base: Any = None",
     'gradient: str = "derived"',
@@ -128,7 +128,7 @@ class FlowModule:
             shape = tuple_display([self._size(size) for size in q.shape]) if q.shape else "()"
             start = self.spec.defaults.get(q.name)
             shown = "None" if start is None else repr(float(start))
-            body.append(f"self.{q.name} = flow_parameter({shape}, {shown}, dim**-0.5, device, dtype)")
+            body.append(f"self.{q.name} = drawn_parameter({shape}, {shown}, dim**-0.5, device, dtype)")
         return Function("__init__", ", ".join([*given, *self._keywords()]), "None", "See the class.", tuple(body))
 
     def _keywords(self) -> tuple[str, ...]:

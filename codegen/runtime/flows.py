@@ -166,18 +166,6 @@ def host_answer(flag: Tensor) -> bool | None:
     return answers[0] if answers else None
 
 
-def flow_parameter(
-    shape: Sequence[int],
-    start: float | None,
-    bound: float,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-) -> nn.Parameter:
-    """A parameter of a flow: a number throughout, or uniform within a bound."""
-    values = torch.empty(tuple(shape), device=device, dtype=dtype)
-    return nn.Parameter(nn.init.uniform_(values, -bound, bound) if start is None else values.fill_(start))
-
-
 def check_conditions(owner: str, shown: Sequence[str], values: Sequence[Tensor], remedy: str) -> None:
     """Refuse parameters for which the map is not invertible; one host read."""
     flags = torch.stack([(value > 0).all() for value in values])

@@ -12,21 +12,18 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from codegen.runtime.blocks import Evaluated, Evaluation, StepTape
-from codegen.runtime.newton import (
+from codegen.runtime.linear_systems import (
     ROUNDINGS,
-    Equations,
     Linear,
     Packing,
     Parts,
-    Solver,
     asked,
     coupled_axes,
     dense_solve,
     gmres,
     matrix_of,
-    multipliers,
-    newton,
 )
+from codegen.runtime.newton import Equations, Solver, multipliers, newton
 
 CORRECTIONS = 3  # of the plain form; each adds an order of derivatives that are exact
 KINDS = ("newton", "krylov")

@@ -69,7 +69,7 @@ class _Opaque:
         """See `_Augmented`."""
         t, s, _ = point
         theta = self.theta.numpy()
-        inner = [t, s[:-1], theta] if self.model.takes_time else [s[:-1], theta]
+        inner = [t, s[:-1], theta] if self.model.takes == "time" else [s[:-1], theta]
         units = np.eye(len(s) - 1)
         place = len(inner) - 2
         moved = [self.model.differential(inner, [(place, unit)], None, 0) for unit in units]

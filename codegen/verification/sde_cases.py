@@ -61,7 +61,7 @@ class CorrectionModel:
     ) -> Numeric:
         """See `derive.evaluator.NetworkModel`; only values are asked for."""
         t, x, _ = point
-        inner = [t, x, self.theta] if self.diffusion.takes_time else [x, self.theta]
+        inner = [t, x, self.theta] if self.diffusion.takes == "time" else [x, self.theta]
         place = len(inner) - 2
 
         def along(way: Numeric) -> Numeric:

@@ -20,6 +20,7 @@ class _StandIn(nn.Module):
     b: Tensor
     V: Tensor
     c: Tensor
+    U: Tensor
 
     def __init__(self, shapes: Mapping[str, Sequence[int]], theta: Tensor) -> None:
         super().__init__()
@@ -44,6 +45,15 @@ class TimedStandIn(_StandIn):
         return torch.tanh(x @ self.W.mT + self.b + t * self.c) @ self.V.mT
 
 
+class PairStandIn(_StandIn):
+    """`f(z, x) = V tanh(W z + U x + b)`."""
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Value at two vectors."""
+        return torch.tanh(z @ self.W.mT + x @ self.U.mT + self.b) @ self.V.mT
+
+
 def stand_in(shapes: Mapping[str, Sequence[int]], theta: Tensor) -> nn.Module:
-    """The stand-in with these parameters; it takes the time where it has a `c`."""
-    return TimedStandIn(shapes, theta) if "c" in shapes else StandIn(shapes, theta)
+    """The stand-in with these parameters; it takes the time where it has a `c`, a second vector where it has a `U`."""
+    kind = TimedStandIn if "c" in shapes else PairStandIn if "U" in shapes else StandIn
+    return kind(shapes, theta)

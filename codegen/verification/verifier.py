@@ -16,6 +16,7 @@ from codegen.verification.adaptive_rows import adaptive_rows
 from codegen.verification.case import Case
 from codegen.verification.continuous_cases import continuous_cases, continuous_rows
 from codegen.verification.convergence import order_rows
+from codegen.verification.fixed_point_cases import fixed_point_cases, fixed_point_rows
 from codegen.verification.flow_cases import flow_cases
 from codegen.verification.flow_rows import flow_rows
 from codegen.verification.gradient_checks import (
@@ -42,6 +43,7 @@ from derive.adaptive import Adaptive
 from derive.chains import Chain
 from derive.errors import DeriveError
 from derive.explanation import recurrences
+from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.random_recurrence import RandomRecurrence
 from derive.sde import SDE
@@ -125,6 +127,7 @@ _OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]]
     ContinuousFlow: continuous_rows,
     Adaptive: adaptive_rows,
     RandomRecurrence: random_rows,
+    FixedPoint: fixed_point_rows,
 }
 _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Chain: layer_cases,
@@ -132,6 +135,7 @@ _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     ContinuousFlow: continuous_cases,
     Adaptive: adaptive_cases,
     SDE: sde_cases,
+    FixedPoint: fixed_point_cases,
 }
 
 

@@ -76,6 +76,8 @@ REGISTER = (
     Listing("stochastic_depth", "depth"),
     Listing("gaussian_noise_injection", "depth"),
     Listing("dropout_sde", "depth"),
+    # equilibria
+    Listing("deq", "fixed point"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

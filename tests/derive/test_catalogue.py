@@ -163,6 +163,7 @@ VERDICTS = {
     "nice": {"E25": False},
     "continuous_flow": {"planar continuous flow": True},
     "vi_flow": {"E23": True},
+    "deq": {"E21": False, "E21 root": True, "E22": False, "E22 step": True},
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from codegen.emission import emit
-from codegen.runtime.newton import gmres
+from codegen.runtime.linear_systems import gmres
 from codegen.verification.loaded import load_text
 from derive import ODE, Spec, matvec, parameter, state
 from tests.runtime.implicit_modules import Net, module_of, start

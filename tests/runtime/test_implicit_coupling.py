@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from codegen.runtime.newton import coupled_axes
+from codegen.runtime.linear_systems import coupled_axes
 from tests.runtime.implicit_modules import Net, module_of, start
 
 JIT = "ignore:.torch.jit.script. is deprecated:DeprecationWarning"  # torch's own use, in its forward mode

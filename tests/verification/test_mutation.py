@@ -29,6 +29,7 @@ GRAPHS = (
     "rk4",
     "continuous_flow",
     "neural_ode",
+    "deq",
 )  # the calls of their network go through one autograd graph per step: no derived backward
 A_SIGN = ("nice",)  # is all that its backward is, beside that of its network
 OTHERS = [name for name in MODULES if name not in (*EXHAUSTIVE, *SHORT, *GRAPHS, *A_SIGN)]
@@ -62,6 +63,7 @@ def is_derived(name):
             "_backward",
             "_field",
             "_equation",
+            "_residual",
         )
     )
     return (rule and name != "_field_shapes") or name in {"loss", "loss_cotangent"}
