@@ -497,13 +497,82 @@ def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tange
     return transposed[1](tangents)[0]
 
 
+Needs = tuple[bool, ...]
+Gradients = tuple[Tensor | None, ...]
+
+
+class MapRule(NamedTuple):
+    """A map as functions.
+
+    forward: (values) -> (outputs, further values that the backward reads).
+    outputs: how many of them are outputs.
+    backward: (needs, cotangents of the outputs, values, all that `forward` returned) -> cotangents of the values; None
+        where nothing has one.
+    """
+
+    forward: Callable[..., tuple[Tensor, ...]]
+    outputs: int
+    backward: Callable[..., Gradients] | None
+
+
+class DerivedMap(torch.autograd.Function):
+    """The outputs of a rule with the derived backward, which is differentiated for second derivatives."""
+
+    @staticmethod
+    def forward(rule: MapRule, *values: Tensor) -> tuple[Tensor, ...]:
+        """All that the rule returns: what its backward reads has gradients, too."""
+        return rule.forward(*values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep values and outputs."""
+        ctx.rule, *values = inputs
+        ctx.count = len(values)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*values, *output)
+        ctx.save_for_forward(*values)
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor | None) -> Gradients:
+        """The derived sweep; second derivatives send cotangents to what it read as well."""
+        tensors, rule = ctx.saved_tensors, ctx.rule
+        values, found = tensors[: ctx.count], tensors[ctx.count :]
+        if all(bar is None for bar in bars) or rule.backward is None:
+            return (None,) * (1 + ctx.count)
+        others = any(bar is not None for bar in bars[rule.outputs :])
+        asked = len(bars) if others else rule.outputs
+        full = tuple(
+            torch.zeros_like(v) if bar is None else bar for v, bar in zip(found[:asked], bars[:asked], strict=True)
+        )
+        if others:
+            return (None, *torch.func.vjp(rule.forward, *values)[1](full))
+        return (None, *rule.backward(ctx.needs_input_grad[1:], full, *values, *found))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], rule: MapRule, *values: Tensor) -> tuple[Any, Any]:
+        """The plain form."""
+        outputs = torch.vmap(rule.forward, in_dims[1:], randomness=info.randomness)(*values)
+        return outputs, tuple(0 for _ in outputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        """From pullbacks of the plain form."""
+        values = ctx.saved_tensors
+        moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(values, tangents[1:], strict=True))
+        pushed: tuple[Tensor, ...] = pushforward(ctx.rule.forward, values, moves)
+        return pushed
+
+
+def run_map(rule: MapRule, derived: bool, *values: Tensor) -> tuple[Tensor, ...]:
+    """The outputs of a rule; with the derived backward unless torch compiles, which takes the plain form."""
+    plain = not derived or torch.compiler.is_compiling()
+    found: tuple[Tensor, ...] = rule.forward(*values) if plain else DerivedMap.apply(rule, *values)
+    return found[: rule.outputs]
+
+
 def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
     """`value` in the precision of autocast, which leaves float64 and integers alone."""
     return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
-
-
-Needs = tuple[bool, ...]
-Gradients = tuple[Tensor | None, ...]
 
 
 class LayerRule(NamedTuple):
@@ -525,84 +594,35 @@ class LayerRule(NamedTuple):
 
 
 def run_layers(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
-    """The plain form: x and the parameters of all layers -> what all layers return, in order."""
+    """The plain form: x and the parameters of all layers -> what all layers return, the last one first."""
     x, rest = values[0], values[1:]
-    found: list[Tensor] = []
+    found: tuple[Tensor, ...] = ()
     for rule in rules:
         count = len(rule.parameters)
         returned = rule.forward(x, *rest[:count])
         rest, x = rest[count:], returned[0]
-        found += returned
-    return tuple(found)
+        found = (*returned, *found)
+    return found
 
 
-def layers_backward(
-    rules: Sequence[LayerRule], needs: Needs, bar: Tensor, values: Sequence[Tensor], found: Sequence[Tensor]
-) -> list[Tensor | None]:
+def layers_backward(rules: Sequence[LayerRule], needs: Needs, bars: tuple[Tensor], *tensors: Tensor) -> Gradients:
     """The derived sweep: cotangents of x and all parameters from that of the output, the last layer first."""
-    gradients: list[Tensor | None] = [None] * len(values)
-    place, made = len(values), len(found)
-    sent: Tensor | None = bar
+    place = 1 + sum(len(rule.parameters) for rule in rules)
+    values, found = tensors[:place], tensors[place:]
+    gradients: list[Tensor | None] = [None] * place
+    sent: Tensor | None = bars[0]
     for n in reversed(range(len(rules))):
-        rule = rules[n]
-        place, made = place - len(rule.parameters), made - rule.returned
-        end = place + len(rule.parameters)
+        rule, end = rules[n], place
+        place -= len(rule.parameters)
         if sent is None or rule.backward is None:
             break
-        x = found[made - rules[n - 1].returned] if n else values[0]
+        returned, found = found[: rule.returned], found[rule.returned :]
+        x = found[0] if n else values[0]
         asked = (any(needs[:place]), *needs[place:end])
-        sent, *gradients[place:end] = rule.backward(
-            asked, sent, x, *values[place:end], *found[made : made + rule.returned]
-        )
+        sent, *gradients[place:end] = rule.backward(asked, sent, x, *values[place:end], *returned)
     else:
         gradients[0] = sent
-    return gradients
-
-
-class DerivedLayers(torch.autograd.Function):
-    """Layers one after the other with the derived backward.
-
-    Second derivatives differentiate that backward; transforms go through the plain form.
-    """
-
-    @staticmethod
-    def forward(rules: Sequence[LayerRule], *values: Tensor) -> tuple[Tensor, ...]:
-        return run_layers(rules, *values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.rules, *values = inputs
-        ctx.count = len(values)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*values, *output)
-        ctx.save_for_forward(*values)
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor | None) -> Gradients:
-        """The derived sweep; second derivatives send cotangents to what it read as well."""
-        tensors, rules = ctx.saved_tensors, ctx.rules
-        values, found = tensors[: ctx.count], tensors[ctx.count :]
-        last = len(bars) - rules[-1].returned
-        others = [bar for place, bar in enumerate(bars) if place != last and bar is not None]
-        bar = bars[last]
-        if others:
-            full = tuple(torch.zeros_like(v) if bar is None else bar for v, bar in zip(found, bars, strict=True))
-            return (None, *torch.func.vjp(partial(run_layers, rules), *values)[1](full))
-        if bar is None:
-            return (None,) * (1 + ctx.count)
-        return (None, *layers_backward(rules, ctx.needs_input_grad[1:], bar, values, found))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], rules: Sequence[LayerRule], *values: Tensor) -> tuple[Any, Any]:
-        outputs = torch.vmap(partial(run_layers, rules), in_dims[1:], randomness=info.randomness)(*values)
-        return outputs, tuple(0 for _ in outputs)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
-        values = ctx.saved_tensors
-        moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(values, tangents[1:], strict=True))
-        pushed: tuple[Tensor, ...] = pushforward(partial(run_layers, ctx.rules), values, moves)
-        return pushed
+    return tuple(gradients)
 
 
 class LayerNet(nn.Module):
@@ -681,10 +701,10 @@ class LayerNet(nn.Module):
         before, after = self.rules[:cut], self.rules[cut:]
         count = sum(len(rule.parameters) for rule in before)
         if before:
-            x = run_layers(before, x, *parameters[:count])[-before[-1].returned]
+            x = run_layers(before, x, *parameters[:count])[0]
         if after:
-            found: tuple[Tensor, ...] = DerivedLayers.apply(after, x, *parameters[count:])
-            x = found[-after[-1].returned]
+            rule = MapRule(partial(run_layers, after), 1, partial(layers_backward, after))
+            (x,) = run_map(rule, True, x, *parameters[count:])
         return x
 
     def extra_repr(self) -> str:

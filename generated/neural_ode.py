@@ -1966,9 +1966,14 @@ class OpaqueForm:
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
             if self.event is not None:
                 place_event(found, stages, self.event)
+        self.count(call, found)
+        return found
+
+    @staticmethod
+    def count(call: SolveCall, found: Solution) -> None:
+        """Fill in the statistics."""
         stats = call.stats
         stats.evaluations, stats.accepted, stats.rejected = found.evaluations, len(found.starts), found.rejected
-        return found
 
     def _check_closed(self, calls: FieldCalls, t0: float, x: Tensor) -> None:
         """Refuse a plain function that uses tensors needing a gradient, which would be lost."""
@@ -2376,9 +2381,6 @@ class AdaptiveNet(nn.Module):
                 )
         return given
 
-    def _field_for(self, shapes: list[torch.Size] | None) -> Callable[..., Tensor]:
-        return self.field if shapes is None else PackedField(self.owner, self.field, shapes)
-
     def _run(self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None) -> Tensor:
         return self._value(*self._call(x, shapes, times))
 
@@ -2410,7 +2412,8 @@ class AdaptiveNet(nn.Module):
 
     def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
         """The field in the forms that a solution needs."""
-        return OpaqueForm(self._field_for(shapes), self.owner, x, self.adjoint, self.memory, event, self._hides())
+        field = self.field if shapes is None else PackedField(self.owner, self.field, shapes)
+        return OpaqueForm(field, self.owner, x, self.adjoint, self.memory, event, self._hides())
 
     def _hides(self) -> bool:
         """Whether the field may use tensors that need gradients and are not seen from outside."""

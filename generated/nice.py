@@ -55,7 +55,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -221,11 +220,14 @@ class DerivedMap(torch.autograd.Function):
         values, found = tensors[: ctx.count], tensors[ctx.count :]
         if all(bar is None for bar in bars) or rule.backward is None:
             return (None,) * (1 + ctx.count)
-        full = tuple(torch.zeros_like(v) if bar is None else bar for v, bar in zip(found, bars, strict=True))
-        if any(bar is not None for bar in bars[rule.outputs :]):
+        others = any(bar is not None for bar in bars[rule.outputs :])
+        asked = len(bars) if others else rule.outputs
+        full = tuple(
+            torch.zeros_like(v) if bar is None else bar for v, bar in zip(found[:asked], bars[:asked], strict=True)
+        )
+        if others:
             return (None, *torch.func.vjp(rule.forward, *values)[1](full))
-
-        return (None, *rule.backward(ctx.needs_input_grad[1:], full[: rule.outputs], *values, *found))
+        return (None, *rule.backward(ctx.needs_input_grad[1:], full, *values, *found))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], rule: MapRule, *values: Tensor) -> tuple[Any, Any]:
@@ -238,7 +240,7 @@ class DerivedMap(torch.autograd.Function):
         """From pullbacks of the plain form."""
         values = ctx.saved_tensors
         moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(values, tangents[1:], strict=True))
-        pushed: tuple[Tensor, ...] = pushforward(partial(ctx.rule.forward), values, moves)
+        pushed: tuple[Tensor, ...] = pushforward(ctx.rule.forward, values, moves)
         return pushed
 
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codegen.printer import TorchPrinter
-from codegen.steps.field_plan import depends_on_state
+from codegen.steps.facts import Facts
+from codegen.steps.field_functions import FieldFunctions, field_table
+from codegen.steps.field_plan import depends_on_state, plan_field
 from codegen.steps.source import Function, tuple_display
+from derive.adaptive import Adaptive
 from derive.derivation import Derivation
 from derive.errors import UnsupportedError
+from derive.explanation import recurrences
 from derive.operators import show_shape
 from derive.program import Program
 from derive.symbols import Dimension, Quantity, Role, by_name
@@ -19,17 +23,32 @@ HELD = (Role.PARAMETER, Role.CONSTANT)
 
 
 @dataclass(frozen=True)
+class InPlace:
+    """Derived functions of a field that work in place.
+
+    Attributes:
+        functions: their text.
+        table: source of the tuple by which they are found.
+        names: what they read besides state and time; the step size is an empty name.
+    """
+
+    functions: tuple[Function, ...]
+    table: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FieldClass:
     """The class of a field: one vector, or scalar unknowns that stand along the last axis.
 
     Attributes:
         spec: what is emitted.
-        ode: its field.
+        system: its field and steps.
         derivation: for the equation numbers.
     """
 
     spec: Spec
-    ode: ODE
+    system: Adaptive
     derivation: Derivation
 
     def __post_init__(self) -> None:
@@ -50,6 +69,25 @@ class FieldClass:
             raise UnsupportedError(
                 f"{self.spec.id}: the field reads {', '.join(stray)}; allowed: parameters, constants"
             )
+
+    @property
+    def ode(self) -> ODE:
+        """The field."""
+        return self.system.ode
+
+    @cached_property
+    def in_place(self) -> InPlace | None:
+        """Its derived functions, where it is of the kind that these serve."""
+        tableau = self.system.pair.tableau
+        plan = plan_field(self.ode, tableau)
+        if plan is None:
+            return None
+        solver = Spec(self.spec.id, self.spec.class_name, self.spec.title, self.ode, scheme=tableau)
+        (step,) = recurrences(solver).values()
+        facts = Facts(solver, tableau, step, self.derivation)
+        functions = FieldFunctions(facts, plan).functions()
+        names = ["" if q.role is Role.STEP_SIZE else q.name for q in facts.layout.shared]
+        return InPlace(tuple(functions), field_table(facts, plan), tuple(names))
 
     @property
     def name(self) -> str:

@@ -42,7 +42,8 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         UnsupportedError: a field that the emitted class cannot hold.
     """
     (system,) = (system for system in spec.variants.values() if isinstance(system, Adaptive))
-    written = None if _is_one_network(system) else FieldClass(spec, system.ode, derivation)
+    written = None if _is_one_network(system) else FieldClass(spec, system, derivation)
+    in_place = None if written is None else written.in_place
     program = system.step.program.needed_for((*system.step.new, *system.step.inside))
     methods = _methods(system)
     view = {
@@ -53,9 +54,14 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": _class_doc(spec, written, methods),
         "methods": (_constructor(spec, written, _default(system)),),
         "field": written,
+        "functions": () if in_place is None else in_place.functions,
+        "table": "" if in_place is None else in_place.table,
+        "read": "" if in_place is None else tuple_display([repr(name) for name in in_place.names]),
+        "base": "AdaptiveNet" if in_place is None else "WrittenAdaptiveNet",
     }
     programs = [program, reverse_sweep(program, system.step.old).program]
-    common = common_view(spec, derivation, programs, command, SUPPORT, IMPORTS, NOTES)
+    entries = (*SUPPORT, "adaptive_written_net", "slopes", "cotangents") if in_place else SUPPORT
+    common = common_view(spec, derivation, programs, command, entries, IMPORTS, NOTES)
     return render("adaptive_module.py.jinja", {**view, **common})
 
 

@@ -193,9 +193,6 @@ class AdaptiveNet(nn.Module):
                 )
         return given
 
-    def _field_for(self, shapes: list[torch.Size] | None) -> Callable[..., Tensor]:
-        return self.field if shapes is None else PackedField(self.owner, self.field, shapes)
-
     def _run(self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None) -> Tensor:
         return self._value(*self._call(x, shapes, times))
 
@@ -227,7 +224,8 @@ class AdaptiveNet(nn.Module):
 
     def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
         """The field in the forms that a solution needs."""
-        return OpaqueForm(self._field_for(shapes), self.owner, x, self.adjoint, self.memory, event, self._hides())
+        field = self.field if shapes is None else PackedField(self.owner, self.field, shapes)
+        return OpaqueForm(field, self.owner, x, self.adjoint, self.memory, event, self._hides())
 
     def _hides(self) -> bool:
         """Whether the field may use tensors that need gradients and are not seen from outside."""

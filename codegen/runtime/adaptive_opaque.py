@@ -71,9 +71,14 @@ class OpaqueForm:
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
             if self.event is not None:
                 place_event(found, stages, self.event)
+        self.count(call, found)
+        return found
+
+    @staticmethod
+    def count(call: SolveCall, found: Solution) -> None:
+        """Fill in the statistics."""
         stats = call.stats
         stats.evaluations, stats.accepted, stats.rejected = found.evaluations, len(found.starts), found.rejected
-        return found
 
     def _check_closed(self, calls: FieldCalls, t0: float, x: Tensor) -> None:
         """Refuse a plain function that uses tensors needing a gradient, which would be lost."""

@@ -123,10 +123,9 @@ class FieldFunctions:
         return tuple_display([bars[q].name if q in bars else "None" for q in quantities])
 
 
-def sweeps_table(facts: Facts, plan: FieldPlan) -> str:
-    """Source of the sweeps of the steps: functions, what is kept, places, and the tableau as numbers."""
-    scheme, layout = facts.scheme, facts.layout
-    assert isinstance(scheme, ButcherTableau)
+def field_table(facts: Facts, plan: FieldPlan) -> str:
+    """Source of the written field: functions, what is kept, places."""
+    layout = facts.layout
     read = {*(q for line in plan.adjoint.program.assignments for q in line.value.atoms(Quantity))}
     unknowns = 0 if plan.states[0].shape else len(plan.states)
     time = next((place for place, q in enumerate(layout.local) if q.role is Role.TIME), -1)
@@ -138,9 +137,16 @@ def sweeps_table(facts: Facts, plan: FieldPlan) -> str:
         f"bars_kept={tuple_display([str(q in plan.read_after) for q in plan.bars])}",
         f"unknowns={unknowns}, time={time}, step_size={step}",
     ]
+    return f"WrittenField({', '.join(fields)})"
+
+
+def sweeps_table(facts: Facts, plan: FieldPlan) -> str:
+    """Source of the sweeps of the steps: the field, and the tableau as numbers."""
+    scheme = facts.scheme
+    assert isinstance(scheme, ButcherTableau)
     rows = tuple_display([_numbers(row) for row in scheme.A])
     tableau = f"Tableau({rows}, {_numbers(scheme.b)}, {_numbers(scheme.c)})"
-    return f"ExplicitSweeps(WrittenField({', '.join(fields)}), {tableau})"
+    return f"ExplicitSweeps({field_table(facts, plan)}, {tableau})"
 
 
 def _numbers(values: Sequence[Expr]) -> str:
