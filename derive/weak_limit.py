@@ -151,11 +151,16 @@ def match_moments(system: RandomRecurrence) -> WeakLimit:
     found = []
     for noise in noises:
         still, direction, next_one = _powers(noise.direction, 2)
-        if still != 0 or next_one != 0:
+        if still != 0 or (direction != 0 and next_one != 0):
             name = noise.draw.quantity.name
             raise UnsupportedError(
                 f"{name} is multiplied by {noise.direction}, which is not of the order of sqrt({STEP_SIZE}), up to "
                 f"{STEP_SIZE}^(3/2)"
+            )
+        if direction == 0:
+            raise UnsupportedError(
+                f"the noise of {noise.draw.quantity.name} is of the order of {STEP_SIZE} and vanishes in the limit, "
+                f"the ODE d{x}/dt = {parts[2]}; allowed: noise of the order of sqrt({STEP_SIZE})"
             )
         found.append(Noise(noise.draw, direction))
     return WeakLimit(x, _grouped(parts[2]), tuple(found), scaled=True)

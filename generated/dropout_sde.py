@@ -1539,7 +1539,9 @@ class DerivedSteps(torch.autograd.Function):
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
         sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
-        return (*outputs, *saved)
+        # Where no step changes a state, the output is an input; autograd wants a view of it.
+        fresh = (one.view_as(one) if any(one is given for given in inputs) else one for one in outputs)
+        return (*fresh, *saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -2171,6 +2173,14 @@ def per_step(x: Tensor, values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=x.dtype, device=x.device)
 
 
+def numbers(value: Any) -> Any:
+    """Numbers in float64, whatever the default dtype is; what cannot be read is left for the message."""
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return value
+
+
 def check_interval(owner: str, name: str, value: Any, allowed: str, ends: tuple[float, float, bool, bool]) -> float:
     """A number in an interval; `ends`: low, high, and whether each of them is left out."""
     low, high, above, below = ends
@@ -2187,7 +2197,8 @@ def check_values(
     owner: str, name: str, value: Any, steps: int, allowed: str, ends: tuple[float, float, bool, bool]
 ) -> tuple[float, ...]:
     """A number for each step, from one for all or from one for each."""
-    data = as_floating(owner, name, value, f"{allowed}, or one for each of the {steps} steps").double()
+    exact = value if isinstance(value, Tensor) else numbers(value)
+    data = as_floating(owner, name, exact, f"{allowed}, or one for each of the {steps} steps").double()
     if data.dim() > 1 or (data.dim() == 1 and len(data) != steps):
         read = f"{name} has shape {tuple(data.shape)}"
         raise ValueError(f"{owner}: {read}; allowed: {allowed}, or one for each step in shape ({steps},)")
