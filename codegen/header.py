@@ -29,6 +29,7 @@ EQUATION_SECTIONS = (
     *("The problem", "The adjoint equation", "One step of the pair", "Dense output", "Choice of the steps"),
     "The accepted grid",
     *("The equation", "The gradient", "Broyden's method"),
+    *("The random draws", "The reverse sweep"),
 )
 
 

@@ -114,11 +114,11 @@ def _write_sde(author: Author, system: RandomRecurrence, limit: WeakLimit, names
 def _write_unscaled(author: Author, system: RandomRecurrence, limit: WeakLimit, names: StepNames) -> None:
     if limit.scaled:
         return
-    x = limit.state
+    x, where = limit.state, _continuous(limit)
     author.relation(
         "without scaling of the noise: an ODE",
         Kind.ASYMPTOTIC,
-        rf"{system.new[0].latex} = {x.latex} + h\, \Delta_n:\qquad \dot{{X}} = {latex(limit.drift)}",
+        rf"{system.new[0].latex} = {x.latex} + h\, \Delta_n:\qquad \dot{{X}} = {latex(limit.drift.xreplace(where))}",
         text=f"x + h Delta tends to dX/dt = {plain(limit.drift)}; its variance is O(h)",
         reason="T/h increments, each of variance O(h^2): the noise vanishes; only sqrt(h) on it leaves an SDE",
         name=names.joined("unscaled_limit"),

@@ -22,6 +22,11 @@ Gradients:
 Inverse:
     (9) the old state is the solution of an equation: step(z) = z_next
 
+The random draws:
+    (10) gamma ~ Bernoulli(p = keep), one for each component of each sample
+    (11) mean keep; central moments 2, 3, 4: keep*(1 - keep), keep*(1 - 2*keep)*(1 - keep), keep*(1 -
+        keep)*(3*keep**2 - 3*keep + 1)
+
 Symbols:
     gamma (d) random draw: whether a component is kept: 1 or 0 for each
     keep () layer constant: probability that a component is kept
@@ -81,6 +86,12 @@ DERIVATION: dict[str, object] = {
         "7": r"\bar{\theta}_{f,n} = \left(\partial_{\theta} f\left(x_n;\, \theta_{f,n}\right)\right)^{\top} \bar{f}_n",
         "8": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
         "9": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "10": r"\gamma_n \sim \mathrm{Bernoulli}\left(p_n\right)",
+        "11": (
+            r"\mathbb{E} \gamma_n = p_n,\quad \mathbb{E}\left(\gamma_n - \mathbb{E} \gamma_n\right)^k = p_n \, "
+            r"\left(1 - p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - "
+            r"p_n\right) \, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
+        ),
     },
 }
 
@@ -2314,7 +2325,8 @@ class DropoutSDE(RandomNet):
     def step_laws(self, x: Tensor) -> list[Law]:
         """The laws of the random draws."""
         keep = per_step(x, self.keep)
-        return [Law("gamma", keep, bernoulli(keep), True)]
+        law_of_gamma = Law("gamma", keep, bernoulli(keep), True)  # (10), (11)
+        return [law_of_gamma]
 
     def step_parameters(self, x: Tensor, *draws: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""

@@ -22,6 +22,10 @@ Gradients:
 Inverse:
     (9) the old state is the solution of an equation: step(z) = z_next
 
+The random draws:
+    (10) z ~ Normal(mean = 0, deviation = 1), one for each component of each sample
+    (11) mean 0; central moments 2, 3, 4: 1, 0, 3
+
 Symbols:
     sigma () layer constant: standard deviation of the noise
     theta_f (theta_f) layer parameter: parameters of f
@@ -81,6 +85,8 @@ DERIVATION: dict[str, object] = {
         "7": r"\bar{\theta}_{f,n} = \left(\partial_{\theta} f\left(x_n;\, \theta_{f,n}\right)\right)^{\top} \bar{f}_n",
         "8": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
         "9": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "10": r"z_n \sim \mathcal{N}\left(0,\, 1\right)",
+        "11": r"\mathbb{E} z_n = 0,\quad \mathbb{E}\left(z_n - \mathbb{E} z_n\right)^k = 1,; 0,; 3\quad (k = 2, 3, 4)",
     },
 }
 
@@ -2312,7 +2318,8 @@ class GaussianNoiseNet(RandomNet):
 
     def step_laws(self, x: Tensor) -> list[Law]:
         """The laws of the random draws."""
-        return [Law("z", per_step(x, [0] * self.step_count()), normal(0, 1), True)]
+        law_of_z = Law("z", per_step(x, [0] * self.step_count()), normal(0, 1), True)  # (10), (11)
+        return [law_of_z]
 
     def step_parameters(self, x: Tensor, *draws: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""

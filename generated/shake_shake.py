@@ -22,8 +22,19 @@ Gradients:
     (10) bar_theta_f2 = grad[theta_f2]<bar_value_2, f2(x; theta_f2)>
     (11) gradient of the initial state = (bar_x) of the first step
 
+The reverse sweep with draws of its own:
+    (12) in the adjoint, beta for eta: of the same law, independent of it, at the states that the forward draws made
+    (13) bar_value_2 = bar_x_next*(1 - beta)
+    (14) bar_value_1 = bar_x_next*beta
+    (15) E[bar_value_2 | all states] = bar_x_next/2
+    (16) E[bar_value_1 | all states] = bar_x_next/2
+
 Inverse:
     (17) the old state is the solution of an equation: step(z) = z_next
+
+The random draws:
+    (18) eta ~ Uniform(low = 0, high = 1), one for each sample
+    (19) mean 1/2; central moments 2, 3, 4: 1/12, 0, 1/80
 
 Symbols:
     eta () random draw: share of the first branch
@@ -94,7 +105,17 @@ DERIVATION: dict[str, object] = {
             r"\bar{f}_{2,n}"
         ),
         "11": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
+        "12": r"\eta_n \to \beta_n",
+        "13": r"\bar{f}_{2,n} = \left(1 - \beta_n\right) \, \bar{x}_{n+1}",
+        "14": r"\bar{f}_{1,n} = \beta_n \, \bar{x}_{n+1}",
+        "15": r"\mathbb{E}\left[\bar{f}_{2,n} \mid x_0, \dots, x_N\right] = \frac{\bar{x}_{n+1}}{2}",
+        "16": r"\mathbb{E}\left[\bar{f}_{1,n} \mid x_0, \dots, x_N\right] = \frac{\bar{x}_{n+1}}{2}",
         "17": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "18": r"\eta_n \sim \mathcal{U}\left[0,\, 1\right]",
+        "19": (
+            r"\mathbb{E} \eta_n = \frac{1}{2},\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = "
+            r"\frac{1}{12},; 0,; \frac{1}{80}\quad (k = 2, 3, 4)"
+        ),
     },
 }
 
@@ -2347,7 +2368,8 @@ class ShakeShake(RandomNet):
 
     def step_laws(self, x: Tensor) -> list[Law]:
         """The laws of the random draws."""
-        return [Law("eta", per_step(x, [1 / 2] * self.step_count()), uniform(0, 1), False, "beta")]
+        law_of_eta = Law("eta", per_step(x, [1 / 2] * self.step_count()), uniform(0, 1), False, "beta")  # (18), (19)
+        return [law_of_eta]
 
     def step_parameters(self, x: Tensor, *draws: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""

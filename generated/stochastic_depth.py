@@ -19,11 +19,21 @@ Gradients (plain):
     (7) bar_theta_f = grad[theta_f]<bar_value, f(x; theta_f)>
     (8) gradient of the initial state = (bar_x) of the first step
 
+The random draws (plain):
+    (9) eta ~ Bernoulli(p = survival), one for each sample
+    (10) mean survival; central moments 2, 3, 4: survival*(1 - survival), survival*(1 - 2*survival)*(1 - survival),
+        survival*(1 - survival)*(3*survival**2 - 3*survival + 1)
+
 The step (inverted):
     (22) x_next = x + eta*value/survival
 
 The discrete adjoint (inverted):
     (24) bar_value = bar_x_next*eta/survival
+
+The random draws (inverted):
+    (25) eta ~ Bernoulli(p = survival), one for each sample
+    (26) mean survival; central moments 2, 3, 4: survival*(1 - survival), survival*(1 - 2*survival)*(1 - survival),
+        survival*(1 - survival)*(3*survival**2 - 3*survival + 1)
 
 Symbols:
     eta () random draw: whether the block is kept: 1 or 0
@@ -85,6 +95,12 @@ DERIVATION: dict[str, object] = {
         "6": r"\bar{x}_{n+1} = \left. \bar{x}_n \right|_{\text{next step}} + \partial \ell / \partial x_{n+1}",
         "7": r"\bar{\theta}_{f,n} = \left(\partial_{\theta} f\left(x_n;\, \theta_{f,n}\right)\right)^{\top} \bar{f}_n",
         "8": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
+        "9": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
+        "10": (
+            r"\mathbb{E} \eta_n = p_n,\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = p_n \, \left(1 - "
+            r"p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - p_n\right) \,"
+            r" \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
+        ),
         "22": r"x_{n+1} = x_n + \frac{\eta_n \, f_n}{p_n}",
         "23": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, f\left(x_n;\, \theta_{f,n}\right) - "
@@ -92,6 +108,12 @@ DERIVATION: dict[str, object] = {
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
         "24": r"\bar{f}_n = \frac{\eta_n \, \bar{x}_{n+1}}{p_n}",
+        "25": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
+        "26": (
+            r"\mathbb{E} \eta_n = p_n,\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = p_n \, \left(1 - "
+            r"p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - p_n\right) \,"
+            r" \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
+        ),
     },
 }
 
@@ -2404,7 +2426,8 @@ class StochasticDepth(RandomNet):
     def step_laws(self, x: Tensor) -> list[Law]:
         """The laws of the random draws."""
         survival = per_step(x, self.survival)
-        return [Law("eta", survival, bernoulli(survival), False)]
+        law_of_eta = Law("eta", survival, bernoulli(survival), False)  # (9), (10)
+        return [law_of_eta]
 
     def step_parameters(self, x: Tensor, *draws: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""

@@ -45,8 +45,20 @@ def law_methods(facts: Facts) -> list[Function]:
     (state, *others) = facts.recurrence.old
     each = not state.shape and not others  # every entry of the tensor is a state
     laws = [_law(draw, bool(draw.quantity.shape) or each) for draw in facts.draws]
-    body = (*lines, f"return [{', '.join(laws)}]")
+    made = [_numbered(facts, draw, law) for draw, law in zip(facts.draws, laws, strict=True)]
+    body = (*lines, *made, f"return [{', '.join(_name(draw) for draw in facts.draws)}]")
     return [Function("step_laws", "self, x: Tensor", "list[Law]", "The laws of the random draws.", body)]
+
+
+def _name(draw: Draw) -> str:
+    return f"law_of_{draw.quantity.name}"
+
+
+def _numbered(facts: Facts, draw: Draw, law: str) -> str:
+    """The line of one law, with the numbers of its definition and of its moments."""
+    words = [".".join(part for part in (facts.option, kind, draw.quantity.name) if part) for kind in ("law", "moments")]
+    numbers = [number for word in words if (number := facts.derivation.number_of(word))]
+    return f"{_name(draw)} = {law}" + (f"  # {', '.join(f'({number})' for number in numbers)}" if numbers else "")
 
 
 def value_of_step(quantity: Quantity) -> str:
