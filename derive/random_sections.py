@@ -18,7 +18,7 @@ from derive.random_recurrence import Draw, RandomRecurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.sampling import Sampler
 from derive.symbols import Quantity, by_name
-from derive.weak_limit import WeakLimit
+from derive.weak_limit import WeakLimit, mean_increment
 
 Results = dict[str, Expr]
 DETAIL = "sums over the nodes of the law, 60 digits"
@@ -41,12 +41,12 @@ def write_laws(author: Author, system: RandomRecurrence, names: StepNames) -> Re
             name=names.joined("law", q.name),
         )
         moments = (law.expectation, *(law.central(power) for power in (2, 3, 4)))
+        shown = r",\; ".join(map(latex, moments[1:]))
         author.relation(
             f"mean and central moments of {q.name}",
             Kind.IDENTITY,
             rf"\mathbb{{E}} {q.latex} = {latex(moments[0])},\quad \mathbb{{E}}\left({q.latex} - \mathbb{{E}} "
-            rf"{q.latex}\right)^k = {',; '.join(map(latex, moments[1:])).replace(',;', r',; '.strip())}"
-            r"\quad (k = 2, 3, 4)",
+            rf"{q.latex}\right)^k = {shown}\quad (k = 2, 3, 4)",
             text=f"mean {plain(moments[0])}; central moments 2, 3, 4: {', '.join(map(plain, moments[1:]))}",
             reason="integrals over its law",
             name=names.joined("moments", q.name),
@@ -58,15 +58,10 @@ def write_laws(author: Author, system: RandomRecurrence, names: StepNames) -> Re
     return results
 
 
-def write_mean(author: Author, system: RandomRecurrence, limit: WeakLimit | None, names: StepNames) -> Results:
+def write_mean(author: Author, system: RandomRecurrence, limit: WeakLimit, names: StepNames) -> Results:
     """What a step does on average, which is what the net does when it is not trained, and its conditional moments."""
     after = system.new[0]
-    mean = system.mean_step.value(after)
-    known = {line.target: line.value for line in system.mean_step.assignments}
-    for line in reversed(system.mean_step.assignments):
-        mean = mean.xreplace({line.target: known[line.target]}) if line.target != after else mean
-    if limit is None:
-        return {}
+    mean = system.old[0] + mean_increment(system)
     author.relation(
         "the step on average: the net that is not trained",
         Kind.IDENTITY,
@@ -140,11 +135,10 @@ def write_backward(author: Author, system: RandomRecurrence, names: StepNames) -
         name=names.joined("backward_draws"),
     )
     write_adjoint(author, system.backward_step, changed, names, "backward")
-    average = reverse_sweep(system.mean_step)
-    x = system.old[0]
+    average = reverse_sweep(system.mean_step).program
     for line in changed.program.assignments:
         if set(system.backward.values()) & line.value.atoms(Quantity):
-            mean = line.value.xreplace({d.backward: d.law.expectation for d in system.draws if d.backward is not None})
+            mean = average.value(line.target)
             author.relation(
                 f"{line.target.name} on average over the draws of the reverse sweep",
                 Kind.IDENTITY,
@@ -161,7 +155,6 @@ def write_backward(author: Author, system: RandomRecurrence, names: StepNames) -
                     system.step.networks(),
                 ),
             )
-    assert set(average.seeds) == set(changed.seeds) and x in changed.cotangents
     author.close(
         f"The reverse sweep with draws of its own{names.title}",
         "What the emitted backward pass computes; with equal draws it is the discrete adjoint above.",

@@ -140,9 +140,9 @@ def match_moments(system: RandomRecurrence) -> WeakLimit:
         raise UnsupportedError(f"a state of {len(system.old)} parts; the weak limit is that of a single one")
     (x,), increment = system.old, increment_of(system)
     noises = [Noise(draw, _coefficient(increment, draw.quantity, system)) for draw in system.draws]
-    drift = expand(increment.xreplace({draw.quantity: draw.law.expectation for draw in system.draws}))
+    drift = mean_increment(system)
     if STEP_SIZE not in system.step.inputs:
-        return WeakLimit(x, _grouped(drift), tuple(noises))
+        return WeakLimit(x, drift, tuple(noises))
     parts = _powers(drift, 3)
     if any(parts[power] != 0 for power in (0, 1, 3)):
         raise UnsupportedError(
@@ -164,6 +164,12 @@ def match_moments(system: RandomRecurrence) -> WeakLimit:
             )
         found.append(Noise(noise.draw, direction))
     return WeakLimit(x, _grouped(parts[2]), tuple(found), scaled=True)
+
+
+def mean_increment(system: RandomRecurrence) -> Expr:
+    """The mean of an increment that is affine in the draws."""
+    means = {draw.quantity: draw.law.expectation for draw in system.draws}
+    return _grouped(expand(increment_of(system).xreplace(means)))
 
 
 def increment_of(system: RandomRecurrence) -> Expr:

@@ -89,7 +89,7 @@ DERIVATION: dict[str, object] = {
         "10": r"\gamma_n \sim \mathrm{Bernoulli}\left(p_n\right)",
         "11": (
             r"\mathbb{E} \gamma_n = p_n,\quad \mathbb{E}\left(\gamma_n - \mathbb{E} \gamma_n\right)^k = p_n \, "
-            r"\left(1 - p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - "
+            r"\left(1 - p_n\right),\; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),\; p_n \, \left(1 - "
             r"p_n\right) \, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
         ),
     },

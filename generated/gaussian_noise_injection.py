@@ -86,7 +86,10 @@ DERIVATION: dict[str, object] = {
         "8": r"\nabla_{z_0} L = \left. \left(\bar{x}_n\right) \right|_{\text{first step}}",
         "9": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
         "10": r"z_n \sim \mathcal{N}\left(0,\, 1\right)",
-        "11": r"\mathbb{E} z_n = 0,\quad \mathbb{E}\left(z_n - \mathbb{E} z_n\right)^k = 1,; 0,; 3\quad (k = 2, 3, 4)",
+        "11": (
+            r"\mathbb{E} z_n = 0,\quad \mathbb{E}\left(z_n - \mathbb{E} z_n\right)^k = 1,\; 0,\; 3\quad (k = 2, 3, "
+            r"4)"
+        ),
     },
 }
 

@@ -114,7 +114,7 @@ DERIVATION: dict[str, object] = {
         "18": r"\eta_n \sim \mathcal{U}\left[0,\, 1\right]",
         "19": (
             r"\mathbb{E} \eta_n = \frac{1}{2},\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = "
-            r"\frac{1}{12},; 0,; \frac{1}{80}\quad (k = 2, 3, 4)"
+            r"\frac{1}{12},\; 0,\; \frac{1}{80}\quad (k = 2, 3, 4)"
         ),
     },
 }

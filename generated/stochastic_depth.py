@@ -98,8 +98,8 @@ DERIVATION: dict[str, object] = {
         "9": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
         "10": (
             r"\mathbb{E} \eta_n = p_n,\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = p_n \, \left(1 - "
-            r"p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - p_n\right) \,"
-            r" \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
+            r"p_n\right),\; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),\; p_n \, \left(1 - p_n\right) "
+            r"\, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
         ),
         "22": r"x_{n+1} = x_n + \frac{\eta_n \, f_n}{p_n}",
         "23": (
@@ -111,8 +111,8 @@ DERIVATION: dict[str, object] = {
         "25": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
         "26": (
             r"\mathbb{E} \eta_n = p_n,\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = p_n \, \left(1 - "
-            r"p_n\right),; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),; p_n \, \left(1 - p_n\right) \,"
-            r" \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
+            r"p_n\right),\; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),\; p_n \, \left(1 - p_n\right) "
+            r"\, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
         ),
     },
 }

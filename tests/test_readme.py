@@ -99,6 +99,15 @@ def test_the_problem_of_the_readme_is_derived(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_kicks_of_the_readme_are_derived_and_proved(tmp_path):
+    path = tmp_path / "kicked.py"
+    path.write_text(block(PYTHON, "RandomRecurrence("))
+    spec = load(str(path))
+    assert explain(spec).facts["weak order of small steps"] == "1/2; 1 where 1 - 2*p = O(sqrt(h))"
+    assert all(row.passed for row in verify(spec))
+
+
+@pytest.mark.slow
 def test_the_cell_of_the_readme_is_emitted_and_proved(tmp_path):
     path = tmp_path / "cell.py"
     path.write_text(block(PYTHON, "minimal_gated_unit"))

@@ -106,6 +106,13 @@ FACTS = {
     },
     "heun": {"order": "2"},
     "rk4": {"order": "4"},
+    "shake_shake": {"weak order of small steps": "1"},
+    "stochastic_depth": {
+        f"weak order of small steps ({scaling})": "1/2; 1 where 1 - 2*survival = O(sqrt(h))"
+        for scaling in ("plain", "inverted")
+    },
+    "gaussian_noise_injection": {"weak order of small steps": "1"},
+    "dropout_sde": {"weak order of small steps": "1/2; 1 where 1 - 2*keep = O(sqrt(h))"},
 }
 
 
