@@ -84,12 +84,15 @@ def write_mean(author: Author, system: RandomRecurrence, limit: WeakLimit, names
         if third != 0:
             cubes.append(f"{plain(third)} times ({plain(noise.direction)}) cubed")
             thirds.append(rf"{latex(third)} \, \left({g}\right)" + (r"^{\odot 3}" if diagonal else r"^{\otimes 3}"))
+    units = ("h^{-1} ", "h^{-1} ", "h^{-3/2} ") if limit.scaled else ("", "", "")
+    size = "of leading order in h, " if limit.scaled else ""
     author.relation(
         "conditional moments of an increment",
-        Kind.IDENTITY,
-        rf"\mathbb{{E}} \Delta = {latex(limit.drift)},\quad \mathrm{{Cov}}\, \Delta = {' + '.join(variances)},\quad "
-        rf"\mathbb{{E}} \left(\Delta - \mathbb{{E}} \Delta\right)^{{\otimes 3}} = {' + '.join(thirds) or '0'}",
-        text=f"mean {plain(limit.drift)}; covariance: "
+        Kind.ASYMPTOTIC if limit.scaled else Kind.IDENTITY,
+        rf"{units[0]}\mathbb{{E}} \Delta = {latex(limit.drift)},\quad {units[1]}\mathrm{{Cov}}\, \Delta = "
+        rf"{' + '.join(variances)},\quad {units[2]}\mathbb{{E}} \left(\Delta - \mathbb{{E}} "
+        rf"\Delta\right)^{{\otimes 3}} = {' + '.join(thirds) or '0'}{' + O(h)' if limit.scaled else ''}",
+        text=f"{size}mean {plain(limit.drift)}; covariance: "
         + ", ".join(f"{plain(n.law.central(2))} times {_outer_text(n.kind, n.direction)}" for n in limit.noises)
         + "; third central moment: "
         + (", ".join(cubes) or "0"),
@@ -99,7 +102,7 @@ def write_mean(author: Author, system: RandomRecurrence, limit: WeakLimit, names
         check=ResidualCheck(partial(moments_residual, system, limit), tuple(moments), RUNS),
     )
     author.close(f"On average{names.title}", "Moments of one step for a given state.")
-    return {"mean_x_next": mean}
+    return {f"mean_{after}": mean}
 
 
 def _square(direction: str) -> str:

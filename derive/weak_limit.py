@@ -94,8 +94,8 @@ class WeakLimit:
     @cached_property
     def conditions(self) -> tuple[Expr, ...]:
         """What must be of the order of sqrt(h) for weak order 1: third central moments over variances."""
-        found = [factor(noise.law.central(3) / noise.law.central(2)) for noise in self.noises]
-        return tuple(ratio for ratio in found if ratio != 0)
+        odd = [noise.law for noise in self.noises if noise.law.central(3) != 0]
+        return tuple(factor(law.central(3) / law.central(2)) for law in odd)
 
     @property
     def order(self) -> Verdict:
