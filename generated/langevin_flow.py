@@ -2930,7 +2930,9 @@ class DerivedSteps(torch.autograd.Function):
         """Run the steps and return the tensors to be saved as outputs, which autograd frees when it may."""
         sweep = forward_sweep if plan.sweeps is None else plan.sweeps.forward
         outputs, saved = sweep(plan, recording, inputs)
-        return (*outputs, *saved)
+        # Where no step changes a state, the output is an input; autograd wants a view of it.
+        fresh = (one.view_as(one) if any(one is given for given in inputs) else one for one in outputs)
+        return (*fresh, *saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
