@@ -15,6 +15,7 @@ from derive.linear_moments import (
     closed_form_residual,
     linear_moments,
     rates_residual,
+    solution_residual,
     third_error_residual,
 )
 from derive.numbering import Author
@@ -185,6 +186,7 @@ def write_linear_moments(author: Author, system: RandomRecurrence, limit: WeakLi
         check=ResidualCheck(partial(rates_residual, moments), rates, SERIES),
     )
     results |= {"sde_mean_rate": rates[0], "sde_second_rate": rates[1]}
+    results |= _write_solution(author, moments, names)
     results |= _write_third_error(author, moments, names)
     author.close(f"Linear networks{names.title}", f"Where every network multiplies {x} by a number, moments are exact.")
     return results
@@ -220,6 +222,27 @@ def _write_closed_form(author: Author, moments: LinearMoments, names: StepNames)
         ),
     )
     return {"linear_mean_of_L": formulas[0], "linear_second_of_L": formulas[1]}
+
+
+def _write_solution(author: Author, moments: LinearMoments, names: StepNames) -> Results:
+    """The moments of the SDE in closed form."""
+    formulas = moments.solution
+    if formulas is None:
+        return {}
+    start = {moments.state: constant("x_0", latex="x_0")}
+    mean, second = (value.xreplace(start) for value in formulas)
+    author.relation(
+        "moments of the SDE, solved",
+        Kind.IDENTITY,
+        rf"\mathbb{{E}} X_t = {latex(mean)},\quad \mathbb{{E}} X_t^2 = {latex(second)}",
+        text=f"E X_t = {plain(mean)}, E X_t^2 = {plain(second)}, from X_0 = x_0",
+        reason="a triangular linear system; constants held",
+        name=names.joined("sde_moments_solved"),
+        check=ResidualCheck(
+            partial(solution_residual, moments), formulas, "the equations of the moments, by differences in time"
+        ),
+    )
+    return {"sde_mean_at_t": formulas[0], "sde_second_at_t": formulas[1]}
 
 
 def _write_third_error(author: Author, moments: LinearMoments, names: StepNames) -> Results:

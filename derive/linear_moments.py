@@ -3,7 +3,7 @@ r"""Moments of a random recurrence whose networks are linear: exact, layer by la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from derive.power_series import Series
 from derive.random_checks import Values, gap, scalar_outcomes
 from derive.random_recurrence import RandomRecurrence
 from derive.sampling import Sampler
+from derive.sde_moments import ELAPSED, Moments
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, Role, constant
 from derive.weak_limit import WeakLimit, increment_of
@@ -82,6 +83,17 @@ class LinearMoments:
         x, drift = self.state, self.linear(self.limit.drift)
         noise = sum((variance * along**2 for along, variance, _ in self.parts[1]), Integer(0))
         return drift, expand(2 * x * drift + noise)
+
+    @property
+    def solution(self) -> tuple[Expr, ...] | None:
+        """Of the SDE: E X_t and E X_t^2 from a start x; None where several draws drive it."""
+        if len(self.limit.noises) != 1:
+            return None
+        sde = self.limit.sde
+        linear = replace(sde, drift=self.linear(sde.drift), diffusion=self.linear(sde.diffusion))
+        found = Moments(linear)
+        start = {found.initial(1): self.state, found.initial(2): self.state**2}
+        return tuple(value.xreplace(start) for value in found.solutions.values())
 
     @property
     def third_error(self) -> tuple[Expr, Expr]:
@@ -177,3 +189,18 @@ def closed_form_residual(moments: LinearMoments, layers: Quantity, claimed: Sequ
         ]
     found = [sum(weight * x**power for weight, x in paths) for power in (1, 2)]
     return max(gap(one, value_of(value, values)) for one, value in zip(found, claimed, strict=True))
+
+
+def solution_residual(moments: LinearMoments, claimed: Sequence[Expr]) -> float:
+    """The solved moments against their equations, by differences in time, and at the start."""
+    values, rates = moments.numbers(), moments.rates
+    x = values[moments.state]
+
+    def at(time: Any) -> list[Any]:
+        return [value_of(value, {**values, ELAPSED: time}) for value in claimed]
+
+    now = mpmath.mpf("0.6")
+    wanted = moments.moved(rates, values, *at(now))
+    slopes = [mpmath.diff(lambda time, k=k: at(time)[k], now) for k in (0, 1)]
+    starts = [gap(found, x**power) for found, power in zip(at(mpmath.mpf(0)), (1, 2), strict=True)]
+    return max(*starts, *(gap(a, b) for a, b in zip(slopes, wanted, strict=True)))

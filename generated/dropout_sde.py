@@ -2345,7 +2345,7 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
     target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
-    )  # (23)
+    )  # (24)
     return value.sum()
 
 
@@ -2354,5 +2354,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
     if has_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss_cotangent", target, output, classes=True)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (24)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (25)
     return bar_output if V is None else bar_output @ V

@@ -25,14 +25,14 @@ The random draws (plain):
         survival*(1 - survival)*(3*survival**2 - 3*survival + 1)
 
 The step (inverted):
-    (22) x_next = x + eta*value/survival
+    (23) x_next = x + eta*value/survival
 
 The discrete adjoint (inverted):
-    (24) bar_value = bar_x_next*eta/survival
+    (25) bar_value = bar_x_next*eta/survival
 
 The random draws (inverted):
-    (25) eta ~ Bernoulli(p = survival), one for each sample
-    (26) mean survival; central moments 2, 3, 4: survival*(1 - survival), survival*(1 - 2*survival)*(1 - survival),
+    (26) eta ~ Bernoulli(p = survival), one for each sample
+    (27) mean survival; central moments 2, 3, 4: survival*(1 - survival), survival*(1 - 2*survival)*(1 - survival),
         survival*(1 - survival)*(3*survival**2 - 3*survival + 1)
 
 Symbols:
@@ -101,15 +101,15 @@ DERIVATION: dict[str, object] = {
             r"p_n\right),\; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),\; p_n \, \left(1 - p_n\right) "
             r"\, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
         ),
-        "22": r"x_{n+1} = x_n + \frac{\eta_n \, f_n}{p_n}",
-        "23": (
+        "23": r"x_{n+1} = x_n + \frac{\eta_n \, f_n}{p_n}",
+        "24": (
             r"S = \ell\left(x_{n+1}\right) + \left\langle \bar{f}_n,\, f\left(x_n;\, \theta_{f,n}\right) - "
             r"f_n\right\rangle + \left\langle \bar{x}_{n+1},\, x_n + \frac{\eta_n \, f_n}{p_n} - "
             r"x_{n+1}\right\rangle, \qquad \partial \ell / \partial x_{n+1} = \bar{x}_{n+1}"
         ),
-        "24": r"\bar{f}_n = \frac{\eta_n \, \bar{x}_{n+1}}{p_n}",
-        "25": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
-        "26": (
+        "25": r"\bar{f}_n = \frac{\eta_n \, \bar{x}_{n+1}}{p_n}",
+        "26": r"\eta_n \sim \mathrm{Bernoulli}\left(p_n\right)",
+        "27": (
             r"\mathbb{E} \eta_n = p_n,\quad \mathbb{E}\left(\eta_n - \mathbb{E} \eta_n\right)^k = p_n \, \left(1 - "
             r"p_n\right),\; p_n \, \left(1 - 2 \, p_n\right) \, \left(1 - p_n\right),\; p_n \, \left(1 - p_n\right) "
             r"\, \left(1 + 3 \, p_n^{2} - 3 \, p_n\right)\quad (k = 2, 3, 4)"
@@ -167,7 +167,7 @@ def _step_inverted(field: Field, state: State, local: tuple[Tensor, ...], shared
     (x,) = state
     eta, survival = local
     value = field(x)  # (1)
-    x_next = eta * value / survival + x  # (22)
+    x_next = eta * value / survival + x  # (23)
     return (x_next,)
 
 
@@ -179,7 +179,7 @@ def _step_inverted_adjoint(
     eta, survival = local
     (bar_x_next,) = bar_new
     _, pullback_value = linearize(x)  # (1)
-    bar_value = eta * bar_x_next / survival  # (24)
+    bar_value = eta * bar_x_next / survival  # (25)
     (bar_x_by_value,) = pullback_value(bar_value)  # (5)
     bar_x = bar_x_by_value + bar_x_next  # (5)
     return (bar_x,), (None, None), ()
@@ -188,7 +188,7 @@ def _step_inverted_adjoint(
 def _step_inverted_without_eta(field: Field, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One step where eta is 0: the new state."""
     (x,) = state
-    x_next = x  # (22)
+    x_next = x  # (23)
     return (x_next,)
 
 
@@ -2446,7 +2446,7 @@ def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | No
     target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
-    )  # (38)
+    )  # (40)
     return value.sum()
 
 
@@ -2455,5 +2455,5 @@ def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: T
     if has_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss_cotangent", target, output, classes=True)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (39)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (41)
     return bar_output if V is None else bar_output @ V
