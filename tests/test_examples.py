@@ -140,6 +140,27 @@ def test_rows():
     assert abs(others[0] - baseline) < 1  # the same cell from the same weights
 
 
+@pytest.mark.slow
+def test_random_depth():
+    text = run("random_depth", "--quick")
+    for name in load("random_depth").builders(6, 4):
+        assert 50 < accuracy(text, name) <= 100, (name, text)
+
+
+def test_random_nets_begin_alike():
+    """Equal weights for equal seeds: in evaluation mode only stochastic depth differs from ResNet, by its survival."""
+    random_depth, images = load("random_depth"), load("common").load_images().train[:4]
+    logits = {}
+    for name, build in random_depth.builders(4, 4).items():
+        torch.manual_seed(0)
+        logits[name] = build().eval()(images)
+    for name in ("GaussianNoiseNet", "DropoutSDE"):
+        torch.testing.assert_close(logits[name], logits["ResNet"])
+    torch.testing.assert_close(logits["StochasticDepth, each image"], logits["StochasticDepth, each layer"])
+    assert not torch.allclose(logits["StochasticDepth, each image"], logits["ResNet"])
+    assert random_depth.survival(4) == [0.875, 0.75, 0.625, 0.5]
+
+
 def test_rows_begin_alike():
     """Peepholes are zero at the start: all cells give the same logits for equal seeds."""
     rows = load("rows")
