@@ -14,6 +14,8 @@ from derive.control import OptimalControl
 from derive.determinants import log_determinant
 from derive.errors import SpecError, UnsupportedError
 from derive.explanation import programs_of, recurrences
+from derive.fixed_point import FixedPoint
+from derive.fixed_point_sections import implicit_adjoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_inverse import FlowInverse
 from derive.flow_programs import adjoint_of, flow_programs
@@ -59,12 +61,14 @@ def step_of(source: Source, option: str | None = None) -> Recurrence:
 
 
 def adjoint(source: Source, option: str | None = None) -> Adjoint:
-    """Reverse sweep over one step (the discrete adjoint), a graph, a flow, a layer, or the field of a problem."""
+    """Reverse sweep over a step (the discrete adjoint), graph, flow, layer, equilibrium, or the field of a problem."""
     spec = as_spec(source)
     systems = spec.variants
     system = systems.get(next(iter(systems), "") if option is None else option)
     if isinstance(system, Flow):
         return adjoint_of(flow_programs(system).forward)
+    if isinstance(system, FixedPoint):
+        return implicit_adjoint(system)
     if isinstance(system, Chain | Program | OptimalControl):
         return reverse_sweep(name_functions(programs_of(system)[0]))
     return reverse_sweep(step_of(spec, option).step)

@@ -25,9 +25,9 @@ from derive.derivation import Outcome
 from derive.evaluator import evaluate, value_of
 from derive.least_change import LeastChange
 from derive.linearization import Linearization
-from derive.operators import Numeric
+from derive.operators import Numeric, matvec
 from derive.power_series import array_of
-from derive.program import Assignment, Program
+from derive.program import Assignment, Program, symbols_of
 from derive.sampling import Sampler
 from derive.symbols import Quantity
 
@@ -129,6 +129,27 @@ def inverse_check(update: LeastChange, right: Expr) -> IdentityCheck:
         return _inverted(value_of(update.updated, known))
 
     return IdentityCheck(left, right, (update.inverse, update.step, update.difference))
+
+
+def following_check(update: LeastChange, line: Assignment) -> IdentityCheck:
+    """What follows a full step with B, by the updated inverse itself: its column, the next step, or B_+ v."""
+    after, vector = (update.step.renamed(name) for name in ("g_next", "v"))
+    made = update.product_program.inputs[-1]
+    lines = [Assignment(update.tried, -matvec(update.inverse, after)), *update.following_program.assignments]
+    lines = [one for one in lines if line.target not in (one.target, *symbols_of(one.value))]
+    lines += [Assignment(made, matvec(update.inverse, vector))]
+    inputs = (update.inverse, update.step, after, vector)
+    given = Program(inputs, tuple(lines), (made,))
+
+    def left(values: Values, _: Sampler) -> Numeric:
+        old, step = values[update.inverse], values[update.step]
+        known = {**values, update.difference: values[after] + _inverted(old).dot(step)}
+        new = value_of(update.updated_inverse, known)
+        if line.target == update.column:
+            return (new - old).dot(values[vector]) / old.T.dot(step).dot(values[vector])
+        return -new.dot(values[after]) if line.target == update.next_step else new.dot(values[vector])
+
+    return IdentityCheck(left, line.value, inputs, given=given)
 
 
 def _inverted(matrix: Numeric) -> Any:

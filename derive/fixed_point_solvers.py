@@ -10,6 +10,7 @@ from derive.checks import IdentityCheck, ProgramCheck
 from derive.derivation import Kind
 from derive.fixed_point import FixedPoint
 from derive.fixed_point_checks import (
+    following_check,
     inverse_check,
     least_squares_check,
     multiplier_check,
@@ -21,7 +22,7 @@ from derive.fixed_point_sections import Results, identity_line, implicit_adjoint
 from derive.gradients import collected, eliminated
 from derive.lagrangian import StepNames
 from derive.latex import latex
-from derive.least_change import LeastChange, applied, least_change
+from derive.least_change import applied, least_change
 from derive.linearization import forward_sweep
 from derive.numbering import Author
 from derive.operators import dot, matvec
@@ -124,14 +125,6 @@ def _split(vector: Expr) -> list[tuple[Expr, Expr]]:
     return [term.as_coeff_Mul() for term in Add.make_args(vector)]
 
 
-def secant_program(update: LeastChange) -> Program:
-    """The column that the update of B adds, as a program in the last step and B times the change of the residual."""
-    slope = Quantity("slope", (), Role.INTERMEDIATE, r"\varrho", "denominator of the update")
-    column = Quantity("column", update.step.shape, Role.INTERMEDIATE, "u", "column of the update")
-    lines = (Assignment(slope, update.slope), Assignment(column, update.left.xreplace({update.slope: slope})))
-    return Program((update.step, update.image), lines, (column, slope))
-
-
 def _write_broyden(author: Author, fixed: FixedPoint, names: StepNames) -> Results:
     """The least change that satisfies the secant condition, its inverse, and what it does on affine maps."""
     update = least_change(fixed.state.shape[0])
@@ -143,13 +136,10 @@ def _write_broyden(author: Author, fixed: FixedPoint, names: StepNames) -> Resul
                   multiplier_check(update))  # fmt: skip
     identity_line(author, "the nearest matrix", update.changed, update.updated, "stationarity, with the multiplier",
                   names.joined("least_change"), nearest_check(update, update.updated))  # fmt: skip
-    program = secant_program(update)
-    for line in program.assignments:
-        author.assignment(replace(line, reason="B A = I, and the lemma of Sherman and Morrison"),
-                          names("secant", line.target))  # fmt: skip
     changed = update.inverse.renamed("B_next", "B_{+}")
     value = update.updated_inverse
-    identity_line(author, "Broyden's update of the inverse", changed, value, "the column times B^T of the last step",
+    why = "B A = I, and the lemma of Sherman and Morrison"
+    identity_line(author, "Broyden's update of the inverse", changed, value, why,
                   names.joined("inverse_update"), inverse_check(update, value))  # fmt: skip
     secant = applied(value, update.difference)
     given = (update.inverse, update.step, update.difference)
@@ -166,6 +156,10 @@ def _write_broyden(author: Author, fixed: FixedPoint, names: StepNames) -> Resul
         "left out",
         name=names.joined("broyden"),
     )
+    reason = "after a full step B times the change of the residual is the step minus w, w = -B g with the old B"
+    for line in (*update.following_program.assignments, *update.product_program.assignments):
+        check = following_check(update, line) if line.target.shape else None
+        author.assignment(replace(line, reason=reason), names("secant", line.target), check)
     author.relation(
         "on affine maps of dimension n it ends after 2n full steps at most",
         Kind.IDENTITY,

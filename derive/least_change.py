@@ -28,6 +28,9 @@ class LeastChange:
         solved: the multiplier, from the condition.
         slope: the scalar product of the denominator of the inverse's update, with `image` for B times `difference`.
         left, right: the columns whose outer product is added to B; `left` reads `image`, `right` is B^T `step`.
+        tried: -B g at the new state, B being the old one: the step that would follow without an update.
+        following: the step that follows, in `step` and `tried`; it is -B_+ g.
+        gap: the denominator of `following`.
     """
 
     lagrangian: Program
@@ -43,6 +46,9 @@ class LeastChange:
     slope: Expr
     left: Expr
     right: Expr
+    tried: Quantity
+    following: Expr
+    gap: Expr
 
     @property
     def updated(self) -> Expr:
@@ -54,6 +60,35 @@ class LeastChange:
         """The inverse of A_+ in B and what is given."""
         image = matvec(self.inverse, self.difference)
         return self.inverse + outer(self.left.xreplace({self.image: image}), self.right)
+
+    @property
+    def next_step(self) -> Quantity:
+        """The step that follows, as a name."""
+        return self.step.renamed("delta_z_next", r"\Delta z_{+}", meaning="the step that follows")
+
+    @property
+    def column(self) -> Quantity:
+        """What is added to B, over B^T of the last step, as a name."""
+        return self.step.renamed("column", "u", meaning="column that the update of B adds")
+
+    @property
+    def following_program(self) -> Program:
+        """After a full step: the column of the update, and the step that follows."""
+        gap = Quantity("gap", (), Role.INTERMEDIATE, r"\varrho", "denominator of the update")
+        lines = (
+            Assignment(gap, self.gap),
+            Assignment(self.column, self.tried / gap),
+            Assignment(self.next_step, self.column * (self.following * self.gap / self.tried)),
+        )
+        return Program((self.step, self.tried), lines, (self.next_step, self.column, gap))
+
+    @property
+    def product_program(self) -> Program:
+        """B_+ v from B v: the update as a factor on the left of B."""
+        carried, passed = (Quantity(name, self.step.shape, Role.INTERMEDIATE, latex)
+                           for name, latex in (("carried", "B v"), ("passed", "B_{+} v")))  # fmt: skip
+        value = carried + self.column * dot(self.step, carried)
+        return Program((self.step, self.column, carried), (Assignment(passed, value),), (passed,))
 
 
 def least_change(size: Dimension) -> LeastChange:
@@ -77,10 +112,26 @@ def least_change(size: Dimension) -> LeastChange:
     condition = difference - applied(stationary, step)
     solved = -condition.xreplace({multiplier: Integer(0)}) / diff(condition, multiplier)
     slope, left = _of_inverse(solved, step, image)
+    tried = Quantity("tried", vector, Role.INTERMEDIATE, "w", "-B g with the old B")
+    following, gap = _following(left, step, image, tried)
     return LeastChange(
         lagrangian, matrix, changed, multiplier, step, difference, inverse, image, stationary, solved, slope, left,
-        matvec(transpose(inverse), step),
+        matvec(transpose(inverse), step), tried, following, gap,
     )  # fmt: skip
+
+
+def _following(left: Expr, step: Quantity, image: Quantity, tried: Quantity) -> tuple[Expr, Expr]:
+    """The step -B_+ g after a full one, which was -B times the last residual: so B Delta g = Delta z - tried."""
+    inner = _ordered(step, tried)
+    value = tried + left.xreplace({image: step - tried}) * inner
+    written = expanded(value)
+    lengths = {dot(step, step): Quantity("length_0", (), Role.INTERMEDIATE),
+               inner: Quantity("length_1", (), Role.INTERMEDIATE)}  # fmt: skip
+    numerator, gap = cancel(written.xreplace(lengths)).as_numer_denom()
+    back = {name: node for node, name in lengths.items()}
+    sign = -1 if gap.coeff(lengths[dot(step, step)]) < 0 else 1
+    gap = (sign * gap).expand()
+    return ((sign * numerator).expand() / gap).xreplace(back), gap.xreplace(back)
 
 
 def _of_inverse(solved: Expr, step: Quantity, image: Quantity) -> tuple[Expr, Expr]:

@@ -23,14 +23,16 @@ The gradient:
 Broyden's method:
     (21) mu = -(-delta_g + matvec(A, delta_z))/dot(delta_z, delta_z)
     (22) A_next = A + outer(-(-delta_g + matvec(A, delta_z))/dot(delta_z, delta_z), delta_z)
-    (23) slope = dot(B_delta_g, delta_z)
-    (24) column = (-B_delta_g + delta_z)/slope
-    (25) B_next = B + outer((delta_z - matvec(B, delta_g))/dot(matvec(B, delta_g), delta_z), matvec(transpose(B),
+    (23) B_next = B + outer((delta_z - matvec(B, delta_g))/dot(matvec(B, delta_g), delta_z), matvec(transpose(B),
         delta_z))
-    (26) delta_z = (delta_z - matvec(B, delta_g))*dot(matvec(transpose(B), delta_z), delta_g)/dot(matvec(B,
+    (24) delta_z = (delta_z - matvec(B, delta_g))*dot(matvec(transpose(B), delta_z), delta_g)/dot(matvec(B,
         delta_g), delta_z) + matvec(B, delta_g)
-    (27) z_(k+1) = z_k - B g(z_k), and B_0 = -I at first
-    (28) f(z) = J z + c in n dimensions, I - J not singular: g(z_(2n)) = 0
+    (25) z_(k+1) = z_k - B g(z_k), and B_0 = -I at first
+    (26) gap = dot(delta_z, delta_z) - dot(delta_z, tried)
+    (27) column = tried/gap
+    (28) delta_z_next = column*dot(delta_z, delta_z)
+    (29) passed = carried + column*dot(delta_z, carried)
+    (30) f(z) = J z + c in n dimensions, I - J not singular: g(z_(2n)) = 0
 
 Symbols:
     theta_f (theta_f) parameter: parameters of f
@@ -93,18 +95,20 @@ DERIVATION: dict[str, object] = {
         "20": r"\nabla_{A_{+}} S = A_{+} + \left(- \mu\right)\,\Delta z^{\top} - A",
         "21": r"\mu = \frac{\Delta g - A \Delta z}{\Delta z \cdot \Delta z}",
         "22": r"A_{+} = A + \left(\frac{\Delta g - A \Delta z}{\Delta z \cdot \Delta z}\right)\,\Delta z^{\top}",
-        "23": r"\varrho = B \Delta g \cdot \Delta z",
-        "24": r"u = \frac{\Delta z - B \Delta g}{\varrho}",
-        "25": (
+        "23": (
             r"B_{+} = B + \left(\frac{\Delta z - B \Delta g}{\left(B \Delta g\right) \cdot \Delta "
             r"z}\right)\,\left(B^{\top} \Delta z\right)^{\top}"
         ),
-        "26": (
+        "24": (
             r"\Delta z = \frac{\left(B^{\top} \Delta z\right) \cdot \Delta g \, \left(\Delta z - B \Delta "
             r"g\right)}{\left(B \Delta g\right) \cdot \Delta z} + B \Delta g"
         ),
-        "27": r"z_{k+1} = z - B g, \qquad B_0 = -I",
-        "28": r"f(z) = J z + c,\; z \in \mathbb R^n,\; \det(I - J) \ne 0 \;\Rightarrow\; g(z_{2n}) = 0",
+        "25": r"z_{k+1} = z - B g, \qquad B_0 = -I",
+        "26": r"\varrho = \Delta z \cdot \Delta z - \Delta z \cdot w",
+        "27": r"u = \frac{w}{\varrho}",
+        "28": r"\Delta z_{+} = \Delta z \cdot \Delta z \, u",
+        "29": r"B_{+} v = \Delta z \cdot B v \, u + B v",
+        "30": r"f(z) = J z + c,\; z \in \mathbb R^n,\; \det(I - J) \ne 0 \;\Rightarrow\; g(z_{2n}) = 0",
     },
 }
 
@@ -117,11 +121,18 @@ def _residual(z: Tensor, y: Tensor) -> Tensor:
     return residual
 
 
-def _secant(delta_z: Tensor, B_delta_g: Tensor) -> tuple[Tensor, ...]:
-    """The column that Broyden's update adds, and its denominator."""
-    slope = (B_delta_g * delta_z).sum(-1, keepdim=True)  # (23)
-    column = (delta_z - B_delta_g) / slope  # (24)
-    return (column, slope)
+def _secant(delta_z: Tensor, tried: Tensor) -> tuple[Tensor, ...]:
+    """After a full step: the one that follows, the column that the update adds, its denominator."""
+    gap = (delta_z * delta_z).sum(-1, keepdim=True) - (delta_z * tried).sum(-1, keepdim=True)  # (26)
+    column = tried / gap  # (27)
+    delta_z_next = (delta_z * delta_z).sum(-1, keepdim=True) * column  # (28)
+    return (delta_z_next, column, gap)
+
+
+def _passed(delta_z: Tensor, column: Tensor, carried: Tensor) -> Tensor:
+    """B v after an update, from B v before it."""
+    passed = (delta_z * carried).sum(-1, keepdim=True) * column + carried  # (29)
+    return passed
 
 
 # --- support: solvers, gradients and checks, the same in every file of this kind ---------------------------
@@ -352,13 +363,16 @@ def dense_solve(matrix: Tensor, right: Tensor) -> Tensor:
     return found.squeeze(-1).to(right.dtype)
 
 
-def gmres(apply: Callable[[Tensor], Tensor], right: Tensor, tol: float) -> tuple[Tensor, float]:
-    """Restarted GMRES on every sample: (solution, largest relative residual)."""
+def gmres(apply: Callable[[Tensor], Tensor], right: Tensor, tol: float, every: int = 0) -> tuple[Tensor, float]:
+    """Restarted GMRES on every sample: (solution, largest relative residual).
+
+    `every`: after so many products it is seen whether these are enough; 0 for whole cycles.
+    """
     tiny = torch.finfo(right.dtype).tiny
     size = _norm(right).clamp_min(tiny)
     found, residual, worst = torch.zeros_like(right), right, math.inf
     for _ in range(RESTARTS):
-        basis, hessenberg = _arnoldi(apply, residual)
+        basis, hessenberg = _arnoldi(apply, residual, tol * size, every)
         found = found + (basis[..., :-1, :].mT @ _least_squares(hessenberg, _norm(residual))).squeeze(-1)
         residual = right - apply(found)
         before, worst = worst, on_host((_norm(residual) / size).squeeze(-1))
@@ -371,7 +385,7 @@ def _norm(vector: Tensor) -> Tensor:
     return torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
 
 
-def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, Tensor]:
+def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor, allowed: Tensor, every: int) -> tuple[Tensor, Tensor]:
     """Orthonormal rows (..., m+1, n) of the Krylov space, zero once it is exhausted, and the matrix (..., m+1, m)."""
     eps, tiny = torch.finfo(start.dtype).eps, torch.finfo(start.dtype).tiny
     count = min(start.shape[-1], KRYLOV_SIZE)
@@ -388,7 +402,18 @@ def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, 
         columns.append(torch.nn.functional.pad(torch.cat((weights, length), -1), (0, count - place - 1)))
         fresh = torch.where(length > 0, rest / length.clamp_min(tiny), 0.0)
         basis = torch.cat((basis, fresh.unsqueeze(-2)), -2)
+        if every and (place + 1) % every == 0 and place + 1 < count:
+            hessenberg = torch.stack(columns, -1)[..., : place + 2, :]
+            if not on_host(_left_over(hessenberg) * _norm(start).squeeze(-1) - allowed.squeeze(-1)) > 0:
+                return basis, hessenberg
     return basis, torch.stack(columns, -1)
+
+
+def _left_over(hessenberg: Tensor) -> Tensor:
+    """|H y - e_1| for the best y."""
+    exact = torch.promote_types(hessenberg.dtype, torch.float32)
+    q, _ = torch.linalg.qr(hessenberg.to(exact), mode="complete")
+    return q[..., 0, -1].abs().to(hessenberg.dtype)
 
 
 def _least_squares(hessenberg: Tensor, size: Tensor) -> Tensor:
@@ -449,18 +474,21 @@ def asked(value: Tensor) -> Answer:
 Map = Callable[[Tensor], Tensor]  # of vectors (..., n)
 
 MIXED = 5  # differences that Anderson's mixing combines
-LARGEST_RANK = 64  # of what Broyden's method adds to -I; it begins anew beyond
+LARGEST_RANK = 64  # factors of Broyden's method; it begins anew beyond
 
 
 class FixedPointRules(NamedTuple):
     """What is derived of the iterations.
 
     residual: (z, f(z)) -> f(z) - z.
-    secant: (last step, B times the change of the residual in it) -> (column that the update of B adds, denominator).
+    secant: (last step, -B times the residual with the old B) -> (the same with the new B, the column that the update of
+        B adds, its denominator).
+    passed: (last step, column, B v with the old B) -> B v with the new one.
     """
 
     residual: Callable[[Tensor, Tensor], Tensor]
     secant: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    passed: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Solution(NamedTuple):
@@ -520,40 +548,32 @@ class Anderson:
 
 
 class Broyden:
-    """z <- z - B g with the rank-one updates of B kept as columns and rows, from B = -I."""
+    """z <- z - B g; B is -I and a product of factors, each made of a step and the one after it.
+
+    The product loses less to rounding than the same updates as a sum: on affine maps it ends when it should.
+    """
 
     def __init__(self, rules: FixedPointRules) -> None:
         self.rules = rules
-        self.last: tuple[Tensor, Tensor] | None = None
-        self.columns: list[Tensor] = []
-        self.rows: list[Tensor] = []
+        self.factors: list[tuple[Tensor, Tensor]] = []  # steps, and the columns of the updates after them
+        self.last: Tensor | None = None
 
     def next(self, z: Tensor, y: Tensor, g: Tensor) -> Tensor:
         """See `Iteration`."""
+        if len(self.factors) == LARGEST_RANK:
+            self.factors, self.last = [], None
+        step = g  # with B = -I
+        for before, column in self.factors:
+            step = self.rules.passed(before, column, step)
         if self.last is not None:
-            self._update(z - self.last[0], g - self.last[1])
-        self.last = z, g
-        return z - self._times(g, self.rows, self.columns)
-
-    def _update(self, step: Tensor, difference: Tensor) -> None:
-        if len(self.rows) == LARGEST_RANK:
-            self.columns, self.rows = [], []
-        image = self._times(difference, self.rows, self.columns)
-        column, slope = self.rules.secant(step, image)
-        size = torch.linalg.vector_norm(step, dim=-1, keepdim=True)
-        size = size * torch.linalg.vector_norm(image, dim=-1, keepdim=True)
-        usable = slope.abs() > ROUNDINGS * torch.finfo(step.dtype).eps * size
-        row = self._times(step, self.columns, self.rows)
-        self.columns.append(torch.where(usable, column, 0.0))
-        self.rows.append(row)
-
-    @staticmethod
-    def _times(vector: Tensor, left: list[Tensor], right: list[Tensor]) -> Tensor:
-        """(-I + sum of right left^T) vector."""
-        if not left:
-            return -vector
-        inner = torch.stack(left, -2) @ vector.unsqueeze(-1)
-        return (inner.mT @ torch.stack(right, -2)).squeeze(-2) - vector
+            following, column, gap = self.rules.secant(self.last, step)
+            size = torch.linalg.vector_norm(self.last, dim=-1, keepdim=True)
+            size = size * (size + torch.linalg.vector_norm(step, dim=-1, keepdim=True))
+            usable = gap.abs() > ROUNDINGS * torch.finfo(z.dtype).eps * size
+            step = torch.where(usable, following, step)
+            self.factors.append((self.last, torch.where(usable, column, 0.0)))
+        self.last = step
+        return z + step
 
 
 SOLVERS: dict[str, Callable[[FixedPointRules], Iteration]] = {
@@ -601,13 +621,14 @@ def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tange
     return transposed[1](tangents)[0]
 
 
-TIGHT = 1e-10  # of the equation of the multiplier, where the tolerance of the equilibrium is larger
+TIGHTER, ASK_AFTER = 0.1, 5  # of the tolerance of the equilibrium, for the gradient's equation; products of GMRES
 
 
 class FixedPointCall(NamedTuple):
     """One equation to be solved.
 
     function: (z, operands) -> f(z), of z's shape; it gives the same for the same tensors whenever it is called.
+    plain: the same in plain code, which is what second derivatives and forward mode are taken of.
     first: the same for the very first evaluation; it raises where the map does not fit.
     axes: how many trailing axes of z are one vector.
     solver, tol, max_iter: see the class.
@@ -618,6 +639,7 @@ class FixedPointCall(NamedTuple):
     """
 
     function: Callable[..., Tensor]
+    plain: Callable[..., Tensor]
     first: Callable[..., Tensor]
     axes: int
     solver: str
@@ -630,8 +652,13 @@ class FixedPointCall(NamedTuple):
 
     def mapped(self, randomness: str) -> FixedPointCall:
         """The same for tensors that all have one more axis in front."""
-        function, first = (torch.vmap(each, randomness=randomness) for each in (self.function, self.first))
-        return self._replace(function=function, first=first)
+        each = (self.function, self.plain, self.first)
+        function, plain, first = (torch.vmap(one, randomness=randomness) for one in each)
+        return self._replace(function=function, plain=plain, first=first)
+
+    def in_plain_code(self) -> FixedPointCall:
+        """The same without a derived backward of the map."""
+        return self._replace(function=self.plain)
 
     def solve(self, start: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         """The equilibrium."""
@@ -661,7 +688,7 @@ class FixedPointCall(NamedTuple):
     def multiplier(self, products: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
         """The solution of u = M u + right: by GMRES, coupled samples together, by a dense matrix where that fails."""
         rounding = self.rounding()
-        tight = max(ROUNDINGS * rounding, min(self.tol(), TIGHT))
+        tight = max(ROUNDINGS * rounding, TIGHTER * self.tol())
         allowed = max(100 * ROUNDINGS * rounding, 10 * self.tol())
         with torch.autocast(right.device.type, enabled=False):
             found, worst = self._solved(products, right, self.axes, tight, allowed)
@@ -679,12 +706,13 @@ class FixedPointCall(NamedTuple):
         packing = Packing((right,), axes)
         image = packing.of_vectors(lambda parts: (products(parts[0]),))
         packed = packing.join((right,))
-        found, worst = gmres(lambda u: u - image(u), packed, tight)
+        found, worst = gmres(lambda u: u - image(u), packed, tight, ASK_AFTER)
         if not worst <= allowed and packing.size <= LARGEST_DENSE:
             matrix = matrix_of(lambda rows: torch.stack([image(row) for row in rows.unbind(0)]), packed)
-            found = dense_solve(matrix.mT, packed)
+            dense = dense_solve(matrix.mT, packed)
             size = torch.linalg.vector_norm(packed, dim=-1).clamp_min(torch.finfo(packed.dtype).tiny)
-            worst = on_host(torch.linalg.vector_norm(packed + image(found) - found, dim=-1) / size)
+            left = on_host(torch.linalg.vector_norm(packed + image(dense) - dense, dim=-1) / size)
+            found, worst = (dense, left) if left < worst else (found, worst)
         return packing.split(found)[0], worst
 
 
@@ -780,8 +808,8 @@ class Equilibrium(torch.autograd.Function):
         """(I - J)^-1 times what the operands move directly."""
         z, *operands = ctx.saved_tensors
         moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(operands, tangents[2:], strict=True))
-        (direct,) = pushforward(lambda *given: (ctx.call.function(z, *given),), tuple(operands), moves)
-        found: Tensor = Multiplier.apply(ctx.call, False, direct, z, *operands)
+        (direct,) = pushforward(lambda *given: (ctx.call.plain(z, *given),), tuple(operands), moves)
+        found: Tensor = Multiplier.apply(ctx.call.in_plain_code(), False, direct, z, *operands)
         return found
 
 
@@ -812,6 +840,7 @@ class EquilibriumBackward(torch.autograd.Function):
     @staticmethod
     def plain(call: FixedPointCall, needs: tuple[bool, ...], bar: Tensor, z: Tensor, *operands: Tensor) -> Pulled:
         """The same from parts that are differentiable."""
+        call = call.in_plain_code()
         u = Multiplier.apply(call, True, bar, z, *operands)
         return pulled_back(call, needs, u, z, operands)
 
@@ -896,7 +925,7 @@ DEFAULT_TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-6}
 LEAST_ROUNDINGS = 2  # of the map's precision, below which no tolerance is asked for
 ORDERS = 3  # of derivatives that the plain form has
 
-Image = Callable[..., Tensor]  # (networks, z, operands) -> f(z)
+Image = Callable[..., Tensor]  # (with the derived backward?, networks, z, tensors) -> f(z)
 
 
 class EquilibriumError(RuntimeError):
@@ -956,21 +985,31 @@ class EquilibriumNet(nn.Module):
         cells: Sequence[Cell],
         axes: int,
     ) -> Tensor:
-        """The equilibrium of image(networks, z, *tensors), differentiable in the tensors and the cells' parameters."""
+        """The equilibrium of an image, differentiable in the tensors and in the parameters of the cells."""
         for name, held in self.named_parameters(recurse=False):
             if held.dtype != start.dtype and not torch.is_autocast_enabled(start.device.type):
                 raise TypeError(
                     f"{self.owner}: z has dtype {start.dtype}, and {name} has {held.dtype}; allowed: the same dtype"
                 )
+        derived = self.gradient == "derived"
         problem = _Problem(self, image, start, tensors, cells)
         call = FixedPointCall(
-            problem.again, problem.first, axes, self.solver, problem.tolerance, self.max_iter, problem.rounding, rules,
-            problem.note_solution, problem.note_multiplier,
-        )  # fmt: skip
+            function=partial(problem.again, derived),
+            plain=partial(problem.again, False),
+            first=problem.first,
+            axes=axes,
+            solver=self.solver,
+            tol=problem.tolerance,
+            max_iter=self.max_iter,
+            rounding=problem.rounding,
+            rules=rules,
+            on_solution=problem.note_solution,
+            on_multiplier=problem.note_multiplier,
+        )
         start, operands = start.detach(), problem.operands
         if self.phantom is not None:
             return unrolled_equilibrium(call, start, operands, self.phantom)
-        if self.gradient == "autograd":
+        if not derived:
             return plain_equilibrium(call, start, operands, ORDERS)
         return equilibrium(call, start, operands)
 
@@ -996,10 +1035,11 @@ class _Problem:
         device = start.device.type
         self.casting = torch.is_autocast_enabled(device)
         self.cast: Any = contextlib.nullcontext
+        self.eps = torch.finfo(self.dtype).eps
         if self.casting:
             lower = torch.get_autocast_dtype(device)
             self.cast = lambda: torch.autocast(device, lower)
-        self.eps = torch.finfo(self.dtype).eps
+            self.eps = max(self.eps, torch.finfo(lower).eps)
 
     def rounding(self) -> float:
         """Relative rounding error of the map's values."""
@@ -1013,17 +1053,17 @@ class _Problem:
     def first(self, z: Tensor, *operands: Tensor) -> Tensor:
         """The first evaluation, which is checked."""
         closed = self.net.gradient == "derived" and self.net.phantom is None
-        value = self._evaluated(z, operands, lambda cell, own: lambda *given: cell.first(own, *given, closed=closed))
+        value = self._evaluated(False, z, operands, lambda cell, own: partial(cell.first, own, closed=closed))
         self._check(z, value)
         self.eps = max(self.eps, torch.finfo(value.dtype).eps)
         return value
 
-    def again(self, z: Tensor, *operands: Tensor) -> Tensor:
+    def again(self, derived: bool, z: Tensor, *operands: Tensor) -> Tensor:
         """Any further evaluation."""
-        value = self._evaluated(z, operands, lambda cell, own: lambda *given: cell.again(own, *given))
+        value = self._evaluated(derived, z, operands, lambda cell, own: partial(cell.again, own))
         return value.to(z.dtype)
 
-    def _evaluated(self, z: Tensor, operands: Sequence[Tensor], called: Callable[..., Any]) -> Tensor:
+    def _evaluated(self, derived: bool, z: Tensor, operands: Sequence[Tensor], called: Callable[..., Any]) -> Tensor:
         floating = iter(operands)
         every = [next(floating) if t.is_floating_point() else t for t in self.every]
         networks, place = [], self.count
@@ -1031,7 +1071,7 @@ class _Problem:
             networks.append(called(cell, every[place : place + len(cell.parameters)]))
             place += len(cell.parameters)
         with self.cast():
-            return self.image(networks, z, *every[: self.count])
+            return self.image(derived, networks, z, *every[: self.count])
 
     def _check(self, z: Tensor, value: Any) -> None:
         owner, name = self.net.owner, self.cells[0].name if self.cells else "f"
@@ -1051,7 +1091,7 @@ class _Problem:
         net.info = EquilibriumInfo(found.residual, found.iterations, found.converged)
         if bool(found.converged.all()):
             return
-        residual = torch.nan_to_num(found.residual, nan=math.inf).reshape(-1)
+        residual = found.residual.reshape(-1)
         worst, failed = int(residual.argmax()), int((~found.converged).sum())
         if not math.isfinite(float(residual[worst])):
             raise EquilibriumError(
@@ -1135,7 +1175,7 @@ def checked_size(owner: str, name: str, size: Any) -> int:
 
 # --- the module ---------------------------
 
-_RULES = FixedPointRules(_residual, _secant)
+_RULES = FixedPointRules(_residual, _secant, _passed)
 
 
 class DEQ(EquilibriumNet):
@@ -1180,8 +1220,8 @@ class DEQ(EquilibriumNet):
         start = checked_start("DEQ", z0, x, x.shape, 1)
         return self.solve(self.image, _RULES, start, (x,), (Cell("DEQ", "cell", self.cell),), start.dim() - 1)
 
-    def image(self, networks: Sequence[Callable[..., Tensor]], z: Tensor, x: Tensor) -> Tensor:
-        """The map."""
+    def image(self, derived: bool, networks: Sequence[Callable[..., Tensor]], z: Tensor, x: Tensor) -> Tensor:
+        """The map; `derived`: with the derived backward, where a part of it is written out."""
         y = networks[0](z, x)  # (1)
         return y
 

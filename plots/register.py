@@ -10,6 +10,7 @@ from types import ModuleType
 from derive.control_feedback import feedback_of
 from derive.discretization import discretize
 from derive.errors import DeriveError
+from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
@@ -103,6 +104,10 @@ def _is_flow(subject: Subject) -> bool:
     return isinstance(system, ContinuousFlow) or (len(system.parts) <= 2 and flow_programs(system).backward is not None)
 
 
+def _is_fixed_point(subject: Subject) -> bool:
+    return isinstance(subject.spec.system, FixedPoint)
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -116,6 +121,7 @@ KINDS = (
     Kind("activations", _is_net, "one stream through layers with a network each"),
     Kind("memory", _is_emitted, "a system that is emitted as a loop over steps"),
     Kind("density", _is_flow, "a flow with an inverse"),
+    Kind("equilibrium", _is_fixed_point, "a fixed point"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
 )
 

@@ -182,3 +182,12 @@ def test_densities_of_two_moons(tmp_path):
     assert reached["Gaussian"] == pytest.approx(-2.71, abs=0.05)
     assert set(reached) == {"Gaussian", *load("moons").builders()}
     assert max(reached, key=reached.get) != "Gaussian" and path.stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_equilibria_learn_and_keep_little():
+    text = run("equilibrium", "--quick", "--channels", "8")
+    assert accuracy(text, "DEQ, broyden") > 30 and accuracy(text, "one layer, 12 times") > 30
+    kept = {name: float(re.search(rf"{re.escape(name)} .*? 2,\d+ +([\d.]+)", text)[1])
+            for name in ("DEQ, broyden", "one layer, 12 times")}  # fmt: skip
+    assert kept["DEQ, broyden"] < kept["one layer, 12 times"] / 3

@@ -17,6 +17,7 @@ PLOTS = {*SYMBOLIC, "plots", "matplotlib"}
 PLOTS_OF_MODULES = (
     "plots/activations.py",
     "plots/density.py",
+    "plots/equilibrium.py",
     "plots/memory.py",
     "plots/modules.py",
 )  # they run emitted modules

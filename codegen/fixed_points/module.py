@@ -14,7 +14,6 @@ from derive.derivation import Derivation
 from derive.errors import UnsupportedError
 from derive.fixed_point import FixedPoint
 from derive.fixed_point_sections import is_one_call, residual_line
-from derive.fixed_point_solvers import secant_program
 from derive.least_change import least_change
 from derive.networks import Call, Network
 from derive.operators import show_shape
@@ -83,12 +82,6 @@ class FixedPointModule:
             raise UnsupportedError(f"{self.spec.id}: a fixed point has no options; write a spec for each map")
         (self.fixed,) = systems
         self.bare = is_one_call(self.fixed)
-        for network in self.networks:
-            if network.takes_time or network.per_layer:
-                raise UnsupportedError(
-                    f"{self.spec.id}: {network.name} {'takes the time' if network.takes_time else 'is one per layer'}; "
-                    "allowed: Network(name), or Network(name, beside=...) of the state and an input"
-                )
         for name in (*self.sizes, *(q.name for q in self.fixed.inputs)):
             check_name(name, RESERVED_NAMES | {"z0", "start"})
 
@@ -134,10 +127,17 @@ class FixedPointModule:
         given = (self.fixed.state, self.fixed.image)
         program = Program(given, (line,), (line.target,))
         self.functions.append(self._function("residual", "The residual", "map", program))
-        update = secant_program(least_change(self.fixed.state.shape[0]))
-        title = "The column that Broyden's update adds, and its denominator"
-        self.functions.append(self._function("secant", title, "secant", update))
-        self.rules.append("_RULES = FixedPointRules(_residual, _secant)")
+        update = least_change(self.fixed.state.shape[0])
+        for name, title, program in (
+            (
+                "secant",
+                "After a full step: the one that follows, the column that the update adds, its denominator",
+                update.following_program,
+            ),
+            ("passed", "B v after an update, from B v before it", update.product_program),
+        ):
+            self.functions.append(self._function(name, title, "secant", program))
+        self.rules.append("_RULES = FixedPointRules(_residual, _secant, _passed)")
 
     def _function(self, name: str, title: str, kind: str, program: Program) -> Function:
         printer = LayerPrinter()
@@ -218,8 +218,14 @@ class FixedPointModule:
                 body.append(self._plain(piece))
         body.append(f"return {fixed.image.name}")
         names = [fixed.state, *fixed.inputs, *fixed.parameters]
-        given = ["self", "networks: Sequence[Callable[..., Tensor]]", *(f"{q.name}: Tensor" for q in names)]
-        return Function("image", ", ".join(given), "Tensor", "The map.", tuple(body))
+        given = [
+            "self",
+            "derived: bool",
+            "networks: Sequence[Callable[..., Tensor]]",
+            *(f"{q.name}: Tensor" for q in names),
+        ]
+        doc = "The map; `derived`: with the derived backward, where a part of it is written out."
+        return Function("image", ", ".join(given), "Tensor", doc, tuple(body))
 
     def _segment(self, program: Program, count: int) -> str:
         name = "map" if count == 1 else f"map_{count}"
@@ -229,7 +235,7 @@ class FixedPointModule:
         targets = ", ".join(q.name for q in program.outputs)
         given = ", ".join(q.name for q in writer.operands)
         comma = "," * (len(program.outputs) == 1)
-        return f'{targets}{comma} = run_map(_{name.upper()}, self.gradient == "derived", {given})'
+        return f"{targets}{comma} = run_map(_{name.upper()}, derived, {given})"
 
     def _plain(self, line: Assignment) -> str:
         value, number = line.value, self._numbers("map", line.target)

@@ -26,13 +26,14 @@ from codegen.runtime.linear_systems import (
     on_host,
 )
 
-TIGHT = 1e-10  # of the equation of the multiplier, where the tolerance of the equilibrium is larger
+TIGHTER, ASK_AFTER = 0.1, 5  # of the tolerance of the equilibrium, for the gradient's equation; products of GMRES
 
 
 class FixedPointCall(NamedTuple):
     """One equation to be solved.
 
     function: (z, operands) -> f(z), of z's shape; it gives the same for the same tensors whenever it is called.
+    plain: the same in plain code, which is what second derivatives and forward mode are taken of.
     first: the same for the very first evaluation; it raises where the map does not fit.
     axes: how many trailing axes of z are one vector.
     solver, tol, max_iter: see the class.
@@ -43,6 +44,7 @@ class FixedPointCall(NamedTuple):
     """
 
     function: Callable[..., Tensor]
+    plain: Callable[..., Tensor]
     first: Callable[..., Tensor]
     axes: int
     solver: str
@@ -55,8 +57,13 @@ class FixedPointCall(NamedTuple):
 
     def mapped(self, randomness: str) -> FixedPointCall:
         """The same for tensors that all have one more axis in front."""
-        function, first = (torch.vmap(each, randomness=randomness) for each in (self.function, self.first))
-        return self._replace(function=function, first=first)
+        each = (self.function, self.plain, self.first)
+        function, plain, first = (torch.vmap(one, randomness=randomness) for one in each)
+        return self._replace(function=function, plain=plain, first=first)
+
+    def in_plain_code(self) -> FixedPointCall:
+        """The same without a derived backward of the map."""
+        return self._replace(function=self.plain)
 
     def solve(self, start: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         """The equilibrium."""
@@ -86,7 +93,7 @@ class FixedPointCall(NamedTuple):
     def multiplier(self, products: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
         """The solution of u = M u + right: by GMRES, coupled samples together, by a dense matrix where that fails."""
         rounding = self.rounding()
-        tight = max(ROUNDINGS * rounding, min(self.tol(), TIGHT))
+        tight = max(ROUNDINGS * rounding, TIGHTER * self.tol())
         allowed = max(100 * ROUNDINGS * rounding, 10 * self.tol())
         with torch.autocast(right.device.type, enabled=False):
             found, worst = self._solved(products, right, self.axes, tight, allowed)
@@ -104,12 +111,13 @@ class FixedPointCall(NamedTuple):
         packing = Packing((right,), axes)
         image = packing.of_vectors(lambda parts: (products(parts[0]),))
         packed = packing.join((right,))
-        found, worst = gmres(lambda u: u - image(u), packed, tight)
+        found, worst = gmres(lambda u: u - image(u), packed, tight, ASK_AFTER)
         if not worst <= allowed and packing.size <= LARGEST_DENSE:
             matrix = matrix_of(lambda rows: torch.stack([image(row) for row in rows.unbind(0)]), packed)
-            found = dense_solve(matrix.mT, packed)
+            dense = dense_solve(matrix.mT, packed)
             size = torch.linalg.vector_norm(packed, dim=-1).clamp_min(torch.finfo(packed.dtype).tiny)
-            worst = on_host(torch.linalg.vector_norm(packed + image(found) - found, dim=-1) / size)
+            left = on_host(torch.linalg.vector_norm(packed + image(dense) - dense, dim=-1) / size)
+            found, worst = (dense, left) if left < worst else (found, worst)
         return packing.split(found)[0], worst
 
 
@@ -205,8 +213,8 @@ class Equilibrium(torch.autograd.Function):
         """(I - J)^-1 times what the operands move directly."""
         z, *operands = ctx.saved_tensors
         moves = tuple(torch.zeros_like(v) if d is None else d for v, d in zip(operands, tangents[2:], strict=True))
-        (direct,) = pushforward(lambda *given: (ctx.call.function(z, *given),), tuple(operands), moves)
-        found: Tensor = Multiplier.apply(ctx.call, False, direct, z, *operands)
+        (direct,) = pushforward(lambda *given: (ctx.call.plain(z, *given),), tuple(operands), moves)
+        found: Tensor = Multiplier.apply(ctx.call.in_plain_code(), False, direct, z, *operands)
         return found
 
 
@@ -237,6 +245,7 @@ class EquilibriumBackward(torch.autograd.Function):
     @staticmethod
     def plain(call: FixedPointCall, needs: tuple[bool, ...], bar: Tensor, z: Tensor, *operands: Tensor) -> Pulled:
         """The same from parts that are differentiable."""
+        call = call.in_plain_code()
         u = Multiplier.apply(call, True, bar, z, *operands)
         return pulled_back(call, needs, u, z, operands)
 

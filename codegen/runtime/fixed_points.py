@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ DEFAULT_TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-6}
 LEAST_ROUNDINGS = 2  # of the map's precision, below which no tolerance is asked for
 ORDERS = 3  # of derivatives that the plain form has
 
-Image = Callable[..., Tensor]  # (networks, z, operands) -> f(z)
+Image = Callable[..., Tensor]  # (with the derived backward?, networks, z, tensors) -> f(z)
 
 
 class EquilibriumError(RuntimeError):
@@ -86,21 +87,31 @@ class EquilibriumNet(nn.Module):
         cells: Sequence[Cell],
         axes: int,
     ) -> Tensor:
-        """The equilibrium of image(networks, z, *tensors), differentiable in the tensors and the cells' parameters."""
+        """The equilibrium of an image, differentiable in the tensors and in the parameters of the cells."""
         for name, held in self.named_parameters(recurse=False):
             if held.dtype != start.dtype and not torch.is_autocast_enabled(start.device.type):
                 raise TypeError(
                     f"{self.owner}: z has dtype {start.dtype}, and {name} has {held.dtype}; allowed: the same dtype"
                 )
+        derived = self.gradient == "derived"
         problem = _Problem(self, image, start, tensors, cells)
         call = FixedPointCall(
-            problem.again, problem.first, axes, self.solver, problem.tolerance, self.max_iter, problem.rounding, rules,
-            problem.note_solution, problem.note_multiplier,
-        )  # fmt: skip
+            function=partial(problem.again, derived),
+            plain=partial(problem.again, False),
+            first=problem.first,
+            axes=axes,
+            solver=self.solver,
+            tol=problem.tolerance,
+            max_iter=self.max_iter,
+            rounding=problem.rounding,
+            rules=rules,
+            on_solution=problem.note_solution,
+            on_multiplier=problem.note_multiplier,
+        )
         start, operands = start.detach(), problem.operands
         if self.phantom is not None:
             return unrolled_equilibrium(call, start, operands, self.phantom)
-        if self.gradient == "autograd":
+        if not derived:
             return plain_equilibrium(call, start, operands, ORDERS)
         return equilibrium(call, start, operands)
 
@@ -126,10 +137,11 @@ class _Problem:
         device = start.device.type
         self.casting = torch.is_autocast_enabled(device)
         self.cast: Any = contextlib.nullcontext
+        self.eps = torch.finfo(self.dtype).eps
         if self.casting:
             lower = torch.get_autocast_dtype(device)
             self.cast = lambda: torch.autocast(device, lower)
-        self.eps = torch.finfo(self.dtype).eps
+            self.eps = max(self.eps, torch.finfo(lower).eps)
 
     def rounding(self) -> float:
         """Relative rounding error of the map's values."""
@@ -143,17 +155,17 @@ class _Problem:
     def first(self, z: Tensor, *operands: Tensor) -> Tensor:
         """The first evaluation, which is checked."""
         closed = self.net.gradient == "derived" and self.net.phantom is None
-        value = self._evaluated(z, operands, lambda cell, own: lambda *given: cell.first(own, *given, closed=closed))
+        value = self._evaluated(False, z, operands, lambda cell, own: partial(cell.first, own, closed=closed))
         self._check(z, value)
         self.eps = max(self.eps, torch.finfo(value.dtype).eps)
         return value
 
-    def again(self, z: Tensor, *operands: Tensor) -> Tensor:
+    def again(self, derived: bool, z: Tensor, *operands: Tensor) -> Tensor:
         """Any further evaluation."""
-        value = self._evaluated(z, operands, lambda cell, own: lambda *given: cell.again(own, *given))
+        value = self._evaluated(derived, z, operands, lambda cell, own: partial(cell.again, own))
         return value.to(z.dtype)
 
-    def _evaluated(self, z: Tensor, operands: Sequence[Tensor], called: Callable[..., Any]) -> Tensor:
+    def _evaluated(self, derived: bool, z: Tensor, operands: Sequence[Tensor], called: Callable[..., Any]) -> Tensor:
         floating = iter(operands)
         every = [next(floating) if t.is_floating_point() else t for t in self.every]
         networks, place = [], self.count
@@ -161,7 +173,7 @@ class _Problem:
             networks.append(called(cell, every[place : place + len(cell.parameters)]))
             place += len(cell.parameters)
         with self.cast():
-            return self.image(networks, z, *every[: self.count])
+            return self.image(derived, networks, z, *every[: self.count])
 
     def _check(self, z: Tensor, value: Any) -> None:
         owner, name = self.net.owner, self.cells[0].name if self.cells else "f"
@@ -181,7 +193,7 @@ class _Problem:
         net.info = EquilibriumInfo(found.residual, found.iterations, found.converged)
         if bool(found.converged.all()):
             return
-        residual = torch.nan_to_num(found.residual, nan=math.inf).reshape(-1)
+        residual = found.residual.reshape(-1)
         worst, failed = int(residual.argmax()), int((~found.converged).sum())
         if not math.isfinite(float(residual[worst])):
             raise EquilibriumError(

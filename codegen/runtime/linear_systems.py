@@ -117,13 +117,16 @@ def dense_solve(matrix: Tensor, right: Tensor) -> Tensor:
     return found.squeeze(-1).to(right.dtype)
 
 
-def gmres(apply: Callable[[Tensor], Tensor], right: Tensor, tol: float) -> tuple[Tensor, float]:
-    """Restarted GMRES on every sample: (solution, largest relative residual)."""
+def gmres(apply: Callable[[Tensor], Tensor], right: Tensor, tol: float, every: int = 0) -> tuple[Tensor, float]:
+    """Restarted GMRES on every sample: (solution, largest relative residual).
+
+    `every`: after so many products it is seen whether these are enough; 0 for whole cycles.
+    """
     tiny = torch.finfo(right.dtype).tiny
     size = _norm(right).clamp_min(tiny)
     found, residual, worst = torch.zeros_like(right), right, math.inf
     for _ in range(RESTARTS):
-        basis, hessenberg = _arnoldi(apply, residual)
+        basis, hessenberg = _arnoldi(apply, residual, tol * size, every)
         found = found + (basis[..., :-1, :].mT @ _least_squares(hessenberg, _norm(residual))).squeeze(-1)
         residual = right - apply(found)
         before, worst = worst, on_host((_norm(residual) / size).squeeze(-1))
@@ -136,7 +139,7 @@ def _norm(vector: Tensor) -> Tensor:
     return torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
 
 
-def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, Tensor]:
+def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor, allowed: Tensor, every: int) -> tuple[Tensor, Tensor]:
     """Orthonormal rows (..., m+1, n) of the Krylov space, zero once it is exhausted, and the matrix (..., m+1, m)."""
     eps, tiny = torch.finfo(start.dtype).eps, torch.finfo(start.dtype).tiny
     count = min(start.shape[-1], KRYLOV_SIZE)
@@ -153,7 +156,18 @@ def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, 
         columns.append(torch.nn.functional.pad(torch.cat((weights, length), -1), (0, count - place - 1)))
         fresh = torch.where(length > 0, rest / length.clamp_min(tiny), 0.0)
         basis = torch.cat((basis, fresh.unsqueeze(-2)), -2)
+        if every and (place + 1) % every == 0 and place + 1 < count:
+            hessenberg = torch.stack(columns, -1)[..., : place + 2, :]
+            if not on_host(_left_over(hessenberg) * _norm(start).squeeze(-1) - allowed.squeeze(-1)) > 0:
+                return basis, hessenberg
     return basis, torch.stack(columns, -1)
+
+
+def _left_over(hessenberg: Tensor) -> Tensor:
+    """|H y - e_1| for the best y."""
+    exact = torch.promote_types(hessenberg.dtype, torch.float32)
+    q, _ = torch.linalg.qr(hessenberg.to(exact), mode="complete")
+    return q[..., 0, -1].abs().to(hessenberg.dtype)
 
 
 def _least_squares(hessenberg: Tensor, size: Tensor) -> Tensor:

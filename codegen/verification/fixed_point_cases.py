@@ -30,9 +30,9 @@ SOLVERS = ("broyden", "anderson", "picard")
 SIZE, SMALL_SIZE = 4, 2  # the first; every further named size is one larger
 BATCH, SMALL_BATCH = (3,), (1,)
 HIDDEN, SMALL_HIDDEN = 3, 1
-TOL, STEPS = 1e-15, 60  # of the cases: as exact as float64 is
+TOL, STEPS = 1e-15, 120  # of the cases: as exact as float64 is
 REACH, SHRINK, TRIES = 1.5, 0.9, 60
-CONTRACTS = 1e-13  # after so many plain steps
+CONTRACTS = 1e-13  # the last of half as many plain steps, relative to the state
 LOOSE, DENSE = 1e-12, 1e-9  # residual of an equilibrium, and what its gradient may differ from a dense solve by
 AFFINE_SIZES = (1, 2, 5, 10, 20)
 
@@ -74,7 +74,8 @@ class EquilibriumSetting:
 
     def contracts(self, sample: Mapping[Quantity, Numeric]) -> bool:
         """Whether plain iteration converges well."""
-        return bool(np.linalg.norm(self._iterated(sample)[1]) < CONTRACTS)
+        z, step = self._iterated(sample)
+        return bool(np.linalg.norm(step) < CONTRACTS * np.linalg.norm(z))
 
     def _iterated(self, sample: Mapping[Quantity, Numeric]) -> tuple[Numeric, Numeric]:
         """The state after plain iteration, and the last step."""
@@ -95,8 +96,19 @@ class EquilibriumSetting:
         return size if isinstance(size, int) else self.sizes[size]
 
 
-def setting_of(fixed: FixedPoint, small: bool = False) -> tuple[EquilibriumSetting, dict[str, Tensor]]:
-    """Numbers for which plain iteration converges well, and inputs; smaller ones are tried until it does."""
+Drawn = tuple[EquilibriumSetting, dict[str, Tensor]]
+
+
+def setting_of(fixed: FixedPoint, small: bool = False) -> Drawn:
+    """Numbers for which plain iteration converges well, and inputs."""
+    for found, inputs in drawn_settings(fixed, small):
+        if all(found.contracts(sample) for sample in samples_of(fixed, inputs)):
+            return found, inputs
+    raise DeriveError(f"no parameters among {TRIES} random ones for which plain iteration converges well")
+
+
+def drawn_settings(fixed: FixedPoint, small: bool = False) -> Iterator[Drawn]:
+    """Random numbers and inputs, the numbers smaller and smaller."""
     batch, hidden = (SMALL_BATCH, SMALL_HIDDEN) if small else (BATCH, HIDDEN)
     first = SMALL_SIZE if small else SIZE
     vectors = [size for q in (fixed.state, *fixed.inputs) for size in q.shape]
@@ -121,10 +133,7 @@ def setting_of(fixed: FixedPoint, small: bool = False) -> tuple[EquilibriumSetti
         reach = REACH * SHRINK**attempt
         values = {q: uniform([size_of(s) for s in q.shape], -reach, reach, generator) for q in fixed.parameters}
         thetas = {n: uniform((model.parameter_count,), -reach, reach, generator) for n, model in networks.items()}
-        found = EquilibriumSetting(fixed, sizes, values, networks, thetas)
-        if all(found.contracts(sample) for sample in samples_of(fixed, inputs)):
-            return found, inputs
-    raise DeriveError(f"no parameters among {TRIES} random ones for which plain iteration converges well")
+        yield EquilibriumSetting(fixed, sizes, values, networks, thetas), inputs
 
 
 def samples_of(fixed: FixedPoint, inputs: Mapping[str, Tensor]) -> list[dict[Quantity, Numeric]]:
@@ -192,7 +201,7 @@ def _against_dense(setting: EquilibriumSetting, module: Any, inputs: Mapping[str
     held = [module.get_parameter(q.name) for q in setting.fixed.parameters]
 
     def image(values: Tensor) -> Tensor:
-        result: Tensor = module.image(networks, values, *leaves.values(), *held)
+        result: Tensor = module.image(False, networks, values, *leaves.values(), *held)
         return result
 
     width = state.shape[-1]

@@ -16,6 +16,7 @@ from plots import (
     crossing,
     density,
     energy,
+    equilibrium,
     kinds_of,
     memory,
     phase,
@@ -235,3 +236,14 @@ def test_a_flow_s_density_is_that_of_the_pulled_grid(name):
 def test_what_has_a_density():
     assert next(iter(kinds_of(subject_of("planar_flow")))) == "density"
     assert "density" not in kinds_of(subject_of("rk4")) and list(kinds_of(subject_of("vi_flow"))) == ["density"]
+
+
+def test_an_equilibrium_s_iterations_fall_at_the_rate_of_the_jacobian():
+    found = equilibrium.data(subject_of("deq"))
+    steps = np.log(found.residuals["picard"][-1] / found.residuals["picard"][20]) / (
+        len(found.residuals["picard"]) - 21
+    )
+    assert np.exp(steps) == pytest.approx(found.radius, abs=0.02)
+    assert (found.truncated[-1] / found.truncated[11]) ** (1 / 12) == pytest.approx(found.radius, abs=0.02)
+    assert all(len(found.residuals[solver]) < 16 for solver in ("broyden", "anderson"))
+    assert list(kinds_of(subject_of("deq"))) == ["equilibrium"]

@@ -69,7 +69,6 @@ def is_derived(name):
             "_backward",
             "_field",
             "_equation",
-            "_residual",
         )
     )
     return (rule and name != "_field_shapes") or name in {"loss", "loss_cotangent"}
