@@ -30,6 +30,8 @@ from derive.scheme_sections import stable_interval
 from derive.schemes import SCHEME_KINDS, LinearMultistep, Scheme, single_scheme
 from derive.schemes.findings import Finding, unrefused
 from derive.schemes.lint import lint as findings_of
+from derive.sde import SDE
+from derive.sde_moments import Moments
 from derive.series.differentials import DifferentialTable
 from derive.systems import ODE, Recurrence, Spec
 from derive.traces import named_divergence
@@ -87,6 +89,21 @@ def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None
     spec = as_spec(source)
     system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
     return system.hamiltonian if isinstance(system, OptimalControl) else phase_space.hamiltonian(_ode(spec))
+
+
+def moments(source: Source | SDE, order: int = 2, option: str | None = None) -> Moments:
+    """Moments of an SDE whose components are linear: `.equations`, `.solutions`, and `.after_step` of a scheme.
+
+    Raises:
+        UnsupportedError: the system is no SDE; or, when they are asked for, the moments are not closed.
+    """
+    if isinstance(source, SDE):
+        return Moments(source, order)
+    spec = as_spec(source)
+    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    if isinstance(system, SDE):
+        return Moments(system, order)
+    raise UnsupportedError(f"{spec.id} is no SDE: it has no equations of moments")
 
 
 def inverse(source: Source, option: str | None = None) -> Inverse | FlowInverse | None:

@@ -7,7 +7,7 @@ from functools import cache
 from sympy import Expr, Integer, Rational
 
 from derive.errors import UnsupportedError
-from derive.jacobians import jacobian
+from derive.jacobians import Form, jacobian
 from derive.linearization import pushforward
 from derive.networks import Call, Network
 from derive.operators import fill, shape_of
@@ -65,9 +65,7 @@ def diagonal_of_jacobian(sde: SDE) -> Expr:
     Raises:
         UnsupportedError: the Jacobian of the diffusion is not a diagonal and products of vectors.
     """
-    target = sde.diffusion_name
-    program = name_functions(Program(tuple(by_name(sde.quantities)), (Assignment(target, sde.diffusion),), (target,)))
-    form = jacobian(program, (sde.state,))[target][sde.state]
+    program, form = _jacobian(sde)
     if form.dense:
         raise UnsupportedError(
             f"the diagonal of the Jacobian of {sde.diffusion} is not read; allowed: functions component by component "
@@ -77,6 +75,25 @@ def diagonal_of_jacobian(sde: SDE) -> Expr:
     for line in reversed(program.assignments):
         found = found.xreplace({line.target: line.value})
     return found if shape_of(found) else fill(found, sde.state)
+
+
+def _jacobian(sde: SDE) -> tuple[Program, Form]:
+    """The diffusion as a program, and its Jacobian."""
+    target = sde.diffusion_name
+    program = name_functions(Program(tuple(by_name(sde.quantities)), (Assignment(target, sde.diffusion),), (target,)))
+    return program, jacobian(program, (sde.state,))[target][sde.state]
+
+
+def structure_of(sde: SDE) -> str:
+    """What is seen of the noise: additive, scalar, diagonal where every g_i reads x_i alone, or else general."""
+    if not reads_state(sde):
+        return "additive"
+    if sde.noise == "scalar" or not sde.state.shape:
+        return "scalar"
+    if sde.noise != "diagonal" or sde.diffusion.atoms(Network):
+        return "general"
+    _, form = _jacobian(sde)
+    return "general" if form.terms or form.dense else "diagonal"
 
 
 def drift_in(sde: SDE, calculus: str) -> Expr:

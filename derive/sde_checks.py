@@ -27,8 +27,8 @@ from derive.sde_density import score_of
 from derive.sde_moments import ELAPSED
 from derive.symbols import Quantity
 
-DIGITS = 110
-NUDGE = "1e-18"  # of first and second differences, whose error is its square
+DIGITS = 130
+NUDGE = "1e-22"  # of first and second differences, whose error is its square
 SLOPE_TOLERANCE = 1e-6
 Measure = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
 
@@ -121,6 +121,38 @@ def rate_of(value: Expr) -> Measure:
     return lambda values, sampler: central_difference(value, values, {ELAPSED: mpmath.mpf(1)}, sampler)
 
 
+def operator_of(fields: Fields, density: Callable[[Numeric], Numeric]) -> Numeric:
+    """The Fokker-Planck operator in its usual form on a density, at the sampled state."""
+    x, pairs = fields.start, list(enumerate(fields.units))
+
+    def drifted(z: Numeric) -> Numeric:
+        return fields.at(fields.sde.drift, z) * density(z)
+
+    def spread(z: Numeric) -> Numeric:
+        return sum(np.outer(column, column) for column in map(np.atleast_1d, fields.columns(z))) * density(z)
+
+    found = -sum(np.atleast_1d(difference(drifted, x, unit))[i] for i, unit in pairs)
+    for (i, one), (j, other) in product(pairs, pairs):
+        found += difference(partial(difference, spread, way=other), x, one)[i, j] / 2
+    return found
+
+
+def rate_of_density(sde: SDE, log_density: Expr) -> Measure:
+    """What the Fokker-Planck operator makes of a density, over the density; the equation is Ito's."""
+
+    def measure(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
+        with mpmath.workdps(DIGITS):
+            fields = Fields(sde, set(), 0)
+            fields.values, fields.sampler = values, sampler
+
+            def density(z: Numeric) -> Numeric:
+                return mpmath.exp(value_of(log_density, {**values, sde.state: z}, sampler.networks))
+
+            return operator_of(fields, density) / density(fields.start)
+
+    return measure
+
+
 @dataclass(frozen=True)
 class DensityCheck:
     """-div(v q) against the Fokker-Planck operator in its usual form, for a density of fourth degree.
@@ -151,20 +183,11 @@ class DensityCheck:
         def score(z: Numeric) -> Numeric:
             return -z + 3 * z**2 / 7 - 4 * z**3 / 5
 
-        def drifted(z: Numeric) -> Numeric:
-            return fields.at(self.sde.drift, z) * density(z)
-
-        def spread(z: Numeric) -> Numeric:
-            return sum(np.outer(column, column) for column in map(np.atleast_1d, fields.columns(z))) * density(z)
-
         def moved(z: Numeric) -> Numeric:
             return fields.at(self.velocity, z, score=score(z)) * density(z)
 
-        pairs = list(enumerate(units))
-        right = -sum(np.atleast_1d(difference(moved, x, unit))[i] for i, unit in pairs)
-        left = -sum(np.atleast_1d(difference(drifted, x, unit))[i] for i, unit in pairs)
-        for (i, one), (j, other) in product(pairs, pairs):
-            left += difference(partial(difference, spread, way=other), x, one)[i, j] / 2
+        right = -sum(np.atleast_1d(difference(moved, x, unit))[i] for i, unit in enumerate(units))
+        left = operator_of(fields, density)
         return relative_difference(left, right)
 
     @property

@@ -2,17 +2,17 @@ r"""What an equation does to densities: the Fokker-Planck equation as transport 
 
 With $D = G G^\top$ and Ito's drift f, the equation
 $\partial_t q = -\sum_i \partial_i (f_i q) + \frac12 \sum_{ij} \partial_i \partial_j (D_{ij} q)$ is
-$\partial_t q = -\nabla \cdot (v q)$ with $v = f - \frac12 \nabla \cdot D - \frac12 D \nabla \log q$: a density is stationary
-where $\nabla \cdot v + v \cdot \nabla \log q$ vanishes.
+$\partial_t q = -\nabla \cdot (v q)$ with $v = f - \frac12 \nabla \cdot D - \frac12 D \nabla \log q$: a density is
+stationary where $\nabla \cdot v + v \cdot \nabla \log q$ vanishes.
 """
 
 from __future__ import annotations
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, expand
 
 from derive.errors import SpecError, UnsupportedError
 from derive.functions import as_expression
-from derive.gradients import gradient_of
+from derive.gradients import gradient_of, unfilled
 from derive.operators import dot, matvec, shape_of, transpose
 from derive.program import symbols_of
 from derive.sde import SDE
@@ -72,7 +72,9 @@ def stationarity(sde: SDE, log_density: Expr) -> Expr:
             f"the logarithm of a density is a scalar that reads {sde.state.name}; {value} is not: use total"
         )
     score = gradient_of(value, sde.state)
-    v = velocity(sde, score)
+    v = expand(unfilled(velocity(sde, unfilled(score))))
+    if v == 0:
+        return v
     along = dot(v, score) if sde.state.shape else v * score
     return _divergence(sde, v) + along
 

@@ -13,6 +13,7 @@ from derive.sde_sections import (
     write_equation,
     write_moments,
     write_orders,
+    write_orders_here,
     write_reverse,
     write_sensitivity,
 )
@@ -28,12 +29,13 @@ def explain_sde(draft: Draft, sde: SDE, names: StepNames) -> None:
     found |= write_density(author, sde, names)
     found |= write_moments(author, sde, names)
     found |= write_sensitivity(author, sde, names)
-    remember(draft, program, reverse_sweep(program), names.prefix)
+    found |= {line.target.name: line.value for line in program.assignments}
     draft.results |= {names.joined(name): value for name, value in found.items()}
     if "orders.euler_maruyama.additive" not in author.numbers:
         for name, scheme in schemes_of(sde).items():
             draft.facts |= write_orders(author, name, scheme)
         author.close("Orders of the schemes", "By the structure of the noise; what stands in the way of more is named.")
+    draft.facts[f"structure of the noise{names.title}"] = write_orders_here(author, sde, names, schemes_of(sde))
     for one in scheme_steps(sde):
         _write_step(draft, one, names)
 
@@ -49,7 +51,7 @@ def _write_step(draft: Draft, one: SchemeStep, names: StepNames) -> None:
         return
     adjoint = reverse_sweep(step)
     remember(draft, step, adjoint, own.prefix)
-    draft.contexts.setdefault(names.prefix, draft.contexts[own.prefix])
+    draft.contexts.setdefault(names.prefix, draft.contexts.pop(own.prefix))
     write_adjoint(author, step, adjoint, own, "adjoint", OTHERS)
     author.close(f"The discrete adjoint, {title}", "Its reverse sweep at the same increments, last line first.")
     write_adjoint(author, step, adjoint, own, "adjoint", GRADIENTS)

@@ -45,13 +45,13 @@ class Moments:
         """The name of E x^k."""
         x = self.sde.state
         power = x.latex if k == 1 else f"{x.latex}^{{{k}}}"
-        return Quantity(f"m_{k}", (), Role.PARAMETER, rf"\mathbb E {power}", f"mean of {x.name}^{k}")
+        return Quantity(f"m_{k}", (), Role.PARAMETER, rf"\mathbb E {power}", f"mean of {_power(x, k)}")
 
     def initial(self, k: int) -> Quantity:
         """The name of E x^k at the start."""
         x = self.sde.state
         power = x.latex if k == 1 else f"{x.latex}^{{{k}}}"
-        return constant(f"m_{k}_start", latex=rf"\mathbb E {power}(0)", meaning=f"mean of {x.name}^{k} at the start")
+        return constant(f"m_{k}_start", latex=rf"\mathbb E {power}(0)", meaning=f"mean of {_power(x, k)} at the start")
 
     @cached_property
     def rates(self) -> dict[int, dict[int, Expr]]:
@@ -113,6 +113,10 @@ class Moments:
             terms = [c * _gaussian(n, h) * self._moment(j) for (j, n), c in polynomial.terms()]
             found[k] = sum(terms, Integer(0))
         return found
+
+
+def _power(x: Quantity, k: int) -> str:
+    return x.name if k == 1 else f"{x.name}^{k}"
 
 
 def component(sde: SDE, value: Expr) -> Expr:

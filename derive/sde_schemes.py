@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
+from derive.errors import UnsupportedError
 from derive.lagrangian import StepNames
 from derive.networks import Call
 from derive.program import Program
-from derive.schemes.stochastic import CALCULI, STOCHASTIC_SCHEMES, StochasticRungeKutta
+from derive.schemes.stochastic import CALCULI, STOCHASTIC_SCHEMES, StochasticRungeKutta, stochastic_scheme
 from derive.sde import SDE
+from derive.sde_calculus import correction, is_network
 from derive.stochastic_steps import stochastic_step
 from derive.systems import Recurrence
 
@@ -40,11 +43,32 @@ class SchemeStep(NamedTuple):
 
 
 def schemes_of(sde: SDE) -> Mapping[str, StochasticRungeKutta]:
-    """The shipped schemes, and the equation's own table where it has one."""
-    found = dict(STOCHASTIC_SCHEMES)
-    if not isinstance(sde.scheme, str):
-        found[scheme_id(sde)] = sde.scheme
+    """The schemes that can be used: the equation's own first, then the shipped ones.
+
+    Left out are those whose calculus is not the equation's where the correction is not derived, and those with
+    derivatives of a diffusion that is made of several networks.
+
+    Raises:
+        UnsupportedError: the equation's own scheme cannot be used.
+    """
+    own = scheme_id(sde)
+    found = {own: stochastic_scheme(sde.scheme)}
+    _refuse_unusable(sde, found[own])
+    for name, scheme in STOCHASTIC_SCHEMES.items():
+        with suppress(UnsupportedError):
+            _refuse_unusable(sde, scheme)
+            found.setdefault(name, scheme)
     return found
+
+
+def _refuse_unusable(sde: SDE, scheme: StochasticRungeKutta) -> None:
+    for calculus in calculi_of(sde):
+        step = stochastic_step(sde, scheme, calculus).step
+        if by_graphs(step) and not is_network(sde.diffusion, sde):
+            raise UnsupportedError(
+                f"{scheme.title} reads derivatives of the diffusion {sde.diffusion}; allowed: one network for all of "
+                "it, or none, or scheme='euler_maruyama'"
+            )
 
 
 def scheme_id(sde: SDE) -> str:
@@ -55,16 +79,19 @@ def scheme_id(sde: SDE) -> str:
 
 
 def calculi_of(sde: SDE) -> tuple[str, ...]:
-    """Its own calculus first; an equation that is written out has no other, networks may be meant in both."""
+    """Its own calculus first; networks may be meant in both, where the correction is known."""
     if not sde.networks:
+        return (sde.calculus,)
+    try:
+        correction(sde)
+    except UnsupportedError:
         return (sde.calculus,)
     return (sde.calculus, *(other for other in CALCULI if other != sde.calculus))
 
 
 def scheme_steps(sde: SDE) -> Iterator[SchemeStep]:
     """All steps, of the equation's own scheme first."""
-    own = scheme_id(sde)
-    schemes = {own: schemes_of(sde)[own], **schemes_of(sde)}
+    schemes = schemes_of(sde)
     for calculus in calculi_of(sde):
         for name, scheme in schemes.items():
             yield SchemeStep(calculus, name, stochastic_step(sde, scheme, calculus))

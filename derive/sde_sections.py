@@ -22,7 +22,7 @@ from derive.reverse_sweep import Adjoint
 from derive.sampling import Sampler
 from derive.schemes.stochastic import StochasticRungeKutta
 from derive.sde import SDE
-from derive.sde_calculus import correction, drift_in, reads_state
+from derive.sde_calculus import correction, drift_in, reads_state, structure_of
 from derive.sde_checks import (
     DensityCheck,
     GeneratorCheck,
@@ -33,7 +33,7 @@ from derive.sde_checks import (
 )
 from derive.sde_density import score_of, velocity
 from derive.sde_moments import ELAPSED, Moments, coefficients, component, generator
-from derive.stochastic.orders import stochastic_orders
+from derive.stochastic.orders import LARGEST_STRONG, LARGEST_WEAK, stochastic_orders
 from derive.stochastic.trees import STRUCTURES
 from derive.symbols import Quantity, Role, by_name
 from derive.verdict import Step
@@ -217,8 +217,35 @@ def write_orders(author: Author, names: str, scheme: StochasticRungeKutta) -> di
             name=f"reached.{names}.{title}",
             check=SchemeOrderCheck(scheme, title == "additive", strong, weak),
         )
-    orders = {"strong": found.strong, "weak": found.weak}
-    return {f"{k} order of {names}": ", ".join(f"{by[n]} ({n})" for n in STRUCTURES) for k, by in orders.items()}
+    return {f"strong order of {names}": _grouped(found.strong), f"weak order of {names}": _grouped(found.weak)}
+
+
+def _grouped(orders: Mapping[str, Fraction]) -> str:
+    """Orders with the structures of the noise that have them."""
+    values = dict.fromkeys(orders.values())
+    return ", ".join(f"{value} ({', '.join(n for n in STRUCTURES if orders[n] == value)})" for value in values)
+
+
+def write_orders_here(author: Author, sde: SDE, names: StepNames, schemes: Mapping[str, StochasticRungeKutta]) -> str:
+    """The orders that the structure of an equation's noise gives the schemes; returns the structure."""
+    structure = structure_of(sde)
+    found = {name: stochastic_orders(scheme) for name, scheme in schemes.items()}
+    rows = [(name, one.strong[structure], one.weak[structure]) for name, one in found.items()]
+    unseen = "; networks may read all components, where they do not the noise may be diagonal"
+    author.relation(
+        f"{structure} noise: orders of the schemes",
+        Kind.DEFINITION,
+        r",\; ".join(
+            rf"\text{{{name.replace('_', ' ')}: }} {latex_number(strong)}, {latex_number(weak)}"
+            for name, strong, weak in rows
+        ),
+        text="; ".join(f"{name}: strong {strong}, weak {weak}" for name, strong, weak in rows),
+        reason="strong and weak; the structure is read from the linearization of the diffusion"
+        f"{unseen if sde.networks and structure == 'general' else ''}",
+        name=names.joined("orders_here"),
+    )
+    author.close(f"Orders for this equation{names.title}", "What the schemes reach here.")
+    return structure
 
 
 def _condition(strong: Mapping[str, Fraction], structures: Sequence[str]) -> str:
@@ -242,6 +269,11 @@ def _write_orders(
         for name in structures:
             if name in why:
                 reasons.setdefault(f"no {kind} order {why[name].order}: {why[name]}", []).append(name)
+    limits = {"strong": (LARGEST_STRONG, found.strong_obstructions), "weak": (LARGEST_WEAK, found.weak_obstructions)}
+    for kind, (largest, why) in limits.items():
+        for name in structures:
+            if name not in why:
+                reasons.setdefault(f"{kind} orders are looked for up to {largest}", []).append(name)
     parts = [
         rf"\text{{{name}: strong }} {latex_number(strong)} \text{{, weak }} {latex_number(weak)}"
         for name, (strong, weak) in rows.items()

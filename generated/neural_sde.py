@@ -12,278 +12,278 @@ The equation (diagonal):
     (3) G = g(t, x; theta_g)
 
 The step, euler_maruyama, ito calculus, diagonal:
-    (23) f = f(t, x; theta_f)
-    (24) g = g(t, x; theta_g)
-    (25) x_next = x + dW*g + f*h
+    (24) f = f(t, x; theta_f)
+    (25) g = g(t, x; theta_g)
+    (26) x_next = x + dW*g + f*h
 
 The discrete adjoint, euler_maruyama, ito calculus, diagonal:
-    (26) bar_g = bar_x_next*dW
-    (27) bar_f = bar_x_next*h
-    (28) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)> + grad[x]<bar_g, g(t, x; theta_g)>
-    (29) bar_dW = bar_x_next*g
+    (27) bar_g = bar_x_next*dW
+    (28) bar_f = bar_x_next*h
+    (29) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)> + grad[x]<bar_g, g(t, x; theta_g)>
+    (30) bar_dW = bar_x_next*g
 
 Gradients, euler_maruyama, ito calculus, diagonal:
-    (30) bar_h = dot(bar_x_next, f)
-    (31) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, x; theta_g)>
-    (32) bar_theta_f = grad[theta_f]<bar_f, f(t, x; theta_f)>
-    (33) bar_theta_g = grad[theta_g]<bar_g, g(t, x; theta_g)>
-    (34) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (31) bar_h = dot(bar_x_next, f)
+    (32) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, x; theta_g)>
+    (33) bar_theta_f = grad[theta_f]<bar_f, f(t, x; theta_f)>
+    (34) bar_theta_g = grad[theta_g]<bar_g, g(t, x; theta_g)>
+    (35) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The step, milstein, ito calculus, diagonal:
-    (35) w = dW*g
-    (36) g_w = Dg(t, x; theta_g)[w]
-    (37) c = correction(t, x; theta_correction)
-    (38) x_next = x + dW*g + dW*g_w/2 + h*(-c + f)
+    (36) w = dW*g
+    (37) g_w = Dg(t, x; theta_g)[w]
+    (38) c = correction(t, x; theta_correction)
+    (39) x_next = x + dW*g + dW*g_w/2 + h*(-c + f)
 
 The step, heun, ito calculus, diagonal:
-    (39) f_1 = f(t, x; theta_f)
-    (40) g_1 = g(t, x; theta_g)
-    (41) c_1 = correction(t, x; theta_correction)
-    (42) x_2 = x + dW*g_1 + h*(-c_1 + f_1)
-    (43) f_2 = f(t + h, x_2; theta_f)
-    (44) g_2 = g(t + h, x_2; theta_g)
-    (45) c_2 = correction(t + h, x_2; theta_correction)
-    (46) x_next = x + dW*(g_1/2 + g_2/2) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
+    (40) f_1 = f(t, x; theta_f)
+    (41) g_1 = g(t, x; theta_g)
+    (42) c_1 = correction(t, x; theta_correction)
+    (43) x_2 = x + dW*g_1 + h*(-c_1 + f_1)
+    (44) f_2 = f(t + h, x_2; theta_f)
+    (45) g_2 = g(t + h, x_2; theta_g)
+    (46) c_2 = correction(t + h, x_2; theta_correction)
+    (47) x_next = x + dW*(g_1/2 + g_2/2) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
 
 The discrete adjoint, heun, ito calculus, diagonal:
-    (47) bar_c_2 = -bar_x_next*h/2
-    (48) bar_g_2 = bar_x_next*dW/2
-    (49) bar_f_2 = bar_x_next*h/2
-    (50) bar_x_2 = grad[x_2]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[x_2]<bar_f_2, f(t + h, x_2;
+    (48) bar_c_2 = -bar_x_next*h/2
+    (49) bar_g_2 = bar_x_next*dW/2
+    (50) bar_f_2 = bar_x_next*h/2
+    (51) bar_x_2 = grad[x_2]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[x_2]<bar_f_2, f(t + h, x_2;
         theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
-    (51) bar_c_1 = -bar_x_2*h - bar_x_next*h/2
-    (52) bar_g_1 = bar_x_2*dW + bar_x_next*dW/2
-    (53) bar_f_1 = bar_x_2*h + bar_x_next*h/2
-    (54) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_c_1, correction(t, x; theta_correction)> + grad[x]<bar_f_1, f(t,
+    (52) bar_c_1 = -bar_x_2*h - bar_x_next*h/2
+    (53) bar_g_1 = bar_x_2*dW + bar_x_next*dW/2
+    (54) bar_f_1 = bar_x_2*h + bar_x_next*h/2
+    (55) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_c_1, correction(t, x; theta_correction)> + grad[x]<bar_f_1, f(t,
         x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
-    (55) bar_dW = bar_x_2*g_1 + bar_x_next*(g_1/2 + g_2/2)
+    (56) bar_dW = bar_x_2*g_1 + bar_x_next*(g_1/2 + g_2/2)
 
 Gradients, heun, ito calculus, diagonal:
-    (56) bar_h = dot(bar_x_2, -c_1 + f_1) + dot(bar_x_next, -c_1/2 - c_2/2 + f_1/2 + f_2/2) + grad[t + h]<bar_c_2,
+    (57) bar_h = dot(bar_x_2, -c_1 + f_1) + dot(bar_x_next, -c_1/2 - c_2/2 + f_1/2 + f_2/2) + grad[t + h]<bar_c_2,
         correction(t + h, x_2; theta_correction)> + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)> + grad[t +
         h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (57) bar_t = grad[t]<bar_c_1, correction(t, x; theta_correction)> + grad[t]<bar_f_1, f(t, x; theta_f)> +
+    (58) bar_t = grad[t]<bar_c_1, correction(t, x; theta_correction)> + grad[t]<bar_f_1, f(t, x; theta_f)> +
         grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[t
         + h]<bar_f_2, f(t + h, x_2; theta_f)> + grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (58) bar_theta_correction = grad[theta_correction]<bar_c_1, correction(t, x; theta_correction)> +
+    (59) bar_theta_correction = grad[theta_correction]<bar_c_1, correction(t, x; theta_correction)> +
         grad[theta_correction]<bar_c_2, correction(t + h, x_2; theta_correction)>
-    (59) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h, x_2; theta_f)>
-    (60) bar_theta_g = grad[theta_g]<bar_g_1, g(t, x; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, x_2; theta_g)>
-    (61) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
+    (60) bar_theta_f = grad[theta_f]<bar_f_1, f(t, x; theta_f)> + grad[theta_f]<bar_f_2, f(t + h, x_2; theta_f)>
+    (61) bar_theta_g = grad[theta_g]<bar_g_1, g(t, x; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, x_2; theta_g)>
+    (62) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
         dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
 
 The step, euler_maruyama, stratonovich calculus, diagonal:
-    (62) x_next = x + dW*g + h*(c + f)
+    (63) x_next = x + dW*g + h*(c + f)
 
 The discrete adjoint, euler_maruyama, stratonovich calculus, diagonal:
-    (63) bar_c = bar_x_next*h
-    (64) bar_x = bar_x_next + grad[x]<bar_c, correction(t, x; theta_correction)> + grad[x]<bar_f, f(t, x; theta_f)>
+    (64) bar_c = bar_x_next*h
+    (65) bar_x = bar_x_next + grad[x]<bar_c, correction(t, x; theta_correction)> + grad[x]<bar_f, f(t, x; theta_f)>
         + grad[x]<bar_g, g(t, x; theta_g)>
 
 Gradients, euler_maruyama, stratonovich calculus, diagonal:
-    (65) bar_h = dot(bar_x_next, c + f)
-    (66) bar_t = grad[t]<bar_c, correction(t, x; theta_correction)> + grad[t]<bar_f, f(t, x; theta_f)> +
+    (66) bar_h = dot(bar_x_next, c + f)
+    (67) bar_t = grad[t]<bar_c, correction(t, x; theta_correction)> + grad[t]<bar_f, f(t, x; theta_f)> +
         grad[t]<bar_g, g(t, x; theta_g)>
-    (67) bar_theta_correction = grad[theta_correction]<bar_c, correction(t, x; theta_correction)>
-    (68) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
+    (68) bar_theta_correction = grad[theta_correction]<bar_c, correction(t, x; theta_correction)>
+    (69) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
         dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
 
 The step, milstein, stratonovich calculus, diagonal:
-    (69) x_next = x + dW*g + dW*g_w/2 + f*h
+    (70) x_next = x + dW*g + dW*g_w/2 + f*h
 
 The step, heun, stratonovich calculus, diagonal:
-    (70) x_2 = x + dW*g_1 + f_1*h
-    (71) x_next = x + dW*(g_1/2 + g_2/2) + h*(f_1/2 + f_2/2)
+    (71) x_2 = x + dW*g_1 + f_1*h
+    (72) x_next = x + dW*(g_1/2 + g_2/2) + h*(f_1/2 + f_2/2)
 
 The discrete adjoint, heun, stratonovich calculus, diagonal:
-    (72) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
-    (73) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
+    (73) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
+    (74) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
 
 Gradients, heun, stratonovich calculus, diagonal:
-    (74) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)> +
+    (75) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)> +
         grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (75) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_f_2, f(t
+    (76) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_f_2, f(t
         + h, x_2; theta_f)> + grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (76) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (77) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The equation (scalar):
-    (77) dx = F dt + G dW
+    (78) dx = F dt + G dW
 
 The step, euler_maruyama, ito calculus, scalar:
-    (83) x_next = x + dW*g + f*h
+    (85) x_next = x + dW*g + f*h
 
 The discrete adjoint, euler_maruyama, ito calculus, scalar:
-    (84) bar_g = bar_x_next*dW
-    (85) bar_dW = dot(bar_x_next, g)
+    (86) bar_g = bar_x_next*dW
+    (87) bar_dW = dot(bar_x_next, g)
 
 Gradients, euler_maruyama, ito calculus, scalar:
-    (86) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (88) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The step, milstein, ito calculus, scalar:
-    (87) w = dW*g
-    (88) x_next = x + dW*g + dW*g_w/2 + h*(-c + f)
+    (89) w = dW*g
+    (90) x_next = x + dW*g + dW*g_w/2 + h*(-c + f)
 
 The step, heun, ito calculus, scalar:
-    (89) x_2 = x + dW*g_1 + h*(-c_1 + f_1)
-    (90) x_next = x + dW*(g_1/2 + g_2/2) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
+    (91) x_2 = x + dW*g_1 + h*(-c_1 + f_1)
+    (92) x_next = x + dW*(g_1/2 + g_2/2) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
 
 The discrete adjoint, heun, ito calculus, scalar:
-    (91) bar_g_2 = bar_x_next*dW/2
-    (92) bar_g_1 = bar_x_2*dW + bar_x_next*dW/2
-    (93) bar_dW = dot(bar_x_2, g_1) + dot(bar_x_next, g_1/2 + g_2/2)
+    (93) bar_g_2 = bar_x_next*dW/2
+    (94) bar_g_1 = bar_x_2*dW + bar_x_next*dW/2
+    (95) bar_dW = dot(bar_x_2, g_1) + dot(bar_x_next, g_1/2 + g_2/2)
 
 Gradients, heun, ito calculus, scalar:
-    (94) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
-        dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
-
-The step, euler_maruyama, stratonovich calculus, scalar:
-    (95) x_next = x + dW*g + h*(c + f)
-
-Gradients, euler_maruyama, stratonovich calculus, scalar:
     (96) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
         dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
 
+The step, euler_maruyama, stratonovich calculus, scalar:
+    (97) x_next = x + dW*g + h*(c + f)
+
+Gradients, euler_maruyama, stratonovich calculus, scalar:
+    (98) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
+        dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
+
 The step, milstein, stratonovich calculus, scalar:
-    (97) x_next = x + dW*g + dW*g_w/2 + f*h
+    (99) x_next = x + dW*g + dW*g_w/2 + f*h
 
 The step, heun, stratonovich calculus, scalar:
-    (98) x_2 = x + dW*g_1 + f_1*h
-    (99) x_next = x + dW*(g_1/2 + g_2/2) + h*(f_1/2 + f_2/2)
+    (100) x_2 = x + dW*g_1 + f_1*h
+    (101) x_next = x + dW*(g_1/2 + g_2/2) + h*(f_1/2 + f_2/2)
 
 Gradients, heun, stratonovich calculus, scalar:
-    (100) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (102) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The equation (additive):
-    (101) dx = F dt + G dW
-    (102) G = g(t, 0; theta_g)
+    (103) dx = F dt + G dW
+    (104) G = g(t, 0; theta_g)
 
 The step, euler_maruyama, ito calculus, additive:
-    (109) g = g(t, 0; theta_g)
-    (110) x_next = x + matvec(g, dW) + f*h
+    (112) g = g(t, 0; theta_g)
+    (113) x_next = x + matvec(g, dW) + f*h
 
 The discrete adjoint, euler_maruyama, ito calculus, additive:
-    (111) bar_g = outer(bar_x_next, dW)
-    (112) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)>
-    (113) bar_dW = matvec(transpose(g), bar_x_next)
+    (114) bar_g = outer(bar_x_next, dW)
+    (115) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)>
+    (116) bar_dW = matvec(transpose(g), bar_x_next)
 
 Gradients, euler_maruyama, ito calculus, additive:
-    (114) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, 0; theta_g)>
-    (115) bar_theta_g = grad[theta_g]<bar_g, g(t, 0; theta_g)>
-    (116) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (117) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, 0; theta_g)>
+    (118) bar_theta_g = grad[theta_g]<bar_g, g(t, 0; theta_g)>
+    (119) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 Gradients, milstein, ito calculus, additive:
-    (117) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (120) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The step, heun, ito calculus, additive:
-    (118) g_1 = g(t, 0; theta_g)
-    (119) x_2 = x + matvec(g_1, dW) + f_1*h
-    (120) g_2 = g(t + h, 0; theta_g)
-    (121) x_next = x + matvec(g_1/2 + g_2/2, dW) + h*(f_1/2 + f_2/2)
+    (121) g_1 = g(t, 0; theta_g)
+    (122) x_2 = x + matvec(g_1, dW) + f_1*h
+    (123) g_2 = g(t + h, 0; theta_g)
+    (124) x_next = x + matvec(g_1/2 + g_2/2, dW) + h*(f_1/2 + f_2/2)
 
 The discrete adjoint, heun, ito calculus, additive:
-    (122) bar_g_2 = outer(bar_x_next, dW)/2
-    (123) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)>
-    (124) bar_g_1 = outer(bar_x_2, dW) + outer(bar_x_next, dW)/2
-    (125) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
-    (126) bar_dW = matvec(transpose(g_1), bar_x_2) + matvec(transpose(g_1/2 + g_2/2), bar_x_next)
+    (125) bar_g_2 = outer(bar_x_next, dW)/2
+    (126) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)>
+    (127) bar_g_1 = outer(bar_x_2, dW) + outer(bar_x_next, dW)/2
+    (128) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)>
+    (129) bar_dW = matvec(transpose(g_1), bar_x_2) + matvec(transpose(g_1/2 + g_2/2), bar_x_next)
 
 Gradients, heun, ito calculus, additive:
-    (127) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (130) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
         + grad[t + h]<bar_g_2, g(t + h, 0; theta_g)>
-    (128) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, 0; theta_g)> + grad[t + h]<bar_f_2, f(t
+    (131) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, 0; theta_g)> + grad[t + h]<bar_f_2, f(t
         + h, x_2; theta_f)> + grad[t + h]<bar_g_2, g(t + h, 0; theta_g)>
-    (129) bar_theta_g = grad[theta_g]<bar_g_1, g(t, 0; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, 0; theta_g)>
-    (130) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
-        dot_x)
-
-Gradients, euler_maruyama, stratonovich calculus, additive:
-    (131) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
-        dot_x)
-
-Gradients, milstein, stratonovich calculus, additive:
-    (132) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
-        dot_x)
-
-Gradients, heun, stratonovich calculus, additive:
+    (132) bar_theta_g = grad[theta_g]<bar_g_1, g(t, 0; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, 0; theta_g)>
     (133) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
+Gradients, euler_maruyama, stratonovich calculus, additive:
+    (134) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+        dot_x)
+
+Gradients, milstein, stratonovich calculus, additive:
+    (135) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+        dot_x)
+
+Gradients, heun, stratonovich calculus, additive:
+    (136) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+        dot_x)
+
 The equation (general):
-    (134) dx = F dt + G dW
-    (135) G = g(t, x; theta_g)
+    (137) dx = F dt + G dW
+    (138) G = g(t, x; theta_g)
 
 The step, euler_maruyama, ito calculus, general:
-    (142) g = g(t, x; theta_g)
+    (146) g = g(t, x; theta_g)
 
 The discrete adjoint, euler_maruyama, ito calculus, general:
-    (143) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)> + grad[x]<bar_g, g(t, x; theta_g)>
+    (147) bar_x = bar_x_next + grad[x]<bar_f, f(t, x; theta_f)> + grad[x]<bar_g, g(t, x; theta_g)>
 
 Gradients, euler_maruyama, ito calculus, general:
-    (144) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, x; theta_g)>
-    (145) bar_theta_g = grad[theta_g]<bar_g, g(t, x; theta_g)>
-    (146) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (148) bar_t = grad[t]<bar_f, f(t, x; theta_f)> + grad[t]<bar_g, g(t, x; theta_g)>
+    (149) bar_theta_g = grad[theta_g]<bar_g, g(t, x; theta_g)>
+    (150) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 The step, milstein, ito calculus, general:
-    (147) w = matvec(g, dW)
-    (148) g_w = Dg(t, x; theta_g)[w]
-    (149) x_next = x + matvec(g, dW) + matvec(g_w, dW)/2 + h*(-c + f)
+    (151) w = matvec(g, dW)
+    (152) g_w = Dg(t, x; theta_g)[w]
+    (153) x_next = x + matvec(g, dW) + matvec(g_w, dW)/2 + h*(-c + f)
 
 The step, heun, ito calculus, general:
-    (150) g_1 = g(t, x; theta_g)
-    (151) x_2 = x + matvec(g_1, dW) + h*(-c_1 + f_1)
-    (152) g_2 = g(t + h, x_2; theta_g)
-    (153) x_next = x + matvec(g_1/2 + g_2/2, dW) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
+    (154) g_1 = g(t, x; theta_g)
+    (155) x_2 = x + matvec(g_1, dW) + h*(-c_1 + f_1)
+    (156) g_2 = g(t + h, x_2; theta_g)
+    (157) x_next = x + matvec(g_1/2 + g_2/2, dW) + h*(-c_1/2 - c_2/2 + f_1/2 + f_2/2)
 
 The discrete adjoint, heun, ito calculus, general:
-    (154) bar_x_2 = grad[x_2]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[x_2]<bar_f_2, f(t + h, x_2;
+    (158) bar_x_2 = grad[x_2]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[x_2]<bar_f_2, f(t + h, x_2;
         theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
-    (155) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_c_1, correction(t, x; theta_correction)> + grad[x]<bar_f_1,
+    (159) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_c_1, correction(t, x; theta_correction)> + grad[x]<bar_f_1,
         f(t, x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
 
 Gradients, heun, ito calculus, general:
-    (156) bar_h = dot(bar_x_2, -c_1 + f_1) + dot(bar_x_next, -c_1/2 - c_2/2 + f_1/2 + f_2/2) + grad[t + h]<bar_c_2,
+    (160) bar_h = dot(bar_x_2, -c_1 + f_1) + dot(bar_x_next, -c_1/2 - c_2/2 + f_1/2 + f_2/2) + grad[t + h]<bar_c_2,
         correction(t + h, x_2; theta_correction)> + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)> + grad[t +
         h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (157) bar_t = grad[t]<bar_c_1, correction(t, x; theta_correction)> + grad[t]<bar_f_1, f(t, x; theta_f)> +
+    (161) bar_t = grad[t]<bar_c_1, correction(t, x; theta_correction)> + grad[t]<bar_f_1, f(t, x; theta_f)> +
         grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_c_2, correction(t + h, x_2; theta_correction)> + grad[t
         + h]<bar_f_2, f(t + h, x_2; theta_f)> + grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (158) bar_theta_g = grad[theta_g]<bar_g_1, g(t, x; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, x_2; theta_g)>
-    (159) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
-        dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
-
-The step, euler_maruyama, stratonovich calculus, general:
-    (160) x_next = x + matvec(g, dW) + h*(c + f)
-
-The discrete adjoint, euler_maruyama, stratonovich calculus, general:
-    (161) bar_x = bar_x_next + grad[x]<bar_c, correction(t, x; theta_correction)> + grad[x]<bar_f, f(t, x; theta_f)>
-        + grad[x]<bar_g, g(t, x; theta_g)>
-
-Gradients, euler_maruyama, stratonovich calculus, general:
-    (162) bar_t = grad[t]<bar_c, correction(t, x; theta_correction)> + grad[t]<bar_f, f(t, x; theta_f)> +
-        grad[t]<bar_g, g(t, x; theta_g)>
+    (162) bar_theta_g = grad[theta_g]<bar_g_1, g(t, x; theta_g)> + grad[theta_g]<bar_g_2, g(t + h, x_2; theta_g)>
     (163) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
         dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
 
+The step, euler_maruyama, stratonovich calculus, general:
+    (164) x_next = x + matvec(g, dW) + h*(c + f)
+
+The discrete adjoint, euler_maruyama, stratonovich calculus, general:
+    (165) bar_x = bar_x_next + grad[x]<bar_c, correction(t, x; theta_correction)> + grad[x]<bar_f, f(t, x; theta_f)>
+        + grad[x]<bar_g, g(t, x; theta_g)>
+
+Gradients, euler_maruyama, stratonovich calculus, general:
+    (166) bar_t = grad[t]<bar_c, correction(t, x; theta_correction)> + grad[t]<bar_f, f(t, x; theta_f)> +
+        grad[t]<bar_g, g(t, x; theta_g)>
+    (167) dot(bar_x_next, dot_x_next) = dot(bar_theta_correction, dot_theta_correction) + dot(bar_theta_f,
+        dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x, dot_x)
+
 The step, milstein, stratonovich calculus, general:
-    (164) x_next = x + matvec(g, dW) + matvec(g_w, dW)/2 + f*h
+    (168) x_next = x + matvec(g, dW) + matvec(g_w, dW)/2 + f*h
 
 The discrete adjoint, heun, stratonovich calculus, general:
-    (165) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
-    (166) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
+    (169) bar_x_2 = grad[x_2]<bar_f_2, f(t + h, x_2; theta_f)> + grad[x_2]<bar_g_2, g(t + h, x_2; theta_g)>
+    (170) bar_x = bar_x_2 + bar_x_next + grad[x]<bar_f_1, f(t, x; theta_f)> + grad[x]<bar_g_1, g(t, x; theta_g)>
 
 Gradients, heun, stratonovich calculus, general:
-    (167) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
+    (171) bar_h = dot(bar_x_2, f_1) + dot(bar_x_next, f_1/2 + f_2/2) + grad[t + h]<bar_f_2, f(t + h, x_2; theta_f)>
         + grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (168) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_f_2, f(t
+    (172) bar_t = grad[t]<bar_f_1, f(t, x; theta_f)> + grad[t]<bar_g_1, g(t, x; theta_g)> + grad[t + h]<bar_f_2, f(t
         + h, x_2; theta_f)> + grad[t + h]<bar_g_2, g(t + h, x_2; theta_g)>
-    (169) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
+    (173) dot(bar_x_next, dot_x_next) = dot(bar_theta_f, dot_theta_f) + dot(bar_theta_g, dot_theta_g) + dot(bar_x,
         dot_x)
 
 Symbols:
@@ -300,12 +300,16 @@ Symbols:
     x_next (d) intermediate: state
 
 Facts:
-    strong order of euler_maruyama: 1/2 (general), 1/2 (commutative), 1/2 (diagonal), 1/2 (scalar), 1 (additive)
-    weak order of euler_maruyama: 1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)
-    strong order of milstein: 1/2 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)
-    weak order of milstein: 1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)
-    strong order of heun: 1/2 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)
-    weak order of heun: 1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 2 (additive)
+    strong order of euler_maruyama: 1/2 (general, commutative, diagonal, scalar), 1 (additive)
+    weak order of euler_maruyama: 1 (general, commutative, diagonal, scalar, additive)
+    strong order of milstein: 1/2 (general), 1 (commutative, diagonal, scalar, additive)
+    weak order of milstein: 1 (general, commutative, diagonal, scalar, additive)
+    strong order of heun: 1/2 (general), 1 (commutative, diagonal, scalar, additive)
+    weak order of heun: 1 (general, commutative, diagonal, scalar), 2 (additive)
+    structure of the noise (diagonal): general
+    structure of the noise (scalar): scalar
+    structure of the noise (additive): additive
+    structure of the noise (general): general
     noise: diagonal, scalar, additive, general
 
 Operations per step and component, forward and backward: 6, 13.
@@ -333,350 +337,98 @@ DERIVATION: dict[str, object] = {
     "title": "Neural stochastic differential equation",
     "source": "deck A, 'Neural SDE'; Liu et al. 2019, arXiv 1906.02355; Kidger et al. 2021",
     "facts": {
-        "strong order of euler_maruyama": "1/2 (general), 1/2 (commutative), 1/2 (diagonal), 1/2 (scalar), 1 (additive)",
-        "weak order of euler_maruyama": "1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)",
-        "strong order of milstein": "1/2 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)",
-        "weak order of milstein": "1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)",
-        "strong order of heun": "1/2 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 1 (additive)",
-        "weak order of heun": "1 (general), 1 (commutative), 1 (diagonal), 1 (scalar), 2 (additive)",
+        "strong order of euler_maruyama": "1/2 (general, commutative, diagonal, scalar), 1 (additive)",
+        "weak order of euler_maruyama": "1 (general, commutative, diagonal, scalar, additive)",
+        "strong order of milstein": "1/2 (general), 1 (commutative, diagonal, scalar, additive)",
+        "weak order of milstein": "1 (general, commutative, diagonal, scalar, additive)",
+        "strong order of heun": "1/2 (general), 1 (commutative, diagonal, scalar, additive)",
+        "weak order of heun": "1 (general, commutative, diagonal, scalar), 2 (additive)",
+        "structure of the noise (diagonal)": "general",
+        "structure of the noise (scalar)": "scalar",
+        "structure of the noise (additive)": "additive",
+        "structure of the noise (general)": "general",
         "noise": "diagonal, scalar, additive, general",
     },
     "equations": {
         "1": r"dx = F\, dt + G \odot dW",
         "2": r"F = f\left(t,\, x;\, \theta_{f}\right)",
         "3": r"G = g\left(t,\, x;\, \theta_{g}\right)",
-        "23": r"f_{n} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "24": r"g_{n} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
-        "25": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + h \, f_{n}",
-        "26": r"\bar{g}_{n} = \bar{x}_{n+1} \odot \Delta W_{n}",
-        "27": r"\bar{f}_{n} = h \, \bar{x}_{n+1}",
-        "28": (
+        "24": r"f_{n} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
+        "25": r"g_{n} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
+        "26": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + h \, f_{n}",
+        "27": r"\bar{g}_{n} = \bar{x}_{n+1} \odot \Delta W_{n}",
+        "28": r"\bar{f}_{n} = h \, \bar{x}_{n+1}",
+        "29": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
             r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
             r"\bar{x}_{n+1}"
         ),
-        "29": r"\overline{\Delta W_{n}} = \bar{x}_{n+1} \odot g_{n}",
-        "30": r"\bar{h} = \bar{x}_{n+1} \cdot f_{n}",
-        "31": (
+        "30": r"\overline{\Delta W_{n}} = \bar{x}_{n+1} \odot g_{n}",
+        "31": r"\bar{h} = \bar{x}_{n+1} \cdot f_{n}",
+        "32": (
             r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
             r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
         ),
-        "32": (
+        "33": (
             r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
             r"\bar{f}_{n}"
         ),
-        "33": (
+        "34": (
             r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
             r"\bar{g}_{n}"
         ),
-        "34": (
+        "35": (
             r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
             r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
         ),
-        "35": r"w = \Delta W_{n} \odot g_{n}",
-        "36": r"Dg_{n}[w] = D^{1}g\left(t_{n},\, x_{n};\, \theta_{g}\right)\left[w\right]",
-        "37": r"c_{n} = c\left(t_{n},\, x_{n};\, \theta_{c}\right)",
-        "38": (
+        "36": r"w = \Delta W_{n} \odot g_{n}",
+        "37": r"Dg_{n}[w] = D^{1}g\left(t_{n},\, x_{n};\, \theta_{g}\right)\left[w\right]",
+        "38": r"c_{n} = c\left(t_{n},\, x_{n};\, \theta_{c}\right)",
+        "39": (
             r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + \frac{\Delta W_{n} \odot Dg_{n}[w]}{2} + h \, \left(f_{n}"
             r" - c_{n}\right)"
         ),
-        "39": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
-        "40": r"g_{1} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
-        "41": r"c_{1} = c\left(t_{n},\, x_{n};\, \theta_{c}\right)",
-        "42": r"x^{(2)} = x_{n} + \Delta W_{n} \odot g_{1} + h \, \left(f_{1} - c_{1}\right)",
-        "43": r"f_{2} = f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)",
-        "44": r"g_{2} = g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)",
-        "45": r"c_{2} = c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)",
-        "46": (
+        "40": r"f_{1} = f\left(t_{n},\, x_{n};\, \theta_{f}\right)",
+        "41": r"g_{1} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
+        "42": r"c_{1} = c\left(t_{n},\, x_{n};\, \theta_{c}\right)",
+        "43": r"x^{(2)} = x_{n} + \Delta W_{n} \odot g_{1} + h \, \left(f_{1} - c_{1}\right)",
+        "44": r"f_{2} = f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)",
+        "45": r"g_{2} = g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)",
+        "46": r"c_{2} = c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)",
+        "47": (
             r"x_{n+1} = x_{n} + \Delta W_{n} \odot \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
             r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right)"
         ),
-        "47": r"\bar{c}_{2} = - \frac{h \, \bar{x}_{n+1}}{2}",
-        "48": r"\bar{g}_{2} = \frac{\bar{x}_{n+1} \odot \Delta W_{n}}{2}",
-        "49": r"\bar{f}_{2} = \frac{h \, \bar{x}_{n+1}}{2}",
-        "50": (
+        "48": r"\bar{c}_{2} = - \frac{h \, \bar{x}_{n+1}}{2}",
+        "49": r"\bar{g}_{2} = \frac{\bar{x}_{n+1} \odot \Delta W_{n}}{2}",
+        "50": r"\bar{f}_{2} = \frac{h \, \bar{x}_{n+1}}{2}",
+        "51": (
             r"\overline{x^{(2)}} = \left(\partial_{x} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top}"
             r" \bar{c}_{2} + \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
             r"\bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
             r"\bar{g}_{2}"
         ),
-        "51": r"\bar{c}_{1} = - h \, \overline{x^{(2)}} - \frac{h \, \bar{x}_{n+1}}{2}",
-        "52": r"\bar{g}_{1} = \overline{x^{(2)}} \odot \Delta W_{n} + \frac{\bar{x}_{n+1} \odot \Delta W_{n}}{2}",
-        "53": r"\bar{f}_{1} = h \, \overline{x^{(2)}} + \frac{h \, \bar{x}_{n+1}}{2}",
-        "54": (
+        "52": r"\bar{c}_{1} = - h \, \overline{x^{(2)}} - \frac{h \, \bar{x}_{n+1}}{2}",
+        "53": r"\bar{g}_{1} = \overline{x^{(2)}} \odot \Delta W_{n} + \frac{\bar{x}_{n+1} \odot \Delta W_{n}}{2}",
+        "54": r"\bar{f}_{1} = h \, \overline{x^{(2)}} + \frac{h \, \bar{x}_{n+1}}{2}",
+        "55": (
             r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
             r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
             r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
             r"\overline{x^{(2)}} + \bar{x}_{n+1}"
         ),
-        "55": (
+        "56": (
             r"\overline{\Delta W_{n}} = \bar{x}_{n+1} \odot \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + "
             r"\overline{x^{(2)}} \odot g_{1}"
         ),
-        "56": (
+        "57": (
             r"\bar{h} = \overline{x^{(2)}} \cdot \left(f_{1} - c_{1}\right) + \bar{x}_{n+1} \cdot "
             r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right) + "
-            r"\left(\partial_{t} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} \bar{c}_{2} + "
-            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
-            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "57": (
-            r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
-            r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
-            r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
             r"\left(\partial_{t} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} \bar{c}_{2} + "
             r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
             r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
         ),
         "58": (
-            r"\bar{\theta}_{c} = \left(\partial_{\theta} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} "
-            r"\bar{c}_{1} + \left(\partial_{\theta} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} "
-            r"\bar{c}_{2}"
-        ),
-        "59": (
-            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2}"
-        ),
-        "60": (
-            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
-            r"\bar{g}_{1} + \left(\partial_{\theta} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
-            r"\bar{g}_{2}"
-        ),
-        "61": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
-            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "62": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + h \, \left(c_{n} + f_{n}\right)",
-        "63": r"\bar{c}_{n} = h \, \bar{x}_{n+1}",
-        "64": (
-            r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
-            r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
-            r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
-            r"\bar{x}_{n+1}"
-        ),
-        "65": r"\bar{h} = \bar{x}_{n+1} \cdot \left(c_{n} + f_{n}\right)",
-        "66": (
-            r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
-            r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
-            r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
-        ),
-        "67": (
-            r"\bar{\theta}_{c} = \left(\partial_{\theta} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} "
-            r"\bar{c}_{n}"
-        ),
-        "68": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
-            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "69": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + \frac{\Delta W_{n} \odot Dg_{n}[w]}{2} + h \, f_{n}",
-        "70": r"x^{(2)} = x_{n} + \Delta W_{n} \odot g_{1} + h \, f_{1}",
-        "71": (
-            r"x_{n+1} = x_{n} + \Delta W_{n} \odot \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
-        ),
-        "72": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
-            r" \bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
-            r"\bar{g}_{2}"
-        ),
-        "73": (
-            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
-            r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
-            r"\overline{x^{(2)}} + \bar{x}_{n+1}"
-        ),
-        "74": (
-            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
-            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, "
-            r"\theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "75": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
-            r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
-            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
-            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "76": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "77": r"dx = F\, dt + G\, dW",
-        "83": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + h \, f_{n}",
-        "84": r"\bar{g}_{n} = \Delta W_{n} \, \bar{x}_{n+1}",
-        "85": r"\overline{\Delta W_{n}} = \bar{x}_{n+1} \cdot g_{n}",
-        "86": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "87": r"w = \Delta W_{n} \, g_{n}",
-        "88": (
-            r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + \frac{\Delta W_{n} \, Dg_{n}[w]}{2} + h \, \left(f_{n} - "
-            r"c_{n}\right)"
-        ),
-        "89": r"x^{(2)} = x_{n} + \Delta W_{n} \, g_{1} + h \, \left(f_{1} - c_{1}\right)",
-        "90": (
-            r"x_{n+1} = x_{n} + \Delta W_{n} \, \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right)"
-        ),
-        "91": r"\bar{g}_{2} = \frac{\Delta W_{n} \, \bar{x}_{n+1}}{2}",
-        "92": r"\bar{g}_{1} = \Delta W_{n} \, \overline{x^{(2)}} + \frac{\Delta W_{n} \, \bar{x}_{n+1}}{2}",
-        "93": (
-            r"\overline{\Delta W_{n}} = \overline{x^{(2)}} \cdot g_{1} + \bar{x}_{n+1} \cdot \left(\frac{g_{1}}{2} +"
-            r" \frac{g_{2}}{2}\right)"
-        ),
-        "94": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
-            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "95": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + h \, \left(c_{n} + f_{n}\right)",
-        "96": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
-            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "97": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + \frac{\Delta W_{n} \, Dg_{n}[w]}{2} + h \, f_{n}",
-        "98": r"x^{(2)} = x_{n} + \Delta W_{n} \, g_{1} + h \, f_{1}",
-        "99": (
-            r"x_{n+1} = x_{n} + \Delta W_{n} \, \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
-        ),
-        "100": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "101": r"dx = F\, dt + G\, dW",
-        "102": r"G = g\left(t,\, 0\,\mathbf 1;\, \theta_{g}\right)",
-        "109": r"g_{n} = g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)",
-        "110": r"x_{n+1} = x_{n} + g_{n} \Delta W_{n} + h \, f_{n}",
-        "111": r"\bar{g}_{n} = \bar{x}_{n+1}\,\Delta W_{n}^{\top}",
-        "112": (
-            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
-            r"+ \bar{x}_{n+1}"
-        ),
-        "113": r"\overline{\Delta W_{n}} = g_{n}^{\top} \bar{x}_{n+1}",
-        "114": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
-            r"+ \left(\partial_{t} g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
-        ),
-        "115": (
-            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, 0\,\mathbf 1;\, "
-            r"\theta_{g}\right)\right)^{\top} \bar{g}_{n}"
-        ),
-        "116": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "117": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "118": r"g_{1} = g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)",
-        "119": r"x^{(2)} = x_{n} + g_{1} \Delta W_{n} + h \, f_{1}",
-        "120": r"g_{2} = g\left(t_{n} + h,\, 0\,\mathbf 1;\, \theta_{g}\right)",
-        "121": (
-            r"x_{n+1} = x_{n} + \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) \Delta W_{n} + h \, "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
-        ),
-        "122": r"\bar{g}_{2} = \frac{\bar{x}_{n+1}\,\Delta W_{n}^{\top}}{2}",
-        "123": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
-            r" \bar{f}_{2}"
-        ),
-        "124": r"\bar{g}_{1} = \frac{\bar{x}_{n+1}\,\Delta W_{n}^{\top}}{2} + \overline{x^{(2)}}\,\Delta W_{n}^{\top}",
-        "125": (
-            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
-            r"+ \overline{x^{(2)}} + \bar{x}_{n+1}"
-        ),
-        "126": (
-            r"\overline{\Delta W_{n}} = \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right)^{\top} \bar{x}_{n+1} + "
-            r"g_{1}^{\top} \overline{x^{(2)}}"
-        ),
-        "127": (
-            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
-            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
-            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} g\left(t_{n} + h,\, 0\,\mathbf 1;\, "
-            r"\theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "128": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
-            r"+ \left(\partial_{t} g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
-            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
-            r"\left(\partial_{t} g\left(t_{n} + h,\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "129": (
-            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, 0\,\mathbf 1;\, "
-            r"\theta_{g}\right)\right)^{\top} \bar{g}_{1} + \left(\partial_{\theta} g\left(t_{n} + h,\, 0\,\mathbf "
-            r"1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "130": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "131": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "132": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "133": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "134": r"dx = F\, dt + G\, dW",
-        "135": r"G = g\left(t,\, x;\, \theta_{g}\right)",
-        "142": r"g_{n} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
-        "143": (
-            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
-            r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
-            r"\bar{x}_{n+1}"
-        ),
-        "144": (
-            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
-            r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
-        ),
-        "145": (
-            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
-            r"\bar{g}_{n}"
-        ),
-        "146": (
-            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
-            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
-        ),
-        "147": r"w = g_{n} \Delta W_{n}",
-        "148": r"Dg_{n}[w] = D^{1}g\left(t_{n},\, x_{n};\, \theta_{g}\right)\left[w\right]",
-        "149": (
-            r"x_{n+1} = x_{n} + \frac{Dg_{n}[w] \Delta W_{n}}{2} + g_{n} \Delta W_{n} + h \, \left(f_{n} - "
-            r"c_{n}\right)"
-        ),
-        "150": r"g_{1} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
-        "151": r"x^{(2)} = x_{n} + g_{1} \Delta W_{n} + h \, \left(f_{1} - c_{1}\right)",
-        "152": r"g_{2} = g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)",
-        "153": (
-            r"x_{n+1} = x_{n} + \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) \Delta W_{n} + h \, "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right)"
-        ),
-        "154": (
-            r"\overline{x^{(2)}} = \left(\partial_{x} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top}"
-            r" \bar{c}_{2} + \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
-            r"\bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
-            r"\bar{g}_{2}"
-        ),
-        "155": (
-            r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
-            r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
-            r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
-            r"\overline{x^{(2)}} + \bar{x}_{n+1}"
-        ),
-        "156": (
-            r"\bar{h} = \overline{x^{(2)}} \cdot \left(f_{1} - c_{1}\right) + \bar{x}_{n+1} \cdot "
-            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right) + "
-            r"\left(\partial_{t} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} \bar{c}_{2} + "
-            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
-            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
-        ),
-        "157": (
             r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
             r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
             r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
@@ -684,55 +436,311 @@ DERIVATION: dict[str, object] = {
             r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
             r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
         ),
-        "158": (
+        "59": (
+            r"\bar{\theta}_{c} = \left(\partial_{\theta} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} "
+            r"\bar{c}_{1} + \left(\partial_{\theta} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} "
+            r"\bar{c}_{2}"
+        ),
+        "60": (
+            r"\bar{\theta}_{f} = \left(\partial_{\theta} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{1} + \left(\partial_{\theta} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2}"
+        ),
+        "61": (
             r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
             r"\bar{g}_{1} + \left(\partial_{\theta} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
             r"\bar{g}_{2}"
         ),
-        "159": (
+        "62": (
             r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
             r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
         ),
-        "160": r"x_{n+1} = x_{n} + g_{n} \Delta W_{n} + h \, \left(c_{n} + f_{n}\right)",
-        "161": (
+        "63": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + h \, \left(c_{n} + f_{n}\right)",
+        "64": r"\bar{c}_{n} = h \, \bar{x}_{n+1}",
+        "65": (
             r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
             r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
             r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
             r"\bar{x}_{n+1}"
         ),
-        "162": (
+        "66": r"\bar{h} = \bar{x}_{n+1} \cdot \left(c_{n} + f_{n}\right)",
+        "67": (
             r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
             r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
             r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
         ),
-        "163": (
+        "68": (
+            r"\bar{\theta}_{c} = \left(\partial_{\theta} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} "
+            r"\bar{c}_{n}"
+        ),
+        "69": (
             r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
             r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
         ),
-        "164": r"x_{n+1} = x_{n} + \frac{Dg_{n}[w] \Delta W_{n}}{2} + g_{n} \Delta W_{n} + h \, f_{n}",
-        "165": (
+        "70": r"x_{n+1} = x_{n} + \Delta W_{n} \odot g_{n} + \frac{\Delta W_{n} \odot Dg_{n}[w]}{2} + h \, f_{n}",
+        "71": r"x^{(2)} = x_{n} + \Delta W_{n} \odot g_{1} + h \, f_{1}",
+        "72": (
+            r"x_{n+1} = x_{n} + \Delta W_{n} \odot \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
+        ),
+        "73": (
             r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
             r" \bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
             r"\bar{g}_{2}"
         ),
-        "166": (
+        "74": (
             r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
             r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
             r"\overline{x^{(2)}} + \bar{x}_{n+1}"
         ),
-        "167": (
+        "75": (
             r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
             r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
             r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, "
             r"\theta_{g}\right)\right)^{\top} \bar{g}_{2}"
         ),
-        "168": (
+        "76": (
             r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
             r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
             r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
             r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
         ),
+        "77": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "78": r"dx = F\, dt + G\, dW",
+        "85": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + h \, f_{n}",
+        "86": r"\bar{g}_{n} = \Delta W_{n} \, \bar{x}_{n+1}",
+        "87": r"\overline{\Delta W_{n}} = \bar{x}_{n+1} \cdot g_{n}",
+        "88": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "89": r"w = \Delta W_{n} \, g_{n}",
+        "90": (
+            r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + \frac{\Delta W_{n} \, Dg_{n}[w]}{2} + h \, \left(f_{n} - "
+            r"c_{n}\right)"
+        ),
+        "91": r"x^{(2)} = x_{n} + \Delta W_{n} \, g_{1} + h \, \left(f_{1} - c_{1}\right)",
+        "92": (
+            r"x_{n+1} = x_{n} + \Delta W_{n} \, \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right)"
+        ),
+        "93": r"\bar{g}_{2} = \frac{\Delta W_{n} \, \bar{x}_{n+1}}{2}",
+        "94": r"\bar{g}_{1} = \Delta W_{n} \, \overline{x^{(2)}} + \frac{\Delta W_{n} \, \bar{x}_{n+1}}{2}",
+        "95": (
+            r"\overline{\Delta W_{n}} = \overline{x^{(2)}} \cdot g_{1} + \bar{x}_{n+1} \cdot \left(\frac{g_{1}}{2} +"
+            r" \frac{g_{2}}{2}\right)"
+        ),
+        "96": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
+            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "97": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + h \, \left(c_{n} + f_{n}\right)",
+        "98": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
+            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "99": r"x_{n+1} = x_{n} + \Delta W_{n} \, g_{n} + \frac{\Delta W_{n} \, Dg_{n}[w]}{2} + h \, f_{n}",
+        "100": r"x^{(2)} = x_{n} + \Delta W_{n} \, g_{1} + h \, f_{1}",
+        "101": (
+            r"x_{n+1} = x_{n} + \Delta W_{n} \, \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) + h \, "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
+        ),
+        "102": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "103": r"dx = F\, dt + G\, dW",
+        "104": r"G = g\left(t,\, 0\,\mathbf 1;\, \theta_{g}\right)",
+        "112": r"g_{n} = g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)",
+        "113": r"x_{n+1} = x_{n} + g_{n} \Delta W_{n} + h \, f_{n}",
+        "114": r"\bar{g}_{n} = \bar{x}_{n+1}\,\Delta W_{n}^{\top}",
+        "115": (
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
+            r"+ \bar{x}_{n+1}"
+        ),
+        "116": r"\overline{\Delta W_{n}} = g_{n}^{\top} \bar{x}_{n+1}",
+        "117": (
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
+            r"+ \left(\partial_{t} g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
+        ),
+        "118": (
+            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, 0\,\mathbf 1;\, "
+            r"\theta_{g}\right)\right)^{\top} \bar{g}_{n}"
+        ),
+        "119": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "120": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "121": r"g_{1} = g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)",
+        "122": r"x^{(2)} = x_{n} + g_{1} \Delta W_{n} + h \, f_{1}",
+        "123": r"g_{2} = g\left(t_{n} + h,\, 0\,\mathbf 1;\, \theta_{g}\right)",
+        "124": (
+            r"x_{n+1} = x_{n} + \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) \Delta W_{n} + h \, "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2}\right)"
+        ),
+        "125": r"\bar{g}_{2} = \frac{\bar{x}_{n+1}\,\Delta W_{n}^{\top}}{2}",
+        "126": (
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
+            r" \bar{f}_{2}"
+        ),
+        "127": r"\bar{g}_{1} = \frac{\bar{x}_{n+1}\,\Delta W_{n}^{\top}}{2} + \overline{x^{(2)}}\,\Delta W_{n}^{\top}",
+        "128": (
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \overline{x^{(2)}} + \bar{x}_{n+1}"
+        ),
+        "129": (
+            r"\overline{\Delta W_{n}} = \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right)^{\top} \bar{x}_{n+1} + "
+            r"g_{1}^{\top} \overline{x^{(2)}}"
+        ),
+        "130": (
+            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
+            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} g\left(t_{n} + h,\, 0\,\mathbf 1;\, "
+            r"\theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "131": (
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} g\left(t_{n},\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
+            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
+            r"\left(\partial_{t} g\left(t_{n} + h,\, 0\,\mathbf 1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "132": (
+            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, 0\,\mathbf 1;\, "
+            r"\theta_{g}\right)\right)^{\top} \bar{g}_{1} + \left(\partial_{\theta} g\left(t_{n} + h,\, 0\,\mathbf "
+            r"1;\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "133": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "134": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "135": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "136": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "137": r"dx = F\, dt + G\, dW",
+        "138": r"G = g\left(t,\, x;\, \theta_{g}\right)",
+        "146": r"g_{n} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
+        "147": (
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
+            r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
+            r"\bar{x}_{n+1}"
+        ),
+        "148": (
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} "
+            r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
+        ),
+        "149": (
+            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
+            r"\bar{g}_{n}"
+        ),
+        "150": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
+            r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "151": r"w = g_{n} \Delta W_{n}",
+        "152": r"Dg_{n}[w] = D^{1}g\left(t_{n},\, x_{n};\, \theta_{g}\right)\left[w\right]",
+        "153": (
+            r"x_{n+1} = x_{n} + \frac{Dg_{n}[w] \Delta W_{n}}{2} + g_{n} \Delta W_{n} + h \, \left(f_{n} - "
+            r"c_{n}\right)"
+        ),
+        "154": r"g_{1} = g\left(t_{n},\, x_{n};\, \theta_{g}\right)",
+        "155": r"x^{(2)} = x_{n} + g_{1} \Delta W_{n} + h \, \left(f_{1} - c_{1}\right)",
+        "156": r"g_{2} = g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)",
+        "157": (
+            r"x_{n+1} = x_{n} + \left(\frac{g_{1}}{2} + \frac{g_{2}}{2}\right) \Delta W_{n} + h \, "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right)"
+        ),
+        "158": (
+            r"\overline{x^{(2)}} = \left(\partial_{x} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top}"
+            r" \bar{c}_{2} + \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} "
+            r"\bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
+            r"\bar{g}_{2}"
+        ),
+        "159": (
+            r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
+            r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
+            r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
+            r"\overline{x^{(2)}} + \bar{x}_{n+1}"
+        ),
+        "160": (
+            r"\bar{h} = \overline{x^{(2)}} \cdot \left(f_{1} - c_{1}\right) + \bar{x}_{n+1} \cdot "
+            r"\left(\frac{f_{1}}{2} + \frac{f_{2}}{2} - \frac{c_{1}}{2} - \frac{c_{2}}{2}\right) + "
+            r"\left(\partial_{t} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} \bar{c}_{2} + "
+            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
+            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "161": (
+            r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{1} "
+            r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} + "
+            r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
+            r"\left(\partial_{t} c\left(t_{n} + h,\, x^{(2)};\, \theta_{c}\right)\right)^{\top} \bar{c}_{2} + "
+            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
+            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "162": (
+            r"\bar{\theta}_{g} = \left(\partial_{\theta} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} "
+            r"\bar{g}_{1} + \left(\partial_{\theta} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
+            r"\bar{g}_{2}"
+        ),
+        "163": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
+            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "164": r"x_{n+1} = x_{n} + g_{n} \Delta W_{n} + h \, \left(c_{n} + f_{n}\right)",
+        "165": (
+            r"\bar{x}_{n} = \left(\partial_{x} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
+            r"+ \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
+            r"\left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n} + "
+            r"\bar{x}_{n+1}"
+        ),
+        "166": (
+            r"\bar{t}_{n} = \left(\partial_{t} c\left(t_{n},\, x_{n};\, \theta_{c}\right)\right)^{\top} \bar{c}_{n} "
+            r"+ \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{n} + "
+            r"\left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{n}"
+        ),
+        "167": (
+            r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{c} \cdot \delta \theta_{c} + \bar{\theta}_{f} \cdot"
+            r" \delta \theta_{f} + \bar{\theta}_{g} \cdot \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
+        ),
+        "168": r"x_{n+1} = x_{n} + \frac{Dg_{n}[w] \Delta W_{n}}{2} + g_{n} \Delta W_{n} + h \, f_{n}",
         "169": (
+            r"\overline{x^{(2)}} = \left(\partial_{x} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top}"
+            r" \bar{f}_{2} + \left(\partial_{x} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} "
+            r"\bar{g}_{2}"
+        ),
+        "170": (
+            r"\bar{x}_{n} = \left(\partial_{x} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{x} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
+            r"\overline{x^{(2)}} + \bar{x}_{n+1}"
+        ),
+        "171": (
+            r"\bar{h} = \overline{x^{(2)}} \cdot f_{1} + \bar{x}_{n+1} \cdot \left(\frac{f_{1}}{2} + "
+            r"\frac{f_{2}}{2}\right) + \left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, "
+            r"\theta_{f}\right)\right)^{\top} \bar{f}_{2} + \left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, "
+            r"\theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "172": (
+            r"\bar{t}_{n} = \left(\partial_{t} f\left(t_{n},\, x_{n};\, \theta_{f}\right)\right)^{\top} \bar{f}_{1} "
+            r"+ \left(\partial_{t} g\left(t_{n},\, x_{n};\, \theta_{g}\right)\right)^{\top} \bar{g}_{1} + "
+            r"\left(\partial_{t} f\left(t_{n} + h,\, x^{(2)};\, \theta_{f}\right)\right)^{\top} \bar{f}_{2} + "
+            r"\left(\partial_{t} g\left(t_{n} + h,\, x^{(2)};\, \theta_{g}\right)\right)^{\top} \bar{g}_{2}"
+        ),
+        "173": (
             r"\bar{x}_{n+1} \cdot \delta x_{n+1} = \bar{\theta}_{f} \cdot \delta \theta_{f} + \bar{\theta}_{g} \cdot"
             r" \delta \theta_{g} + \bar{x}_{n} \cdot \delta x_{n}"
         ),
@@ -745,7 +753,7 @@ Field = Callable[..., Tensor]
 Linearize = Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Any, ...]]]]
 
 
-def _diagonal_euler_maruyama_ito(
+def _step_diagonal_euler_maruyama_ito(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the ito calculus, diagonal noise: the new state."""
@@ -753,13 +761,13 @@ def _diagonal_euler_maruyama_ito(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    x_next = dW * g + h * f + x  # (25)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    x_next = dW * g + h * f + x  # (26)
     return (x_next,)
 
 
-def _diagonal_euler_maruyama_ito_adjoint(
+def _step_diagonal_euler_maruyama_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the ito calculus, diagonal noise."""
@@ -768,52 +776,54 @@ def _diagonal_euler_maruyama_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (24)
-    bar_g = bar_x_next * dW  # (26)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (28), (31)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (28), (31)
-    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (28)
-    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (31)
-    bar_dW = bar_x_next * g  # (29)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (30)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (25)
+    bar_g = bar_x_next * dW  # (27)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (29), (32)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (29), (32)
+    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (29)
+    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (32)
+    bar_dW = bar_x_next * g  # (30)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (31)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _diagonal_milstein_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_diagonal_milstein_ito(
+    field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
+) -> State:
     """One step by milstein of the equation in the ito calculus, diagonal noise: the new state."""
     field_f, field_g, field_correction, field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    w = dW * g  # (35)
-    g_w = field_along(t, w, x)  # (36)
-    c = field_correction(t, x)  # (37)
-    x_next = h * (f - c) + dW * g + dW * g_w / 2 + x  # (38)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    w = dW * g  # (36)
+    g_w = field_along(t, w, x)  # (37)
+    c = field_correction(t, x)  # (38)
+    x_next = h * (f - c) + dW * g + dW * g_w / 2 + x  # (39)
     return (x_next,)
 
 
-def _diagonal_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_diagonal_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One step by heun of the equation in the ito calculus, diagonal noise: the new state."""
     field_f, field_g, field_correction, _field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (40)
-    c_1 = field_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (42)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (44)
-    c_2 = field_correction(h + t, x_2)  # (45)
-    x_next = dW * (g_1 / 2 + g_2 / 2) + h * (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) + x  # (46)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (41)
+    c_1 = field_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (43)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (45)
+    c_2 = field_correction(h + t, x_2)  # (46)
+    x_next = dW * (g_1 / 2 + g_2 / 2) + h * (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) + x  # (47)
     return (x_next,)
 
 
-def _diagonal_heun_ito_adjoint(
+def _step_diagonal_heun_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the ito calculus, diagonal noise."""
@@ -822,33 +832,33 @@ def _diagonal_heun_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (40)
-    c_1, pullback_c_1 = linearize_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (42)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (44)
-    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (45)
-    bar_c_2 = -h * bar_x_next / 2  # (47)
-    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (50), (57), (56)
-    bar_g_2 = bar_x_next * dW / 2  # (48)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (50), (57), (56)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (50), (57), (56)
-    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (50)
-    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (51)
-    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (54), (57)
-    bar_g_1 = bar_x_2 * dW + bar_x_next * dW / 2  # (52)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (54), (57)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (54), (57)
-    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (54)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (41)
+    c_1, pullback_c_1 = linearize_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (43)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (45)
+    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (46)
+    bar_c_2 = -h * bar_x_next / 2  # (48)
+    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (51), (58), (57)
+    bar_g_2 = bar_x_next * dW / 2  # (49)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (51), (58), (57)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (51), (58), (57)
+    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (51)
+    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (52)
+    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (55), (58)
+    bar_g_1 = bar_x_2 * dW + bar_x_next * dW / 2  # (53)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (55), (58)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (55), (58)
+    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (55)
     bar_t = (
         bar_t_by_c_2 + bar_t_by_c_1 + bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1
         if isinstance(t, Tensor)
         else None
-    )  # (57)
-    bar_dW = bar_x_next * (g_1 / 2 + g_2 / 2) + bar_x_2 * g_1  # (55)
+    )  # (58)
+    bar_dW = bar_x_next * (g_1 / 2 + g_2 / 2) + bar_x_2 * g_1  # (56)
     bar_h = (
         sum_to((f_1 - c_1) * bar_x_2 + (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) * bar_x_next, h)
         + bar_t_by_c_2
@@ -856,11 +866,11 @@ def _diagonal_heun_ito_adjoint(
         + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (56)
+    )  # (57)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _diagonal_euler_maruyama_stratonovich(
+def _step_diagonal_euler_maruyama_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the stratonovich calculus, diagonal noise: the new state."""
@@ -868,14 +878,14 @@ def _diagonal_euler_maruyama_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    c = field_correction(t, x)  # (37)
-    x_next = h * (c + f) + dW * g + x  # (62)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    c = field_correction(t, x)  # (38)
+    x_next = h * (c + f) + dW * g + x  # (63)
     return (x_next,)
 
 
-def _diagonal_euler_maruyama_stratonovich_adjoint(
+def _step_diagonal_euler_maruyama_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the stratonovich calculus, diagonal noise."""
@@ -884,23 +894,23 @@ def _diagonal_euler_maruyama_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (24)
-    c, pullback_c = linearize_correction(t, x)  # (37)
-    bar_c = h * bar_x_next  # (63)
-    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (64), (66)
-    bar_g = bar_x_next * dW  # (26)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (64), (66)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (64), (66)
-    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (64)
-    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (66)
-    bar_dW = bar_x_next * g  # (29)
-    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (65)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (25)
+    c, pullback_c = linearize_correction(t, x)  # (38)
+    bar_c = h * bar_x_next  # (64)
+    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (65), (67)
+    bar_g = bar_x_next * dW  # (27)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (65), (67)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (65), (67)
+    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (65)
+    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (67)
+    bar_dW = bar_x_next * g  # (30)
+    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (66)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _diagonal_milstein_stratonovich(
+def _step_diagonal_milstein_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by milstein of the equation in the stratonovich calculus, diagonal noise: the new state."""
@@ -908,15 +918,15 @@ def _diagonal_milstein_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    w = dW * g  # (35)
-    g_w = field_along(t, w, x)  # (36)
-    x_next = dW * g + h * f + dW * g_w / 2 + x  # (69)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    w = dW * g  # (36)
+    g_w = field_along(t, w, x)  # (37)
+    x_next = dW * g + h * f + dW * g_w / 2 + x  # (70)
     return (x_next,)
 
 
-def _diagonal_heun_stratonovich(
+def _step_diagonal_heun_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by heun of the equation in the stratonovich calculus, diagonal noise: the new state."""
@@ -924,16 +934,16 @@ def _diagonal_heun_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (40)
-    x_2 = dW * g_1 + h * f_1 + x  # (70)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (44)
-    x_next = h * (f_1 / 2 + f_2 / 2) + dW * (g_1 / 2 + g_2 / 2) + x  # (71)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (41)
+    x_2 = dW * g_1 + h * f_1 + x  # (71)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (45)
+    x_next = h * (f_1 / 2 + f_2 / 2) + dW * (g_1 / 2 + g_2 / 2) + x  # (72)
     return (x_next,)
 
 
-def _diagonal_heun_stratonovich_adjoint(
+def _step_diagonal_heun_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the stratonovich calculus, diagonal noise."""
@@ -942,32 +952,32 @@ def _diagonal_heun_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (40)
-    x_2 = dW * g_1 + h * f_1 + x  # (70)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (44)
-    bar_g_2 = bar_x_next * dW / 2  # (48)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (72), (75), (74)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (72), (75), (74)
-    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (72)
-    bar_g_1 = bar_x_2 * dW + bar_x_next * dW / 2  # (52)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (73), (75)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (73), (75)
-    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (73)
-    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (75)
-    bar_dW = bar_x_next * (g_1 / 2 + g_2 / 2) + bar_x_2 * g_1  # (55)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (41)
+    x_2 = dW * g_1 + h * f_1 + x  # (71)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (45)
+    bar_g_2 = bar_x_next * dW / 2  # (49)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (73), (76), (75)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (73), (76), (75)
+    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (73)
+    bar_g_1 = bar_x_2 * dW + bar_x_next * dW / 2  # (53)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (74), (76)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (74), (76)
+    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (74)
+    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (76)
+    bar_dW = bar_x_next * (g_1 / 2 + g_2 / 2) + bar_x_2 * g_1  # (56)
     bar_h = (
         sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (74)
+    )  # (75)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _scalar_euler_maruyama_ito(
+def _step_scalar_euler_maruyama_ito(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the ito calculus, scalar noise: the new state."""
@@ -975,13 +985,13 @@ def _scalar_euler_maruyama_ito(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    x_next = dW * g + h * f + x  # (83)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    x_next = dW * g + h * f + x  # (85)
     return (x_next,)
 
 
-def _scalar_euler_maruyama_ito_adjoint(
+def _step_scalar_euler_maruyama_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the ito calculus, scalar noise."""
@@ -990,52 +1000,54 @@ def _scalar_euler_maruyama_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (24)
-    bar_g = dW * bar_x_next  # (84)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (28), (31)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (28), (31)
-    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (28)
-    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (31)
-    bar_dW = (bar_x_next * g).sum(-1, keepdim=True)  # (85)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (30)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (25)
+    bar_g = dW * bar_x_next  # (86)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (29), (32)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (29), (32)
+    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (29)
+    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (32)
+    bar_dW = (bar_x_next * g).sum(-1, keepdim=True)  # (87)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (31)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _scalar_milstein_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_scalar_milstein_ito(
+    field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
+) -> State:
     """One step by milstein of the equation in the ito calculus, scalar noise: the new state."""
     field_f, field_g, field_correction, field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    w = dW * g  # (87)
-    g_w = field_along(t, w, x)  # (36)
-    c = field_correction(t, x)  # (37)
-    x_next = h * (f - c) + dW * g + dW * g_w / 2 + x  # (88)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    w = dW * g  # (89)
+    g_w = field_along(t, w, x)  # (37)
+    c = field_correction(t, x)  # (38)
+    x_next = h * (f - c) + dW * g + dW * g_w / 2 + x  # (90)
     return (x_next,)
 
 
-def _scalar_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_scalar_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One step by heun of the equation in the ito calculus, scalar noise: the new state."""
     field_f, field_g, field_correction, _field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (40)
-    c_1 = field_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (89)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (44)
-    c_2 = field_correction(h + t, x_2)  # (45)
-    x_next = dW * (g_1 / 2 + g_2 / 2) + h * (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) + x  # (90)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (41)
+    c_1 = field_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (91)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (45)
+    c_2 = field_correction(h + t, x_2)  # (46)
+    x_next = dW * (g_1 / 2 + g_2 / 2) + h * (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) + x  # (92)
     return (x_next,)
 
 
-def _scalar_heun_ito_adjoint(
+def _step_scalar_heun_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the ito calculus, scalar noise."""
@@ -1044,33 +1056,33 @@ def _scalar_heun_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (40)
-    c_1, pullback_c_1 = linearize_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (89)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (44)
-    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (45)
-    bar_c_2 = -h * bar_x_next / 2  # (47)
-    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (50), (57), (56)
-    bar_g_2 = dW * bar_x_next / 2  # (91)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (50), (57), (56)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (50), (57), (56)
-    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (50)
-    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (51)
-    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (54), (57)
-    bar_g_1 = dW * bar_x_2 + dW * bar_x_next / 2  # (92)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (54), (57)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (54), (57)
-    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (54)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (41)
+    c_1, pullback_c_1 = linearize_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + dW * g_1 + x  # (91)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (45)
+    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (46)
+    bar_c_2 = -h * bar_x_next / 2  # (48)
+    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (51), (58), (57)
+    bar_g_2 = dW * bar_x_next / 2  # (93)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (51), (58), (57)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (51), (58), (57)
+    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (51)
+    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (52)
+    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (55), (58)
+    bar_g_1 = dW * bar_x_2 + dW * bar_x_next / 2  # (94)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (55), (58)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (55), (58)
+    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (55)
     bar_t = (
         bar_t_by_c_2 + bar_t_by_c_1 + bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1
         if isinstance(t, Tensor)
         else None
-    )  # (57)
-    bar_dW = (bar_x_2 * g_1).sum(-1, keepdim=True) + (bar_x_next * (g_1 / 2 + g_2 / 2)).sum(-1, keepdim=True)  # (93)
+    )  # (58)
+    bar_dW = (bar_x_2 * g_1).sum(-1, keepdim=True) + (bar_x_next * (g_1 / 2 + g_2 / 2)).sum(-1, keepdim=True)  # (95)
     bar_h = (
         sum_to((f_1 - c_1) * bar_x_2 + (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) * bar_x_next, h)
         + bar_t_by_c_2
@@ -1078,11 +1090,11 @@ def _scalar_heun_ito_adjoint(
         + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (56)
+    )  # (57)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _scalar_euler_maruyama_stratonovich(
+def _step_scalar_euler_maruyama_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the stratonovich calculus, scalar noise: the new state."""
@@ -1090,14 +1102,14 @@ def _scalar_euler_maruyama_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    c = field_correction(t, x)  # (37)
-    x_next = h * (c + f) + dW * g + x  # (95)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    c = field_correction(t, x)  # (38)
+    x_next = h * (c + f) + dW * g + x  # (97)
     return (x_next,)
 
 
-def _scalar_euler_maruyama_stratonovich_adjoint(
+def _step_scalar_euler_maruyama_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the stratonovich calculus, scalar noise."""
@@ -1106,23 +1118,23 @@ def _scalar_euler_maruyama_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (24)
-    c, pullback_c = linearize_correction(t, x)  # (37)
-    bar_c = h * bar_x_next  # (63)
-    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (64), (66)
-    bar_g = dW * bar_x_next  # (84)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (64), (66)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (64), (66)
-    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (64)
-    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (66)
-    bar_dW = (bar_x_next * g).sum(-1, keepdim=True)  # (85)
-    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (65)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (25)
+    c, pullback_c = linearize_correction(t, x)  # (38)
+    bar_c = h * bar_x_next  # (64)
+    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (65), (67)
+    bar_g = dW * bar_x_next  # (86)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (65), (67)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (65), (67)
+    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (65)
+    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (67)
+    bar_dW = (bar_x_next * g).sum(-1, keepdim=True)  # (87)
+    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (66)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _scalar_milstein_stratonovich(
+def _step_scalar_milstein_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by milstein of the equation in the stratonovich calculus, scalar noise: the new state."""
@@ -1130,15 +1142,15 @@ def _scalar_milstein_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (24)
-    w = dW * g  # (87)
-    g_w = field_along(t, w, x)  # (36)
-    x_next = dW * g + h * f + dW * g_w / 2 + x  # (97)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (25)
+    w = dW * g  # (89)
+    g_w = field_along(t, w, x)  # (37)
+    x_next = dW * g + h * f + dW * g_w / 2 + x  # (99)
     return (x_next,)
 
 
-def _scalar_heun_stratonovich(
+def _step_scalar_heun_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by heun of the equation in the stratonovich calculus, scalar noise: the new state."""
@@ -1146,16 +1158,16 @@ def _scalar_heun_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (40)
-    x_2 = dW * g_1 + h * f_1 + x  # (98)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (44)
-    x_next = h * (f_1 / 2 + f_2 / 2) + dW * (g_1 / 2 + g_2 / 2) + x  # (99)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (41)
+    x_2 = dW * g_1 + h * f_1 + x  # (100)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (45)
+    x_next = h * (f_1 / 2 + f_2 / 2) + dW * (g_1 / 2 + g_2 / 2) + x  # (101)
     return (x_next,)
 
 
-def _scalar_heun_stratonovich_adjoint(
+def _step_scalar_heun_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the stratonovich calculus, scalar noise."""
@@ -1164,32 +1176,32 @@ def _scalar_heun_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (40)
-    x_2 = dW * g_1 + h * f_1 + x  # (98)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (44)
-    bar_g_2 = dW * bar_x_next / 2  # (91)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (72), (75), (74)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (72), (75), (74)
-    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (72)
-    bar_g_1 = dW * bar_x_2 + dW * bar_x_next / 2  # (92)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (73), (75)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (73), (75)
-    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (73)
-    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (75)
-    bar_dW = (bar_x_2 * g_1).sum(-1, keepdim=True) + (bar_x_next * (g_1 / 2 + g_2 / 2)).sum(-1, keepdim=True)  # (93)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (41)
+    x_2 = dW * g_1 + h * f_1 + x  # (100)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (45)
+    bar_g_2 = dW * bar_x_next / 2  # (93)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (73), (76), (75)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (73), (76), (75)
+    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (73)
+    bar_g_1 = dW * bar_x_2 + dW * bar_x_next / 2  # (94)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (74), (76)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (74), (76)
+    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (74)
+    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (76)
+    bar_dW = (bar_x_2 * g_1).sum(-1, keepdim=True) + (bar_x_next * (g_1 / 2 + g_2 / 2)).sum(-1, keepdim=True)  # (95)
     bar_h = (
         sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (74)
+    )  # (75)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _additive_euler_maruyama_ito(
+def _step_additive_euler_maruyama_ito(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the ito calculus, additive noise: the new state."""
@@ -1197,13 +1209,13 @@ def _additive_euler_maruyama_ito(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, 0 + torch.zeros_like(x))  # (109)
-    x_next = h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (110)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, 0 + torch.zeros_like(x))  # (112)
+    x_next = h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (113)
     return (x_next,)
 
 
-def _additive_euler_maruyama_ito_adjoint(
+def _step_additive_euler_maruyama_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the ito calculus, additive noise."""
@@ -1212,35 +1224,35 @@ def _additive_euler_maruyama_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, 0 + torch.zeros_like(x))  # (109)
-    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (111)
-    bar_t_by_g, _ = pullback_g(bar_g)  # (114)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (112), (114)
-    bar_x = bar_x_by_f + bar_x_next  # (112)
-    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (114)
-    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (113)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (30)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, 0 + torch.zeros_like(x))  # (112)
+    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (114)
+    bar_t_by_g, _ = pullback_g(bar_g)  # (117)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (115), (117)
+    bar_x = bar_x_by_f + bar_x_next  # (115)
+    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (117)
+    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (116)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (31)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _additive_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_additive_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One step by heun of the equation in the ito calculus, additive noise: the new state."""
     field_f, field_g, _field_correction, _field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, 0 + torch.zeros_like(x))  # (118)
-    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (119)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, 0 + torch.zeros_like(x_2))  # (120)
-    x_next = h * (f_1 / 2 + f_2 / 2) + x + ((g_1 / 2 + g_2 / 2) @ dW.unsqueeze(-1)).squeeze(-1)  # (121)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, 0 + torch.zeros_like(x))  # (121)
+    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (122)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, 0 + torch.zeros_like(x_2))  # (123)
+    x_next = h * (f_1 / 2 + f_2 / 2) + x + ((g_1 / 2 + g_2 / 2) @ dW.unsqueeze(-1)).squeeze(-1)  # (124)
     return (x_next,)
 
 
-def _additive_heun_ito_adjoint(
+def _step_additive_heun_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the ito calculus, additive noise."""
@@ -1249,34 +1261,34 @@ def _additive_heun_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, 0 + torch.zeros_like(x))  # (118)
-    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (119)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, 0 + torch.zeros_like(x_2))  # (120)
-    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (122)
-    bar_t_by_g_2, _ = pullback_g_2(bar_g_2)  # (128), (127)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (123), (128), (127)
-    bar_x_2 = bar_x_by_f_2  # (123)
-    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (124)
-    bar_t_by_g_1, _ = pullback_g_1(bar_g_1)  # (128)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (125), (128)
-    bar_x = bar_x_by_f_1 + bar_x_2 + bar_x_next  # (125)
-    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (128)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, 0 + torch.zeros_like(x))  # (121)
+    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (122)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, 0 + torch.zeros_like(x_2))  # (123)
+    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (125)
+    bar_t_by_g_2, _ = pullback_g_2(bar_g_2)  # (131), (130)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (126), (131), (130)
+    bar_x_2 = bar_x_by_f_2  # (126)
+    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (127)
+    bar_t_by_g_1, _ = pullback_g_1(bar_g_1)  # (131)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (128), (131)
+    bar_x = bar_x_by_f_1 + bar_x_2 + bar_x_next  # (128)
+    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (131)
     bar_dW = ((g_1 / 2 + g_2 / 2).mT @ bar_x_next.unsqueeze(-1)).squeeze(-1) + (g_1.mT @ bar_x_2.unsqueeze(-1)).squeeze(
         -1
-    )  # (126)
+    )  # (129)
     bar_h = (
         sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (127)
+    )  # (130)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _general_euler_maruyama_ito(
+def _step_general_euler_maruyama_ito(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the ito calculus, general noise: the new state."""
@@ -1284,13 +1296,13 @@ def _general_euler_maruyama_ito(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (142)
-    x_next = h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (110)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (146)
+    x_next = h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (113)
     return (x_next,)
 
 
-def _general_euler_maruyama_ito_adjoint(
+def _step_general_euler_maruyama_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the ito calculus, general noise."""
@@ -1299,54 +1311,56 @@ def _general_euler_maruyama_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (142)
-    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (111)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (143), (144)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (143), (144)
-    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (143)
-    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (144)
-    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (113)
-    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (30)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (146)
+    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (114)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (147), (148)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (147), (148)
+    bar_x = bar_x_by_f + bar_x_by_g + bar_x_next  # (147)
+    bar_t = bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (148)
+    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (116)
+    bar_h = sum_to(bar_x_next * f, h) if isinstance(h, Tensor) else None  # (31)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _general_milstein_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_general_milstein_ito(
+    field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
+) -> State:
     """One step by milstein of the equation in the ito calculus, general noise: the new state."""
     field_f, field_g, field_correction, field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (142)
-    w = (g @ dW.unsqueeze(-1)).squeeze(-1)  # (147)
-    g_w = field_along(t, w, x)  # (148)
-    c = field_correction(t, x)  # (37)
-    x_next = (g_w @ dW.unsqueeze(-1)).squeeze(-1) / 2 + h * (f - c) + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (149)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (146)
+    w = (g @ dW.unsqueeze(-1)).squeeze(-1)  # (151)
+    g_w = field_along(t, w, x)  # (152)
+    c = field_correction(t, x)  # (38)
+    x_next = (g_w @ dW.unsqueeze(-1)).squeeze(-1) / 2 + h * (f - c) + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (153)
     return (x_next,)
 
 
-def _general_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
+def _step_general_heun_ito(field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
     """One step by heun of the equation in the ito calculus, general noise: the new state."""
     field_f, field_g, field_correction, _field_along = field
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (150)
-    c_1 = field_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (151)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (152)
-    c_2 = field_correction(h + t, x_2)  # (45)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (154)
+    c_1 = field_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (155)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (156)
+    c_2 = field_correction(h + t, x_2)  # (46)
     x_next = (
         h * (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) + x + ((g_1 / 2 + g_2 / 2) @ dW.unsqueeze(-1)).squeeze(-1)
-    )  # (153)
+    )  # (157)
     return (x_next,)
 
 
-def _general_heun_ito_adjoint(
+def _step_general_heun_ito_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the ito calculus, general noise."""
@@ -1355,35 +1369,35 @@ def _general_heun_ito_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (150)
-    c_1, pullback_c_1 = linearize_correction(t, x)  # (41)
-    x_2 = h * (f_1 - c_1) + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (151)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (152)
-    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (45)
-    bar_c_2 = -h * bar_x_next / 2  # (47)
-    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (154), (157), (156)
-    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (122)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (154), (157), (156)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (154), (157), (156)
-    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (154)
-    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (51)
-    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (155), (157)
-    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (124)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (155), (157)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (155), (157)
-    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (155)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (154)
+    c_1, pullback_c_1 = linearize_correction(t, x)  # (42)
+    x_2 = h * (f_1 - c_1) + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (155)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (156)
+    c_2, pullback_c_2 = linearize_correction(h + t, x_2)  # (46)
+    bar_c_2 = -h * bar_x_next / 2  # (48)
+    bar_t_by_c_2, bar_x_by_c_2 = pullback_c_2(bar_c_2)  # (158), (161), (160)
+    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (125)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (158), (161), (160)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (158), (161), (160)
+    bar_x_2 = bar_x_by_c_2 + bar_x_by_f_2 + bar_x_by_g_2  # (158)
+    bar_c_1 = -h * bar_x_2 - h * bar_x_next / 2  # (52)
+    bar_t_by_c_1, bar_x_by_c_1 = pullback_c_1(bar_c_1)  # (159), (161)
+    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (127)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (159), (161)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (159), (161)
+    bar_x = bar_x_by_c_1 + bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (159)
     bar_t = (
         bar_t_by_c_2 + bar_t_by_c_1 + bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1
         if isinstance(t, Tensor)
         else None
-    )  # (157)
+    )  # (161)
     bar_dW = ((g_1 / 2 + g_2 / 2).mT @ bar_x_next.unsqueeze(-1)).squeeze(-1) + (g_1.mT @ bar_x_2.unsqueeze(-1)).squeeze(
         -1
-    )  # (126)
+    )  # (129)
     bar_h = (
         sum_to((f_1 - c_1) * bar_x_2 + (f_1 / 2 + f_2 / 2 - c_1 / 2 - c_2 / 2) * bar_x_next, h)
         + bar_t_by_c_2
@@ -1391,11 +1405,11 @@ def _general_heun_ito_adjoint(
         + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (156)
+    )  # (160)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _general_euler_maruyama_stratonovich(
+def _step_general_euler_maruyama_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by euler_maruyama of the equation in the stratonovich calculus, general noise: the new state."""
@@ -1403,14 +1417,14 @@ def _general_euler_maruyama_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (142)
-    c = field_correction(t, x)  # (37)
-    x_next = h * (c + f) + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (160)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (146)
+    c = field_correction(t, x)  # (38)
+    x_next = h * (c + f) + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (164)
     return (x_next,)
 
 
-def _general_euler_maruyama_stratonovich_adjoint(
+def _step_general_euler_maruyama_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by euler_maruyama of the equation in the stratonovich calculus, general noise."""
@@ -1419,23 +1433,23 @@ def _general_euler_maruyama_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f, pullback_f = linearize_f(t, x)  # (23)
-    g, pullback_g = linearize_g(t, x)  # (142)
-    c, pullback_c = linearize_correction(t, x)  # (37)
-    bar_c = h * bar_x_next  # (63)
-    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (161), (162)
-    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (111)
-    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (161), (162)
-    bar_f = h * bar_x_next  # (27)
-    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (161), (162)
-    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (161)
-    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (162)
-    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (113)
-    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (65)
+    f, pullback_f = linearize_f(t, x)  # (24)
+    g, pullback_g = linearize_g(t, x)  # (146)
+    c, pullback_c = linearize_correction(t, x)  # (38)
+    bar_c = h * bar_x_next  # (64)
+    bar_t_by_c, bar_x_by_c = pullback_c(bar_c)  # (165), (166)
+    bar_g = bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)  # (114)
+    bar_t_by_g, bar_x_by_g = pullback_g(bar_g)  # (165), (166)
+    bar_f = h * bar_x_next  # (28)
+    bar_t_by_f, bar_x_by_f = pullback_f(bar_f)  # (165), (166)
+    bar_x = bar_x_by_c + bar_x_by_f + bar_x_by_g + bar_x_next  # (165)
+    bar_t = bar_t_by_c + bar_t_by_f + bar_t_by_g if isinstance(t, Tensor) else None  # (166)
+    bar_dW = (g.mT @ bar_x_next.unsqueeze(-1)).squeeze(-1)  # (116)
+    bar_h = sum_to(bar_x_next * (c + f), h) if isinstance(h, Tensor) else None  # (66)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
-def _general_milstein_stratonovich(
+def _step_general_milstein_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by milstein of the equation in the stratonovich calculus, general noise: the new state."""
@@ -1443,15 +1457,15 @@ def _general_milstein_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f = field_f(t, x)  # (23)
-    g = field_g(t, x)  # (142)
-    w = (g @ dW.unsqueeze(-1)).squeeze(-1)  # (147)
-    g_w = field_along(t, w, x)  # (148)
-    x_next = (g_w @ dW.unsqueeze(-1)).squeeze(-1) / 2 + h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (164)
+    f = field_f(t, x)  # (24)
+    g = field_g(t, x)  # (146)
+    w = (g @ dW.unsqueeze(-1)).squeeze(-1)  # (151)
+    g_w = field_along(t, w, x)  # (152)
+    x_next = (g_w @ dW.unsqueeze(-1)).squeeze(-1) / 2 + h * f + x + (g @ dW.unsqueeze(-1)).squeeze(-1)  # (168)
     return (x_next,)
 
 
-def _general_heun_stratonovich(
+def _step_general_heun_stratonovich(
     field: tuple[Field, ...], state: State, local: tuple[Tensor, ...], shared: Shared
 ) -> State:
     """One step by heun of the equation in the stratonovich calculus, general noise: the new state."""
@@ -1459,16 +1473,16 @@ def _general_heun_stratonovich(
     (x,) = state
     t, dW = local
     (h,) = shared
-    f_1 = field_f(t, x)  # (39)
-    g_1 = field_g(t, x)  # (150)
-    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (119)
-    f_2 = field_f(h + t, x_2)  # (43)
-    g_2 = field_g(h + t, x_2)  # (152)
-    x_next = h * (f_1 / 2 + f_2 / 2) + x + ((g_1 / 2 + g_2 / 2) @ dW.unsqueeze(-1)).squeeze(-1)  # (121)
+    f_1 = field_f(t, x)  # (40)
+    g_1 = field_g(t, x)  # (154)
+    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (122)
+    f_2 = field_f(h + t, x_2)  # (44)
+    g_2 = field_g(h + t, x_2)  # (156)
+    x_next = h * (f_1 / 2 + f_2 / 2) + x + ((g_1 / 2 + g_2 / 2) @ dW.unsqueeze(-1)).squeeze(-1)  # (124)
     return (x_next,)
 
 
-def _general_heun_stratonovich_adjoint(
+def _step_general_heun_stratonovich_adjoint(
     linearize: tuple[Linearize, ...], state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
 ) -> Cotangents:
     """Reverse sweep over one step by heun of the equation in the stratonovich calculus, general noise."""
@@ -1477,30 +1491,30 @@ def _general_heun_stratonovich_adjoint(
     t, dW = local
     (h,) = shared
     (bar_x_next,) = bar_new
-    f_1, pullback_f_1 = linearize_f(t, x)  # (39)
-    g_1, pullback_g_1 = linearize_g(t, x)  # (150)
-    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (119)
-    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (43)
-    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (152)
-    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (122)
-    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (165), (168), (167)
-    bar_f_2 = h * bar_x_next / 2  # (49)
-    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (165), (168), (167)
-    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (165)
-    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (124)
-    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (166), (168)
-    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (53)
-    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (166), (168)
-    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (166)
-    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (168)
+    f_1, pullback_f_1 = linearize_f(t, x)  # (40)
+    g_1, pullback_g_1 = linearize_g(t, x)  # (154)
+    x_2 = h * f_1 + x + (g_1 @ dW.unsqueeze(-1)).squeeze(-1)  # (122)
+    f_2, pullback_f_2 = linearize_f(h + t, x_2)  # (44)
+    g_2, pullback_g_2 = linearize_g(h + t, x_2)  # (156)
+    bar_g_2 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2  # (125)
+    bar_t_by_g_2, bar_x_by_g_2 = pullback_g_2(bar_g_2)  # (169), (172), (171)
+    bar_f_2 = h * bar_x_next / 2  # (50)
+    bar_t_by_f_2, bar_x_by_f_2 = pullback_f_2(bar_f_2)  # (169), (172), (171)
+    bar_x_2 = bar_x_by_f_2 + bar_x_by_g_2  # (169)
+    bar_g_1 = (bar_x_next.unsqueeze(-1) * dW.unsqueeze(-2)) / 2 + (bar_x_2.unsqueeze(-1) * dW.unsqueeze(-2))  # (127)
+    bar_t_by_g_1, bar_x_by_g_1 = pullback_g_1(bar_g_1)  # (170), (172)
+    bar_f_1 = h * bar_x_2 + h * bar_x_next / 2  # (54)
+    bar_t_by_f_1, bar_x_by_f_1 = pullback_f_1(bar_f_1)  # (170), (172)
+    bar_x = bar_x_by_f_1 + bar_x_by_g_1 + bar_x_2 + bar_x_next  # (170)
+    bar_t = bar_t_by_f_2 + bar_t_by_f_1 + bar_t_by_g_2 + bar_t_by_g_1 if isinstance(t, Tensor) else None  # (172)
     bar_dW = ((g_1 / 2 + g_2 / 2).mT @ bar_x_next.unsqueeze(-1)).squeeze(-1) + (g_1.mT @ bar_x_2.unsqueeze(-1)).squeeze(
         -1
-    )  # (126)
+    )  # (129)
     bar_h = (
         sum_to(bar_x_next * (f_1 / 2 + f_2 / 2) + bar_x_2 * f_1, h) + bar_t_by_f_2 + bar_t_by_g_2
         if isinstance(h, Tensor)
         else None
-    )  # (167)
+    )  # (171)
     return (bar_x,), (bar_t, bar_dW), (bar_h,)
 
 
@@ -3740,60 +3754,60 @@ def leaf_of(value: Tensor, wanted: bool) -> Tensor:
 
 _RULES: dict[tuple[str, ...], Rules] = {
     ("diagonal", "ito", "euler_maruyama"): Rules(
-        step=_diagonal_euler_maruyama_ito, adjoint=_diagonal_euler_maruyama_ito_adjoint
+        step=_step_diagonal_euler_maruyama_ito, adjoint=_step_diagonal_euler_maruyama_ito_adjoint
     ),
-    ("diagonal", "ito", "milstein"): Rules(step=_diagonal_milstein_ito, sweeps=GraphSweeps()),
-    ("diagonal", "ito", "heun"): Rules(step=_diagonal_heun_ito, adjoint=_diagonal_heun_ito_adjoint),
+    ("diagonal", "ito", "milstein"): Rules(step=_step_diagonal_milstein_ito, sweeps=GraphSweeps()),
+    ("diagonal", "ito", "heun"): Rules(step=_step_diagonal_heun_ito, adjoint=_step_diagonal_heun_ito_adjoint),
     ("diagonal", "stratonovich", "euler_maruyama"): Rules(
-        step=_diagonal_euler_maruyama_stratonovich, adjoint=_diagonal_euler_maruyama_stratonovich_adjoint
+        step=_step_diagonal_euler_maruyama_stratonovich, adjoint=_step_diagonal_euler_maruyama_stratonovich_adjoint
     ),
-    ("diagonal", "stratonovich", "milstein"): Rules(step=_diagonal_milstein_stratonovich, sweeps=GraphSweeps()),
+    ("diagonal", "stratonovich", "milstein"): Rules(step=_step_diagonal_milstein_stratonovich, sweeps=GraphSweeps()),
     ("diagonal", "stratonovich", "heun"): Rules(
-        step=_diagonal_heun_stratonovich, adjoint=_diagonal_heun_stratonovich_adjoint
+        step=_step_diagonal_heun_stratonovich, adjoint=_step_diagonal_heun_stratonovich_adjoint
     ),
     ("scalar", "ito", "euler_maruyama"): Rules(
-        step=_scalar_euler_maruyama_ito, adjoint=_scalar_euler_maruyama_ito_adjoint
+        step=_step_scalar_euler_maruyama_ito, adjoint=_step_scalar_euler_maruyama_ito_adjoint
     ),
-    ("scalar", "ito", "milstein"): Rules(step=_scalar_milstein_ito, sweeps=GraphSweeps()),
-    ("scalar", "ito", "heun"): Rules(step=_scalar_heun_ito, adjoint=_scalar_heun_ito_adjoint),
+    ("scalar", "ito", "milstein"): Rules(step=_step_scalar_milstein_ito, sweeps=GraphSweeps()),
+    ("scalar", "ito", "heun"): Rules(step=_step_scalar_heun_ito, adjoint=_step_scalar_heun_ito_adjoint),
     ("scalar", "stratonovich", "euler_maruyama"): Rules(
-        step=_scalar_euler_maruyama_stratonovich, adjoint=_scalar_euler_maruyama_stratonovich_adjoint
+        step=_step_scalar_euler_maruyama_stratonovich, adjoint=_step_scalar_euler_maruyama_stratonovich_adjoint
     ),
-    ("scalar", "stratonovich", "milstein"): Rules(step=_scalar_milstein_stratonovich, sweeps=GraphSweeps()),
+    ("scalar", "stratonovich", "milstein"): Rules(step=_step_scalar_milstein_stratonovich, sweeps=GraphSweeps()),
     ("scalar", "stratonovich", "heun"): Rules(
-        step=_scalar_heun_stratonovich, adjoint=_scalar_heun_stratonovich_adjoint
+        step=_step_scalar_heun_stratonovich, adjoint=_step_scalar_heun_stratonovich_adjoint
     ),
     ("additive", "ito", "euler_maruyama"): Rules(
-        step=_additive_euler_maruyama_ito, adjoint=_additive_euler_maruyama_ito_adjoint
+        step=_step_additive_euler_maruyama_ito, adjoint=_step_additive_euler_maruyama_ito_adjoint
     ),
     ("additive", "ito", "milstein"): Rules(
-        step=_additive_euler_maruyama_ito, adjoint=_additive_euler_maruyama_ito_adjoint
+        step=_step_additive_euler_maruyama_ito, adjoint=_step_additive_euler_maruyama_ito_adjoint
     ),
-    ("additive", "ito", "heun"): Rules(step=_additive_heun_ito, adjoint=_additive_heun_ito_adjoint),
+    ("additive", "ito", "heun"): Rules(step=_step_additive_heun_ito, adjoint=_step_additive_heun_ito_adjoint),
     ("additive", "stratonovich", "euler_maruyama"): Rules(
-        step=_additive_euler_maruyama_ito, adjoint=_additive_euler_maruyama_ito_adjoint
+        step=_step_additive_euler_maruyama_ito, adjoint=_step_additive_euler_maruyama_ito_adjoint
     ),
     ("additive", "stratonovich", "milstein"): Rules(
-        step=_additive_euler_maruyama_ito, adjoint=_additive_euler_maruyama_ito_adjoint
+        step=_step_additive_euler_maruyama_ito, adjoint=_step_additive_euler_maruyama_ito_adjoint
     ),
-    ("additive", "stratonovich", "heun"): Rules(step=_additive_heun_ito, adjoint=_additive_heun_ito_adjoint),
+    ("additive", "stratonovich", "heun"): Rules(step=_step_additive_heun_ito, adjoint=_step_additive_heun_ito_adjoint),
     ("general", "ito", "euler_maruyama"): Rules(
-        step=_general_euler_maruyama_ito, adjoint=_general_euler_maruyama_ito_adjoint
+        step=_step_general_euler_maruyama_ito, adjoint=_step_general_euler_maruyama_ito_adjoint
     ),
-    ("general", "ito", "milstein"): Rules(step=_general_milstein_ito, sweeps=GraphSweeps()),
-    ("general", "ito", "heun"): Rules(step=_general_heun_ito, adjoint=_general_heun_ito_adjoint),
+    ("general", "ito", "milstein"): Rules(step=_step_general_milstein_ito, sweeps=GraphSweeps()),
+    ("general", "ito", "heun"): Rules(step=_step_general_heun_ito, adjoint=_step_general_heun_ito_adjoint),
     ("general", "stratonovich", "euler_maruyama"): Rules(
-        step=_general_euler_maruyama_stratonovich, adjoint=_general_euler_maruyama_stratonovich_adjoint
+        step=_step_general_euler_maruyama_stratonovich, adjoint=_step_general_euler_maruyama_stratonovich_adjoint
     ),
-    ("general", "stratonovich", "milstein"): Rules(step=_general_milstein_stratonovich, sweeps=GraphSweeps()),
+    ("general", "stratonovich", "milstein"): Rules(step=_step_general_milstein_stratonovich, sweeps=GraphSweeps()),
     ("general", "stratonovich", "heun"): Rules(
-        step=_general_heun_stratonovich, adjoint=_general_heun_stratonovich_adjoint
+        step=_step_general_heun_stratonovich, adjoint=_step_general_heun_stratonovich_adjoint
     ),
 }
 
 
 class NeuralSDE(StochasticNet):
-    """Neural stochastic differential equation: dx = f(t, x; theta_f) dt + g(t, x; theta_g) dW.
+    """Neural stochastic differential equation: dx = (f(t, x; theta_f)) dt + (g(t, x; theta_g)) dW.
 
     `forward(x, increments=None, generator=None)`: x_0 (..., d) -> x(t1);
     `trajectory` -> (steps + 1, ...); `draw(x, generator)` -> increments (steps, ..., m), which are drawn

@@ -14,6 +14,7 @@ from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
+from plots.equations import equation_of
 from plots.runs import problem_of
 from plots.subject import PENDULUM, Subject
 
@@ -108,6 +109,11 @@ def _is_fixed_point(subject: Subject) -> bool:
     return isinstance(subject.spec.system, FixedPoint)
 
 
+def _has_paths(subject: Subject) -> bool:
+    """Whether it is a stochastic differential equation whose components can be shown alone."""
+    return subject.given is None and equation_of(subject) is not None
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -122,6 +128,7 @@ KINDS = (
     Kind("memory", _is_emitted, "a system that is emitted as a loop over steps"),
     Kind("density", _is_flow, "a flow with an inverse"),
     Kind("equilibrium", _is_fixed_point, "a fixed point"),
+    Kind("paths", _has_paths, "a stochastic differential equation whose components do not see each other"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
 )
 

@@ -57,6 +57,8 @@ CLASSES = {
     "gaussian_noise_injection": "GaussianNoiseNet",
     "dropout_sde": "DropoutSDE",
     "deq": "DEQ",
+    "sde_objective": "",
+    "pathwise_gradient": "",
 }
 
 

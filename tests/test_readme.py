@@ -94,6 +94,15 @@ def test_the_equilibrium_runs_beside_a_copy_of_its_file(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_excerpt_on_stochastic_equations_runs(tmp_path):
+    shutil.copy(ROOT / "generated" / "neural_sde.py", tmp_path)
+    (tmp_path / "use.py").write_text(block(PYTHON, "import NeuralSDE"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_catalogue_excerpt_is_what_list_prints():
     listed = CliRunner().invoke(main, ["list"]).output
     assert block(PLAIN, "$ derive list\n").removeprefix("$ derive list\n") == listed

@@ -268,7 +268,7 @@ class StochasticModule:
         """Of the class."""
         sde = self.sde
         parts = [
-            f"{self.spec.title}: d{sde.state.name} = {sde.drift} dt + {sde.diffusion} dW.",
+            f"{self.spec.title}: d{sde.state.name} = ({sde.drift}) dt + ({sde.diffusion}) dW.",
             "",
             f"    `forward(x, increments=None, generator=None)`: x_0 (..., {sde.state.shape[0]}) -> x(t1);",
             "    `trajectory` -> (steps + 1, ...); `draw(x, generator)` -> increments (steps, ..., m), which are drawn",

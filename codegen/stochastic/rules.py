@@ -127,7 +127,7 @@ class RuleTable:
         writer, step = StochasticWriter(layout_of(sde, self.derived), number), one.recurrence
         title = f"One step by {one.scheme} of the equation in the {one.calculus} calculus"
         title += f", {sde.noise} noise" if option else ""
-        name = f"_{label}"
+        name = f"_step_{label}"
         made = [writer.step(name, step.step, step.old, step.new, f"{title}: the new state.")]
         graphs = by_graphs(step.step)
         if not graphs:

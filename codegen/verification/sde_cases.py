@@ -5,34 +5,43 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import torch
+from sympy import Expr, Rational
 from torch import Tensor, nn
 
 from codegen.verification.case import Case
-from codegen.verification.measures import uniform
+from codegen.verification.measures import Measured, judged, uniform
 from codegen.verification.reference import run_recurrence
+from codegen.verification.report import Row
 from codegen.verification.stand_in import stand_in
 from codegen.verification.step_setting import numeric
-from derive.evaluator import NetworkModel
-from derive.networks import Network
+from derive.errors import UnsupportedError
+from derive.evaluator import NetworkModel, value_of
+from derive.networks import Call, Network
 from derive.operators import Numeric
 from derive.sampling import TanhNetwork
 from derive.sde import SDE
 from derive.sde_calculus import CORRECTION, is_network
-from derive.sde_schemes import SchemeStep, scheme_steps
+from derive.sde_moments import Moments
+from derive.sde_schemes import SchemeStep, scheme_steps, schemes_of
+from derive.stochastic_steps import stochastic_step
 from derive.symbols import Dimension, Quantity, Role, by_name
-from derive.systems import Spec
+from derive.systems import Recurrence, Spec
 
 STEPS, SMALL_STEPS = 2, 2
 BATCH, SMALL_BATCH = (2, 1), (1,)
 HIDDEN, SMALL_HIDDEN = 1, 1
 INTERVAL = (0.3, 1.1)
 SMALLEST = 2
+PATHS, MANY, SIGMAS = 20_000, 8, 5.0
+SLOPES = (Rational(-7, 10), Rational(3, 5), Rational(1, 5))  # of linear fields in the place of networks
+ALONE = ("diagonal", "scalar")  # noise under which components may be independent
 
 
 class MatrixStandIn(nn.Module):
@@ -138,25 +147,29 @@ class Numbers:
         """The module in float64 with these numbers."""
         given = {q.name: float(v) if q.role is Role.CONSTANT else v for q, v in self.values.items()}
         known = inspect.signature(kind).parameters
-        module = kind(
-            *map(self._net, self._networks()), **{n: v for n, v in {**given, **options}.items() if n in known}
-        )
+        module = kind(*map(self._net, self.ordered()), **{n: v for n, v in {**given, **options}.items() if n in known})
         with torch.no_grad():
             for q, value in self.values.items():
                 if q.role is Role.PARAMETER:
                     module.get_parameter(q.name).copy_(value)
         return module
 
-    def _networks(self) -> list[Network]:
+    def ordered(self) -> list[Network]:
         """In the order of the constructor: of the drift, then of the diffusion."""
         found = [sorted(term.atoms(Network), key=lambda n: n.name) for term in (self.sde.drift, self.sde.diffusion)]
         return list(dict.fromkeys(network for networks in found for network in networks))
 
+    def argument(self, network: Network) -> str:
+        """What the constructor calls a network."""
+        for name, term in (("drift", self.sde.drift), ("diffusion", self.sde.diffusion)):
+            if is_network(term, self.sde) and term.network == network:
+                return name
+        return f"field_{network.name}"
+
     def _net(self, network: Network) -> nn.Module:
         model = self.models[network]
         net = stand_in(model.shapes, self.thetas[network])
-        whole = is_network(self.sde.diffusion, self.sde) and self.sde.diffusion.network == network
-        if whole and self.sde.noise == "scalar":
+        if self.argument(network) == "diffusion" and self.sde.noise == "scalar":
             return MatrixStandIn(net, (self.dim, 1))
         return MatrixStandIn(net, model.out) if len(model.out) > 1 else net
 
@@ -236,3 +249,99 @@ def _case(
 def _outputs(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The last state and the whole trajectory, by two calls."""
     return module(*inputs), module.trajectory(*inputs)
+
+
+def sde_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
+    """Means of powers of the end, of a linear equation, by many paths against the exact ones of the scheme."""
+    for chosen, sde in equations_of(spec):
+        if sde.noise not in ALONE:
+            continue
+        for one in scheme_steps(sde):
+            if one.calculus != sde.calculus:
+                continue
+            try:
+                linear = Linear.made(sde, one)
+            except UnsupportedError:  # components that see each other, or powers that are not closed
+                continue
+            options = ", ".join(f"{name}={value!r}" for name, value in (*chosen.items(), ("scheme", one.scheme)))
+            measure = partial(linear.deviation, kind, chosen)
+            check = f"mean and second moment of {PATHS} paths [{options}]"
+            yield judged(spec.id, check, "within 5 standard errors", "5", measure, lambda value: value <= SIGMAS)
+
+
+class Slope(nn.Module):
+    """A number times the state, or that as a column."""
+
+    def __init__(self, slope: float, column: bool) -> None:
+        super().__init__()
+        self.slope, self.column = slope, column
+
+    def forward(self, *point: Any) -> Tensor:
+        """Value at (t, x) or (x)."""
+        x: Tensor = point[-1]
+        return self.slope * (x.unsqueeze(-1) if self.column else x)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An equation whose components are linear and alone, and one of its schemes.
+
+    Attributes:
+        sde: networks are replaced by a number times the state.
+        numbers: of the equation as it is.
+        scheme: id; `step` one step of it.
+        growth: power -> its mean after a step, in the means before.
+        slopes: of what takes the place of the networks.
+    """
+
+    sde: SDE
+    numbers: Numbers
+    scheme: str
+    recurrence: Recurrence
+    growth: Mapping[int, Expr]
+    slopes: Mapping[Network, Expr]
+
+    @classmethod
+    def made(cls, sde: SDE, one: SchemeStep) -> Linear:
+        """For a scheme.
+
+        Raises:
+            UnsupportedError: no linear equation of independent components.
+        """
+        numbers = Numbers.made(sde, HIDDEN)
+        slopes = dict(zip(numbers.ordered(), cycle(SLOPES)))
+        calls = {call for term in (sde.drift, sde.diffusion) for call in term.atoms(Call)}
+        table = {call: slopes[call.network] * call.point[-2] for call in calls}
+        linear = replace(sde, drift=sde.drift.xreplace(table), diffusion=sde.diffusion.xreplace(table))
+        recurrence = stochastic_step(linear, schemes_of(sde)[one.scheme])
+        return cls(linear, numbers, one.scheme, recurrence, Moments(linear).after_step(recurrence), slopes)
+
+    def deviation(self, kind: Callable[..., nn.Module], chosen: Mapping[str, Any]) -> Measured:
+        """The largest deviation of a sample mean, in standard errors."""
+        module = self.numbers.build(kind, **chosen, calculus=self.sde.calculus, scheme=self.scheme, steps=MANY,
+                                    t0=INTERVAL[0], t1=INTERVAL[1])  # fmt: skip
+        for network, slope in self.slopes.items():
+            name = self.numbers.argument(network)
+            column = name == "diffusion" and self.sde.noise == "scalar"
+            setattr(module, name, Slope(float(slope), column))
+        start = torch.full((PATHS, self.numbers.dim), 0.8, dtype=torch.float64)
+        with torch.no_grad():
+            end = module(start, generator=torch.Generator().manual_seed(43))
+        found = 0.0
+        for power, wanted in self._means().items():
+            sample = end**power
+            errors = (sample.mean(0) - torch.as_tensor(wanted)).abs() / (sample.std(0) / PATHS**0.5)
+            found = max(found, float(errors.max()))
+        return Measured(found, f"{MANY} steps, seed fixed; every component")
+
+    def _means(self) -> dict[int, Numeric]:
+        """The exact means after all steps, for every component."""
+        moments = Moments(self.sde)
+        h = (INTERVAL[1] - INTERVAL[0]) / MANY
+        known: dict[Quantity, Numeric] = {q: numeric(value) for q, value in self.numbers.values.items()}
+        known |= {q: h for q in self.recurrence.step.inputs if q.role is Role.STEP_SIZE}
+        state = {k: 0.8**k for k in self.growth}
+        for _ in range(MANY):
+            now = {**known, **{moments.symbol(k): value for k, value in state.items()}}
+            state = {k: value_of(value, now) for k, value in self.growth.items()}
+        return state

@@ -36,7 +36,7 @@ from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
 from codegen.verification.residuals import residual_row
 from codegen.verification.samples import Sampled, sampled
-from codegen.verification.sde_cases import sde_cases
+from codegen.verification.sde_cases import sde_cases, sde_rows
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
 from derive.adaptive import Adaptive
@@ -128,6 +128,7 @@ _OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]]
     Adaptive: adaptive_rows,
     RandomRecurrence: random_rows,
     FixedPoint: fixed_point_rows,
+    SDE: sde_rows,
 }
 _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Chain: layer_cases,

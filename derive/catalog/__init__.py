@@ -78,6 +78,8 @@ REGISTER = (
     Listing("dropout_sde", "depth"),
     # equilibria
     Listing("deq", "fixed point"),
+    Listing("sde_objective", "sde", "statement"),
+    Listing("pathwise_gradient", "sde", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -19,6 +19,7 @@ from plots import (
     equilibrium,
     kinds_of,
     memory,
+    paths,
     phase,
     plot,
     stability,
@@ -247,3 +248,15 @@ def test_an_equilibrium_s_iterations_fall_at_the_rate_of_the_jacobian():
     assert (found.truncated[-1] / found.truncated[11]) ** (1 / 12) == pytest.approx(found.radius, abs=0.02)
     assert all(len(found.residuals[solver]) < 16 for solver in ("broyden", "anderson"))
     assert list(kinds_of(subject_of("deq"))) == ["equilibrium"]
+
+
+def test_paths_end_as_the_stationary_density_says():
+    found = paths.data(subject_of("langevin_flow"))
+    width = found.side[1] - found.side[0]
+    assert found.density.sum() * width == pytest.approx(1.0)
+    for power in (2, 4):
+        wanted = (found.side**power * found.density).sum() * width
+        assert (found.ends**power).mean() == pytest.approx(wanted, rel=0.05)  # the step is 1/40
+    assert found.shown.shape[0] == len(found.times) == len(found.mean)
+    growing = paths.data(subject_of("sde_objective"))
+    assert growing.density is None and np.abs(growing.mean / growing.exact - 1).max() < 0.02
