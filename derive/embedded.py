@@ -19,21 +19,25 @@ from derive.systems import ODE
 
 @dataclass(frozen=True)
 class EmbeddedPair:
-    """An explicit table whose last stage is the first one of the next step, with weights of error and dense output.
+    """An explicit table with f(t + h, x_next) as a stage, with weights of the error and of the dense output.
 
     Attributes:
         given: the table as it was given.
-        tableau: the same; where its last stage was another one, with f(t + h, x_next) as one stage more.
+        tableau: all stages: those of the step, f(t + h, x_next), and those that the dense output needs besides.
+        last: the place of f(t + h, x_next), which is the first stage of the next step.
         error: weights of the error estimate, b less the embedded b.
         dense: `dense[i][j]` is the coefficient of theta^(j+1) in b_i(theta): the table's own, else the cubic through
             both ends with the slopes there.
+        is_crude: whether it is that cubic.
         power: the estimate is O(h^power).
     """
 
     given: ButcherTableau
     tableau: ButcherTableau
+    last: int
     error: tuple[Expr, ...]
     dense: tuple[tuple[Expr, ...], ...]
+    is_crude: bool
     power: int
 
     def weights(self, theta: Expr) -> tuple[Expr, ...]:
@@ -70,14 +74,24 @@ def embedded_pair(scheme: ButcherTableau | str) -> EmbeddedPair:
             f"{given.title} has no error estimate to choose steps by; allowed: an explicit ButcherTableau with "
             f"b_error, such as {', '.join(embedded_pairs())}"
         )
-    tableau = _with_last_stage(given)
-    missing = (Integer(0),) * (tableau.stages - given.stages)
-    error = (*(b - e for b, e in zip(given.b, given.b_error, strict=True)), *missing)
-    dense = given.dense if given.dense is not None else hermite(tableau.b)
-    rows = (*dense, *((Integer(0),) * len(dense[0]) for _ in range(tableau.stages - len(dense))))
+    whole = given.dense_tableau
+    last = _next_first_stage(whole)
+    own = given.dense is not None and (last is not None or not given.dense_stages)
+    if last is None:
+        whole, last = _with_last_stage(given), given.stages
+    missing = whole.stages - given.stages
+    error = (*(b - e for b, e in zip(given.b, given.b_error, strict=True)), *[Integer(0)] * missing)
+    rows = list(given.dense) if own and given.dense is not None else hermite(whole.b)
+    rows += [[Integer(0)] * len(rows[0])] * (whole.stages - len(rows))
     embedded = given.embedded_order or rk.embedded_order(given)
     assert embedded is not None
-    return EmbeddedPair(given, tableau, error, tuple(map(tuple, rows)), min(order_of(given), embedded) + 1)
+    power = min(order_of(given), embedded) + 1
+    return EmbeddedPair(given, whole, last, error, tuple(map(tuple, rows)), not own, power)
+
+
+def _next_first_stage(tableau: ButcherTableau) -> int | None:
+    """Where the table has f(t + h, x_next)."""
+    return next((place for place, row in enumerate(tableau.A) if tuple(row) == tuple(tableau.b)), None)
 
 
 def order_of(given: ButcherTableau) -> int:
@@ -86,9 +100,7 @@ def order_of(given: ButcherTableau) -> int:
 
 
 def _with_last_stage(given: ButcherTableau) -> ButcherTableau:
-    """The table, with f(t + h, x_next) as its last stage."""
-    if tuple(given.A[-1]) == tuple(given.b) and given.c[-1] == 1:
-        return given
+    """The table of the step, with f(t + h, x_next) as its last stage."""
     zero = Integer(0)
     rows = [*((*row, zero) for row in given.A), (*given.b, zero)]
     weights, nodes = (*given.b, zero), (*given.c, Integer(1))

@@ -60,9 +60,10 @@ WORDS = frozenset(
     run_inverse run_layers run_map run_plain run_replay safe_norm sample scaled_norm scheme segment_length self
     set_extra_state set_random_state set_submodule share_memory shared sigmoid_slope signs sizes smallest solve
     solve_linear solver solving split stacked start started state state_bank state_dict stats step_blocks step_count
-    step_laws step_parameters step_size steps steps_of_block sum_to t0 t1 tanh_into tanh_slope time_grid to to_columns
-    to_empty tol tol_name torch trace train training trajectory transposed_rest type underflow_message uniform
-    unit_vector unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until varying warnings windows
-    with_gradient_of with_gradients word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
+    step_laws step_parameters step_size steps steps_of_block sum_to t0 t1 table_columns table_weights tanh_into
+    tanh_slope time_grid to to_columns to_empty tol tol_name torch trace train training trajectory transposed_rest type
+    underflow_message uniform unit_vector unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until varying
+    warnings windows with_gradient_of with_gradients with_quick_tanh word_starts worst_root xpu zero_at_start zero_grad
+    zeros_on_host
     """.split()
 )

@@ -58,45 +58,20 @@ def test_the_verification_excerpt_names_rows_of_the_table():
         assert rows[re.split(r"\s{2,}", line)[0]].passed
 
 
-def test_the_usage_runs_beside_a_copy_of_the_file(tmp_path):
-    shutil.copy(ROOT / "generated" / "lm_resnet.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, "from lm_resnet import"))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_integrator_runs_beside_a_copy_of_its_file(tmp_path):
-    shutil.copy(ROOT / "generated" / "linear_multistep.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, "import LinearMultistep"))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_flow_runs_beside_a_copy_of_its_file(tmp_path):
-    shutil.copy(ROOT / "generated" / "planar_flow.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, "import PlanarFlow"))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_equilibrium_runs_beside_a_copy_of_its_file(tmp_path):
-    shutil.copy(ROOT / "generated" / "deq.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, "import DEQ"))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_excerpt_on_stochastic_equations_runs(tmp_path):
-    shutil.copy(ROOT / "generated" / "neural_sde.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, "import NeuralSDE"))
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("lm_resnet", "from lm_resnet import"),
+        ("linear_multistep", "import LinearMultistep"),
+        ("planar_flow", "import PlanarFlow"),
+        ("deq", "import DEQ"),
+        ("neural_sde", "import NeuralSDE"),
+        ("neural_ode", "import NeuralODE"),
+    ],
+)
+def test_the_excerpt_runs_beside_a_copy_of_its_file(tmp_path, file, line):
+    shutil.copy(ROOT / "generated" / f"{file}.py", tmp_path)
+    (tmp_path / "use.py").write_text(block(PYTHON, line))
     done = subprocess.run(
         [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -60,7 +60,7 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "base": "AdaptiveNet" if in_place is None else "WrittenAdaptiveNet",
     }
     programs = [program, reverse_sweep(program, system.step.old).program]
-    entries = (*SUPPORT, "adaptive_written_net", "slopes", "cotangents") if in_place else SUPPORT
+    entries = (*SUPPORT, "adaptive_written_net", "slopes", "quick_tanh", "cotangents") if in_place else SUPPORT
     common = common_view(spec, derivation, programs, command, entries, IMPORTS, NOTES)
     return render("adaptive_module.py.jinja", {**view, **common})
 
@@ -90,6 +90,8 @@ def _pair_lines(pair: EmbeddedPair) -> list[tuple[str, str]]:
         ("error", _numbers(pair.error)),
         ("dense", tuple_display([_numbers(row) for row in pair.dense])),
         ("power", str(pair.power)),
+        ("stops", str(pair.is_crude)),
+        ("last", str(pair.last)),
     ]
 
 
@@ -144,14 +146,14 @@ def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, Emb
     )
     how = "with steps of the size that an embedded pair's error estimate allows"
     first = wrapped(f"    {field} from t0 to t1, {how}.")
-    crude = ", ".join(name for name, pair in methods.items() if pair.given.dense is None)
+    crude = ", ".join(name for name, pair in methods.items() if pair.is_crude)
     learned = "the parameters of the field" if written is None else "the parameters"
     return f"""{spec.title}, with adaptive steps.
 
 {first}
 
     `forward(x0)`: state at t0 -> state at t1. `trajectory(x0, times)` -> (len(times), ...), from the dense output.
-    Pairs without dense output of their own are read from a cubic, whose error may be above the tolerance: {crude}.
+    Steps of pairs that have no dense output of their own end at the times: {crude}.
     `until(x0, event)` -> (time, state) where event(t, x) passes through zero. `stats` counts evaluations and steps
     of the last solution. t1 may be before t0.
 

@@ -23,9 +23,10 @@ class BackwardStages(PairStages):
         super().__init__(pair, like)
         self.size, self.linearize, self.gathered, self.places = size, linearize, gathered, places
 
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One evaluation with its pullback."""
         self.evaluations += 1
+        out = self.rows_of_slopes[row]
         size = self.size
         found = self.linearize(step, stage, t, point[:size])
         at_point, _ = found.pull_back(point[size : 2 * size].clone())

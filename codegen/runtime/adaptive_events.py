@@ -35,6 +35,7 @@ def place_event(found: Solution, stages: PairStages, event: Callable[[float, Ten
     """Give the event in the last step to a solution as its one output, with time and velocity there."""
     assert found.ending is not None
     state, t, h, now = found.ending
+    stages.extend(len(found.starts) - 1, t, h, state)
 
     def inside(theta: float) -> Tensor:
         return stages.inside(state, h, [stages.pair.weights(theta)])

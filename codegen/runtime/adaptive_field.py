@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.adaptive_steps import PairStages
@@ -21,7 +21,17 @@ from codegen.runtime.blocks import (
     Snapshot,
     StepError,
 )
-from codegen.runtime.layer_chains import ChainCall, run_chain
+from codegen.runtime.layer_chains import SLOPES, ChainCall, ChainLayer, run_chain
+from codegen.runtime.quick_tanh import tanh_into
+
+
+def with_quick_tanh(layer: ChainLayer) -> ChainLayer:
+    """The layer, with a faster tanh where no graph is made."""
+
+    def run(x: Tensor) -> Tensor:
+        return layer.run(x) if torch.is_grad_enabled() else tanh_into(x, torch.empty_like(x))
+
+    return layer._replace(run=run) if layer.slope is SLOPES[nn.Tanh][1] else layer
 
 
 class OneField(Blocks):
@@ -29,6 +39,8 @@ class OneField(Blocks):
 
     def __init__(self, function: Callable[..., Tensor], owner: str, chains: bool) -> None:
         super().__init__([function], owner, chains=chains)
+        if self.field.chain is not None:
+            self.field.chain = tuple(map(with_quick_tanh, self.field.chain))
 
     @property
     def field(self) -> Block:
@@ -101,18 +113,26 @@ class FieldCalls(Evaluation):
 
 
 class OpaqueStages(PairStages):
-    """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one."""
+    """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one.
+
+    `latest`: of the newest step alone, with which the backward pass begins.
+    """
 
     def __init__(self, pair: Pair, like: Tensor, shape: Sequence[int], calls: FieldCalls) -> None:
         super().__init__(pair, like)
         self.shape, self.calls = shape, calls
         self.tape: dict[tuple[int, int], Evaluated | ChainCall] | None = None
+        self.latest = False
 
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One call of the field."""
         self.evaluations += 1
+        out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
         if self.tape is not None:
+            if self.latest and stage == 1:
+                for place in [place for place in self.tape if place != (step, 0)]:
+                    del self.tape[place]
             self.tape[step, stage] = self.calls.linearized((step, 0, stage), points)
             out.copy_(self.tape[step, stage].value.detach().reshape(-1))
             return

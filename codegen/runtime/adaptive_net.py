@@ -9,28 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from codegen.runtime.adaptive_events import with_gradients
 from codegen.runtime.adaptive_function import AdaptiveSolve, SolveCall
 from codegen.runtime.adaptive_opaque import OpaqueForm
 from codegen.runtime.adaptive_pairs import Pair, chosen_pair
-from codegen.runtime.adaptive_steps import Control, Options, SolveStats
+from codegen.runtime.adaptive_steps import Control, Options, SolveStats, moving_forward
 from codegen.runtime.arguments import choose
 from codegen.runtime.arities import field_arity
 from codegen.runtime.blocks import StepError
 from codegen.runtime.construction import check_field, check_number
 
 PackedState = Tensor | tuple[Tensor, ...]
-
-
-def moving_forward() -> bool:
-    """Whether a level of forward-mode differentiation is open, whose tangents only the plain form carries."""
-    try:
-        with forward_ad.dual_level():
-            return False
-    except RuntimeError:
-        return True
 
 
 class PackedField(nn.Module):

@@ -14,7 +14,7 @@ from codegen.runtime.adaptive_events import place_event
 from codegen.runtime.adaptive_field import FieldCalls, OneField, OpaqueStages
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_reverse import Gathered, Linearize, Pulled, Reverse
-from codegen.runtime.adaptive_steps import Solution, adaptive_steps
+from codegen.runtime.adaptive_steps import Solution, adaptive_steps, moving_forward
 from codegen.runtime.blocks import Call, Evaluated, Snapshot
 from codegen.runtime.layer_chains import ChainCall
 
@@ -40,7 +40,7 @@ class OpaqueForm:
     ) -> None:  # fmt: skip
         device = x.device
         self.autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        self.blocks = OneField(function, owner, chains=not self.autocast[0])
+        self.blocks = OneField(function, owner, chains=not (self.autocast[0] or moving_forward()))
         self.device, self.adjoint, self.memory, self.event, self.hides = device, adjoint, memory, event, hides
         self.snapshots: dict[Call, Snapshot] = {}
         self.tape: dict[tuple[int, int], Evaluated | ChainCall] = {}
@@ -63,8 +63,9 @@ class OpaqueForm:
         calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, True, call.timed)
         keeping = call.keep and self.adjoint == "discrete"
         stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
-        if keeping and self.memory == "store":
-            stages.tape = self.tape
+        quick = self.blocks.field.chain is not None  # what its pullback reads is there anyway
+        if keeping and (quick or self.memory == "store"):
+            stages.tape, stages.latest = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
             if self.hides:
                 self._check_closed(calls, call.ends[0], x)
@@ -123,13 +124,15 @@ class OpaqueForm:
     def _linearize(
         self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
     ) -> Linearize:
+        device, casting = self.device.type, self.autocast[0]
+
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
             found = self.tape.pop((step, stage), None)
             if found is None:
                 found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
 
             def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:
-                with torch.autocast(self.device.type, enabled=False):
+                with torch.autocast(device, enabled=False) if casting else contextlib.nullcontext():
                     (at_t, at_x), terms = found.pull_back(bar.view(shape), needed.__getitem__)
                 gathered.add(terms)
                 assert at_x is not None

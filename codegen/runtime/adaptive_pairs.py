@@ -11,11 +11,13 @@ Row = tuple[float, ...]
 
 
 class Pair(NamedTuple):
-    """An explicit table whose last stage is the first one of the next step: its last row is b, its last node 1.
+    """An explicit table one of whose stages is the first one of the next step.
 
-    A, c: of the stages.
+    A, c: of the stages: those of the step, f(t + h, x_next), and those that the dense output needs besides.
+    last: the place of f(t + h, x_next), whose row in A are the weights of the step.
     error: weights of the estimated error, which is O(h^power).
     dense: coefficients of theta, theta^2, ... in each stage's weight inside the step.
+    stops: whether these are a cubic that is less exact than the step, so that steps end where outputs are wanted.
     """
 
     A: tuple[Row, ...]
@@ -23,6 +25,13 @@ class Pair(NamedTuple):
     error: Row
     dense: tuple[Row, ...]
     power: int
+    stops: bool
+    last: int
+
+    @property
+    def b(self) -> Row:
+        """Weights of the step."""
+        return self.A[self.last]
 
     def weights(self, theta: float) -> list[float]:
         """Weights of the slopes at t + theta h."""
@@ -53,7 +62,8 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
     try:
         A = tuple(tuple(map(float, row)) for row in method.A)
         b, c, b_error = (tuple(map(float, getattr(method, name))) for name in ("b", "c", "b_error"))
-        dense = tuple(tuple(map(float, row)) for row in getattr(method, "dense", None) or ())
+        own = () if getattr(method, "dense_stages", ()) else getattr(method, "dense", None) or ()
+        dense = tuple(tuple(map(float, row)) for row in own)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{owner}: method has entries that are no numbers ({error}); allowed: {allowed}") from error
     _check_table(owner, A, b, c, b_error, dense)
@@ -98,9 +108,10 @@ def completed(A: Sequence[Row], b: Row, c: Row, b_error: Row, dense: Sequence[Ro
     if A[-1] != b or c[-1] != 1.0:
         A, b, c = [*((*row, 0.0) for row in A), (*b, 0.0)], (*b, 0.0), (*c, 1.0)
         error, dense = (*error, 0.0), [*dense, (0.0,) * len(dense[0])] if dense else ()
-    if not dense:
+    stops = not dense
+    if stops:
         rows = [[0.0, 3 * weight, -2 * weight] for weight in b]
         for row, bump in ((rows[0], (1.0, -2.0, 1.0)), (rows[-1], (0.0, -1.0, 1.0))):
             row[:] = [x + y for x, y in zip(row, bump, strict=True)]
         dense = [tuple(row) for row in rows]
-    return Pair(tuple(A), c, error, tuple(dense), power)
+    return Pair(tuple(A), c, error, tuple(dense), power, stops, len(c) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.adaptive_pairs import Pair
-from codegen.runtime.adaptive_steps import Solution
+from codegen.runtime.adaptive_steps import Solution, table_columns, table_weights
 
 
 class StepBars(NamedTuple):
@@ -92,9 +92,8 @@ class Reverse:
         assert like is not None
         self.count = len(pair.c)
         self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
-        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
-        columns = [[row[stage] for row in pair.A] for stage in range(self.count)]
-        self.columns = [like.new_tensor(column[stage + 1 :] or [0.0]) for stage, column in enumerate(columns)]
+        *self.rows, _ = table_weights(pair, like.dtype, like.device)
+        self.columns = table_columns(pair, like.dtype, like.device)
         self.evaluations = 0
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
         self.bar_times = like.new_zeros(len(times))
@@ -110,19 +109,20 @@ class Reverse:
 
     def _pull_back(self, step: int, bar: Tensor, dense: DenseBars | None) -> Tensor:
         """The derived adjoint of one step: cotangents of slopes and points, last stage first."""
-        solution, A = self.solution, self.pair.A
+        solution, b = self.solution, self.pair.b
         t, h, state = solution.starts[step], solution.sizes[step], solution.states[step]
-        last = self.count if dense is not None else self.count - 1  # b has a zero at the last stage
+        last = self.count if dense is not None else self.pair.last  # b has zeros from there on
         pulled = self._stages(step, t, h, state, last)
-        beyond = torch.zeros_like(self.slopes) if dense is None else dense.of_slopes().mul_(h)
+        beyond = None if dense is None else dense.of_slopes().mul_(h)
         weights = torch._foreach_mul(self.columns, h)
         times: list[Tensor | None] = [None] * last
         for stage in reversed(range(last)):
-            own = torch.add(beyond[stage], bar, alpha=h * A[-1][stage]) if A[-1][stage] else beyond[stage]
+            own = bar * (h * b[stage]) if beyond is None else beyond[stage].add_(bar, alpha=h * b[stage])
             if stage + 1 < last:
-                used = self.bar_points[stage + 1 : last]
-                own = torch.addmv(own, used.t(), weights[stage][: last - stage - 1])
-            self.bar_slopes[stage].copy_(own)
+                later = self.bar_points[stage + 1 : last].t()
+                own = torch.addmv(own, later, weights[stage][: last - stage - 1])
+            if self.timed:
+                self.bar_slopes[stage].copy_(own)
             at_point, times[stage] = pulled[stage].pull_back(own)
             self.bar_points[stage].copy_(at_point)
         if self.timed:
@@ -135,7 +135,7 @@ class Reverse:
         weights, pulled = torch._foreach_mul(self.rows, h), []
         for stage in range(last):
             point = state if stage == 0 else torch.addmv(state, self.slopes[:stage].t(), weights[stage])
-            now = (step + 1, 0) if stage == self.count - 1 else (step, stage)
+            now = (step + 1, 0) if stage == self.pair.last else (step, stage)
             found = self.linearize(*now, t + self.pair.c[stage] * h, point)
             self.slopes[stage].copy_(found.value)
             pulled.append(found)
@@ -177,21 +177,21 @@ def replayed(
         t, h = t0 + (start - solution.t0) / whole * span, size / whole * span
         rows = solution.rows[step]
         slopes: list[Tensor] = []
-        for stage in range(count if len(rows) else count - 1):
+        for stage in range(count if len(rows) else pair.last):
             point = x + h * _sum(pair.A[stage], slopes) if stage else x
-            now = (step + 1, 0) if stage == count - 1 else (step, stage)
+            now = (step + 1, 0) if stage == pair.last else (step, stage)
             slopes.append(field(*now, t + pair.c[stage] * h, point))
         for n in rows:
             theta = (times[n] - t) / h
             powers = [theta**power for power in range(1, len(pair.dense[0]) + 1)]
             outputs.append(x + h * _sum([_dot(row, powers) for row in pair.dense], slopes))
-        x = x + h * _sum(pair.A[-1], slopes)
+        x = x + h * _sum(pair.b, slopes)
     return x, outputs
 
 
 def _sum(weights: Sequence[Any], slopes: Sequence[Tensor]) -> Tensor:
     terms = [w * k for w, k in zip(weights, slopes, strict=False) if isinstance(w, Tensor) or w != 0.0]
-    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+    return torch.stack(terms).sum(0) if terms else torch.zeros_like(slopes[0])
 
 
 def _dot(row: Sequence[float], powers: Sequence[Any]) -> Any:

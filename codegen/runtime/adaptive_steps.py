@@ -6,10 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.blocks import StepError
@@ -77,7 +79,8 @@ class Solution:
 
     `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
     the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
-    beginning, size) and the value of the event at its end.
+    beginning, size) and the value of the event at its end. `refused` has the shares of the tolerance that the error of
+    the last rejected step had.
     """
 
     t0: float
@@ -91,6 +94,7 @@ class Solution:
     ending: tuple[Tensor, float, float, float] | None = None
     event: float | None = None
     velocity: Tensor | None = None
+    refused: Tensor | None = None
     evaluations: int = 0
     rejected: int = 0
 
@@ -104,39 +108,70 @@ class PairStages(ABC):
     """
 
     def __init__(self, pair: Pair, like: Tensor) -> None:
-        self.pair, self.count = pair, len(pair.c)
-        self.slopes = like.new_empty(self.count, like.numel())
+        self.pair, self.last, self.count = pair, pair.last, len(pair.c)
+        self.slopes, self.points = (like.new_empty(self.count, like.numel()) for _ in range(2))
         self.before = [self.slopes[:stage].t() for stage in range(self.count)]
-        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
-        self.error, self.all = like.new_tensor(pair.error), self.slopes.t()
+        self.rows_of_slopes, self.rows_of_points = self.slopes.unbind(0), self.points.unbind(0)
+        self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
+        self.weights = table_weights(pair, like.dtype, like.device)
         self.evaluations = 0
 
     @abstractmethod
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
-        """Write the field at a stage into `out`; counted by `evaluations`."""
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """Write the field at a stage into a row of the slopes; counted by `evaluations`."""
 
     def begin(self, t: float, state: Tensor) -> None:
         """The first slope of the first step."""
-        self.slope(0, 0, t, state, self.slopes[0])
+        self.slope(0, 0, t, state, 0)
 
     def attempt(self, step: int, t: float, h: float, state: Tensor) -> tuple[Tensor, Tensor]:
         """State after a step, and the estimate of its error."""
-        weights = torch._foreach_mul(self.rows, h)
-        point = state
-        for stage in range(1, self.count):
-            point = torch.addmv(state, self.before[stage], weights[stage])
-            last = stage == self.count - 1
-            now = (step + 1, 0) if last else (step, stage)
-            self.slope(*now, t + self.pair.c[stage] * h, point, self.slopes[stage])
-        return point, torch.mv(self.all, self.error * h)
+        *rows, error = torch._foreach_mul(self.weights, h)
+        for stage in range(1, self.last):
+            self._stage(step, stage, t, h, state, rows[stage])
+        new = torch.addmv(state, self.before[self.last], rows[self.last])
+        self.slope(step + 1, 0, t + h, new, self.last)
+        return new, torch.mv(self.slopes[: self.last + 1].t(), error)
+
+    def _stage(self, step: int, stage: int, t: float, h: float, state: Tensor, weights: Tensor) -> None:
+        point = torch.addmv(state, self.before[stage], weights, out=self.into[stage])
+        self.slope(step, stage, t + self.pair.c[stage] * h, point, stage)
+
+    def extend(self, step: int, t: float, h: float, state: Tensor) -> None:
+        """The stages that the dense output of the step needs besides."""
+        for stage in range(self.last + 1, self.count):
+            self._stage(step, stage, t, h, state, self.weights[stage] * h)
 
     def accept(self) -> None:
         """The last slope becomes the first one of the next step."""
-        self.slopes[0].copy_(self.slopes[-1])
+        self.rows_of_slopes[0].copy_(self.rows_of_slopes[self.last])
 
-    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]]) -> Tensor:
-        """States inside the step: a row for each row of weights."""
-        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes)
+    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]], out: Tensor | None = None) -> Tensor:
+        """States inside the step, which is extended: a row for each row of weights."""
+        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes, out=out)
+
+
+def moving_forward() -> bool:
+    """Whether a level of forward-mode differentiation is open, whose tangents only the plain form carries."""
+    try:
+        with forward_ad.dual_level():
+            return False
+    except RuntimeError:
+        return True
+
+
+@lru_cache(maxsize=64)
+def table_weights(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of earlier slopes in each stage, and those of the error, as tensors."""
+    rows = [row[:stage] or (0.0,) for stage, row in enumerate(pair.A)]
+    return tuple(torch.tensor(row, dtype=dtype, device=device) for row in (*rows, pair.error[: pair.last + 1]))
+
+
+@lru_cache(maxsize=64)
+def table_columns(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of each slope in later stages."""
+    columns = [[row[stage] for row in pair.A[stage + 1 :]] or [0.0] for stage in range(len(pair.c))]
+    return tuple(torch.tensor(column, dtype=dtype, device=device) for column in columns)
 
 
 def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
@@ -155,7 +190,7 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
         return min(options.first_step, abs(span))
     guess = min(1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed, abs(span))
     moved = torch.add(state, slope, alpha=math.copysign(guess, span))
-    stages.slope(0, 1, t + math.copysign(guess, span), moved, stages.slopes[1])
+    stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
     bend = scaled_norm(stages.slopes[1] - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
     other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
@@ -178,17 +213,18 @@ def adaptive_steps(
         found.outputs = state.new_empty(len(times), state.numel())
     stages.begin(t0, state)
     t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
-    done, earlier, after_rejection, sign = 0, 1e-4, False, 0.0 if event is None else event(t0, state)
+    done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
     size = state.abs()
     while t != t1 and (times is None or done < len(times)):
-        h, end = _fitted(t, h, t1)
+        wanted = h
+        h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
         _check_step(stages, options, found, t, h, state)
         new, estimate = stages.attempt(len(found.starts), t, h, state)
         new_size = new.abs()
         scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
         error = scaled_norm(estimate, scale).item()
         if not error <= 1.0:
-            found.rejected, after_rejection = found.rejected + 1, True
+            found.rejected, found.refused, after_rejection = found.rejected + 1, estimate / scale, True
             h *= control.factor(error, earlier, power, True)
             continue
         done = _record(found, stages, state, new, (t, h, end), times, done, keep)
@@ -200,6 +236,7 @@ def adaptive_steps(
             sign = now or sign
         stages.accept()
         h *= control.factor(error, earlier, power, after_rejection)
+        h = wanted if abs(wanted) > abs(h) and options.pair.stops else h  # a step that was cut says nothing of the next
         t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
     else:
         if event is not None:
@@ -209,6 +246,11 @@ def adaptive_steps(
             )
     found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
     return found
+
+
+def _next_stop(t: float, t1: float, times: Sequence[float]) -> float:
+    """The first of the times after t, or t1."""
+    return next((time for time in times if (time - t) * (t1 - t) > 0.0), t1)
 
 
 def _fitted(t: float, h: float, t1: float) -> tuple[float, float]:
@@ -235,7 +277,12 @@ def _record(
         stop += 1
     if found.outputs is not None and times is not None and stop > done:
         weights = [stages.pair.weights((times[n] - t) / h) for n in range(done, stop)]
-        found.outputs[done:stop] = stages.inside(state, h, weights)
+        stages.extend(len(found.starts) - 1, t, h, state)
+        rows = found.outputs[done:stop]
+        if moving_forward():  # where nothing is written in place
+            rows.copy_(stages.inside(state, h, weights))
+        else:
+            stages.inside(state, h, weights, rows)
     found.rows.append(range(done, stop))
     return stop
 
@@ -248,19 +295,19 @@ def _check_step(stages: PairStages, options: Options, found: Solution, t: float,
             f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol"
         )
     if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
-        raise StepUnderflowError(underflow_message(stages, options, t, h, state))
+        raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))
 
 
-def underflow_message(stages: PairStages, options: Options, t: float, h: float, state: Tensor) -> str:
+def underflow_message(stages: PairStages, options: Options, found: Solution, t: float, h: float, state: Tensor) -> str:
     """Where the steps ended, and what asked for smaller ones."""
-    new, estimate = stages.attempt(0, t, h, state)
-    scale = torch.maximum(state.abs(), new.abs()) * options.rtol + options.atol
-    shares = (estimate / scale).abs().nan_to_num(nan=math.inf)
+    assert found.refused is not None
+    shares = found.refused.abs().nan_to_num(nan=math.inf)
     worst = int(shares.argmax()) if shares.numel() else 0
-    finite = bool(torch.isfinite(estimate).all())
-    why = f"error {float(shares[worst]):.3g} times the tolerance" if finite else "a slope that is not finite"
+    error = float(shares[worst])
+    why = f"an error {error:.3g} times the tolerance" if math.isfinite(error) else "a slope that is not finite"
     return (
         f"{options.owner}: the step size underflows at t = {t:.9g}, h = {h:.3g}: component {worst} of the flattened "
-        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, has {why}; allowed: a "
-        f"field that is finite and smooth there, or larger tolerances than rtol={options.rtol:g}, atol={options.atol:g}"
+        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, had {why} in a step "
+        f"that was rejected; allowed: a field that is finite and smooth there, or larger tolerances than "
+        f"rtol={options.rtol:g}, atol={options.atol:g}"
     )

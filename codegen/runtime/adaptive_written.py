@@ -14,7 +14,7 @@ from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_opaque import TIMES, OpaqueForm
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.adaptive_reverse import DenseBars
-from codegen.runtime.adaptive_steps import PairStages, Solution, adaptive_steps
+from codegen.runtime.adaptive_steps import PairStages, Solution, adaptive_steps, moving_forward
 from codegen.runtime.explicit_field import (
     Combination,
     Shape,
@@ -57,19 +57,21 @@ class WrittenStages(PairStages):
     """Slopes of a written field, in place."""
 
     def __init__(self, pair: Pair, at: FieldAt) -> None:
-        super().__init__(pair, at.start.reshape(-1))
-        self.at, unknowns = at, at.field.unknowns
-        self.values = tuple(at.start.new_empty(*at.batch, *shape) for shape in at.shapes)
-        self.out = [unknowns_of(slope.view(at.start.shape), unknowns) for slope in self.slopes]
+        super().__init__(pair, at.start.view(-1))
+        self.at, unknowns, shape = at, at.field.unknowns, at.start.shape
+        self.values = tuple(at.start.new_empty(*at.batch, *size) for size in at.shapes)
+        self.out = [unknowns_of(slope.view(shape), unknowns) for slope in self.rows_of_slopes]
+        self.into = self.into if moving_forward() else self.rows_of_points
+        self.inner = [unknowns_of(point.view(shape), unknowns) for point in self.rows_of_points]
 
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
-        """One evaluation; `out` is the row of the last stage where `stage` counts for the next step."""
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """One evaluation; what lies in a row of the points is known as unknowns already."""
         self.evaluations += 1
-        at, first = self.at, stage == 0 and step > 0
-        place = self.count - 1 if first else stage
+        at = self.at
+        known = point is self.rows_of_points[row]
+        state = self.inner[row] if known else unknowns_of(point.view(at.start.shape), at.field.unknowns)
         clock = () if at.field.time < 0 else at.clock(point.new_tensor(t))
-        state = unknowns_of(point.view(at.start.shape), at.field.unknowns)
-        at.field.value(state, clock, at.held, self.values, self.out[place])
+        at.field.value(state, clock, at.held, self.values, self.out[row])
 
 
 class ManySteps:
@@ -78,7 +80,7 @@ class ManySteps:
     def __init__(self, at: FieldAt, pair: Pair, stages: int) -> None:
         self.field, self.start, self.batch = at.field, at.start, at.batch
         self.shapes, self.bar_shapes = at.shapes, at.bar_shapes
-        rows, b = pair.A[:stages], pair.A[-1][:stages]
+        rows, b = pair.A[:stages], pair.b[:stages]
         self.tableau = Tableau(tuple(row[:stages] for row in rows), b, pair.c[:stages])
 
     @staticmethod
@@ -101,7 +103,7 @@ class WrittenReverse:
         self.at, self.pair, self.call, self.inside = at, pair, call, inside
         assert call.solution is not None
         self.solution: Solution = call.solution
-        stages = len(pair.c) if inside is not None else len(pair.c) - 1  # b has a zero at the last stage
+        stages = len(pair.c) if inside is not None else pair.last  # b has zeros from there on
         self.many = ManySteps(at, pair, stages)
         self.block: StageStacks | None = None
         self.bar_shared: list[Tensor | None] = [None] * len(at.shared)
@@ -239,10 +241,11 @@ class WrittenForm(OpaqueForm):
 
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
+        with torch.no_grad(), self.as_called():
+            self.module(x.new_tensor(call.ends[0]), x[:0] if x.dim() > 1 else x)  # its checks of sizes and dtypes
         if not self.in_place:
             return super().solve(call, x, parameters)
         with torch.no_grad():
-            self.module(x.new_tensor(call.ends[0]), x[:0] if x.dim() > 1 else x)  # its checks of sizes and dtypes
             at = self._at(x, parameters)
             stages = WrittenStages(call.options.pair, at)
             back = self._in_rows(at, x)

@@ -101,12 +101,13 @@ def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = Fal
     dim, batch, steps = (SMALL_DIM, SMALL_BATCH, SMALL_STEPS) if small else (DIM, BATCH, STEPS)
     model = model_of(spec, dim, SMALL_HIDDEN if small else HIDDEN)
     x = uniform((*batch, model.features), -1.0, 1.0, torch.Generator().manual_seed(23))
-    shares = SMALL_MOMENTS if small else MOMENTS
+    stops = model.system.pair.is_crude  # outputs are ends of steps
+    shares = [n / steps for n in range(steps + 1)] if stops else SMALL_MOMENTS if small else MOMENTS
     times = torch.tensor([INTERVAL[0] + share * (INTERVAL[1] - INTERVAL[0]) for share in shares], dtype=torch.float64)
     inner = times[1:-1] if len(times) > 1 else times  # differences at the ends would leave the interval
 
     def call(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        x0, moving = inputs
+        x0, moving = (*inputs, inner)[:2]
         every = torch.cat((times[:1], moving, times[-1:])) if len(times) > 1 else moving
         return module(x0), module.trajectory(x0, every)
 
@@ -114,7 +115,7 @@ def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = Fal
         label="",
         build=lambda given, memory, gradient: model.build_even(kind, steps, **given, memory=memory, gradient=gradient),
         constructor={},
-        inputs={"x": x, "times": inner},
+        inputs={"x": x} if stops else {"x": x, "times": inner},
         call=call,
         reference=lambda: _reference(model, x, steps, times.tolist()),
         memory=("recompute", "store"),

@@ -22,7 +22,7 @@ WRITTEN = ODE((x,), (tanh(matvec(W, x) + b) - t * x,), time=t)
 def test_every_pair_ends_with_the_next_first_stage(name: str) -> None:
     pair = embedded_pair(name)
     tableau = pair.tableau
-    assert tuple(tableau.A[-1]) == tuple(tableau.b) and tableau.c[-1] == 1
+    assert tuple(tableau.A[pair.last]) == tuple(tableau.b) and float(tableau.c[pair.last]) == 1.0
     assert abs(sum(pair.error)) < 1e-15 and len(pair.error) == len(pair.dense) == tableau.stages
     ends = [float(sum(row)) for row in pair.dense]
     assert ends == pytest.approx([float(weight) for weight in tableau.b], abs=1e-14)
@@ -31,6 +31,8 @@ def test_every_pair_ends_with_the_next_first_stage(name: str) -> None:
 def test_pairs_keep_their_own_dense_output() -> None:
     assert len(embedded_pair("dopri5").dense[0]) == 4
     assert embedded_pair("dopri5").given is embedded_pair("dopri5").tableau
+    assert (embedded_pair("dop853").last, embedded_pair("dop853").tableau.stages) == (12, 16)
+    assert [name for name in embedded_pairs() if embedded_pair(name).is_crude] == ["rkf45", "cash_karp"]
     assert len(embedded_pair("rkf45").dense[0]) == 3
 
 
