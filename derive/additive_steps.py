@@ -1,4 +1,4 @@
-"""One step of an additive or partitioned Runge-Kutta scheme: its stages in an order in which each is explicit."""
+"""One step of an additive or partitioned Runge-Kutta scheme: its stages one after the other, or solved for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from sympy import Expr, Integer
 
-from derive.errors import SpecError, UnsupportedError
-from derive.program import Builder, name_functions, symbols_of
+from derive.equations import separated
+from derive.errors import SpecError
+from derive.program import Builder, Program, name_functions, symbols_of
 from derive.schemes import AdditiveTableau, Splitting
 from derive.step_quantities import STEP_SIZE, at_step, stage_latex, time_at_step
-from derive.symbols import Quantity
+from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
 
 PartsScheme = AdditiveTableau | Splitting
+Rows = tuple[tuple[Expr, ...], ...]
 Weights = dict[Quantity, Expr]  # evaluation of the field -> its weight in a stage value
 
 
@@ -21,11 +23,11 @@ def additive_step(ode: ODE, tableau: AdditiveTableau) -> Recurrence:
     """One step of `tableau` on the parts of `ode`.
 
     Which stage needs which is read from the field: a scheme with implicit parts is explicit where no value needs
-    itself, as symplectic Euler is where the velocity of each unknown is a function of the others alone.
+    itself, as symplectic Euler is where the velocity of each unknown is a function of the others alone. Elsewhere the
+    stages are equations, as few at a time as the field allows.
 
     Raises:
         SpecError: the scheme has another number of parts than the field.
-        UnsupportedError: the scheme is implicit for this field.
     """
     if len(tableau.parts) != len(ode.split):
         raise SpecError(
@@ -34,12 +36,19 @@ def additive_step(ode: ODE, tableau: AdditiveTableau) -> Recurrence:
         )
     stages = _Stages(ode, tableau)
     old, new = (tuple(at_step(x, lag) for x in ode.state) for lag in (0, -1))
-    made = [stages.result(place) for place in range(len(ode.state))]
+    try:
+        made = [stages.result(place) for place in range(len(ode.state))]
+    except _NeedsItselfError:
+        return Recurrence(_Equations(ode, tableau).program(new), old, new)
     for place, (before, after) in enumerate(zip(old, new, strict=True)):
         if made[place] == before:  # nothing drives it
             made[place] = stages.builder.let(after.name, before, latex=after.latex, meaning=after.meaning)
     program = stages.builder.build(made).renamed(dict(zip(made, new, strict=True)))
     return Recurrence(name_functions(program), old, new)
+
+
+class _NeedsItselfError(Exception):
+    """A stage value needs itself: the stages are equations."""
 
 
 class _Stages:
@@ -67,11 +76,7 @@ class _Stages:
         """An unknown at a stage."""
         key = (place, stage)
         if key in self.waiting:
-            names = " needs ".join(f"{self.ode.state[p].name} at stage {s + 1}" for p, s in [*self.waiting, key])
-            raise UnsupportedError(
-                f"{self.tableau.title} is implicit for this field ({names}); explicit schemes can be emitted: "
-                "a partitioned scheme is explicit where no part depends on the unknown that it drives"
-            )
+            raise _NeedsItselfError
         if key not in self.at_stage:
             self.waiting.append(key)
             weights = self._weights(place, [part.A[stage] for part in self.tableau.parts])
@@ -134,3 +139,40 @@ class _Stages:
         indices = [str(stage + 1)] if self.tableau.stages > 1 else []
         indices += [self.ode.state[place].name] if len(self.ode.state) > 1 else []
         return indices + ([f"part{part + 1}"] if sharing > 1 else [])
+
+
+class _Equations(_Stages):
+    """The same where stages need themselves: all lines as equations; those of equal weights are one."""
+
+    def __init__(self, ode: ODE, tableau: AdditiveTableau) -> None:
+        super().__init__(ode, tableau)
+        self.points: dict[tuple[int, Rows], Quantity] = {}
+
+    def program(self, new: Sequence[Quantity]) -> Program:
+        """The step, its systems of equations as small as they can be."""
+        for place, after in enumerate(new):
+            self.points[place, self._rows(place, None)] = after
+        written = 0
+        while written < len(self.points):
+            (place, rows), named = list(self.points.items())[written]
+            weights = self._weights(place, rows)
+            increment = sum((weight * q for q, weight in weights.items()), Integer(0))
+            value = at_step(self.ode.state[place], 0) + STEP_SIZE * increment
+            reason = self.tableau.title
+            self.builder.let(named.name, value, latex=named.latex, meaning=named.meaning, reason=reason)
+            written += 1
+        guesses = [at_step(self.ode.state[place], 0) for place, _ in self.points]
+        self.builder.solve(0, self.points.values(), guesses)
+        return separated(name_functions(self.builder.build(new)))
+
+    def _stage(self, place: int, stage: int) -> Quantity:
+        x, rows = at_step(self.ode.state[place], 0), self._rows(place, stage)
+        if not any(weight != 0 for row in rows for weight in row):
+            return x
+        named = Quantity(f"{x.name}_{stage + 1}", x.shape, Role.INTERMEDIATE, stage_latex(x, stage))
+        return self.points.setdefault((place, rows), named)
+
+    def _rows(self, place: int, stage: int | None) -> Rows:
+        """What the parts that drive an unknown weigh the stages with: at a stage, or (None) in the step."""
+        rows = [part.b if stage is None else part.A[stage] for part in self.tableau.parts]
+        return tuple(tuple(row) if self.ode.split[p][place] != 0 else () for p, row in enumerate(rows))

@@ -22,7 +22,7 @@ from derive.operators import Numeric
 from derive.program import symbols_of
 from derive.reverse_sweep import elementwise_partials
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence
+from derive.systems import ODE, Recurrence
 
 LIPSCHITZ = Symbol("lipschitz", positive=True)
 SMALL_STEP, LEAST_SHARE = 0.05, 0.6
@@ -61,6 +61,16 @@ def line_growth(inverse: Inverse, recurrence: Recurrence) -> ErrorGrowth | None:
         errors[line.target] = line.target
     rebuilt = {q.name: q for q in inverse.program.targets}
     return ErrorGrowth(tuple(lines), tuple(rebuilt.get(q.name, Integer(1)) for q in recurrence.old))
+
+
+def field_slope(ode: ODE) -> Expr:
+    """Bound on the Jacobian of a field whose networks have the Lipschitz constant `LIPSCHITZ`, in the maximum norm.
+
+    Of a field that does more than to sum and scale its networks it is `LIPSCHITZ` itself: what is measured.
+    """
+    bounds = [_bound(velocity, dict.fromkeys(ode.state, Integer(1))) for velocity in ode.velocity]
+    known = [bound for bound in bounds if bound is not None]
+    return sympy.Max(*known) if len(known) == len(bounds) else LIPSCHITZ
 
 
 def _bound(value: Expr, errors: Mapping[Quantity, Expr]) -> Expr | None:

@@ -73,9 +73,12 @@ def write_adjoint(
     author: Author, program: Program, adjoint: Adjoint, names: StepNames, kind: str, roles: Iterable[Role] | None = None
 ) -> None:
     """One identity per line of the adjoint, checked against central differences of the primal program."""
-    about = {bar: quantity for quantity, bar in adjoint.cotangents.items()}
+    about = {bar: quantity for quantity, bar in adjoint.cotangents.items() if bar != quantity}
     wanted = None if roles is None else set(roles)
     for line in adjoint.program.assignments:
+        if line.target not in about:  # a part of the line below
+            author.assignment(line, names(kind, line.target))
+            continue
         primal = about[line.target]
         if wanted is None or primal.role in wanted:
             check = StationarityCheck(program, adjoint, line, primal)

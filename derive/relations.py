@@ -94,17 +94,7 @@ def identity(
         ordered = tuple(sorted(networks, key=lambda network: network.name))
         check = IdentityCheck(left, right, tuple(by_name(symbols_of(left) | symbols_of(right))), ordered)
     formula, text = f"{latex(left)} = {latex(right)}", f"{left} = {right}"
-    return relation(
-        title,
-        Kind.IDENTITY,
-        formula,
-        reason=reason,
-        text=text,
-        name=name,
-        check=check,
-        value=right if name else None,
-        section=section,
-    )
+    return _equation(title, (formula, text), right, check, reason=reason, name=name, section=section)
 
 
 def gradient(
@@ -121,17 +111,14 @@ def gradient(
     value = found.xreplace({seed: Integer(1)})
     formula = rf"\nabla_{{{about.latex}}} {program.outputs[0].latex} = {latex(value)}"
     text = f"gradient of {program.outputs[0]} in {about} = {value}"
-    return relation(
-        title,
-        Kind.IDENTITY,
-        formula,
-        reason=reason,
-        text=text,
-        name=name,
-        check=check,
-        value=value if name else None,
-        section=section,
-    )
+    return _equation(title, (formula, text), value, check, reason=reason, name=name, section=section)
+
+
+def _equation(title: str, shown: tuple[str, str], right: Expr, check: Check, *, name: str, **where: str) -> Relation:
+    """An identity, as LaTeX and as text; its right side is its value where it has a name."""
+    formula, text = shown
+    value = right if name else None
+    return relation(title, Kind.IDENTITY, formula, text=text, name=name, check=check, value=value, **where)
 
 
 def write_relations(author: Author, relations: Iterable[Relation]) -> dict[str, Expr]:

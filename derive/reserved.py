@@ -15,13 +15,13 @@ WORDS = frozenset(
     ConvergenceError Correction Cotangents DEFAULT_TOL DEFAULT_TOLERANCES DERIVATION DOUBLE DenseBars DerivedLayer
     DerivedLayers DerivedMap DerivedReverse DerivedSteps Diffusion Equation Equations Equilibrium EquilibriumBackward
     EquilibriumError EquilibriumInfo EquilibriumNet EquilibriumWarning Evaluated Evaluation Exact ExactReverse
-    ExactSweeps ExplicitReverse ExplicitSweeps FRACTION_BITS Field FieldAt FieldCalls FieldForm FiniteTest
+    ExactSweeps ExplicitReverse ExplicitSweeps FRACTION_BITS Field FieldAt FieldCalls FieldForm Fields FiniteTest
     FixedPointCall FixedPointOverflowError FixedPointRules FixedPointSteps FlowNet FlowTransform ForwardField Found
     Fraction FunctionalPullback Gathered Gradients GraphPullback GraphReverse GraphSweeps HostAnswer HostRead
     INCREMENT_SLACK INNER_TOL Image Implicit InformationBuffer InversionError InversionSchedule Iterable Iteration
     Iterator KINDS LARGEST_DENSE LARGEST_Q LARGEST_RANK LEAST_ROUNDINGS Law LayerNet LayerRule Leaf Linear Linearize
-    MEASURED_SAMPLES MEASURE_EVERY MIXED ManySteps Map MapRule Mapping Module Multiplier NamedTuple Needs Networks
-    NoEventError NotFiniteError ON_CIRCLE ORDERS OneField OpaqueForm OpaqueStages Options PASSED_ON PackedField
+    MEASURED_SAMPLES MEASURE_EVERY MIXED ManySteps Map MapRule Mapping Module Multiplier NOT_INVERTED NamedTuple Needs
+    Networks NoEventError NotFiniteError ON_CIRCLE ORDERS OneField OpaqueForm OpaqueStages Options PASSED_ON PackedField
     PackedSequence PackedState Packing Pair PairStages ParameterSlot Parts Picard PlainField Plan Protocol Pulled
     ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Real Recording Recurrence RecurrenceAdjoint Recurrent
     Reverse ReverseField ReverseSweep Row Rules SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT
@@ -39,7 +39,7 @@ WORDS = frozenset(
     checked_lengths checked_network checked_size checked_sizes checked_split checked_start checked_target children
     choose chosen_pair closed_field cmath columns_of compile completed constrain constraints contextlib coupled_axes cpu
     cuda dataclass denominator dense_solve device difflib diffusion diffusion_nets dim divided double draw
-    drawn_parameter draws drift dropout dtype dump_patches earlier embed equilibrium error_terms eval extra_repr
+    drawn_parameter draws drift dropout dtype dump_patches each_of earlier embed equilibrium error_terms eval extra_repr
     failed_call field field_arity field_per_step first_step float flow_parameter forward forward_ad forward_mode_on
     forward_sweep from_columns generator get_buffer get_extra_state get_parameter get_submodule gmres gradient h_lambda
     half has_readout held hidden_size holders hooks_everywhere host_answer image implicit in_front increments info

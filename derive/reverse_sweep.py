@@ -12,6 +12,7 @@ from functools import cache
 
 from sympy import DiracDelta, Dummy, Expr, Integer, Mul, diff
 
+from derive.networks import Pullback
 from derive.operators import Operator, dot, fill, shape_of, total
 from derive.program import Assignment, Program, Solve, blocks, unknowns_of
 from derive.symbols import Quantity, Role, Shape, by_name
@@ -101,6 +102,8 @@ class _Sweep:
             return
         unknowns = [q for q in unknowns_of(block) if q in self.relevant]
         self.bars |= {q: _cotangent(self.prefix, q) for q in unknowns}
+        for quantity in unknowns:
+            self._gather(quantity)
         first = len(self.lines)
         for line in reversed(block):
             self.line(line)
@@ -108,6 +111,16 @@ class _Sweep:
             self._write(quantity)
         mark = Solve(tuple(self.bars[q] for q in unknowns))
         self.lines[first:] = [replace(line, solve=mark) for line in self.lines[first:]]
+
+    def _gather(self, quantity: Quantity) -> None:
+        """What networks of later lines send to an unknown, computed once before the multipliers are solved for."""
+        later = self.parts.get(quantity, [])
+        if any(part.atoms(Pullback) for part in later):
+            sent = _cotangent(self.prefix, quantity, suffix="_later")
+            reason = f"what later lines send to {quantity.name}"
+            self.lines.append(Assignment(sent, sum(later, Integer(0)), reason))
+            self.bars[sent] = sent
+            self.parts[quantity] = [sent]
 
     def finished(self) -> Adjoint:
         """The adjoint, once every line has been swept."""

@@ -1736,6 +1736,11 @@ class FiniteTest(torch.autograd.Function):
         return values[0].new_empty(0), None
 
 
+NOT_INVERTED = (
+    "Modules of a field or blocks that are passed in have the mode where the inverse of the step solves nothing: the "
+    "oldest state has a weight that is not 0, and the field is evaluated at newer ones alone. Where weights are "
+    "arguments, emit the scheme itself: derive generate FILE"
+)
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 
 
@@ -1766,6 +1771,10 @@ class StepLoop(nn.Module):
         self.check_finite = check_finite
         modes = ["store", "recompute", "checkpoint"]
         modes += ["invert"] * (rules.amplification is not None) + ["exact"] * (rules.exact is not None)
+        if memory == "invert" and memory not in modes:
+            raise ValueError(
+                f"{type(self).__name__}: memory='invert'; allowed: {', '.join(map(repr, modes))}. {NOT_INVERTED}"
+            )
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):

@@ -1808,6 +1808,11 @@ class FiniteTest(torch.autograd.Function):
         return values[0].new_empty(0), None
 
 
+NOT_INVERTED = (
+    "Modules of a field or blocks that are passed in have the mode where the inverse of the step solves nothing: the "
+    "oldest state has a weight that is not 0, and the field is evaluated at newer ones alone. Where weights are "
+    "arguments, emit the scheme itself: derive generate FILE"
+)
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 
 
@@ -1838,6 +1843,10 @@ class StepLoop(nn.Module):
         self.check_finite = check_finite
         modes = ["store", "recompute", "checkpoint"]
         modes += ["invert"] * (rules.amplification is not None) + ["exact"] * (rules.exact is not None)
+        if memory == "invert" and memory not in modes:
+            raise ValueError(
+                f"{type(self).__name__}: memory='invert'; allowed: {', '.join(map(repr, modes))}. {NOT_INVERTED}"
+            )
         self.memory = choose(type(self).__name__, "memory", memory, modes)
         self.gradient = choose(type(self).__name__, "gradient", gradient, ["derived", "autograd"])
         if tol is not None and not (isinstance(tol, float | int) and tol > 0):
@@ -2435,17 +2444,17 @@ class Implicit:
         """For messages."""
         return f"{self.owner}: step {step}"
 
-    def plain(self, field: Callable[..., Tensor], step: int, changing: bool = False) -> PlainField:
+    def plain(self, field: Networks, step: int, changing: bool = False) -> PlainField:
         """For the plain form; `changing`: whether the first call of a step may change the field's buffers."""
         return PlainField(field, self.solver, self.at(step), changing)
 
     def forward(
-        self, field: Callable[..., Tensor], evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
+        self, field: Networks, evaluation: Evaluation, step: int, tape: StepTape | None, hidden: bool
     ) -> ForwardField:
         """For the derived forward sweep; solutions go on the tape where there is one."""
         return ForwardField(field, evaluation, self.solver, self.at(step), (step, tape, hidden))
 
-    def undone(self, field: Callable[..., Tensor], calls: StepTape) -> UndoneField:
+    def undone(self, field: Networks, calls: StepTape) -> UndoneField:
         """For the inverse of a step, whose result says what the step has solved for."""
         return UndoneField(field, calls)
 
@@ -2458,7 +2467,26 @@ class Implicit:
         return ReverseField(calls, evaluation, pull_back, self.solver, self.at(calls.step))
 
 
-class PlainField:
+class Fields:
+    """The networks of a step: a single one is called as it is, several are unpacked like a tuple."""
+
+    def __init__(self, networks: Sequence[Callable[..., Any]]) -> None:
+        self.networks = networks
+
+    def __call__(self, *points: Any, call: int | None = None) -> Any:
+        """The single network; `call`: which of its calls in the step this is."""
+        return self.networks[0](*points) if call is None else self.networks[0](*points, call=call)
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return iter(self.networks)
+
+
+def each_of(fields: Fields | Networks) -> Sequence[Callable[..., Any]]:
+    """One network after the other, however they are given."""
+    return fields.networks if isinstance(fields, Fields) else networks_of(fields)
+
+
+class PlainField(Fields):
     """A field in plain code: a solution is found without a graph, then corrected by steps that autograd follows.
 
     z <- z + (I - G)^-1 (g(z) - z) with the matrix held constant leaves the solution where it is, and every such step
@@ -2467,16 +2495,16 @@ class PlainField:
     differentiated.
     """
 
-    def __init__(self, field: Callable[..., Tensor], solver: Solver, where: str, changing: bool = False) -> None:
+    def __init__(self, field: Networks, solver: Solver, where: str, changing: bool = False) -> None:
+        super().__init__([partial(self._value, network) for network in networks_of(field)])
         self.field = field
         self.solver = solver
         self.where = where
         self.changing = changing
 
-    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
-        """The field itself."""
+    def _value(self, network: Callable[..., Tensor], *points: Any, call: int | None = None) -> Tensor:
         self.changing = False
-        return self.field(*points, call=call)
+        return network(*points, call=call)
 
     def solved(self, unknowns: Parts) -> None:
         """What an inverse knows; nothing is solved with it here."""
@@ -2552,19 +2580,24 @@ class _ConstantInverse(torch.autograd.Function):
         return found
 
 
-def _values_only(field: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
-    return lambda *points: (field(*points), None)
+def _values_only(fields: Fields | Networks) -> Fields:
+    return Fields([partial(_value_alone, network) for network in each_of(fields)])
 
 
-class _Functional:
+def _value_alone(network: Callable[..., Tensor], *points: Any) -> tuple[Tensor, None]:
+    return network(*points), None
+
+
+class _Functional(Fields):
     """Linearizes a field by torch.func, inside any transform."""
 
-    def __init__(self, field: Callable[..., Tensor]) -> None:
-        self.field = field
+    def __init__(self, field: Networks) -> None:
+        super().__init__([partial(self._linearized, network) for network in networks_of(field)])
 
-    def __call__(self, *points: Any) -> tuple[Tensor, FunctionalPullback]:
+    @staticmethod
+    def _linearized(network: Callable[..., Tensor], *points: Any) -> tuple[Tensor, FunctionalPullback]:
         """Value and pullback."""
-        value, pull = torch.func.vjp(lambda x: self.field(*points[:-1], x), points[-1])[:2]
+        value, pull = torch.func.vjp(lambda x: network(*points[:-1], x), points[-1])[:2]
         return value, FunctionalPullback(pull, value.dim())
 
     @staticmethod
@@ -2588,71 +2621,63 @@ class FunctionalPullback:
         return self.pull(bar)[0]
 
 
-class ForwardField:
+class ForwardField(Fields):
     """A field inside the derived forward sweep."""
 
     def __init__(
         self,
-        field: Callable[..., Tensor],
+        field: Networks,
         evaluation: Evaluation,
         solver: Solver,
         where: str,
         place: tuple[int, StepTape | None, bool],
     ) -> None:
-        self.field = field
+        super().__init__(networks_of(field))
         self.evaluation = evaluation
         self.solver = solver
         self.where = where
         self.step, self.tape, self.hidden = place
 
-    def __call__(self, *points: Any) -> Tensor:
-        """The field itself."""
-        return self.field(*points)
-
     def solve(self, equations: Equations, guess: Parts, axes: int = 1) -> Parts:
         """The solution of z = g(z), remembered for the reverse sweep."""
-        check = self.field if self.hidden else None
-        linearize = _Graphs(self.evaluation, self.step, check)
+        linearize = _Graphs(self.evaluation, self.step, self.networks if self.hidden else None)
         found = newton(equations, linearize, guess, axes, self.solver, self.where)
         if self.tape is not None:
             self.tape.solutions.append(found)
         return found
 
 
-class UndoneField:
+class UndoneField(Fields):
     """A field inside the inverse of a step: what the step solved for is kept for its adjoint."""
 
-    def __init__(self, field: Callable[..., Tensor], calls: StepTape) -> None:
-        self.field = field
+    def __init__(self, field: Networks, calls: StepTape) -> None:
+        super().__init__(networks_of(field))
         self.calls = calls
-
-    def __call__(self, *points: Any, call: int | None = None) -> Tensor:
-        """The field itself."""
-        return self.field(*points, call=call)
 
     def solved(self, unknowns: Parts) -> None:
         """The solution of the next system of the step."""
         self.calls.solutions.append(unknowns)
 
 
-class ReverseField:
+class ReverseField(Fields):
     """Linearizes a field inside the derived reverse sweep, and solves for unknowns and for multipliers."""
 
     def __init__(
         self, calls: StepTape, evaluation: Evaluation, pull_back: Callable[..., Any], solver: Solver, where: str
     ) -> None:
+        super().__init__([partial(self._linearized, network) for network in range(len(calls.read))])
         self.calls = calls
         self.evaluation = evaluation
         self.pull_back = pull_back
         self.solver = solver
         self.where = where
 
-    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
-        """Value and pullback of the field."""
-        call = (self.calls.step, 0, self.calls.read[0])
+    def _linearized(self, network: int, *points: Any) -> tuple[Tensor, GraphPullback]:
+        """Value and pullback of a network."""
+        call = (self.calls.step, network, self.calls.read[network])
         if call not in self.calls.calls:  # the forward sweep had no use for this value
             self.calls.calls[call] = self.evaluation.with_graph(call, points)
-        evaluated = self.calls.next(0, points)
+        evaluated = self.calls.next(network, points)
         assert isinstance(evaluated, Evaluated), "equations read graphs several times, so that no block is a chain"
         return evaluated.value.detach(), GraphPullback(evaluated, partial(self.pull_back, evaluated))
 
@@ -2668,19 +2693,20 @@ class ReverseField:
         return multipliers(affine, like, axes, self.solver, self.where)
 
 
-class _Graphs:
+class _Graphs(Fields):
     """Linearizes a field by a graph of its own, for one Newton iteration after the other."""
 
-    def __init__(self, evaluation: Evaluation, step: int, check: Callable[..., Tensor] | None) -> None:
+    def __init__(self, evaluation: Evaluation, step: int, checks: Sequence[Callable[..., Tensor]] | None) -> None:
+        super().__init__([partial(self._linearized, network) for network in range(evaluation.blocks.width(step))])
         self.evaluation = evaluation
         self.step = step
-        self.check = check
+        self.checks = checks
 
-    def __call__(self, *points: Any) -> tuple[Tensor, GraphPullback]:
+    def _linearized(self, network: int, *points: Any) -> tuple[Tensor, GraphPullback]:
         """Value and pullback."""
-        if self.check is not None:
-            self.check(*points)
-        evaluated = self.evaluation.with_graph((self.step, 0, -1), points)
+        if self.checks is not None:
+            self.checks[network](*points)
+        evaluated = self.evaluation.with_graph((self.step, network, -1), points)
         return evaluated.value.detach(), GraphPullback(evaluated, None)
 
     @staticmethod

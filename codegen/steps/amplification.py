@@ -9,11 +9,11 @@ from sympy import Expr, Symbol
 
 from codegen.printer import TorchPrinter
 from codegen.steps.rules import Layout
-from derive.error_growth import ErrorGrowth
+from derive.error_growth import LIPSCHITZ, ErrorGrowth
 from derive.symbols import Role
 
 
-def by_roots(roots: Sequence[Expr], layout: Layout, number: str) -> tuple[str, ...]:
+def by_roots(roots: Sequence[Expr], layout: Layout, slope: Expr, number: str) -> tuple[str, ...]:
     """Body of the rule `amplification(local, shared, lipschitz)`: 1/|smallest root| for |h lambda| = h Lip on the axes.
 
     The roots name h lambda `z`; in the text it is `h_lambda`, which no quantity of the system is called.
@@ -24,7 +24,8 @@ def by_roots(roots: Sequence[Expr], layout: Layout, number: str) -> tuple[str, .
     mark = f"  # ({number})" if number else ""
     step = next(q.name for q in layout.shared if q.role is Role.STEP_SIZE)
     body = [
-        *_unpacked(layout, {step, *(s.name for root in roots for s in root.free_symbols)}),
+        *_unpacked(layout, {step, *(s.name for value in (slope, *roots) for s in value.free_symbols)}),
+        *_of_field(slope),
         "smallest = math.inf",
         f"for {loop} in ({step} * lipschitz, -{step} * lipschitz, {step} * lipschitz * 1j):",
         *(f"    smallest = min(smallest, abs({text})){mark}" for text in texts),
@@ -33,14 +34,15 @@ def by_roots(roots: Sequence[Expr], layout: Layout, number: str) -> tuple[str, .
     return tuple(body)
 
 
-def by_polynomial(coefficients: Sequence[Expr], layout: Layout, number: str) -> tuple[str, ...]:
+def by_polynomial(coefficients: Sequence[Expr], layout: Layout, slope: Expr, number: str) -> tuple[str, ...]:
     """Body of the same rule, with the largest root of a polynomial that has no closed form or may change its degree."""
     loop = Symbol("h_lambda")
     printer = _NumberPrinter()
     texts = [printer(sympy.expand(one.xreplace({Symbol("z"): loop}))) for one in coefficients]
     step = next(q.name for q in layout.shared if q.role is Role.STEP_SIZE)
     return (
-        *_unpacked(layout, {step, *(s.name for one in coefficients for s in one.free_symbols)}),
+        *_unpacked(layout, {step, *(s.name for value in (slope, *coefficients) for s in value.free_symbols)}),
+        *_of_field(slope),
         f"signs = ({step} * lipschitz, -{step} * lipschitz, {step} * lipschitz * 1j)",
         f"return max(largest_root(({', '.join(texts)})) for {loop} in signs)" + (f"  # ({number})" if number else ""),
     )
@@ -56,6 +58,15 @@ def by_lines(growth: ErrorGrowth, layout: Layout, number: str) -> tuple[str, ...
         *(f"{quantity.name} = {printer(value)}" for quantity, value in growth.lines),
         f"return max({', '.join([*dict.fromkeys(printer(value) for value in growth.state), '1.0'])}){mark}",
     )
+
+
+def _of_field(slope: Expr) -> list[str]:
+    """The line that makes the bound on the field from that on its networks, where they differ."""
+    if slope == LIPSCHITZ:
+        return []
+    texts = [_NumberPrinter()(part) for part in (slope.args if isinstance(slope, sympy.Max) else (slope,))]
+    bound = texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+    return [f"lipschitz = {bound}"]
 
 
 def _unpacked(layout: Layout, used: Iterable[str]) -> list[str]:

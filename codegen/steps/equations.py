@@ -10,7 +10,7 @@ from sympy import Expr, Integer
 from codegen.printer import TorchPrinter
 from codegen.steps.source import Function, tuple_display
 from derive.equations import Block, systems
-from derive.networks import Call, Pullback
+from derive.networks import Call, Network, Pullback
 from derive.operators import shape_of
 from derive.program import Assignment, Program, symbols_of, unknowns_of
 from derive.reverse_sweep import Adjoint
@@ -28,12 +28,14 @@ class System:
         name: of the emitted function of its right-hand sides.
         block: its lines; `multipliers` the lines of the adjoint that belong to it.
         components: unknowns of the ODE; several scalars are stacked along a last axis.
+        networks: of the step, in the order in which they are given to it.
     """
 
     name: str
     block: Block
     multipliers: Block
     components: int
+    networks: tuple[Network, ...] = ()
 
     @property
     def unknowns(self) -> tuple[Quantity, ...]:
@@ -54,6 +56,18 @@ class System:
     def calls(self) -> dict[Quantity, Call]:
         """Network calls among the lines."""
         return {line.target: line.value for line in self.block if isinstance(line.value, Call)}
+
+    def linearizing(self, network: Network) -> str:
+        """What the right-hand sides call for a network's value and pullback."""
+        return "linearize" if len(self.networks) < 2 else f"linearize_{network.name}"
+
+    def unpacked(self) -> list[str]:
+        """The line that names what is called for several networks."""
+        if len(self.networks) < 2:
+            return []
+        used = {call.network for call in self.calls.values()}
+        names = [("" if network in used else "_") + self.linearizing(network) for network in self.networks]
+        return [f"{', '.join(names)} = linearize"]
 
     def arguments(self) -> list[Quantity]:
         """What the right-hand sides read from outside, or their pullback does: of the primal."""
@@ -98,14 +112,16 @@ def read(value: Expr) -> set[Quantity]:
     return symbols_of(plain) - {call.network.theta for call in value.atoms(Call)}
 
 
-def systems_of(name: str, program: Program, adjoint: Adjoint, components: int) -> list[System]:
+def systems_of(
+    name: str, program: Program, adjoint: Adjoint, components: int, networks: tuple[Network, ...]
+) -> list[System]:
     """The systems of a step in order; the function of the first is `<name>_equations`."""
     multipliers = {unknowns_of(block): block for block in systems(adjoint.program)}
     found = []
     for place, block in enumerate(systems(program)):
         bars = tuple(adjoint.cotangents[q] for q in unknowns_of(block))
         suffix = f"_{place + 1}" if place else ""
-        found.append(System(f"{name}_equations{suffix}", block, multipliers[bars], components))
+        found.append(System(f"{name}_equations{suffix}", block, multipliers[bars], components, networks))
     return found
 
 
@@ -149,8 +165,8 @@ def multipliers_text(system: System) -> str:
 
 
 def _right_hand_sides(system: System, line: Line) -> Function:
-    printer = TorchPrinter(lambda node, arguments: f"linearize({', '.join(arguments)})")
-    body = [system.unpack(system.unknowns, "unknowns")]
+    printer = TorchPrinter(lambda node, arguments: f"{system.linearizing(node.network)}({', '.join(arguments)})")
+    body = [*system.unpacked(), system.unpack(system.unknowns, "unknowns")]
     fresh = {q: q.renamed(f"new_{q.name}") for q in system.unknowns}
     for item in system.block:
         text = printer(item.value)
@@ -167,7 +183,8 @@ def _right_hand_sides(system: System, line: Line) -> Function:
     parameters = "".join(f", {q.name}: Any" for q in system.arguments())
     doc = "Right-hand sides g(z) of the equations z = g(z), and the map of bars to what the adjoint makes of them."
     returns = "tuple[State, Callable[[State], State]]"
-    return Function(system.name, f"linearize: Linearize, unknowns: State{parameters}", returns, doc, tuple(body))
+    called = "Linearize" if len(system.networks) < 2 else "Any"
+    return Function(system.name, f"linearize: {called}, unknowns: State{parameters}", returns, doc, tuple(body))
 
 
 def _with_pullback(target: Quantity) -> str:

@@ -12,8 +12,8 @@ from derive.backward_growth import backward_polynomial
 from derive.derivation import Derivation
 from derive.discretization import LEADING
 from derive.equations import systems
-from derive.error_growth import line_growth
-from derive.errors import SpecError, UnsupportedError
+from derive.error_growth import LIPSCHITZ, field_slope, line_growth
+from derive.errors import SpecError
 from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, replayed
 from derive.operators import fill
@@ -62,10 +62,6 @@ class Facts:
         self.implicit = any(systems(program) for program in (recurrence.step, *recurrence.starts.values()))
         undone = self.networks or self.layout.streams > 1
         self.inverse: Inverse | None = replayed(recurrence) if undone else None
-        if self.implicit and len(self.networks) > 1:
-            raise UnsupportedError(
-                f"{spec.id}: equations of an implicit step with {len(self.networks)} networks; one can be emitted"
-            )
         split = len(self.networks) == 1 and not self.implicit
         self.exact: SplitStep | None = split_off_oldest(recurrence) if split else None
         if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
@@ -130,9 +126,11 @@ class Facts:
             return ()
         number = self.derivation.number_of("inverse_trust")
         if isinstance(self.scheme, LinearMultistep):
+            system = self.spec.system
+            slope = field_slope(system) if isinstance(system, ODE) else LIPSCHITZ
             if self.implicit or self.layout.lags > 2:  # roots without a form in square roots, or with a pole
-                return by_polynomial(backward_polynomial(self.scheme), self.layout, number)
-            return by_roots(inverse_amplification(self.scheme), self.layout, number)
+                return by_polynomial(backward_polynomial(self.scheme), self.layout, slope, number)
+            return by_roots(inverse_amplification(self.scheme), self.layout, slope, number)
         growth = line_growth(self.inverse, self.recurrence)
         return () if growth is None else by_lines(growth, self.layout, number)
 

@@ -128,7 +128,7 @@ class RuleWriter:
 
     def systems(self, name: str, program: Program, old: Sequence[Quantity]) -> list[System]:
         """The systems of equations of a step."""
-        return systems_of(name, program, self._swept(program, old), self.layout.components)
+        return systems_of(name, program, self._swept(program, old), self.layout.components, self.layout.networks)
 
     def equations(self, name: str, program: Program, old: Sequence[Quantity]) -> list[Function]:
         """The functions that the systems of a step need."""

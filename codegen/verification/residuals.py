@@ -35,10 +35,15 @@ def _measured(field: Any, found: list[float]) -> Any:
 
     def solve_and_measure(equations: Callable[..., Any], guess: tuple[Tensor, ...], **axes: int) -> tuple[Tensor, ...]:
         z: tuple[Tensor, ...] = solve(equations, guess, **axes)
-        right, _ = equations(lambda *points: (field(*points), None), z)
+        values = tuple(partial(_value_alone, network) for network in field.networks)
+        right, _ = equations(values if len(values) > 1 else values[0], z)
         for one, other in zip(right, z, strict=True):
             found.append(float(((one - other).abs() / (1 + other.abs())).amax()))
         return z
 
     field.solve = solve_and_measure
     return field
+
+
+def _value_alone(network: Callable[..., Tensor], *points: Any) -> tuple[Tensor, None]:
+    return network(*points), None

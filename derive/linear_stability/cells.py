@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cmp_to_key
 from typing import Any
 
 from sympy import QQ, And, Eq, Expr, Ne, Or, S, Symbol, false, true
 
+from derive.errors import UnsupportedError
 from derive.linear_stability.fields import RealField, SampledField, SpecialSampleError
 from derive.linear_stability.functions import Polynomials
 from derive.linear_stability.polynomials import Coefficients, add, multiply, reflect
@@ -20,6 +22,7 @@ from derive.linear_stability.real_roots import RealRoot, between, compare, exten
 
 Decision = Callable[[RealField, Any], Any]
 RATIONALS = RealField()
+HIGHEST_DEGREE = 12  # of a value of the symbol: arithmetic in its field takes seconds there, and minutes beyond
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,25 @@ def sample_between(low: RealRoot | None, high: RealRoot | None) -> Any:
 
 def nearest_roots(polynomials: Sequence[Any], sample: Any) -> tuple[RealRoot | None, RealRoot | None]:
     """The real roots next to a sample, below and above, of elements of Q[k]."""
-    product: Coefficients = [QQ.one]
-    for p in dict.fromkeys(part for polynomial in polynomials for part in [polynomial.monic()]):
-        product = multiply(product, as_list(p))
-    moved = translated(product, sample)
-    above = isolate(RATIONALS, moved)[:1]
-    below = [root.negative() for root in isolate(RATIONALS, reflect(moved))[:1]]
-    left, right = (
-        [
-            RealRoot(RATIONALS, translated(root.polynomial, -sample), root.low + sample, root.high + sample)
-            for root in side
-        ]
-        for side in (below, above)
+    below, above = [], []
+    for factor in dict.fromkeys(factor for polynomial in polynomials for factor, _ in polynomial.factor_list()[1]):
+        moved = translated(as_list(factor), sample)
+        above += isolate(RATIONALS, moved)[:1]
+        below += isolate(RATIONALS, reflect(moved))[:1]
+    left, right = _smallest(below), _smallest(above)
+    return (
+        None if left is None else _moved(left.negative(), sample),
+        None if right is None else _moved(right, sample),
     )
-    return left[0] if left else None, right[0] if right else None
+
+
+def _smallest(roots: Sequence[RealRoot]) -> RealRoot | None:
+    return min(roots, key=cmp_to_key(compare), default=None)
+
+
+def _moved(root: RealRoot, distance: Any) -> RealRoot:
+    polynomial = translated(root.polynomial, -distance)
+    return RealRoot(RATIONALS, polynomial, root.low + distance, root.high + distance)
 
 
 def translated(p: Coefficients, distance: Any) -> Coefficients:
@@ -123,7 +131,18 @@ def as_list(element: Any) -> Coefficients:
 
 
 def point_cell(data: Polynomials, decide: Decision, root: RealRoot) -> Cell:
-    """The decision at one algebraic value of the symbol."""
+    """The decision at one algebraic value of the symbol.
+
+    Raises:
+        UnsupportedError: its degree is too high for arithmetic in the field that it makes.
+    """
+    degree = len(root.polynomial) - 1
+    if degree > HIGHEST_DEGREE:
+        (symbol,) = data.domain.symbols
+        raise UnsupportedError(
+            f"near {symbol} = {float(root.low + root.high) / 2:.4g} the decision changes at a root of degree {degree}, "
+            f"beyond {HIGHEST_DEGREE}: give {symbol} a value"
+        )
     field, number = extension(RATIONALS, root)
     special = specialised(data, field, number)
     return Cell(root, root, None if special is None else decide(field, special), root)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sympy import EX, Expr, Float, Piecewise, Poly, Rational, Symbol
+from sympy import EX, CRootOf, Expr, Float, Piecewise, Poly, Rational, Symbol
 
 from derive.latex import latex
 
 LONGEST_INTEGER = 10**9
+ROUNDED = 6  # digits
 """Coefficients with larger numerators or denominators are shown as decimals."""
 
 
@@ -56,7 +57,10 @@ def _short(number: Expr) -> Expr:
 
 
 def formula(domain: Any, coefficients: Sequence[Any], variable: Symbol) -> str:
-    """LaTeX of a polynomial; fractions of very many digits are rounded to six."""
+    """LaTeX of a polynomial; fractions of very many digits and roots without radicals are rounded to six."""
+    if domain.is_Algebraic and domain.ext.as_expr().has(CRootOf):
+        decimals = [domain.to_sympy(a).evalf(ROUNDED) for a in coefficients]
+        return rounded(sum((a * variable**power for power, a in enumerate(decimals)), start=Rational(0)), variable)
     expression = polynomial_expression(domain, coefficients, variable)
     numbers = expression.atoms(Rational)
     if any(abs(number.p) > LONGEST_INTEGER or number.q > LONGEST_INTEGER for number in numbers):

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from itertools import pairwise, zip_longest
 from typing import Any
 
+from sympy import ZZ
+from sympy.polys.euclidtools import dup_gcd
+
 from derive.linear_stability.fields import RealField
 
 Coefficients = list[Any]
@@ -113,10 +116,15 @@ def _positive_scale(field: RealField, p: Sequence[Any]) -> Coefficients:
     if not field.domain.is_QQ:
         lead = p[-1] if positive else -p[-1]
         return [a / lead for a in p]
-    common = math.lcm(*(int(a.denominator) for a in p))
-    integers = [int(a * common) for a in p]
-    content = math.gcd(*integers)
+    integers = _integers(p)
+    content = math.gcd(*map(int, integers))
     return [field.convert(a // content) for a in integers]
+
+
+def _integers(p: Sequence[Any]) -> list[Any]:
+    """Rational coefficients times their common denominator."""
+    common = math.lcm(*(int(a.denominator) for a in p))
+    return [ZZ(int(a * common)) for a in p]
 
 
 def _remainder(field: RealField, p: Sequence[Any], q: Sequence[Any]) -> Coefficients:
@@ -130,6 +138,9 @@ def _remainder(field: RealField, p: Sequence[Any], q: Sequence[Any]) -> Coeffici
 def gcd(field: RealField, p: Sequence[Any], q: Sequence[Any]) -> Coefficients:
     """Greatest common divisor, monic."""
     first, second = trim(p), trim(q)
+    if field.domain.is_QQ and first and second:
+        found = dup_gcd(*(_integers(side)[::-1] for side in (first, second)), ZZ)
+        return [field.convert(a) / field.convert(found[0]) for a in reversed(found)]
     while second:
         second = _positive_scale(field, second)
         first, second = second, _remainder(field, first, second)

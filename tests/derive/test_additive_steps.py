@@ -3,10 +3,12 @@
 import mpmath
 import numpy as np
 import pytest
+from scipy.optimize import root
 from sympy import Rational, sin
 
 from derive import explain
 from derive.discretization import discretize
+from derive.equations import systems
 from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import evaluate
 from derive.expansion_sections import leading_error
@@ -14,6 +16,7 @@ from derive.functions import tanh
 from derive.inversion import invert
 from derive.networks import Network
 from derive.operators import matvec
+from derive.program import unknowns_of
 from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, Splitting, scheme_by_name
 from derive.step_expansion import expansion_residual, flow_coefficients, step_coefficients
 from derive.symbols import parameter, state, time
@@ -121,13 +124,51 @@ def test_steps_of_separable_fields_are_inverted_line_by_line(scheme):
     assert inverse.determinant_base(recurrence) == 1 and inverse.conditions == ()
 
 
-def test_where_a_scheme_is_implicit_it_says_what_needs_what():
-    damped = ODE(state=(s, v), velocity=(v - s, -s))
-    with pytest.raises(
-        UnsupportedError, match=r"symplectic Euler is implicit for this field \(.*s at stage 1 needs s at"
-    ):
-        discretize(damped, "symplectic_euler")
-    assert invert(discretize(damped, LIE)) is None  # s enters two lines of the step
+def stage_equations(tableau, parts, h):
+    """All stages of an additive scheme by its definition, solved together by SciPy; x_next of x."""
+    tables = [(numbers(part.A), np.array([float(b) for b in part.b])) for part in tableau.parts]
+    count = len(tables[0][1])
+
+    def step(x):
+        def gap(flat):
+            X = flat.reshape(count, len(x))
+            drifts = [np.array([part(point) for point in X]) for part in parts]
+            return (X - x - h * sum(A @ drift for (A, _), drift in zip(tables, drifts, strict=True))).ravel()
+
+        X = root(gap, np.tile(x, count), tol=1e-14).x.reshape(count, len(x))
+        return x + h * sum(
+            b @ np.array([part(point) for point in X]) for (_, b), part in zip(tables, parts, strict=True)
+        )
+
+    return step
+
+
+def numbers(rows):
+    return np.array([[float(entry) for entry in row] for row in rows])
+
+
+LOBATTO = AdditiveTableau((SCHEMES["lobatto3a_s3"], SCHEMES["lobatto3b_s3"]), order=4)
+DAMPED = ODE(state=(s, v), velocity=(v - s**2, -s))
+PARTS = (lambda x: np.array([x[1] - x[0] ** 2, 0.0]), lambda x: np.array([0.0, -x[0]]))
+SPLIT = ODE(state=(s, v), velocity=(v - s**2, -s), parts=((v, 0), (-(s**2), -s)))
+OTHER_PARTS = (lambda x: np.array([x[1], 0.0]), lambda x: np.array([-(x[0] ** 2), -x[0]]))
+
+
+@pytest.mark.parametrize("scheme", [SCHEMES["symplectic_euler"], LOBATTO])
+@pytest.mark.parametrize(("ode", "parts"), [(DAMPED, PARTS), (SPLIT, OTHER_PARTS)], ids=["by unknowns", "by terms"])
+def test_where_a_scheme_is_implicit_its_stages_are_solved_for(scheme, ode, parts):
+    recurrence = discretize(ode, scheme)
+    found = evaluate(recurrence.step, {q: {"s": 0.4, "v": 0.7, "h": 0.3}[q.name] for q in recurrence.step.inputs})
+    expected = stage_equations(scheme, parts, 0.3)(np.array([0.4, 0.7]))
+    np.testing.assert_allclose([float(found[q]) for q in recurrence.new], expected, rtol=1e-11)
+
+
+def test_what_needs_no_solution_stays_explicit():
+    """Of two unknowns the second is explicit once the first is known; a separable field has no equations at all."""
+    (block,) = systems(discretize(DAMPED, "symplectic_euler").step)
+    assert len(unknowns_of(block)) == 1
+    assert not systems(discretize(PENDULUM, "symplectic_euler").step)
+    assert invert(discretize(DAMPED, LIE)) is None  # s enters two lines of the step
 
 
 def test_parts_are_checked():

@@ -12,6 +12,7 @@ from sympy import Eq, Rational, Symbol, binomial, cancel, factorial, limit, sqrt
 from torchdiffeq._impl.bosh3 import _BOGACKI_SHAMPINE_TABLEAU
 from torchdiffeq._impl.dopri5 import _DORMAND_PRINCE_SHAMPINE_TABLEAU
 
+from derive.embedded import embedded_pair, embedded_pairs
 from derive.linear_stability import stability_function
 from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Splitting
 from derive.series.rk import conditions, dense_order, embedded_order, order
@@ -268,3 +269,10 @@ def test_theta_holds_euler_trapezoid_and_both_orders():
     at = {value: tuple(entry.subs(theta, value) for entry in scheme.b) for value in (0, R(1, 2), 1)}
     assert at == {0: (1, 0), R(1, 2): SCHEMES["trapezoid"].b, 1: (0, 1)}
     assert conditions(scheme, 2) == Eq(theta, R(1, 2))
+
+
+def test_adaptive_steps_read_a_cubic_only_where_a_pair_has_no_dense_output():
+    pairs = {name: embedded_pair(name) for name in embedded_pairs()}
+    assert all(len(pair.dense) == pair.tableau.stages for pair in pairs.values())
+    assert [name for name, pair in pairs.items() if pair.is_crude] == ["rkf45", "cash_karp"]
+    assert {len(row) for row in pairs["dop853"].dense} == {7} and {len(row) for row in pairs["rkf45"].dense} == {3}

@@ -1,5 +1,7 @@
 """Verdicts on tables with symbols: conditions, found by cells and compared with numbers put in."""
 
+import re
+
 import pytest
 from stability_schemes import HALF, tableau
 from sympy import And, Eq, Or, Piecewise, Rational, S, Symbol, oo, pi, sqrt, symbols, true
@@ -214,3 +216,15 @@ def test_the_angle_of_a_stiffly_accurate_family(no_simplification):
     for value in (R(1, 20), HALF - sqrt(2) / 4, R(1, 4), 1 - sqrt(2) / 2, R(1, 2), R(9, 5), R(2), R(7, 3)):
         own = alpha_stability(with_value(STIFFLY_ACCURATE, value)).value
         assert abs(float(found.subs(gamma, value)) - float(own)) < 1e-12
+
+
+def test_a_sector_with_critical_values_of_high_degree_is_left_undecided():
+    """Alexander's three stages with a free gamma: A-stability is decided, the sector says what stands in the way."""
+    middle = (1 + gamma) / 2
+    b = [-(6 * gamma**2 - 16 * gamma + 1) / 4, (6 * gamma**2 - 20 * gamma + 5) / 4, gamma]
+    family = tableau([[gamma, 0, 0], [middle - gamma, gamma, 0], b], b)
+    found = derive.analyse(family)
+    assert [bool(found.is_a_stable.subs(gamma, value)) for value in (R(2, 5), R(9, 20), HALF, 3)] == [0, 1, 1, 0]
+    assert found.alpha_stability is None
+    why = r"near gamma = .* changes at a root of degree 21, beyond 12: give gamma a value"
+    assert re.search(why, found.stability_verdict("alpha_stability").undecided)

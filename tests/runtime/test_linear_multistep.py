@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from generated.forward_euler import ForwardEuler
 from generated.leapfrog import Leapfrog
 from generated.linear_multistep import LinearMultistep, NotFiniteError
+from generated.rk4 import RK4
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64
@@ -338,3 +340,9 @@ def test_the_signature_is_the_promised_one():
     )
     kinds = {p.kind for name, p in inspect.signature(LinearMultistep).parameters.items() if name != "field"}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("kind", [RK4, partial(LinearMultistep, alpha=(0, 1), beta=(0, 2, 0))])
+def test_why_nothing_is_inverted_is_said(kind):
+    with pytest.raises(ValueError, match="memory='invert'; allowed: 'store', .*have the mode where the inverse"):
+        kind(nn.Linear(2, 2), steps=3, memory="invert")

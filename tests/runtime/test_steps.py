@@ -310,7 +310,7 @@ def test_what_bad_input_gets() -> None:
         LMResNet(tanh_blocks(2, 4), memory="stor")
     with pytest.raises(ValueError, match=r"gradient='auto'; allowed: 'derived', 'autograd'"):
         LMResNet(tanh_blocks(2, 4), gradient="auto")
-    with pytest.raises(ValueError, match=r"memory='invert'; allowed: 'store', 'recompute', 'checkpoint'$"):
+    with pytest.raises(ValueError, match=r"memory='invert'; allowed: 'store', 'recompute', 'checkpoint'\."):
         ResNet(tanh_blocks(2, 4), memory="invert")
     with pytest.raises(ValueError, match="tol=-1"):
         LMResNet(tanh_blocks(2, 4), tol=-1.0)
