@@ -64,6 +64,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 DERIVATION: dict[str, object] = {
     "id": "cubic_ode",
@@ -119,7 +120,7 @@ def _field_held(local: Values, shared: Shared) -> Values:
     """What depends on parameters alone."""
     b, gamma, _, w = shared
     w_t = w.mT  # (6)
-    return b, gamma, w_t, w
+    return gamma, b, w, w_t
 
 
 def _field_clock(t: Tensor, held: Values) -> Values:
@@ -135,16 +136,16 @@ def _field_shapes(state: Values, held: Values) -> tuple[tuple[Shape, ...], tuple
 def _field_value(state: Values, clock: Values, held: Values, values: Values, slopes: Values) -> None:
     """The field in place: slopes of the unknowns, by way of the values that the pullback reads."""
     (x,) = state
-    b, gamma, w_t, _ = held
+    gamma, b, _, w_t = held
     (f,) = slopes
-    torch.addcmul(b, gamma, x**3, value=-1, out=f)  # (6)
-    f.addmm_(x, w_t)  # (6)
+    affine_into(x, w_t, b, f)  # (6)
+    f.addcmul_(gamma, x**3, value=-1)  # (6)
 
 
 def _field_coefficients(state: Values, clock: Values, held: Values, values: Values, slopes: Values) -> Values:
     """What the pullback multiplies cotangents by, for all stages of many steps."""
     (x,) = state
-    _, gamma, _, _ = held
+    gamma, _, _, _ = held
     bar_x_by_bar_f = -3 * gamma * x**2  # (10)
     return (bar_x_by_bar_f,)
 
@@ -161,11 +162,11 @@ def _field_pull_back(
 ) -> None:
     """Reverse sweep over the field in place, at one stage of one step."""
     (bar_x_by_bar_f,) = coefficients
-    _, _, _, w = held
+    _, _, w, _ = held
     (bar_f,) = bar_slopes
     (bar_x,) = bar_state
-    torch.mul(bar_f, bar_x_by_bar_f, out=bar_x)  # (10)
-    bar_x.addmm_(bar_f, w)  # (10)
+    affine_into(bar_f, w, None, bar_x)  # (10)
+    bar_x.addcmul_(bar_f, bar_x_by_bar_f)  # (10)
 
 
 def _field_gradients(
@@ -173,7 +174,7 @@ def _field_gradients(
 ) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
     """Cotangents of what has no batch axes, summed over all stages of many steps."""
     (x,) = state
-    b, gamma, _, _ = held
+    gamma, b, _, _ = held
     (bar_f,) = bar_slopes
     bar_b = sum_to(bar_f, b)  # (12)
     bar_gamma = -sum_to(bar_f * x**3, gamma)  # (13)
@@ -403,6 +404,59 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
+TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
+
+
+def tanh_into(value: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(value) into `out`, which may be `value` itself.
+
+    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there
+    once its four operations cost less than they save. Half precision would be rounded four times.
+    """
+    if value.device.type != "cpu" or value.numel() < LEAST_EXPM1 or value.element_size() < 4:
+        return torch.tanh(value, out=out)
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
+    return out.div_(out + TWO)
+
+
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**15  # elements of a result from which on the kernel takes less time
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """tanh(W x + b) of vectors x (..., inputs), with W (outputs, inputs)."""
+    outputs, inputs = weight.shape
+    if x.numel() * outputs >= LEAST_TANH * inputs and kernel_serves(x, inputs):
+        fused: Tensor = KERNEL(x, weight, bias, "tanh", [], "")
+        return fused
+    value = functional.linear(x, weight, bias)
+    return value.tanh() if torch.is_grad_enabled() else tanh_into(value, value)
+
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
+
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
     nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
     nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
@@ -413,7 +467,10 @@ SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] =
 
 
 class ChainLayer(NamedTuple):
-    """One layer: `slope` is None for a linear one, whose parameters stand with their places in all parameters."""
+    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
+
+    Parameters, weight first, stand with their places in all parameters.
+    """
 
     run: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None
@@ -427,7 +484,7 @@ class ChainCall(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     chain: tuple[ChainLayer, ...]
-    kept: list[Tensor]
+    kept: list[Kept]
 
     def pull_back(
         self, bar: Tensor, needed: Callable[[int], bool]
@@ -435,14 +492,16 @@ class ChainCall(NamedTuple):
         """Cotangents of the points, and those of the parameters that are needed, with their places."""
         bar = bar.to(self.value.dtype)
         found: list[tuple[int, Tensor | None]] = []
-        for layer, kept in zip(reversed(self.chain), reversed(self.kept), strict=True):
+        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
             if layer.slope is not None:
-                bar = layer.slope(bar, kept)
+                assert at is not None, "what the slope is taken at is kept"
+                bar = layer.slope(bar, at)
+            if point is None:
                 continue
             rows = bar.reshape(-1, bar.shape[-1])
             (place, weight), *bias = layer.parameters
             if needed(place):
-                found.append((place, rows.mT @ kept.reshape(-1, kept.shape[-1])))
+                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
             found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
             bar = bar @ weight
         times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
@@ -454,12 +513,13 @@ def hooks_everywhere() -> bool:
     return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
 
 
-def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:
         value = layer.run(x)
         if kept is not None:
-            kept.append(value if layer.keeps_value else x)
+            at = None if layer.slope is None else value if layer.keeps_value else x
+            kept.append((x if layer.parameters else None, at))
         x = value
     return x
 
@@ -488,7 +548,21 @@ def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, 
         if layers is None:
             return None
         found += layers
-    return tuple(found) or None
+    return _with_tanh(found) or None
+
+
+def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
+    """The layers with every tanh behind a linear layer joined to it."""
+    slope_of_tanh = SLOPES[nn.Tanh][1]
+    found: list[ChainLayer] = []
+    for layer in layers:
+        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
+            weight, *bias = (one for _, one in found[-1].parameters)
+            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
+            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
+        else:
+            found.append(layer)
+    return tuple(found)
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:
@@ -699,6 +773,7 @@ class Evaluation:
         self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
+        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -731,7 +806,7 @@ class Evaluation:
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
@@ -739,7 +814,7 @@ class Evaluation:
         block = row[network]
         self.last[network] = (call, points)
         try:
-            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
                 known = (step, network, 0) if self.blocks.frozen else call
@@ -758,7 +833,7 @@ class Evaluation:
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -1227,6 +1302,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
+    evaluation.layer_by_layer = False
     with plan.as_called():
         full = plan.full_shared(shared)
         field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
@@ -2067,19 +2143,18 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     return slope
 
 
-TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+def affine_into(left: Tensor, right: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """Write left @ right + bias into `out`."""
+    if out.numel() >= LEAST_PRODUCT and kernel_serves(left, len(right)) and (bias is None or bias.dim() == 1):
+        return out.copy_(KERNEL(left, right.mT, bias, "none", [], ""))
+    return torch.mm(left, right, out=out) if bias is None else torch.addmm(bias, left, right, out=out)
 
 
-def tanh_into(value: Tensor, out: Tensor) -> Tensor:
-    """Write tanh(value) into `out`, which may be `value` itself.
-
-    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there.
-    """
-    if value.device.type != "cpu":
-        return torch.tanh(value, out=out)
-    torch.clamp_max(value, TANH_IS_ONE, out=out)
-    torch.add(out, out, out=out).expm1_()
-    return out.div_(out + 2.0)
+def affine_tanh_into(left: Tensor, right: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """Write tanh(left @ right + bias) into `out`."""
+    if out.numel() >= LEAST_TANH and kernel_serves(left, len(right)) and (bias is None or bias.dim() == 1):
+        return out.copy_(KERNEL(left, right.mT, bias, "tanh", [], ""))
+    return tanh_into(affine_into(left, right, bias, out), out)
 
 
 Values = tuple[Tensor, ...]
@@ -2104,7 +2179,7 @@ class WrittenField(NamedTuple):
     coefficients(state, clock, held, values, slopes) -> what the cotangents are multiplied by, for all stages at once
     pull_back(state, values, slopes, coefficients, held, bar_slopes, bars, bar_state): the reverse sweep, in place
     gradients(state, clock, held, values, slopes, bar_slopes, bars) -> (bar_local, bar_shared)
-    kept, bars_kept: which values and cotangents are read after the stage that made them
+    state_kept, kept, bars_kept: whether the state, and which values and cotangents, are read after their stage
     unknowns: how many scalars the state consists of; 0 for one vector
     time, step_size: their places among the per-step and the shared quantities; -1 where there is none
     """
@@ -2116,6 +2191,7 @@ class WrittenField(NamedTuple):
     coefficients: Callable[[Values, Values, Values, Values, Values], Values]
     pull_back: Callable[[Values, Values, Values, Values, Values, Values, Values, Values], None]
     gradients: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    state_kept: bool
     kept: tuple[bool, ...]
     bars_kept: tuple[bool, ...]
     unknowns: int
@@ -2222,9 +2298,14 @@ class Steps:
         """Weights times the step size."""
         return [self.h * weight for weight in weights]
 
-    def run(self, state: Tensor, start: int, end: int, kept: Tensor, every: int) -> Tensor:
-        """Run some steps; writes the states at `start`, `start + every`, ... into `kept` and returns the last."""
-        stages = Stages(self)
+    def run(
+        self, state: Tensor, start: int, end: int, kept: Tensor, every: int, summed: tuple[int, Tensor] | None = None
+    ) -> Tensor:
+        """Run some steps; writes the states at `start`, `start + every`, ... into `kept` and returns the last.
+
+        `summed`: the place of a value of the field, and the tensor to which its integral is added.
+        """
+        stages = Stages(self, summed)
         spare = (torch.empty_like(state), torch.empty_like(state))
         places = {start + every * place: one for place, one in enumerate(kept.unbind(0))}
         count = len(self.tableau.b)
@@ -2255,8 +2336,9 @@ def by_columns(held: Values) -> Values:
 class Stages:
     """Points and slopes of the stages of one step, and the sums that lead from one to the next."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, summed: tuple[int, Tensor] | None) -> None:
         count, self.unknowns, self.value = len(steps.tableau.b), steps.field.unknowns, steps.field.value
+        self.summed, self.weights = summed, steps.scaled(steps.tableau.b)
         points, slopes = (steps.start.new_empty(count, *steps.start.shape) for _ in range(2))
         self.values = tuple(points.new_empty(*steps.batch, *shape) for shape in steps.shapes)
         self.points = [unknowns_of(point, self.unknowns) for point in points]
@@ -2268,38 +2350,33 @@ class Stages:
     def step(self, state: Tensor, held: Values, clock: Sequence[Values], new: Tensor) -> None:
         """One step, into `new`."""
         flat = state.view(-1)
-        self.value(unknowns_of(state, self.unknowns), clock[0], held, self.values, self.slopes[0])
-        for stage in range(1, len(self.points)):
-            self.to_point[stage].into(self.flat[stage], flat)
-            self.value(self.points[stage], clock[stage], held, self.values, self.slopes[stage])
+        for stage in range(len(self.points)):
+            if stage:
+                self.to_point[stage].into(self.flat[stage], flat)
+            point = self.points[stage] if stage else unknowns_of(state, self.unknowns)
+            self.value(point, clock[stage], held, self.values, self.slopes[stage])
+            if self.summed is not None:
+                place, total = self.summed
+                total.add_(self.values[place], alpha=self.weights[stage])
         self.to_state.into(new.view(-1), flat)
 
 
-STACK_ELEMENTS = 2**16, 2**18  # what the stacks of a block may always have, and what those of two steps never exceed
+LEAST_STACK, MOST_STACK = 2**16, 2**20  # elements that the values of a block may always have, and that never suffice
+MOST_BARS = 2**17  # elements of cotangents from which on gradients are summed after fewer steps
+SHARE_OF_STAGES = 0.13  # states and stacks together take less than this part of what the stages of all steps would
 
 
-class StageStacks:
-    """Stacks (stages, steps, ...) for the stages of some steps; what is not kept has one place for all of them.
-
-    `stage_…[i]`: stage i of all steps, as one batch where matrices multiply it; `row_…[i][n]`: stage i of one step.
-    """
+class Stacks:
+    """What stacks (stages, steps, ...) have in common."""
 
     def __init__(self, steps: Steps, length: int) -> None:
-        field, state = steps.field, steps.start
-        self.stages, self.length, self.unknowns = len(steps.tableau.b), length, field.unknowns
-        points, self.slopes, self.bar_slopes = (state.new_empty(self.stages, length, *state.shape) for _ in range(3))
-        self.bar_states = state.new_empty(self.stages, *state.shape)
-        self.point, self.slope, self.bar_slope = map(self.components, (points, self.slopes, self.bar_slopes))
-        self.value = self._stacks(steps, steps.shapes, [(kept, True) for kept in field.kept])
-        self.bar = self._stacks(steps, steps.bar_shapes, [(kept, kept) for kept in field.bars_kept])
-        self.flat_points = points.flatten(1).unbind(0)
-        self.stage_point, self.stage_slope = self._by_stage(self.point), self._by_stage(self.slope)
-        self.stage_value = self._by_stage(self.value)
-        self.row_point, self.row_value, self.row_bar = (self.rows(s) for s in (self.point, self.value, self.bar))
-        self.row_slope, self.row_bar_slope = self.rows(self.slope), self.rows(self.bar_slope)
-        self.flat_bar_slopes = [stage.unbind(0) for stage in self.bar_slopes.flatten(2).unbind(0)]
-        self.bar_state = [unknowns_of(bar, self.unknowns) for bar in self.bar_states]
-        self._combine(steps)
+        self.stages, self.length, self.unknowns = len(steps.tableau.b), length, steps.field.unknowns
+        self.state, self.batch = steps.start, steps.batch
+
+    def of_state(self, kept: bool = True) -> Tensor:
+        """An uninitialized stack of states; where they are not kept, one place stands for all stages."""
+        stack = self.state.new_empty(self.stages if kept else 1, self.length, *self.state.shape)
+        return stack.expand(self.stages, *stack.shape[1:])
 
     def components(self, stack: Tensor) -> Values:
         """The unknowns in a stack of states."""
@@ -2309,14 +2386,31 @@ class StageStacks:
         """Stacks as a tuple for each stage and step."""
         return rows_of_stacks(stacks, self.stages, self.length)
 
-    def _stacks(self, steps: Steps, shapes: Sequence[Shape], kept: Sequence[tuple[bool, bool]]) -> Values:
+    def of_shapes(self, shapes: Sequence[Shape], kept: Sequence[tuple[bool, bool]]) -> Values:
         """Uninitialized stacks; an axis that is not kept has one entry, which stands for all."""
         found = []
         for shape, whole in zip(shapes, kept, strict=True):
             axes = [axis if one else 1 for axis, one in zip((self.stages, self.length), whole, strict=True)]
-            stack = steps.start.new_empty(*axes, *steps.batch, *shape)
+            stack = self.state.new_empty(*axes, *self.batch, *shape)
             found.append(stack.expand(self.stages, self.length, *stack.shape[2:]))
         return tuple(found)
+
+
+class ValueStacks(Stacks):
+    """Points, values and slopes of all stages of some steps; what is not kept has one place for all stages.
+
+    `stage_…[i]`: stage i of all steps, as one batch where matrices multiply it; `row_…[i][n]`: stage i of one step.
+    """
+
+    def __init__(self, steps: Steps, length: int) -> None:
+        super().__init__(steps, length)
+        points, self.slopes = self.of_state(steps.field.state_kept), self.of_state()
+        self.point, self.slope = self.components(points), self.components(self.slopes)
+        self.value = self.of_shapes(steps.shapes, [(kept, True) for kept in steps.field.kept])
+        self.flat_points = points.flatten(1).unbind(0)
+        self.stage_point, self.stage_slope, self.stage_value = map(self._by_stage, (self.point, self.slope, self.value))
+        self.row_point, self.row_slope, self.row_value = map(self.rows, (self.point, self.slope, self.value))
+        self.to_point = [Combination(steps.scaled(row), self.slopes) for row in steps.tableau.A]
 
     def _by_stage(self, stacks: Values) -> list[Values]:
         return [
@@ -2324,37 +2418,73 @@ class StageStacks:
             for stage in range(self.stages)
         ]
 
-    def _combine(self, steps: Steps) -> None:
-        """The sums over stages: the derived adjoint of the tableau."""
+
+class BarStacks(Stacks):
+    """Cotangents of slopes and values of all stages of some steps, and the sums over stages that lead to them.
+
+    The sums are the derived adjoint of the tableau. `seeds` stand behind the cotangents of the slopes.
+    """
+
+    def __init__(self, steps: Steps, length: int, seeds: Sequence[Values] = ()) -> None:
+        super().__init__(steps, length)
+        self.bar_slopes, bar_states = self.of_state(), self.state.new_empty(self.stages, *self.state.shape)
+        bar_slope = self.components(self.bar_slopes)
+        self.bar = self.of_shapes(steps.bar_shapes, [(kept, kept) for kept in steps.field.bars_kept])
+        seeded = seeds or ((),) * self.stages
+        self.bar_slope = (*bar_slope, *seeded[0])  # the gradients read no seeds
+        by_stage = zip(self.rows(bar_slope), seeded, strict=True)
+        self.row_bar_slope = [[(*row, *seed) for row in rows] for rows, seed in by_stage]
+        self.row_bar = self.rows(self.bar)
+        self.flat_bar_slopes = [stage.unbind(0) for stage in self.bar_slopes.flatten(2).unbind(0)]
+        self.bar_state = [unknowns_of(bar, self.unknowns) for bar in bar_states]
         tableau, stages = steps.tableau, range(self.stages)
-        self.to_point = [Combination(steps.scaled(row), self.slopes) for row in tableau.A]
         self.to_bar_slope = [
-            Combination(steps.scaled([row[stage] for row in tableau.A]), self.bar_states, tableau.b[stage])
+            Combination(steps.scaled([row[stage] for row in tableau.A]), bar_states, tableau.b[stage])
             for stage in stages
         ]
-        self.to_bar_state = Combination(steps.scaled([1.0 for _ in stages]), self.bar_states)
+        self.to_bar_state = Combination(steps.scaled([1.0 for _ in stages]), bar_states)
 
 
-def steps_of_block(steps: Steps, stored: int) -> int:
-    """Steps of a block: few enough to stay in the cache, and with less than half of what is `stored`, in elements."""
+class BlockSizes(NamedTuple):
+    """Steps whose values are computed together, and steps after which gradients are summed: a part of them."""
+
+    values: int
+    bars: int
+
+
+def block_sizes(steps: Steps, stored: int) -> BlockSizes:
+    """As many steps as the cache holds, and as leave the memory far below that of all stages.
+
+    `stored`: elements of the states that the forward sweep has stored.
+    """
     if steps.layered:
-        return 1
-    batch = math.prod(steps.batch)
-    values = sum(batch * math.prod(shape) for shape in (*steps.shapes, *steps.bar_shapes))
-    one = len(steps.tableau.b) * (3 * math.prod(steps.start.shape) + values)
-    least, most = STACK_ELEMENTS
-    return max(1, min(max(stored // 2, least), most) // max(1, one))
+        return BlockSizes(1, 1)
+    batch, size, stages = math.prod(steps.batch), math.prod(steps.start.shape), len(steps.tableau.b)
+    points = stages if steps.field.state_kept else 1
+    values = points * size + stages * (size + sum(batch * math.prod(shape) for shape in steps.shapes))
+    bars = stages * (2 * size + sum(batch * math.prod(shape) for shape in steps.bar_shapes))
+    spare = int(SHARE_OF_STAGES * steps.plan.steps * values) - stored - bars
+    length = max(1, min(max(spare, LEAST_STACK), MOST_STACK) // max(1, values))
+    part = max(1, min(length, MOST_BARS // max(1, bars)))
+    return BlockSizes(length // part * part, part)
 
 
 class ExplicitReverse:
-    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have."""
+    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have.
 
-    def __init__(self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor) -> None:
+    `seeds`: of every stage, cotangents that come to values of the field from outside.
+    """
+
+    def __init__(
+        self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor, seeds: Sequence[Values] = ()
+    ) -> None:
         self.steps, self.needs, self.x, self.stored = steps, needs, x, stored
-        self.field, self.plan = steps.field, steps.plan
+        self.field, self.plan, self.seeds = steps.field, steps.plan, seeds
         self.bar_local: list[dict[int, Tensor]] = [{} for _ in steps.local]
         self.bar_shared: list[Tensor | None] = [None] * len(steps.shared)
-        self.block: StageStacks | None = None
+        self.sizes: BlockSizes = block_sizes(steps, stored.numel())
+        self.block: ValueStacks | None = None
+        self.bars: BarStacks | None = None
         self.bar_h = steps.start.new_zeros(())
         place = self.field.step_size
         tensors = [n for n, number in enumerate(self.plan.shared) if number is None]
@@ -2365,7 +2495,7 @@ class ExplicitReverse:
         unknowns = self.field.unknowns
         along = to_columns(bar_output, unknowns, 1).unbind(0) if self.plan.trajectory else ()
         bar = (along[-1] if along else to_columns(bar_output, unknowns)).clone()
-        length = steps_of_block(self.steps, self.stored.numel())
+        length = self.sizes.values
         for start, states in self._segments():
             for first in reversed(range(0, len(states), length)):
                 self._reverse(states[first : first + length], start + first, bar, along)
@@ -2387,16 +2517,21 @@ class ExplicitReverse:
     def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> None:
         """In `bar`, the cotangent of the first state of a block from that of the state after it; adds to gradients."""
         if self.block is None or self.block.length != len(states):
-            self.block = StageStacks(self.steps, len(states))
+            self.block = ValueStacks(self.steps, len(states))
         block, held = self.block, self.steps.held(start)
         clock = self.steps.clock(start, start + block.length)
         with torch.inference_mode():
             self._values(block, states.reshape(-1), held, clock)
             coefficients = block.rows(self.field.coefficients(block.point, clock, held, block.value, block.slope))
-            self._loop(block, coefficients, held, bar, along[start : start + block.length])
-        self._add_gradients(block, start, held, clock)
+        for first in reversed(range(0, block.length, self.sizes.bars)):
+            end = min(first + self.sizes.bars, block.length)
+            if self.bars is None or self.bars.length != end - first:
+                self.bars = BarStacks(self.steps, end - first, self.seeds)
+            with torch.inference_mode():
+                self._loop(block, self.bars, first, coefficients, held, bar, along[start + first : start + end])
+            self._add_gradients(block, self.bars, first, start, held, clock)
 
-    def _values(self, block: StageStacks, states: Tensor, held: Values, clock: Values) -> None:
+    def _values(self, block: ValueStacks, states: Tensor, held: Values, clock: Values) -> None:
         """The values of all stages, one stage of all steps at a time."""
         for stage in range(block.stages):
             block.to_point[stage].into(block.flat_points[stage], states)
@@ -2408,35 +2543,42 @@ class ExplicitReverse:
         return value if self.field.unknowns else value.expand(-1, *self.steps.batch, -1).flatten(0, 1)
 
     def _loop(
-        self, block: StageStacks, coefficients: list[list[Values]], held: Values, bar: Tensor, along: Sequence[Tensor]
-    ) -> None:
+        self, block: ValueStacks, bars: BarStacks, first: int, coefficients: list[list[Values]], held: Values,
+        bar: Tensor, along: Sequence[Tensor],
+    ) -> None:  # fmt: skip
         """The loop of the sweep: cotangents of states, slopes and values, one step after the other."""
         pull_back, stages, flat = self.field.pull_back, range(block.stages - 1, -1, -1), bar.view(-1)
-        for n in range(block.length - 1, -1, -1):
+        for place in range(bars.length - 1, -1, -1):
+            n = first + place
             for i in stages:
-                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], flat)
+                bars.to_bar_slope[i].into(bars.flat_bar_slopes[i][place], flat)
                 pull_back(
                     block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
-                    block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
+                    bars.row_bar_slope[i][place], bars.row_bar[i][place], bars.bar_state[i],
                 )  # fmt: skip
-            block.to_bar_state.into(flat, flat)
+            bars.to_bar_state.into(flat, flat)
             if along:
-                bar.add_(along[n])
+                bar.add_(along[place])
 
-    def _add_gradients(self, block: StageStacks, start: int, held: Values, clock: Values) -> None:
+    def _add_gradients(
+        self, block: ValueStacks, bars: BarStacks, first: int, start: int, held: Values, clock: Values
+    ) -> None:
         """Gradients of what all steps share, and of what each has for itself."""
-        local, shared = self.field.gradients(
-            block.point, clock, held, block.value, block.slope, block.bar_slope, block.bar
+        part = slice(first, first + bars.length)
+        point, now, value, slope = (
+            stacks if bars.length == block.length else tuple(one[:, part] for one in stacks)
+            for stacks in (block.point, clock, block.value, block.slope)
         )
+        local, shared = self.field.gradients(point, now, held, value, slope, bars.bar_slope, bars.bar)
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
         if self.wants_h:
-            self.bar_h = self.bar_h + (block.bar_slopes * block.slopes).sum()
+            self.bar_h = self.bar_h + (bars.bar_slopes * block.slopes[:, part]).sum()
         for place, bar in enumerate(local):
             if bar is not None and place != self.field.time:
-                self.bar_local[place][start] = self.steps.h * bar
+                self.bar_local[place][start + first] = self.steps.h * bar
             elif bar is not None:
-                bar_t = self.steps.h * bar.reshape(block.stages, block.length)
-                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start))
+                bar_t = self.steps.h * bar.reshape(block.stages, bars.length)
+                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start + first))
                 self.bar_h = self.bar_h + bar_t.new_tensor(self.steps.tableau.c) @ bar_t.sum(1)
 
     def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:
@@ -2452,12 +2594,87 @@ class ExplicitReverse:
         return tuple(one if wanted else None for one, wanted in zip(found, self.needs, strict=True))
 
 
+class InnerField(NamedTuple):
+    """The field of y, which reads G and, where there is a u, g behind the shared quantities.
+
+    maps(shared) -> (W, b, V, u); b and u may be None
+    output: the place of z among the values of the field
+    """
+
+    field: WrittenField
+    maps: Callable[[Shared], tuple[Tensor, Tensor | None, Tensor, Tensor | None]]
+    output: int
+
+    def serves(self, plan: Plan, inputs: Sequence[Tensor]) -> bool:
+        """Whether the products are smaller, and nothing but the last state and gradients for one step size is asked."""
+        _, local, tensors, _ = plan.split(inputs)
+        if plan.trajectory or len(local) or plan.shared[self.field.step_size] is None:
+            return False
+        entry, _, exit, _ = self.maps(plan.full_shared(tensors))
+        (inside, outside), last = entry.shape, exit.shape[1]
+        return inside * last < outside * (inside + last)
+
+    def call(self, plan: Plan, x: Tensor, tensors: Sequence[Tensor]) -> tuple[Plan, Values]:
+        """What the sweeps of y are given: a plan, and y, the shared tensors, G and g."""
+        entry, bias, exit, drift = self.maps(plan.full_shared(tensors))
+        y = x.reshape(-1, x.shape[-1]) @ entry.mT
+        y = y if bias is None else y + bias
+        products = (entry @ exit,) if drift is None else (entry @ exit, entry @ drift)
+        return replace(plan, shared=(*plan.shared, *(None for _ in products))), (y, *tensors, *products)
+
+    def moved(self, plan: Plan, x: Tensor, tensors: Sequence[Tensor], total: Tensor) -> Tensor:
+        """x + V s + u t."""
+        shared = plan.full_shared(tensors)
+        _, _, exit, drift = self.maps(shared)
+        x = x + (total @ exit.mT).reshape(x.shape)
+        return x if drift is None else x + drift * (plan.steps * float(shared[self.field.step_size]))
+
+
+def forward_inner(inner: InnerField, tableau: Tableau, plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, Values]:
+    """The last state; the states of y that are stored, and s."""
+    (x,), _, tensors, _ = plan.split(inputs)
+    steps = Steps(inner.field, tableau, *inner.call(plan, x, tensors))
+    every = segment_length(plan)
+    kept = steps.start.new_empty(-(-plan.steps // every), *steps.start.shape)
+    total = steps.start.new_zeros(*steps.batch, *steps.shapes[inner.output])
+    steps.run(steps.start, 0, plan.steps, kept, every, (inner.output, total))
+    return inner.moved(plan, x, tensors, total), (kept, total)
+
+
+def reverse_inner(
+    inner: InnerField, tableau: Tableau, plan: Plan, needs: Sequence[bool], inputs: Sequence[Tensor],
+    stored: Sequence[Tensor], bar: Tensor,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Cotangents of the inputs: by way of the field of y, and by way of the maps, which autograd follows."""
+    (x,), _, tensors, _ = plan.split(inputs)
+    kept, total = stored
+    with torch.enable_grad():
+        leaves = [one.detach().requires_grad_() for one in (x, *tensors)]
+        sums = total.detach().requires_grad_()
+        called, given = inner.call(plan, leaves[0], leaves[1:])
+        moved = inner.moved(plan, leaves[0], leaves[1:], sums)
+    (bar_total,) = torch.autograd.grad(moved, [sums], bar, retain_graph=True)
+    values = [one.detach() for one in given]
+    steps = Steps(inner.field, tableau, called, values)
+    wanted = (True, *needs[1:], *(True for _ in given[len(inputs) :]))
+    scaled = {weight: weight * bar_total for weight in tableau.b}
+    seeds = [(scaled[weight],) for weight in tableau.b]
+    found = ExplicitReverse(steps, wanted, values[0], kept, seeds).run(torch.zeros_like(values[0]))
+    ends = [(moved, bar), *((one, end) for one, end in zip(given, found, strict=True) if one.grad_fn is not None)]
+    outputs, bars = zip(*((one, end) for one, end in ends if end is not None), strict=True)
+    by_maps = torch.autograd.grad(outputs, leaves, bars, allow_unused=True)
+    by_field = (None, *found[1 : len(inputs)])
+    totals = (added(one, other) for one, other in zip(by_maps, by_field, strict=True))
+    return tuple(bar if need else None for bar, need in zip(totals, needs, strict=True))
+
+
 @dataclass(frozen=True)
 class ExplicitSweeps:
     """Forward and reverse sweep of the steps of an explicit tableau."""
 
     field: WrittenField
     tableau: Tableau
+    inner: InnerField | None = None
 
     def serves(self, memory: str, casting: bool, per_step: bool) -> bool:
         """Whether all tensors have one dtype, as what is written in place must, and all steps one size."""
@@ -2465,11 +2682,15 @@ class ExplicitSweeps:
 
     def reading_per_step(self, place: int) -> ExplicitSweeps:
         """The same on the field that reads it so."""
-        return replace(self, field=field_per_step(self.field, place))
+        return replace(self, field=field_per_step(self.field, place), inner=None)
 
     def forward(self, plan: Plan, recording: Recording, inputs: Sequence[Tensor]) -> tuple[State, list[Tensor]]:
         """(output, what is stored beside it): the states of all steps, or the first of each segment."""
         x = inputs[0]
+        if self.inner is not None and self.inner.serves(plan, inputs):
+            output, stored = forward_inner(self.inner, self.tableau, plan, inputs)
+            check_finite(plan, recording, inputs, (output,))
+            return (output,), list(stored)
         steps = Steps(self.field, self.tableau, plan, inputs)
         every = 1 if plan.trajectory else segment_length(plan)
         count = plan.steps + 1 if plan.trajectory else -(-plan.steps // every)
@@ -2487,6 +2708,8 @@ class ExplicitSweeps:
         stored: Sequence[Tensor], bars: State,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         """Cotangents of the inputs from that of the output, with the trajectory or what `forward` stored."""
+        if self.inner is not None and self.inner.serves(plan, inputs):
+            return reverse_inner(self.inner, self.tableau, plan, needs, inputs, stored, bars[0])
         steps = Steps(self.field, self.tableau, plan, inputs)
         return ExplicitReverse(steps, needs, inputs[0], stored[0]).run(bars[0])
 
@@ -2504,6 +2727,7 @@ _RULES = Rules(
             coefficients=_field_coefficients,
             pull_back=_field_pull_back,
             gradients=_field_gradients,
+            state_kept=True,
             kept=(),
             bars_kept=(),
             unknowns=0,

@@ -58,6 +58,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 DERIVATION: dict[str, object] = {
     "id": "gaussian_noise_injection",
@@ -343,6 +344,59 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
+TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
+
+
+def tanh_into(value: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(value) into `out`, which may be `value` itself.
+
+    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there
+    once its four operations cost less than they save. Half precision would be rounded four times.
+    """
+    if value.device.type != "cpu" or value.numel() < LEAST_EXPM1 or value.element_size() < 4:
+        return torch.tanh(value, out=out)
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
+    return out.div_(out + TWO)
+
+
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**15  # elements of a result from which on the kernel takes less time
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """tanh(W x + b) of vectors x (..., inputs), with W (outputs, inputs)."""
+    outputs, inputs = weight.shape
+    if x.numel() * outputs >= LEAST_TANH * inputs and kernel_serves(x, inputs):
+        fused: Tensor = KERNEL(x, weight, bias, "tanh", [], "")
+        return fused
+    value = functional.linear(x, weight, bias)
+    return value.tanh() if torch.is_grad_enabled() else tanh_into(value, value)
+
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
+
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
     nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
     nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
@@ -353,7 +407,10 @@ SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] =
 
 
 class ChainLayer(NamedTuple):
-    """One layer: `slope` is None for a linear one, whose parameters stand with their places in all parameters."""
+    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
+
+    Parameters, weight first, stand with their places in all parameters.
+    """
 
     run: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None
@@ -367,7 +424,7 @@ class ChainCall(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     chain: tuple[ChainLayer, ...]
-    kept: list[Tensor]
+    kept: list[Kept]
 
     def pull_back(
         self, bar: Tensor, needed: Callable[[int], bool]
@@ -375,14 +432,16 @@ class ChainCall(NamedTuple):
         """Cotangents of the points, and those of the parameters that are needed, with their places."""
         bar = bar.to(self.value.dtype)
         found: list[tuple[int, Tensor | None]] = []
-        for layer, kept in zip(reversed(self.chain), reversed(self.kept), strict=True):
+        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
             if layer.slope is not None:
-                bar = layer.slope(bar, kept)
+                assert at is not None, "what the slope is taken at is kept"
+                bar = layer.slope(bar, at)
+            if point is None:
                 continue
             rows = bar.reshape(-1, bar.shape[-1])
             (place, weight), *bias = layer.parameters
             if needed(place):
-                found.append((place, rows.mT @ kept.reshape(-1, kept.shape[-1])))
+                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
             found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
             bar = bar @ weight
         times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
@@ -394,12 +453,13 @@ def hooks_everywhere() -> bool:
     return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
 
 
-def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:
         value = layer.run(x)
         if kept is not None:
-            kept.append(value if layer.keeps_value else x)
+            at = None if layer.slope is None else value if layer.keeps_value else x
+            kept.append((x if layer.parameters else None, at))
         x = value
     return x
 
@@ -428,7 +488,21 @@ def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, 
         if layers is None:
             return None
         found += layers
-    return tuple(found) or None
+    return _with_tanh(found) or None
+
+
+def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
+    """The layers with every tanh behind a linear layer joined to it."""
+    slope_of_tanh = SLOPES[nn.Tanh][1]
+    found: list[ChainLayer] = []
+    for layer in layers:
+        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
+            weight, *bias = (one for _, one in found[-1].parameters)
+            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
+            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
+        else:
+            found.append(layer)
+    return tuple(found)
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:
@@ -639,6 +713,7 @@ class Evaluation:
         self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
+        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -671,7 +746,7 @@ class Evaluation:
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
@@ -679,7 +754,7 @@ class Evaluation:
         block = row[network]
         self.last[network] = (call, points)
         try:
-            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
                 known = (step, network, 0) if self.blocks.frozen else call
@@ -698,7 +773,7 @@ class Evaluation:
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -1167,6 +1242,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
+    evaluation.layer_by_layer = False
     with plan.as_called():
         full = plan.full_shared(shared)
         field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)

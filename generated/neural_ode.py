@@ -156,6 +156,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from itertools import pairwise
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -163,6 +164,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 DERIVATION: dict[str, object] = {
     "id": "neural_ode",
@@ -469,11 +471,13 @@ Row = tuple[float, ...]
 
 
 class Pair(NamedTuple):
-    """An explicit table whose last stage is the first one of the next step: its last row is b, its last node 1.
+    """An explicit table one of whose stages is the first one of the next step.
 
-    A, c: of the stages.
+    A, c: of the stages: those of the step, f(t + h, x_next), and those that the dense output needs besides.
+    last: the place of f(t + h, x_next), whose row in A are the weights of the step.
     error: weights of the estimated error, which is O(h^power).
     dense: coefficients of theta, theta^2, ... in each stage's weight inside the step.
+    stops: whether these are a cubic that is less exact than the step, so that steps end where outputs are wanted.
     """
 
     A: tuple[Row, ...]
@@ -481,6 +485,13 @@ class Pair(NamedTuple):
     error: Row
     dense: tuple[Row, ...]
     power: int
+    stops: bool
+    last: int
+
+    @property
+    def b(self) -> Row:
+        """Weights of the step."""
+        return self.A[self.last]
 
     def weights(self, theta: float) -> list[float]:
         """Weights of the slopes at t + theta h."""
@@ -511,7 +522,8 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
     try:
         A = tuple(tuple(map(float, row)) for row in method.A)
         b, c, b_error = (tuple(map(float, getattr(method, name))) for name in ("b", "c", "b_error"))
-        dense = tuple(tuple(map(float, row)) for row in getattr(method, "dense", None) or ())
+        own = () if getattr(method, "dense_stages", ()) else getattr(method, "dense", None) or ()
+        dense = tuple(tuple(map(float, row)) for row in own)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{owner}: method has entries that are no numbers ({error}); allowed: {allowed}") from error
     _check_table(owner, A, b, c, b_error, dense)
@@ -556,12 +568,13 @@ def completed(A: Sequence[Row], b: Row, c: Row, b_error: Row, dense: Sequence[Ro
     if A[-1] != b or c[-1] != 1.0:
         A, b, c = [*((*row, 0.0) for row in A), (*b, 0.0)], (*b, 0.0), (*c, 1.0)
         error, dense = (*error, 0.0), [*dense, (0.0,) * len(dense[0])] if dense else ()
-    if not dense:
+    stops = not dense
+    if stops:
         rows = [[0.0, 3 * weight, -2 * weight] for weight in b]
         for row, bump in ((rows[0], (1.0, -2.0, 1.0)), (rows[-1], (0.0, -1.0, 1.0))):
             row[:] = [x + y for x, y in zip(row, bump, strict=True)]
         dense = [tuple(row) for row in rows]
-    return Pair(tuple(A), c, error, tuple(dense), power)
+    return Pair(tuple(A), c, error, tuple(dense), power, stops, len(c) - 1)
 
 
 def field_arity(function: Callable[..., Tensor]) -> int:
@@ -605,6 +618,59 @@ def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> N
         )
 
 
+TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
+TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
+
+
+def tanh_into(value: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(value) into `out`, which may be `value` itself.
+
+    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there
+    once its four operations cost less than they save. Half precision would be rounded four times.
+    """
+    if value.device.type != "cpu" or value.numel() < LEAST_EXPM1 or value.element_size() < 4:
+        return torch.tanh(value, out=out)
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
+    return out.div_(out + TWO)
+
+
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**15  # elements of a result from which on the kernel takes less time
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """tanh(W x + b) of vectors x (..., inputs), with W (outputs, inputs)."""
+    outputs, inputs = weight.shape
+    if x.numel() * outputs >= LEAST_TANH * inputs and kernel_serves(x, inputs):
+        fused: Tensor = KERNEL(x, weight, bias, "tanh", [], "")
+        return fused
+    value = functional.linear(x, weight, bias)
+    return value.tanh() if torch.is_grad_enabled() else tanh_into(value, value)
+
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
+
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
     nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
     nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
@@ -615,7 +681,10 @@ SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] =
 
 
 class ChainLayer(NamedTuple):
-    """One layer: `slope` is None for a linear one, whose parameters stand with their places in all parameters."""
+    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
+
+    Parameters, weight first, stand with their places in all parameters.
+    """
 
     run: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None
@@ -629,7 +698,7 @@ class ChainCall(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     chain: tuple[ChainLayer, ...]
-    kept: list[Tensor]
+    kept: list[Kept]
 
     def pull_back(
         self, bar: Tensor, needed: Callable[[int], bool]
@@ -637,14 +706,16 @@ class ChainCall(NamedTuple):
         """Cotangents of the points, and those of the parameters that are needed, with their places."""
         bar = bar.to(self.value.dtype)
         found: list[tuple[int, Tensor | None]] = []
-        for layer, kept in zip(reversed(self.chain), reversed(self.kept), strict=True):
+        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
             if layer.slope is not None:
-                bar = layer.slope(bar, kept)
+                assert at is not None, "what the slope is taken at is kept"
+                bar = layer.slope(bar, at)
+            if point is None:
                 continue
             rows = bar.reshape(-1, bar.shape[-1])
             (place, weight), *bias = layer.parameters
             if needed(place):
-                found.append((place, rows.mT @ kept.reshape(-1, kept.shape[-1])))
+                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
             found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
             bar = bar @ weight
         times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
@@ -656,12 +727,13 @@ def hooks_everywhere() -> bool:
     return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
 
 
-def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:
         value = layer.run(x)
         if kept is not None:
-            kept.append(value if layer.keeps_value else x)
+            at = None if layer.slope is None else value if layer.keeps_value else x
+            kept.append((x if layer.parameters else None, at))
         x = value
     return x
 
@@ -690,7 +762,21 @@ def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, 
         if layers is None:
             return None
         found += layers
-    return tuple(found) or None
+    return _with_tanh(found) or None
+
+
+def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
+    """The layers with every tanh behind a linear layer joined to it."""
+    slope_of_tanh = SLOPES[nn.Tanh][1]
+    found: list[ChainLayer] = []
+    for layer in layers:
+        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
+            weight, *bias = (one for _, one in found[-1].parameters)
+            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
+            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
+        else:
+            found.append(layer)
+    return tuple(found)
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:
@@ -901,6 +987,7 @@ class Evaluation:
         self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
+        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -933,7 +1020,7 @@ class Evaluation:
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
@@ -941,7 +1028,7 @@ class Evaluation:
         block = row[network]
         self.last[network] = (call, points)
         try:
-            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
                 known = (step, network, 0) if self.blocks.frozen else call
@@ -960,7 +1047,7 @@ class Evaluation:
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -1164,7 +1251,8 @@ class Solution:
 
     `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
     the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
-    beginning, size) and the value of the event at its end.
+    beginning, size) and the value of the event at its end. `refused` has the shares of the tolerance that the error of
+    the last rejected step had.
     """
 
     t0: float
@@ -1178,6 +1266,7 @@ class Solution:
     ending: tuple[Tensor, float, float, float] | None = None
     event: float | None = None
     velocity: Tensor | None = None
+    refused: Tensor | None = None
     evaluations: int = 0
     rejected: int = 0
 
@@ -1191,39 +1280,70 @@ class PairStages(ABC):
     """
 
     def __init__(self, pair: Pair, like: Tensor) -> None:
-        self.pair, self.count = pair, len(pair.c)
-        self.slopes = like.new_empty(self.count, like.numel())
+        self.pair, self.last, self.count = pair, pair.last, len(pair.c)
+        self.slopes, self.points = (like.new_empty(self.count, like.numel()) for _ in range(2))
         self.before = [self.slopes[:stage].t() for stage in range(self.count)]
-        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
-        self.error, self.all = like.new_tensor(pair.error), self.slopes.t()
+        self.rows_of_slopes, self.rows_of_points = self.slopes.unbind(0), self.points.unbind(0)
+        self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
+        self.weights = table_weights(pair, like.dtype, like.device)
         self.evaluations = 0
 
     @abstractmethod
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
-        """Write the field at a stage into `out`; counted by `evaluations`."""
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """Write the field at a stage into a row of the slopes; counted by `evaluations`."""
 
     def begin(self, t: float, state: Tensor) -> None:
         """The first slope of the first step."""
-        self.slope(0, 0, t, state, self.slopes[0])
+        self.slope(0, 0, t, state, 0)
 
     def attempt(self, step: int, t: float, h: float, state: Tensor) -> tuple[Tensor, Tensor]:
         """State after a step, and the estimate of its error."""
-        weights = torch._foreach_mul(self.rows, h)
-        point = state
-        for stage in range(1, self.count):
-            point = torch.addmv(state, self.before[stage], weights[stage])
-            last = stage == self.count - 1
-            now = (step + 1, 0) if last else (step, stage)
-            self.slope(*now, t + self.pair.c[stage] * h, point, self.slopes[stage])
-        return point, torch.mv(self.all, self.error * h)
+        *rows, error = torch._foreach_mul(self.weights, h)
+        for stage in range(1, self.last):
+            self._stage(step, stage, t, h, state, rows[stage])
+        new = torch.addmv(state, self.before[self.last], rows[self.last])
+        self.slope(step + 1, 0, t + h, new, self.last)
+        return new, torch.mv(self.slopes[: self.last + 1].t(), error)
+
+    def _stage(self, step: int, stage: int, t: float, h: float, state: Tensor, weights: Tensor) -> None:
+        point = torch.addmv(state, self.before[stage], weights, out=self.into[stage])
+        self.slope(step, stage, t + self.pair.c[stage] * h, point, stage)
+
+    def extend(self, step: int, t: float, h: float, state: Tensor) -> None:
+        """The stages that the dense output of the step needs besides."""
+        for stage in range(self.last + 1, self.count):
+            self._stage(step, stage, t, h, state, self.weights[stage] * h)
 
     def accept(self) -> None:
         """The last slope becomes the first one of the next step."""
-        self.slopes[0].copy_(self.slopes[-1])
+        self.rows_of_slopes[0].copy_(self.rows_of_slopes[self.last])
 
-    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]]) -> Tensor:
-        """States inside the step: a row for each row of weights."""
-        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes)
+    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]], out: Tensor | None = None) -> Tensor:
+        """States inside the step, which is extended: a row for each row of weights."""
+        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes, out=out)
+
+
+def moving_forward() -> bool:
+    """Whether a level of forward-mode differentiation is open, whose tangents only the plain form carries."""
+    try:
+        with forward_ad.dual_level():
+            return False
+    except RuntimeError:
+        return True
+
+
+@lru_cache(maxsize=64)
+def table_weights(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of earlier slopes in each stage, and those of the error, as tensors."""
+    rows = [row[:stage] or (0.0,) for stage, row in enumerate(pair.A)]
+    return tuple(torch.tensor(row, dtype=dtype, device=device) for row in (*rows, pair.error[: pair.last + 1]))
+
+
+@lru_cache(maxsize=64)
+def table_columns(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of each slope in later stages."""
+    columns = [[row[stage] for row in pair.A[stage + 1 :]] or [0.0] for stage in range(len(pair.c))]
+    return tuple(torch.tensor(column, dtype=dtype, device=device) for column in columns)
 
 
 def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
@@ -1242,7 +1362,7 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
         return min(options.first_step, abs(span))
     guess = min(1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed, abs(span))
     moved = torch.add(state, slope, alpha=math.copysign(guess, span))
-    stages.slope(0, 1, t + math.copysign(guess, span), moved, stages.slopes[1])
+    stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
     bend = scaled_norm(stages.slopes[1] - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
     other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
@@ -1265,17 +1385,18 @@ def adaptive_steps(
         found.outputs = state.new_empty(len(times), state.numel())
     stages.begin(t0, state)
     t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
-    done, earlier, after_rejection, sign = 0, 1e-4, False, 0.0 if event is None else event(t0, state)
+    done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
     size = state.abs()
     while t != t1 and (times is None or done < len(times)):
-        h, end = _fitted(t, h, t1)
+        wanted = h
+        h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
         _check_step(stages, options, found, t, h, state)
         new, estimate = stages.attempt(len(found.starts), t, h, state)
         new_size = new.abs()
         scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
         error = scaled_norm(estimate, scale).item()
         if not error <= 1.0:
-            found.rejected, after_rejection = found.rejected + 1, True
+            found.rejected, found.refused, after_rejection = found.rejected + 1, estimate / scale, True
             h *= control.factor(error, earlier, power, True)
             continue
         done = _record(found, stages, state, new, (t, h, end), times, done, keep)
@@ -1287,6 +1408,7 @@ def adaptive_steps(
             sign = now or sign
         stages.accept()
         h *= control.factor(error, earlier, power, after_rejection)
+        h = wanted if abs(wanted) > abs(h) and options.pair.stops else h  # a step that was cut says nothing of the next
         t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
     else:
         if event is not None:
@@ -1296,6 +1418,11 @@ def adaptive_steps(
             )
     found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
     return found
+
+
+def _next_stop(t: float, t1: float, times: Sequence[float]) -> float:
+    """The first of the times after t, or t1."""
+    return next((time for time in times if (time - t) * (t1 - t) > 0.0), t1)
 
 
 def _fitted(t: float, h: float, t1: float) -> tuple[float, float]:
@@ -1322,7 +1449,12 @@ def _record(
         stop += 1
     if found.outputs is not None and times is not None and stop > done:
         weights = [stages.pair.weights((times[n] - t) / h) for n in range(done, stop)]
-        found.outputs[done:stop] = stages.inside(state, h, weights)
+        stages.extend(len(found.starts) - 1, t, h, state)
+        rows = found.outputs[done:stop]
+        if moving_forward():  # where nothing is written in place
+            rows.copy_(stages.inside(state, h, weights))
+        else:
+            stages.inside(state, h, weights, rows)
     found.rows.append(range(done, stop))
     return stop
 
@@ -1335,21 +1467,21 @@ def _check_step(stages: PairStages, options: Options, found: Solution, t: float,
             f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol"
         )
     if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
-        raise StepUnderflowError(underflow_message(stages, options, t, h, state))
+        raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))
 
 
-def underflow_message(stages: PairStages, options: Options, t: float, h: float, state: Tensor) -> str:
+def underflow_message(stages: PairStages, options: Options, found: Solution, t: float, h: float, state: Tensor) -> str:
     """Where the steps ended, and what asked for smaller ones."""
-    new, estimate = stages.attempt(0, t, h, state)
-    scale = torch.maximum(state.abs(), new.abs()) * options.rtol + options.atol
-    shares = (estimate / scale).abs().nan_to_num(nan=math.inf)
+    assert found.refused is not None
+    shares = found.refused.abs().nan_to_num(nan=math.inf)
     worst = int(shares.argmax()) if shares.numel() else 0
-    finite = bool(torch.isfinite(estimate).all())
-    why = f"error {float(shares[worst]):.3g} times the tolerance" if finite else "a slope that is not finite"
+    error = float(shares[worst])
+    why = f"an error {error:.3g} times the tolerance" if math.isfinite(error) else "a slope that is not finite"
     return (
         f"{options.owner}: the step size underflows at t = {t:.9g}, h = {h:.3g}: component {worst} of the flattened "
-        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, has {why}; allowed: a "
-        f"field that is finite and smooth there, or larger tolerances than rtol={options.rtol:g}, atol={options.atol:g}"
+        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, had {why} in a step "
+        f"that was rejected; allowed: a field that is finite and smooth there, or larger tolerances than "
+        f"rtol={options.rtol:g}, atol={options.atol:g}"
     )
 
 
@@ -1377,6 +1509,7 @@ def place_event(found: Solution, stages: PairStages, event: Callable[[float, Ten
     """Give the event in the last step to a solution as its one output, with time and velocity there."""
     assert found.ending is not None
     state, t, h, now = found.ending
+    stages.extend(len(found.starts) - 1, t, h, state)
 
     def inside(theta: float) -> Tensor:
         return stages.inside(state, h, [stages.pair.weights(theta)])
@@ -1495,9 +1628,8 @@ class Reverse:
         assert like is not None
         self.count = len(pair.c)
         self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
-        self.rows = [like.new_tensor(row[:stage] or (0.0,)) for stage, row in enumerate(pair.A)]
-        columns = [[row[stage] for row in pair.A] for stage in range(self.count)]
-        self.columns = [like.new_tensor(column[stage + 1 :] or [0.0]) for stage, column in enumerate(columns)]
+        *self.rows, _ = table_weights(pair, like.dtype, like.device)
+        self.columns = table_columns(pair, like.dtype, like.device)
         self.evaluations = 0
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
         self.bar_times = like.new_zeros(len(times))
@@ -1513,19 +1645,20 @@ class Reverse:
 
     def _pull_back(self, step: int, bar: Tensor, dense: DenseBars | None) -> Tensor:
         """The derived adjoint of one step: cotangents of slopes and points, last stage first."""
-        solution, A = self.solution, self.pair.A
+        solution, b = self.solution, self.pair.b
         t, h, state = solution.starts[step], solution.sizes[step], solution.states[step]
-        last = self.count if dense is not None else self.count - 1  # b has a zero at the last stage
+        last = self.count if dense is not None else self.pair.last  # b has zeros from there on
         pulled = self._stages(step, t, h, state, last)
-        beyond = torch.zeros_like(self.slopes) if dense is None else dense.of_slopes().mul_(h)
+        beyond = None if dense is None else dense.of_slopes().mul_(h)
         weights = torch._foreach_mul(self.columns, h)
         times: list[Tensor | None] = [None] * last
         for stage in reversed(range(last)):
-            own = torch.add(beyond[stage], bar, alpha=h * A[-1][stage]) if A[-1][stage] else beyond[stage]
+            own = bar * (h * b[stage]) if beyond is None else beyond[stage].add_(bar, alpha=h * b[stage])
             if stage + 1 < last:
-                used = self.bar_points[stage + 1 : last]
-                own = torch.addmv(own, used.t(), weights[stage][: last - stage - 1])
-            self.bar_slopes[stage].copy_(own)
+                later = self.bar_points[stage + 1 : last].t()
+                own = torch.addmv(own, later, weights[stage][: last - stage - 1])
+            if self.timed:
+                self.bar_slopes[stage].copy_(own)
             at_point, times[stage] = pulled[stage].pull_back(own)
             self.bar_points[stage].copy_(at_point)
         if self.timed:
@@ -1538,7 +1671,7 @@ class Reverse:
         weights, pulled = torch._foreach_mul(self.rows, h), []
         for stage in range(last):
             point = state if stage == 0 else torch.addmv(state, self.slopes[:stage].t(), weights[stage])
-            now = (step + 1, 0) if stage == self.count - 1 else (step, stage)
+            now = (step + 1, 0) if stage == self.pair.last else (step, stage)
             found = self.linearize(*now, t + self.pair.c[stage] * h, point)
             self.slopes[stage].copy_(found.value)
             pulled.append(found)
@@ -1580,21 +1713,21 @@ def replayed(
         t, h = t0 + (start - solution.t0) / whole * span, size / whole * span
         rows = solution.rows[step]
         slopes: list[Tensor] = []
-        for stage in range(count if len(rows) else count - 1):
+        for stage in range(count if len(rows) else pair.last):
             point = x + h * _sum(pair.A[stage], slopes) if stage else x
-            now = (step + 1, 0) if stage == count - 1 else (step, stage)
+            now = (step + 1, 0) if stage == pair.last else (step, stage)
             slopes.append(field(*now, t + pair.c[stage] * h, point))
         for n in rows:
             theta = (times[n] - t) / h
             powers = [theta**power for power in range(1, len(pair.dense[0]) + 1)]
             outputs.append(x + h * _sum([_dot(row, powers) for row in pair.dense], slopes))
-        x = x + h * _sum(pair.A[-1], slopes)
+        x = x + h * _sum(pair.b, slopes)
     return x, outputs
 
 
 def _sum(weights: Sequence[Any], slopes: Sequence[Tensor]) -> Tensor:
     terms = [w * k for w, k in zip(weights, slopes, strict=False) if isinstance(w, Tensor) or w != 0.0]
-    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+    return torch.stack(terms).sum(0) if terms else torch.zeros_like(slopes[0])
 
 
 def _dot(row: Sequence[float], powers: Sequence[Any]) -> Any:
@@ -1729,9 +1862,10 @@ class BackwardStages(PairStages):
         super().__init__(pair, like)
         self.size, self.linearize, self.gathered, self.places = size, linearize, gathered, places
 
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One evaluation with its pullback."""
         self.evaluations += 1
+        out = self.rows_of_slopes[row]
         size = self.size
         found = self.linearize(step, stage, t, point[:size])
         at_point, _ = found.pull_back(point[size : 2 * size].clone())
@@ -1848,12 +1982,12 @@ class FieldCalls(Evaluation):
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the field at (t, x)."""
         block, owner, x = self.one.field, self.one.owner, points[-1]
         try:
-            if block.chain is not None and self.calls_directly(block):
+            if block.chain and self.layer_by_layer and self.calls_directly(block):
                 value = run_chain(block.chain, x, kept)
             else:
                 value = (self._first if self.live else self._again)(block, call, points, parameters)
@@ -1874,7 +2008,7 @@ class FieldCalls(Evaluation):
         block = self.one.field
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
@@ -1895,18 +2029,26 @@ class FieldCalls(Evaluation):
 
 
 class OpaqueStages(PairStages):
-    """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one."""
+    """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one.
+
+    `latest`: of the newest step alone, with which the backward pass begins.
+    """
 
     def __init__(self, pair: Pair, like: Tensor, shape: Sequence[int], calls: FieldCalls) -> None:
         super().__init__(pair, like)
         self.shape, self.calls = shape, calls
         self.tape: dict[tuple[int, int], Evaluated | ChainCall] | None = None
+        self.latest = False
 
-    def slope(self, step: int, stage: int, t: float, point: Tensor, out: Tensor) -> None:
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One call of the field."""
         self.evaluations += 1
+        out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
         if self.tape is not None:
+            if self.latest and stage == 1:
+                for place in [place for place in self.tape if place != (step, 0)]:
+                    del self.tape[place]
             self.tape[step, stage] = self.calls.linearized((step, 0, stage), points)
             out.copy_(self.tape[step, stage].value.detach().reshape(-1))
             return
@@ -1935,7 +2077,7 @@ class OpaqueForm:
     ) -> None:  # fmt: skip
         device = x.device
         self.autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        self.blocks = OneField(function, owner, chains=not self.autocast[0])
+        self.blocks = OneField(function, owner, chains=not (self.autocast[0] or moving_forward()))
         self.device, self.adjoint, self.memory, self.event, self.hides = device, adjoint, memory, event, hides
         self.snapshots: dict[Call, Snapshot] = {}
         self.tape: dict[tuple[int, int], Evaluated | ChainCall] = {}
@@ -1958,8 +2100,9 @@ class OpaqueForm:
         calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, True, call.timed)
         keeping = call.keep and self.adjoint == "discrete"
         stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
-        if keeping and self.memory == "store":
-            stages.tape = self.tape
+        quick = self.blocks.field.chain is not None  # what its pullback reads is there anyway
+        if keeping and (quick or self.memory == "store"):
+            stages.tape, stages.latest = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
             if self.hides:
                 self._check_closed(calls, call.ends[0], x)
@@ -2018,13 +2161,15 @@ class OpaqueForm:
     def _linearize(
         self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
     ) -> Linearize:
+        device, casting = self.device.type, self.autocast[0]
+
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
             found = self.tape.pop((step, stage), None)
             if found is None:
                 found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
 
             def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:
-                with torch.autocast(self.device.type, enabled=False):
+                with torch.autocast(device, enabled=False) if casting else contextlib.nullcontext():
                     (at_t, at_x), terms = found.pull_back(bar.view(shape), needed.__getitem__)
                 gathered.add(terms)
                 assert at_x is not None
@@ -2037,6 +2182,7 @@ class OpaqueForm:
     def value(self, call: SolveCall, place: tuple[int, int], t: Any, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """See `FieldForm`."""
         calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, live=False)
+        calls.layer_by_layer = False
         moment = None
         if self.blocks.field.arity == 2:
             moment = t.to(x.dtype) if isinstance(t, Tensor) else x.new_tensor(t)
@@ -2210,15 +2356,6 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
 
 
 PackedState = Tensor | tuple[Tensor, ...]
-
-
-def moving_forward() -> bool:
-    """Whether a level of forward-mode differentiation is open, whose tangents only the plain form carries."""
-    try:
-        with forward_ad.dual_level():
-            return False
-    except RuntimeError:
-        return True
 
 
 class PackedField(nn.Module):
@@ -2476,6 +2613,8 @@ _PAIRS: dict[str, Pair] = {
             (0.0, 1.3824689317781436, -3.764937863556287, 2.382468931778144),
         ),
         power=5,
+        stops=False,
+        last=6,
     ),
     "bs32": Pair(
         A=(
@@ -2493,6 +2632,8 @@ _PAIRS: dict[str, Pair] = {
             (0.0, -1.0, 1.0),
         ),
         power=3,
+        stops=False,
+        last=3,
     ),
     "rkf45": Pair(
         A=(
@@ -2516,6 +2657,8 @@ _PAIRS: dict[str, Pair] = {
             (0.0, -1.0, 1.0),
         ),
         power=5,
+        stops=True,
+        last=6,
     ),
     "cash_karp": Pair(
         A=(
@@ -2547,6 +2690,8 @@ _PAIRS: dict[str, Pair] = {
             (0.0, -1.0, 1.0),
         ),
         power=5,
+        stops=True,
+        last=6,
     ),
     "tsit5": Pair(
         A=(
@@ -2594,18 +2739,57 @@ _PAIRS: dict[str, Pair] = {
             (0.0, 1.5, -4.0, 2.5),
         ),
         power=5,
+        stops=False,
+        last=6,
     ),
     "dop853": Pair(
         A=(
-            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-            (0.05260015195876773, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-            (0.0197250569845379, 0.0591751709536137, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-            (0.02958758547680685, 0.0, 0.08876275643042054, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.05260015195876773, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (
+                0.0197250569845379,
+                0.0591751709536137,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.02958758547680685,
+                0.0,
+                0.08876275643042054,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
             (
                 0.2413651341592667,
                 0.0,
                 -0.8845494793282861,
                 0.924834003261792,
+                0.0,
+                0.0,
+                0.0,
                 0.0,
                 0.0,
                 0.0,
@@ -2630,6 +2814,9 @@ _PAIRS: dict[str, Pair] = {
                 0.0,
                 0.0,
                 0.0,
+                0.0,
+                0.0,
+                0.0,
             ),
             (
                 0.037109375,
@@ -2638,6 +2825,9 @@ _PAIRS: dict[str, Pair] = {
                 0.17025221101954405,
                 0.06021653898045596,
                 -0.017578125,
+                0.0,
+                0.0,
+                0.0,
                 0.0,
                 0.0,
                 0.0,
@@ -2660,6 +2850,9 @@ _PAIRS: dict[str, Pair] = {
                 0.0,
                 0.0,
                 0.0,
+                0.0,
+                0.0,
+                0.0,
             ),
             (
                 0.6241109587160757,
@@ -2670,6 +2863,9 @@ _PAIRS: dict[str, Pair] = {
                 27.59209969944671,
                 20.154067550477894,
                 -43.48988418106996,
+                0.0,
+                0.0,
+                0.0,
                 0.0,
                 0.0,
                 0.0,
@@ -2690,6 +2886,9 @@ _PAIRS: dict[str, Pair] = {
                 0.0,
                 0.0,
                 0.0,
+                0.0,
+                0.0,
+                0.0,
             ),
             (
                 -0.9371424300859873,
@@ -2702,6 +2901,9 @@ _PAIRS: dict[str, Pair] = {
                 22.739487099350505,
                 2.4936055526796523,
                 -3.0467644718982196,
+                0.0,
+                0.0,
+                0.0,
                 0.0,
                 0.0,
                 0.0,
@@ -2720,6 +2922,9 @@ _PAIRS: dict[str, Pair] = {
                 0.6433927460157636,
                 0.0,
                 0.0,
+                0.0,
+                0.0,
+                0.0,
             ),
             (
                 0.054293734116568765,
@@ -2734,6 +2939,63 @@ _PAIRS: dict[str, Pair] = {
                 -0.1521609496625161,
                 0.20136540080403034,
                 0.04471061572777259,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.056167502283047954,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.25350021021662483,
+                -0.2462390374708025,
+                -0.12419142326381637,
+                0.15329179827876568,
+                0.00820105229563469,
+                0.007567897660545699,
+                -0.008298,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.03183464816350214,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.028300909672366776,
+                0.053541988307438566,
+                -0.05492374857139099,
+                0.0,
+                0.0,
+                -0.00010834732869724932,
+                0.0003825710908356584,
+                -0.00034046500868740456,
+                0.1413124436746325,
+                0.0,
+                0.0,
+            ),
+            (
+                -0.42889630158379194,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                -4.697621415361164,
+                7.683421196062599,
+                4.06898981839711,
+                0.3567271874552811,
+                0.0,
+                0.0,
+                0.0,
+                -0.0013990241651590145,
+                2.9475147891527724,
+                -9.15095847217987,
                 0.0,
             ),
         ),
@@ -2751,6 +3013,9 @@ _PAIRS: dict[str, Pair] = {
             0.8571428571428571,
             1.0,
             1.0,
+            0.1,
+            0.2,
+            0.7777777777777778,
         ),
         error=(
             0.01312004499419488,
@@ -2766,23 +3031,127 @@ _PAIRS: dict[str, Pair] = {
             0.08192320648511571,
             -0.022355307863886294,
             0.0,
+            0.0,
+            0.0,
+            0.0,
         ),
         dense=(
-            (1.0, -1.8371187976502936, 0.8914125317668625),
-            (0.0, 0.0, 0.0),
-            (0.0, 0.0, 0.0),
-            (0.0, 0.0, 0.0),
-            (0.0, 0.0, 0.0),
-            (0.0, 13.350938678257227, -8.900625785504818),
-            (0.0, 5.674553697943501, -3.7830357986290006),
-            (0.0, -17.403611880031754, 11.60240792002117),
-            (0.0, 0.9334931008734597, -0.6223287339156398),
-            (0.0, -0.45648284898754826, 0.3043218993250322),
-            (0.0, 0.604096202412091, -0.4027308016080607),
-            (0.0, 0.13413184718331778, -0.08942123145554517),
-            (0.0, -1.0, 1.0),
+            (
+                1.0,
+                -10.266057073759306,
+                48.161850968566455,
+                -114.93304874997833,
+                147.46446875669767,
+                -97.06685363011368,
+                25.69393346270375,
+            ),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (
+                0.0,
+                13.917653631776604,
+                -154.78787266663716,
+                522.9219089608218,
+                -456.25918840208783,
+                -75.53193732135753,
+                154.18974869023643,
+            ),
+            (
+                0.0,
+                2.6056037519936095,
+                -21.622822384626506,
+                2.535182028966755,
+                292.25417465990404,
+                -505.40999933296894,
+                231.5293791760455,
+            ),
+            (
+                0.0,
+                -15.018944223519684,
+                160.09447708973047,
+                -474.3071826037644,
+                135.96036916173838,
+                545.1091945264187,
+                -357.6391179106141,
+            ),
+            (
+                0.0,
+                3.050527683318488,
+                -38.54396729189063,
+                174.47140009219885,
+                -337.0513470238771,
+                291.78987509083254,
+                -93.40532418362432,
+            ),
+            (
+                0.0,
+                -1.3278744327655212,
+                16.661770430049543,
+                -74.44027814126304,
+                140.75210016191608,
+                -119.2562021040512,
+                37.45832313645163,
+            ),
+            (
+                0.0,
+                2.844533632672879,
+                -36.55829548991012,
+                170.69007169147514,
+                -345.9748485480496,
+                313.299553623578,
+                -104.0996495089623,
+            ),
+            (
+                0.0,
+                0.7657106259527866,
+                -9.906995535619366,
+                46.8029919188744,
+                -96.5198694669957,
+                88.74316650017616,
+                -29.8402934266605,
+            ),
+            (
+                0.0,
+                -1.0889903364513334,
+                14.097013042320002,
+                -66.68230591294363,
+                137.96299063474376,
+                -127.82216401767992,
+                43.53345659001114,
+            ),
+            (
+                0.0,
+                18.148505520854727,
+                -127.63310949253875,
+                357.3419516129657,
+                -500.7031507909224,
+                349.17035710882897,
+                -96.32455395918828,
+            ),
+            (
+                0.0,
+                -9.194632392478356,
+                93.3567459327894,
+                -282.6272618704363,
+                361.14007718803333,
+                -201.85219053352347,
+                39.17726167561544,
+            ),
+            (
+                0.0,
+                -4.436036387594894,
+                56.68120539776666,
+                -261.77342902691703,
+                520.9742236688993,
+                -461.17279991013964,
+                149.72683625798564,
+            ),
         ),
         power=6,
+        stops=False,
+        last=12,
     ),
 }
 _CONTROL = Control(0.9, 0.85, 0.2, 0.2, 10.0)  # (64)
@@ -2797,7 +3166,7 @@ class NeuralODE(AdaptiveNet):
     x' = field(t, x) from t0 to t1, with steps of the size that an embedded pair's error estimate allows.
 
     `forward(x0)`: state at t0 -> state at t1. `trajectory(x0, times)` -> (len(times), ...), from the dense output.
-    Pairs without dense output of their own are read from a cubic, whose error may be above the tolerance: rkf45, cash_karp, dop853.
+    Steps of pairs that have no dense output of their own end at the times: rkf45, cash_karp.
     `until(x0, event)` -> (time, state) where event(t, x) passes through zero. `stats` counts evaluations and steps
     of the last solution. t1 may be before t0.
 

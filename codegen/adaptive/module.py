@@ -60,7 +60,7 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "base": "AdaptiveNet" if in_place is None else "WrittenAdaptiveNet",
     }
     programs = [program, reverse_sweep(program, system.step.old).program]
-    entries = (*SUPPORT, "adaptive_written_net", "slopes", "quick_tanh", "cotangents") if in_place else SUPPORT
+    entries = (*SUPPORT, "adaptive_written_net", "slopes", "affine", "cotangents") if in_place else SUPPORT
     common = common_view(spec, derivation, programs, command, entries, IMPORTS, NOTES)
     return render("adaptive_module.py.jinja", {**view, **common})
 

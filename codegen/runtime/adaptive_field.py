@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.adaptive_steps import PairStages
@@ -21,17 +21,7 @@ from codegen.runtime.blocks import (
     Snapshot,
     StepError,
 )
-from codegen.runtime.layer_chains import SLOPES, ChainCall, ChainLayer, run_chain
-from codegen.runtime.quick_tanh import tanh_into
-
-
-def with_quick_tanh(layer: ChainLayer) -> ChainLayer:
-    """The layer, with a faster tanh where no graph is made."""
-
-    def run(x: Tensor) -> Tensor:
-        return layer.run(x) if torch.is_grad_enabled() else tanh_into(x, torch.empty_like(x))
-
-    return layer._replace(run=run) if layer.slope is SLOPES[nn.Tanh][1] else layer
+from codegen.runtime.layer_chains import ChainCall, Kept, run_chain
 
 
 class OneField(Blocks):
@@ -39,8 +29,6 @@ class OneField(Blocks):
 
     def __init__(self, function: Callable[..., Tensor], owner: str, chains: bool) -> None:
         super().__init__([function], owner, chains=chains)
-        if self.field.chain is not None:
-            self.field.chain = tuple(map(with_quick_tanh, self.field.chain))
 
     @property
     def field(self) -> Block:
@@ -66,12 +54,12 @@ class FieldCalls(Evaluation):
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the field at (t, x)."""
         block, owner, x = self.one.field, self.one.owner, points[-1]
         try:
-            if block.chain is not None and self.calls_directly(block):
+            if block.chain and self.layer_by_layer and self.calls_directly(block):
                 value = run_chain(block.chain, x, kept)
             else:
                 value = (self._first if self.live else self._again)(block, call, points, parameters)
@@ -92,7 +80,7 @@ class FieldCalls(Evaluation):
         block = self.one.field
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:

@@ -145,6 +145,7 @@ class OpaqueForm:
     def value(self, call: SolveCall, place: tuple[int, int], t: Any, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """See `FieldForm`."""
         calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, live=False)
+        calls.layer_by_layer = False
         moment = None
         if self.blocks.field.arity == 2:
             moment = t.to(x.dtype) if isinstance(t, Tensor) else x.new_tensor(t)

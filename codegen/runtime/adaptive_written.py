@@ -25,7 +25,7 @@ from codegen.runtime.explicit_field import (
     to_columns,
     unknowns_of,
 )
-from codegen.runtime.explicit_stacks import StageStacks
+from codegen.runtime.explicit_stacks import BarStacks, ValueStacks
 from codegen.runtime.explicit_steps import by_columns
 from codegen.runtime.sweep import added
 
@@ -105,7 +105,8 @@ class WrittenReverse:
         self.solution: Solution = call.solution
         stages = len(pair.c) if inside is not None else pair.last  # b has zeros from there on
         self.many = ManySteps(at, pair, stages)
-        self.block: StageStacks | None = None
+        self.block: ValueStacks | None = None
+        self.bars: BarStacks
         self.bar_shared: list[Tensor | None] = [None] * len(at.shared)
         self.evaluations = 0
         self.bar_t0, self.bar_t1 = at.start.new_zeros(()), at.start.new_zeros(())
@@ -122,7 +123,8 @@ class WrittenReverse:
         """Steps of one block, in place on the cotangent."""
         length, solution = stop - first, self.solution
         if self.block is None or self.block.length != length:
-            self.block = StageStacks(self.many, length)  # type: ignore[arg-type]
+            self.block = ValueStacks(self.many, length)  # type: ignore[arg-type]
+            self.bars = BarStacks(self.many, length)  # type: ignore[arg-type]
             self.moved = self.at.start.new_empty(self.block.stages, length, *self.at.start.shape)
             self.to_point = [Combination(row, self.moved) for row in self.many.tableau.A]
         block, c = self.block, self.many.tableau.c
@@ -137,7 +139,7 @@ class WrittenReverse:
         self._loop(block, block.rows(coefficients), first, bar, dense)
         self._add_gradients(block, clock, sizes, first, dense)
 
-    def _values(self, block: StageStacks, states: Tensor, sizes: Tensor, clock: Values) -> None:
+    def _values(self, block: ValueStacks, states: Tensor, sizes: Tensor, clock: Values) -> None:
         """Values of all stages, one stage of all steps at a time."""
         field, at = self.at.field, self.at
         scale = sizes.view(-1, *[1] * at.start.dim())
@@ -160,40 +162,42 @@ class WrittenReverse:
         return found, found.of_slopes()
 
     def _loop(
-        self, block: StageStacks, coefficients: list[list[Values]], first: int, bar: Tensor,
+        self, block: ValueStacks, coefficients: list[list[Values]], first: int, bar: Tensor,
         dense: Sequence[tuple[DenseBars, Tensor] | None],
     ) -> None:  # fmt: skip
         """Cotangents of slopes, points and states, one step after the other."""
         pull_back, held, stages, flat = self.at.field.pull_back, self.at.held, range(block.stages)[::-1], bar.view(-1)
+        bars = self.bars
         for n in range(block.length)[::-1]:
             h, inside = self.solution.sizes[first + n], dense[n]
             for i in stages:
-                own = block.flat_bar_slopes[i][n]
-                block.to_bar_slope[i].into(own, flat)
+                own = bars.flat_bar_slopes[i][n]
+                bars.to_bar_slope[i].into(own, flat)
                 if inside is not None:
                     own.add_(inside[1][i])
                 own.mul_(h)
                 pull_back(
                     block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
-                    block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
+                    bars.row_bar_slope[i][n], bars.row_bar[i][n], bars.bar_state[i],
                 )  # fmt: skip
-            block.to_bar_state.into(flat, flat)
+            bars.to_bar_state.into(flat, flat)
             if inside is not None:
                 flat.add_(inside[0].of_state())
 
     def _add_gradients(
-        self, block: StageStacks, clock: Values, sizes: Tensor, first: int,
+        self, block: ValueStacks, clock: Values, sizes: Tensor, first: int,
         dense: Sequence[tuple[DenseBars, Tensor] | None],
     ) -> None:  # fmt: skip
         """Cotangents of what all steps share, and of times and sizes of the steps."""
+        bars = self.bars
         local, shared = self.at.field.gradients(
-            block.point, clock, self.at.held, block.value, block.slope, block.bar_slope, block.bar
+            block.point, clock, self.at.held, block.value, block.slope, bars.bar_slope, bars.bar
         )
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
         if not self.call.timed:
             return
         over = tuple(range(2, block.slopes.dim()))
-        bar_h = (block.bar_slopes * block.slopes).sum((0, *over)) / sizes
+        bar_h = (bars.bar_slopes * block.slopes).sum((0, *over)) / sizes
         bar_t = torch.zeros_like(bar_h)
         if local and local[0] is not None:
             at_nodes = local[0].reshape(block.stages, block.length)

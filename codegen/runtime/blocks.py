@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import field_arity
-from codegen.runtime.layer_chains import ChainCall, ChainLayer, chain_of, hooks_everywhere, run_chain
+from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
@@ -199,6 +199,7 @@ class Evaluation:
         self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
+        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -231,7 +232,7 @@ class Evaluation:
         call: Call,
         points: tuple[Any, ...],
         parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Tensor] | None = None,
+        kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
         step, network, _ = call
@@ -239,7 +240,7 @@ class Evaluation:
         block = row[network]
         self.last[network] = (call, points)
         try:
-            if block.chain is not None and self.calls_directly(block):  # it draws no numbers and has no buffers
+            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
             else:
                 known = (step, network, 0) if self.blocks.frozen else call
@@ -258,7 +259,7 @@ class Evaluation:
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
             return self.with_graph(call, points)
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
         return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
 
     def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:

@@ -32,7 +32,7 @@ class WrittenField(NamedTuple):
     coefficients(state, clock, held, values, slopes) -> what the cotangents are multiplied by, for all stages at once
     pull_back(state, values, slopes, coefficients, held, bar_slopes, bars, bar_state): the reverse sweep, in place
     gradients(state, clock, held, values, slopes, bar_slopes, bars) -> (bar_local, bar_shared)
-    kept, bars_kept: which values and cotangents are read after the stage that made them
+    state_kept, kept, bars_kept: whether the state, and which values and cotangents, are read after their stage
     unknowns: how many scalars the state consists of; 0 for one vector
     time, step_size: their places among the per-step and the shared quantities; -1 where there is none
     """
@@ -44,6 +44,7 @@ class WrittenField(NamedTuple):
     coefficients: Callable[[Values, Values, Values, Values, Values], Values]
     pull_back: Callable[[Values, Values, Values, Values, Values, Values, Values, Values], None]
     gradients: Callable[..., tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]]
+    state_kept: bool
     kept: tuple[bool, ...]
     bars_kept: tuple[bool, ...]
     unknowns: int

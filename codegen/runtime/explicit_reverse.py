@@ -8,20 +8,27 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.explicit_field import Values, from_columns, to_columns
-from codegen.runtime.explicit_stacks import StageStacks, steps_of_block
+from codegen.runtime.explicit_stacks import BarStacks, BlockSizes, ValueStacks, block_sizes
 from codegen.runtime.explicit_steps import Steps
 from codegen.runtime.sweep import added, segment_length
 
 
 class ExplicitReverse:
-    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have."""
+    """Cotangents of all inputs; those of the slopes are without the factor h, which the sums have.
 
-    def __init__(self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor) -> None:
+    `seeds`: of every stage, cotangents that come to values of the field from outside.
+    """
+
+    def __init__(
+        self, steps: Steps, needs: Sequence[bool], x: Tensor, stored: Tensor, seeds: Sequence[Values] = ()
+    ) -> None:
         self.steps, self.needs, self.x, self.stored = steps, needs, x, stored
-        self.field, self.plan = steps.field, steps.plan
+        self.field, self.plan, self.seeds = steps.field, steps.plan, seeds
         self.bar_local: list[dict[int, Tensor]] = [{} for _ in steps.local]
         self.bar_shared: list[Tensor | None] = [None] * len(steps.shared)
-        self.block: StageStacks | None = None
+        self.sizes: BlockSizes = block_sizes(steps, stored.numel())
+        self.block: ValueStacks | None = None
+        self.bars: BarStacks | None = None
         self.bar_h = steps.start.new_zeros(())
         place = self.field.step_size
         tensors = [n for n, number in enumerate(self.plan.shared) if number is None]
@@ -32,7 +39,7 @@ class ExplicitReverse:
         unknowns = self.field.unknowns
         along = to_columns(bar_output, unknowns, 1).unbind(0) if self.plan.trajectory else ()
         bar = (along[-1] if along else to_columns(bar_output, unknowns)).clone()
-        length = steps_of_block(self.steps, self.stored.numel())
+        length = self.sizes.values
         for start, states in self._segments():
             for first in reversed(range(0, len(states), length)):
                 self._reverse(states[first : first + length], start + first, bar, along)
@@ -54,16 +61,21 @@ class ExplicitReverse:
     def _reverse(self, states: Tensor, start: int, bar: Tensor, along: Sequence[Tensor]) -> None:
         """In `bar`, the cotangent of the first state of a block from that of the state after it; adds to gradients."""
         if self.block is None or self.block.length != len(states):
-            self.block = StageStacks(self.steps, len(states))
+            self.block = ValueStacks(self.steps, len(states))
         block, held = self.block, self.steps.held(start)
         clock = self.steps.clock(start, start + block.length)
         with torch.inference_mode():
             self._values(block, states.reshape(-1), held, clock)
             coefficients = block.rows(self.field.coefficients(block.point, clock, held, block.value, block.slope))
-            self._loop(block, coefficients, held, bar, along[start : start + block.length])
-        self._add_gradients(block, start, held, clock)
+        for first in reversed(range(0, block.length, self.sizes.bars)):
+            end = min(first + self.sizes.bars, block.length)
+            if self.bars is None or self.bars.length != end - first:
+                self.bars = BarStacks(self.steps, end - first, self.seeds)
+            with torch.inference_mode():
+                self._loop(block, self.bars, first, coefficients, held, bar, along[start + first : start + end])
+            self._add_gradients(block, self.bars, first, start, held, clock)
 
-    def _values(self, block: StageStacks, states: Tensor, held: Values, clock: Values) -> None:
+    def _values(self, block: ValueStacks, states: Tensor, held: Values, clock: Values) -> None:
         """The values of all stages, one stage of all steps at a time."""
         for stage in range(block.stages):
             block.to_point[stage].into(block.flat_points[stage], states)
@@ -75,35 +87,42 @@ class ExplicitReverse:
         return value if self.field.unknowns else value.expand(-1, *self.steps.batch, -1).flatten(0, 1)
 
     def _loop(
-        self, block: StageStacks, coefficients: list[list[Values]], held: Values, bar: Tensor, along: Sequence[Tensor]
-    ) -> None:
+        self, block: ValueStacks, bars: BarStacks, first: int, coefficients: list[list[Values]], held: Values,
+        bar: Tensor, along: Sequence[Tensor],
+    ) -> None:  # fmt: skip
         """The loop of the sweep: cotangents of states, slopes and values, one step after the other."""
         pull_back, stages, flat = self.field.pull_back, range(block.stages - 1, -1, -1), bar.view(-1)
-        for n in range(block.length - 1, -1, -1):
+        for place in range(bars.length - 1, -1, -1):
+            n = first + place
             for i in stages:
-                block.to_bar_slope[i].into(block.flat_bar_slopes[i][n], flat)
+                bars.to_bar_slope[i].into(bars.flat_bar_slopes[i][place], flat)
                 pull_back(
                     block.row_point[i][n], block.row_value[i][n], block.row_slope[i][n], coefficients[i][n], held,
-                    block.row_bar_slope[i][n], block.row_bar[i][n], block.bar_state[i],
+                    bars.row_bar_slope[i][place], bars.row_bar[i][place], bars.bar_state[i],
                 )  # fmt: skip
-            block.to_bar_state.into(flat, flat)
+            bars.to_bar_state.into(flat, flat)
             if along:
-                bar.add_(along[n])
+                bar.add_(along[place])
 
-    def _add_gradients(self, block: StageStacks, start: int, held: Values, clock: Values) -> None:
+    def _add_gradients(
+        self, block: ValueStacks, bars: BarStacks, first: int, start: int, held: Values, clock: Values
+    ) -> None:
         """Gradients of what all steps share, and of what each has for itself."""
-        local, shared = self.field.gradients(
-            block.point, clock, held, block.value, block.slope, block.bar_slope, block.bar
+        part = slice(first, first + bars.length)
+        point, now, value, slope = (
+            stacks if bars.length == block.length else tuple(one[:, part] for one in stacks)
+            for stacks in (block.point, clock, block.value, block.slope)
         )
+        local, shared = self.field.gradients(point, now, held, value, slope, bars.bar_slope, bars.bar)
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
         if self.wants_h:
-            self.bar_h = self.bar_h + (block.bar_slopes * block.slopes).sum()
+            self.bar_h = self.bar_h + (bars.bar_slopes * block.slopes[:, part]).sum()
         for place, bar in enumerate(local):
             if bar is not None and place != self.field.time:
-                self.bar_local[place][start] = self.steps.h * bar
+                self.bar_local[place][start + first] = self.steps.h * bar
             elif bar is not None:
-                bar_t = self.steps.h * bar.reshape(block.stages, block.length)
-                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start))
+                bar_t = self.steps.h * bar.reshape(block.stages, bars.length)
+                self.bar_local[place] |= dict(enumerate(bar_t.sum(0), start + first))
                 self.bar_h = self.bar_h + bar_t.new_tensor(self.steps.tableau.c) @ bar_t.sum(1)
 
     def _cotangents(self, bar: Tensor) -> tuple[Tensor | None, ...]:

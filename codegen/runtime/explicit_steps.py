@@ -56,9 +56,14 @@ class Steps:
         """Weights times the step size."""
         return [self.h * weight for weight in weights]
 
-    def run(self, state: Tensor, start: int, end: int, kept: Tensor, every: int) -> Tensor:
-        """Run some steps; writes the states at `start`, `start + every`, ... into `kept` and returns the last."""
-        stages = Stages(self)
+    def run(
+        self, state: Tensor, start: int, end: int, kept: Tensor, every: int, summed: tuple[int, Tensor] | None = None
+    ) -> Tensor:
+        """Run some steps; writes the states at `start`, `start + every`, ... into `kept` and returns the last.
+
+        `summed`: the place of a value of the field, and the tensor to which its integral is added.
+        """
+        stages = Stages(self, summed)
         spare = (torch.empty_like(state), torch.empty_like(state))
         places = {start + every * place: one for place, one in enumerate(kept.unbind(0))}
         count = len(self.tableau.b)
@@ -89,8 +94,9 @@ def by_columns(held: Values) -> Values:
 class Stages:
     """Points and slopes of the stages of one step, and the sums that lead from one to the next."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, summed: tuple[int, Tensor] | None) -> None:
         count, self.unknowns, self.value = len(steps.tableau.b), steps.field.unknowns, steps.field.value
+        self.summed, self.weights = summed, steps.scaled(steps.tableau.b)
         points, slopes = (steps.start.new_empty(count, *steps.start.shape) for _ in range(2))
         self.values = tuple(points.new_empty(*steps.batch, *shape) for shape in steps.shapes)
         self.points = [unknowns_of(point, self.unknowns) for point in points]
@@ -102,8 +108,12 @@ class Stages:
     def step(self, state: Tensor, held: Values, clock: Sequence[Values], new: Tensor) -> None:
         """One step, into `new`."""
         flat = state.view(-1)
-        self.value(unknowns_of(state, self.unknowns), clock[0], held, self.values, self.slopes[0])
-        for stage in range(1, len(self.points)):
-            self.to_point[stage].into(self.flat[stage], flat)
-            self.value(self.points[stage], clock[stage], held, self.values, self.slopes[stage])
+        for stage in range(len(self.points)):
+            if stage:
+                self.to_point[stage].into(self.flat[stage], flat)
+            point = self.points[stage] if stage else unknowns_of(state, self.unknowns)
+            self.value(point, clock[stage], held, self.values, self.slopes[stage])
+            if self.summed is not None:
+                place, total = self.summed
+                total.add_(self.values[place], alpha=self.weights[stage])
         self.to_state.into(new.view(-1), flat)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from codegen.runtime.fused_layers import linear_tanh
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
 
 SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
     nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
@@ -18,7 +24,10 @@ SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] =
 
 
 class ChainLayer(NamedTuple):
-    """One layer: `slope` is None for a linear one, whose parameters stand with their places in all parameters."""
+    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
+
+    Parameters, weight first, stand with their places in all parameters.
+    """
 
     run: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None
@@ -32,7 +41,7 @@ class ChainCall(NamedTuple):
     value: Tensor
     points: tuple[Any, ...]
     chain: tuple[ChainLayer, ...]
-    kept: list[Tensor]
+    kept: list[Kept]
 
     def pull_back(
         self, bar: Tensor, needed: Callable[[int], bool]
@@ -40,14 +49,16 @@ class ChainCall(NamedTuple):
         """Cotangents of the points, and those of the parameters that are needed, with their places."""
         bar = bar.to(self.value.dtype)
         found: list[tuple[int, Tensor | None]] = []
-        for layer, kept in zip(reversed(self.chain), reversed(self.kept), strict=True):
+        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
             if layer.slope is not None:
-                bar = layer.slope(bar, kept)
+                assert at is not None, "what the slope is taken at is kept"
+                bar = layer.slope(bar, at)
+            if point is None:
                 continue
             rows = bar.reshape(-1, bar.shape[-1])
             (place, weight), *bias = layer.parameters
             if needed(place):
-                found.append((place, rows.mT @ kept.reshape(-1, kept.shape[-1])))
+                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
             found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
             bar = bar @ weight
         times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
@@ -59,12 +70,13 @@ def hooks_everywhere() -> bool:
     return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
 
 
-def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
     """The value; what the pullback reads goes into `kept`."""
     for layer in chain:
         value = layer.run(x)
         if kept is not None:
-            kept.append(value if layer.keeps_value else x)
+            at = None if layer.slope is None else value if layer.keeps_value else x
+            kept.append((x if layer.parameters else None, at))
         x = value
     return x
 
@@ -93,4 +105,18 @@ def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, 
         if layers is None:
             return None
         found += layers
-    return tuple(found) or None
+    return _with_tanh(found) or None
+
+
+def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
+    """The layers with every tanh behind a linear layer joined to it."""
+    slope_of_tanh = SLOPES[nn.Tanh][1]
+    found: list[ChainLayer] = []
+    for layer in layers:
+        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
+            weight, *bias = (one for _, one in found[-1].parameters)
+            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
+            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
+        else:
+            found.append(layer)
+    return tuple(found)

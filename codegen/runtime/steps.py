@@ -355,6 +355,7 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
+    evaluation.layer_by_layer = False
     with plan.as_called():
         full = plan.full_shared(shared)
         field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)

@@ -90,8 +90,14 @@ def plan_field(ode: ODE, scheme: Scheme | MultistepFamily) -> FieldPlan | None:
         return None
     named = recurrence.step.needed_for(slopes)
     program, origins = _split(named)
+    return planned(program, origins, recurrence.old, slopes)
+
+
+def planned(
+    program: Program, origins: Mapping[Quantity, Quantity], states: tuple[Quantity, ...], slopes: tuple[Quantity, ...]
+) -> FieldPlan | None:
+    """The plan of a program whose matrix products are terms; None where the sweeps in place do not serve it."""
     lines = tuple(line for line in program.assignments if line.target.role.batched)
-    states = recurrence.old
     wanted = [*states, *(q for q in program.inputs if q not in states and q.role is not Role.CONSTANT)]
     adjoint = reverse_sweep(program, [q for q in wanted if q in program.inputs])
     loop = tuple(line for line in adjoint.program.assignments if line.target.role.batched)

@@ -11,6 +11,7 @@ from codegen.printer import TorchPrinter
 from codegen.steps.field_plan import depends_on_state
 from derive import functions
 from derive.operators import matvec, shape_of, transpose
+from derive.program import symbols_of
 from derive.symbols import Quantity, Role, Shape
 
 Fixed = Callable[[Expr], str]
@@ -36,9 +37,30 @@ class FieldSums:
         opened = self._slope(target, terms) or self._spread(target, terms, shape_of(value))
         if opened and not terms:
             return opened
+        if not opened:
+            return self._affine(target, terms) or self.sum(terms).into(target)
+        return opened + self._added(target, terms)
+
+    def tanh(self, target: str, argument: Expr) -> list[str]:
+        """The tanh of a matrix product and what does not depend on the state; nothing where the argument is another."""
+        lines = self._affine(target, Add.make_args(argument), "_tanh")
+        return lines if len(lines) == 1 else []
+
+    def _affine(self, target: str, terms: Sequence[Expr], function: str = "") -> list[str]:
+        """A sum that opens with a matrix product and what does not depend on the state; nothing without a product."""
+        product = next((term for term in terms if isinstance(term, matvec) and depends_on_state(term)), None)
+        if product is None or any(target == self.printer(q) for term in terms for q in symbols_of(term)):
+            return []
+        resting = [term for term in terms if not depends_on_state(term)]
+        bias = self.fixed(Add(*resting)) if resting else "None"
+        factors = f"{self.printer(product.args[1])}, {self.fixed(_right(product.args[0]))}"
+        rest = [term for term in terms if term != product and term not in resting]
+        return [f"affine{function}_into({factors}, {bias}, {target})", *self._added(target, rest)]
+
+    def _added(self, target: str, terms: Sequence[Expr]) -> list[str]:
+        """`target += terms`."""
         total = self.sum(terms)
-        plain = (("1", target), *total.plain) if opened else total.plain
-        return [*opened, *Sum(plain, total.products, total.matrices).into(target)]
+        return Sum((("1", target), *total.plain), total.products, total.matrices).into(target)
 
     def _spread(self, target: str, terms: list[Expr], shape: Shape) -> list[str]:
         """Scalars that depend on the state are spread over the components of a vector first."""

@@ -12,10 +12,12 @@ from codegen.cells.lowering_statements import slopes_in
 from codegen.printer import TorchPrinter
 from codegen.steps.adjoint_lines import reduced
 from codegen.steps.facts import Facts
+from codegen.steps.field_inner import InnerNumbers
 from codegen.steps.field_numbers import FieldNumbers
 from codegen.steps.field_plan import FieldPlan, depends_on_state, depends_on_time
 from codegen.steps.field_sums import FieldSums
 from codegen.steps.rules import tuple_display
+from derive.functions import tanh
 from derive.operators import shape_of, transpose
 from derive.program import Assignment, symbols_of
 from derive.symbols import LONGEST_NAME, Quantity, Role, by_name
@@ -40,6 +42,7 @@ class FieldText:
 
     facts: Facts
     plan: FieldPlan
+    numbers: FieldNumbers | InnerNumbers
     held: dict[Expr, str] = field(default_factory=dict)
     clock: dict[Expr, str] = field(default_factory=dict)
     coefficients: dict[Expr, Quantity] = field(default_factory=dict)
@@ -47,7 +50,6 @@ class FieldText:
 
     def __post_init__(self) -> None:
         plan, layout = self.plan, self.facts.layout
-        self.numbers = FieldNumbers(self.facts, plan)
         adjoint = plan.adjoint.program
         known = [*plan.program.inputs, *plan.program.targets, *adjoint.inputs, *adjoint.targets]
         self.names = Names({q.name for q in (*known, *layout.local, *layout.shared)})
@@ -85,8 +87,28 @@ class FieldText:
         return commented(lines, self.numbers.comment([line.target]))
 
     def value(self) -> list[str]:
-        """Statements of the field."""
-        return [text for line in self.plan.lines for text in self._in_place(line, line.value)]
+        """Statements of the field; a matrix product that only a tanh reads is one operation with it."""
+        found: list[str] = []
+        joined = {line.value.args[0]: line for line in self.plan.lines if self._lies_in_tanh(line)}
+        done: set[Quantity] = set()
+        for line in self.plan.lines:
+            both = self._with_tanh(line, joined[line.target]) if line.target in joined else []
+            done |= {joined[line.target].target} if both else set()
+            if line.target not in done:
+                found += both or self._in_place(line, line.value)
+        return found
+
+    def _lies_in_tanh(self, line: Assignment) -> bool:
+        """Whether a line is the tanh of a line that is read nowhere else."""
+        slots = self.plan.slots
+        return isinstance(line.value, tanh) and slots.get(line.value.args[0]) == slots[line.target]
+
+    def _with_tanh(self, argument: Assignment, line: Assignment) -> list[str]:
+        """A line and its tanh as one operation, or nothing."""
+        self.line = argument.target
+        found = self.sums.tanh(self.name_of(line.target), argument.value)
+        self.line = None
+        return commented(found, self.numbers.comment([argument.target, line.target]))
 
     def pull_back(self) -> list[str]:
         """Statements of the reverse sweep over the field at one stage."""

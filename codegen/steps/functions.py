@@ -52,7 +52,7 @@ def _step_functions(facts: Facts) -> list[Function]:
     equations = writer.equations(name, step, old)
     forward = writer.step(name, step, old, new)
     if facts.field is not None:
-        return [forward, *_of_fields().FieldFunctions(facts, facts.field).functions()]
+        return [forward, *_of_fields().field_functions(facts, facts.field)]
     if facts.whole_graphs:
         return [forward]
     swept = facts.recurrence.backward_step if isinstance(facts.recurrence, RandomRecurrence) else step

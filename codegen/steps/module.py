@@ -74,7 +74,7 @@ def _besides(facts: Facts) -> dict[str, bool]:
     """Runtime sources that only some modules need."""
     return {
         "slopes": facts.field is not None,
-        "quick_tanh": facts.field is not None,
+        "affine": facts.field is not None,
         "explicit_sweep": facts.field is not None,
         "graph_sweep": facts.whole_graphs,
         "exact": facts.exact is not None,

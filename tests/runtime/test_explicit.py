@@ -110,11 +110,11 @@ def test_memory_modes(name: str, memory: str, trajectory: bool) -> None:
     compare(name, "rk4", (3,), trajectory, memory)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 1), (2, 2), (6, 3), (7, 7)])
 @pytest.mark.parametrize("name", ["two layers", "two scalars", "one scalar", "time in vectors", "an inner product"])
-def test_blocks_of_any_length(name: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_any_length(name: str, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     support = vars(module(name, "heun"))
-    monkeypatch.setitem(support, "steps_of_block", lambda *_: steps)
+    monkeypatch.setitem(support, "block_sizes", lambda *_: support["BlockSizes"](*sizes))
     compare(name, "heun", (3,), trajectory=False, memory="checkpoint")
     compare(name, "heun", (), trajectory=True)
 
@@ -189,5 +189,20 @@ def test_tanh_in_place_is_as_exact_as_torchs(dtype: torch.dtype) -> None:
     found = quick_tanh.tanh_into(value, torch.empty_like(value))
     error = (found.double() - value.double().tanh()).abs()
     assert bool((error <= 4 * torch.finfo(dtype).eps * value.double().tanh().abs()).all())
-    odd = torch.tensor([float("inf"), -float("inf"), float("nan")], dtype=dtype)
-    assert torch.equal(quick_tanh.tanh_into(odd, odd).nan_to_num(7.0), torch.tensor([1.0, -1.0, 7.0], dtype=dtype))
+    odd = torch.tensor([float("inf"), -float("inf"), float("nan")] * quick_tanh.LEAST_EXPM1, dtype=dtype)
+    expected = torch.tensor([1.0, -1.0, 7.0] * quick_tanh.LEAST_EXPM1, dtype=dtype)
+    assert torch.equal(quick_tanh.tanh_into(odd, odd).nan_to_num(7.0), expected)
+
+
+def test_many_rows_in_single_precision() -> None:
+    """Products and tanh by the kernel for many rows, in blocks of several steps."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"W": (40, 6), "b": (40,), "V": (6, 40), "u": (6,)}
+    numbers = {name: 0.3 * torch.randn(size, generator=generator) for name, size in sizes.items()}
+    point = torch.randn(1000, 6, generator=generator).requires_grad_()
+    found = []
+    for dtype, gradient in ((torch.float32, "derived"), (DOUBLE, "autograd")):
+        net = module("two layers", RK38).Own(**numbers, steps=20, gradient=gradient).to(dtype)
+        found.append(results(net, point.detach().to(dtype).requires_grad_(), [], trajectory=False))
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() <= 3e-6 * other.norm()

@@ -344,5 +344,5 @@ def test_the_signature_is_the_promised_one():
 
 @pytest.mark.parametrize("kind", [RK4, partial(LinearMultistep, alpha=(0, 1), beta=(0, 2, 0))])
 def test_why_nothing_is_inverted_is_said(kind):
-    with pytest.raises(ValueError, match="memory='invert'; allowed: 'store', .*have the mode where the inverse"):
+    with pytest.raises(ValueError, match=r"memory='invert'; allowed: 'store', .*have the mode where the inverse"):
         kind(nn.Linear(2, 2), steps=3, memory="invert")
