@@ -40,7 +40,7 @@ def write_existence(author: Author, fixed: FixedPoint, names: StepNames) -> Resu
     """When there is exactly one equilibrium, and how fast plain iteration comes to it."""
     z = fixed.state.latex
     author.relation(
-        "a contraction has exactly one fixed point",
+        "contractions have exactly one fixed point",
         Kind.STATEMENT,
         rf"|f({z}) - f(w)| \le q\, |{z} - w|,\; q < 1 \;\Rightarrow\; \text{{one solution }} {z}^*,\quad |{z}_k - "
         rf"{z}^*| \le \frac{{q^k}}{{1 - q}} |{z}_1 - {z}_0|",
@@ -148,7 +148,7 @@ def _write_broyden(author: Author, fixed: FixedPoint, names: StepNames) -> Resul
     residual = Quantity("g", fixed.state.shape, Role.INTERMEDIATE, "g", "residual")
     step = fixed.state - matvec(update.inverse, residual)
     author.relation(
-        "a full step",
+        "the full step",
         Kind.DEFINITION,
         rf"z_{{k+1}} = {latex(step)}, \qquad B_0 = -I",
         text="z_(k+1) = z_k - B g(z_k), and B_0 = -I at first",
@@ -161,7 +161,7 @@ def _write_broyden(author: Author, fixed: FixedPoint, names: StepNames) -> Resul
         check = following_check(update, line) if line.target.shape else None
         author.assignment(replace(line, reason=reason), names("secant", line.target), check)
     author.relation(
-        "on affine maps of dimension n it ends after 2n full steps at most",
+        "finite termination on affine maps",
         Kind.IDENTITY,
         r"f(z) = J z + c,\; z \in \mathbb R^n,\; \det(I - J) \ne 0 \;\Rightarrow\; g(z_{2n}) = 0",
         text="f(z) = J z + c in n dimensions, I - J not singular: g(z_(2n)) = 0",

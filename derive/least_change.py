@@ -85,8 +85,13 @@ class LeastChange:
     @property
     def product_program(self) -> Program:
         """B_+ v from B v: the update as a factor on the left of B."""
-        carried, passed = (Quantity(name, self.step.shape, Role.INTERMEDIATE, latex)
-                           for name, latex in (("carried", "B v"), ("passed", "B_{+} v")))  # fmt: skip
+        carried, passed = (
+            Quantity(name, self.step.shape, Role.INTERMEDIATE, latex, meaning)
+            for name, latex, meaning in (
+                ("carried", "B v", "a vector after B"),
+                ("passed", "B_{+} v", "a vector after the updated B"),
+            )
+        )
         value = carried + self.column * dot(self.step, carried)
         return Program((self.step, self.column, carried), (Assignment(passed, value),), (passed,))
 

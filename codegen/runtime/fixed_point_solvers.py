@@ -78,7 +78,8 @@ class Anderson:
     def next(self, z: Tensor, y: Tensor, g: Tensor) -> Tensor:
         """See `Iteration`."""
         if self.last is not None:
-            self.differences = [*self.differences, (y - self.last[0], g - self.last[1])][-MIXED:]
+            kept = min(MIXED, z.shape[-1])  # more than components would not be independent
+            self.differences = [*self.differences, (y - self.last[0], g - self.last[1])][-kept:]
         self.last = y, g
         if not self.differences:
             return y
