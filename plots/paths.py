@@ -77,12 +77,16 @@ def data(subject: Subject) -> Paths:
         deviations.append(float(state.std()))
         shown.append(state[:SHOWN])
     times = np.linspace(0, steps * h, steps + 1)
-    drift, diffusion = (latex(component(sde, term)) for term in (sde.drift, sde.diffusion))
-    shown_text = rf"d{sde.state.latex} = \left({drift}\right) dt + {diffusion} \, dW"
+    drift, diffusion = (_bracketed(component(sde, term)) for term in (sde.drift, sde.diffusion))
+    shown_text = rf"d{sde.state.latex} = {drift} \, dt + {diffusion} \, dW"
     return Paths(
         shown_text, times, np.array(shown), np.array(means), np.array(deviations),
         _exact_mean(sde, values, times), state, side, density,
     )  # fmt: skip
+
+
+def _bracketed(value: Expr) -> str:
+    return rf"\left({latex(value)}\right)" if value.is_Add else latex(value)
 
 
 def _free(sde: SDE) -> list[Quantity]:
