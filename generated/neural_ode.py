@@ -2564,9 +2564,9 @@ class AdaptiveNet(nn.Module):
         )
 
 
-# --- derived: the pairs and the control as numbers; the step they make is (13-34) ---------------------------
+# --- derived: the pairs and the control as numbers ---------------------------
 
-_PAIRS: dict[str, Pair] = {
+_PAIRS: dict[str, Pair] = {  # the step (13) to (34), its adjoint (36) to (59)
     "dopri5": Pair(
         A=(
             (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),

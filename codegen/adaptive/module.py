@@ -48,7 +48,8 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
     methods = _methods(system)
     view = {
         "pairs": [(repr(name), _pair_lines(pair)) for name, pair in methods.items()],
-        "step_numbers": _range(derivation, [f"step.{line.target.name}" for line in system.step.program.assignments]),
+        "step_numbers": _range(derivation, "step."),
+        "adjoint_numbers": _range(derivation, "adjoint."),
         "control": ", ".join(repr(float(value)) for value in _control_values()),
         "control_number": derivation.number_of("factor"),
         "class_doc": _class_doc(spec, written, methods),
@@ -103,9 +104,10 @@ def _control_values() -> tuple[Expr, ...]:
     return CONTROL.safety, CONTROL.alpha, CONTROL.beta, CONTROL.smallest, CONTROL.largest
 
 
-def _range(derivation: Derivation, names: list[str]) -> str:
-    numbers = [int(derivation.number_of(name)) for name in names]
-    return f"{min(numbers)}-{max(numbers)}"
+def _range(derivation: Derivation, kind: str) -> str:
+    """First and last equation of a kind."""
+    numbers = [int(number) for name, number in derivation.numbers.items() if name.startswith(kind)]
+    return f"({min(numbers)}) to ({max(numbers)})"
 
 
 def _constructor(spec: Spec, written: FieldClass | None, method: str) -> Function:
