@@ -50,6 +50,8 @@ def inner_plan(outer: FieldPlan) -> InnerPlan | None:
     if not fixed <= set(program.inputs) or any(q.role is not Role.PARAMETER for q in fixed):
         return None
     (matrix, _, bias), (exit, z, drift) = entry, leaving
+    if drift != 0 and shape_of(drift) != f.shape:
+        return None
     y = readers[0].target.renamed(readers[0].target.name, role=Role.STATE)
     taken = {q.name for q in (*program.inputs, *program.targets)}
     product = Quantity(_free("inner_matrix", taken), (shape_of(matrix)[0], shape_of(exit)[1]), Role.PARAMETER)

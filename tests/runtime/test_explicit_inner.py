@@ -18,17 +18,20 @@ t = time("t")
 x = state("x", "d")
 W, V, M, K = (parameter(name, tuple(shape)) for name, shape in zip("WVMK", ("pd", "dq", "qp", "dd"), strict=True))
 b, c, u = parameter("b", "p"), parameter("c", "q"), parameter("u", "d")
+a = parameter("a")
 hidden = tanh(matvec(W, x) + b)
 
 FIELDS: dict[str, Any] = {
     "two hidden layers": matvec(V, tanh(matvec(M, hidden) + c)) + u,
     "no vectors": matvec(V, tanh(matvec(M, tanh(matvec(W, x))))),
     "a matrix of parameters": matvec(K, cos(matvec(K - transpose(K), x) - u)),
+    "a scalar inside": matvec(V, tanh(matvec(M, tanh(matvec(W, x) + a)))),
     "linear": matvec(V, matvec(M, matvec(W, x) + b)) + u,
 }
 OTHERS: dict[str, Any] = {
     "two products": matvec(transpose(W), hidden**2 * cos(matvec(W, x) + b)) - u,
     "the state besides": matvec(V, tanh(matvec(M, hidden) + c)) - x,
+    "a scalar behind": matvec(V, tanh(matvec(M, hidden))) + a,
     "the time": matvec(V, tanh(matvec(M, hidden) + c)) + u * cos(t),
     "two matrices": matvec(K, tanh(matvec(K, x))) + matvec(transpose(K), cos(matvec(K, x) + u)),
     "no product behind": tanh(matvec(K, x)),
@@ -46,7 +49,7 @@ def arguments(name: str, p: int = 3, q: int = 4, d: int = 5) -> dict[str, Tensor
     sizes = {"p": p, "q": q, "d": d}
     generator = torch.Generator().manual_seed(3)
     found = {}
-    for quantity in (W, V, M, K, b, c, u):
+    for quantity in (W, V, M, K, a, b, c, u):
         if {**FIELDS, **OTHERS}[name].has(quantity):
             shape = [sizes[size] for size in quantity.shape]
             found[quantity.name] = 0.5 * torch.randn(shape, generator=generator, dtype=DOUBLE)
