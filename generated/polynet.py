@@ -623,7 +623,7 @@ def tanh_into(value: Tensor, out: Tensor) -> Tensor:
     return out.div_(out + TWO)
 
 
-LEAST_TANH, LEAST_PRODUCT = 2**14, 2**15  # elements of a result from which on the kernel takes less time
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**18  # elements of a result from which on the kernel takes less time
 
 
 def _kernel() -> Any:

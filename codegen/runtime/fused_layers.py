@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from codegen.runtime.quick_tanh import tanh_into
 
-LEAST_TANH, LEAST_PRODUCT = 2**14, 2**15  # elements of a result from which on the kernel takes less time
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**18  # elements of a result from which on the kernel takes less time
 
 
 def _kernel() -> Any:

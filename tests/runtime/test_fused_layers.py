@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from codegen.runtime import affine, fused_layers
 from codegen.runtime.fused_layers import LEAST_PRODUCT, LEAST_TANH, kernel_serves
 
-ROWS, INPUTS, OUTPUTS = 1024, 24, 48
+ROWS, INPUTS, OUTPUTS = 8192, 24, 48
 assert max(LEAST_TANH, LEAST_PRODUCT) <= ROWS * OUTPUTS
 
 
 def operands(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows from tiny to large, the matrix with contiguous columns, and a vector."""
+    """Rows from tiny to those of ones, the matrix with contiguous columns, and a vector."""
     generator = torch.Generator().manual_seed(0)
-    sizes = torch.logspace(-7, 1, ROWS)[:, None]
+    sizes = torch.logspace(-7, 0, ROWS)[:, None]
     left = torch.randn(ROWS, INPUTS, generator=generator) * sizes
     right = torch.randn(OUTPUTS, INPUTS, generator=generator).mT
     return left.to(dtype), right.to(dtype), torch.randn(OUTPUTS, generator=generator).to(dtype)
