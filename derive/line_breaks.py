@@ -39,6 +39,8 @@ def broken(latex: str, limit: float = PAGE) -> str:
     if all(width(row) <= limit for row in rows):
         return latex.strip()
     lines = [line for row in rows for line in _break_row(row, limit)]
+    if len(lines) == 1:  # there is no place to break it
+        return latex.strip()
     return r"\begin{aligned}" + ROW_END.join(lines) + r"\end{aligned}"
 
 

@@ -281,7 +281,7 @@ def _write_orders(
     author.relation(
         f"orders of {scheme.title}, {title} noise",
         Kind.DEFINITION,
-        r",\; ".join(parts),
+        r",\quad ".join(parts),
         text="; ".join(f"{name} noise: strong {strong}, weak {weak}" for name, (strong, weak) in rows.items()),
         reason="coefficients of stochastic trees compared: iterated integrals for the strong order, means of products "
         "for the weak one",

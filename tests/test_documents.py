@@ -135,6 +135,8 @@ def test_short_formulas_are_left_as_they_are():
     assert broken(" x = y ") == "x = y"
     rows = r"\begin{aligned}a &= b \\ c &= d\end{aligned}"
     assert broken(rows) == rows
+    word = r"\text{unbreakable}"
+    assert broken(word, 3.0) == word
     assert rows_of(rows) == ["a&=b", "c&=d"]
 
 
