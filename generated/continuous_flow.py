@@ -49,6 +49,12 @@ Gradients: computed by autograd of one step, too.
     (28) gradient of p = sum over steps of bar_p, for p in h, theta_g
     (29) gradient of the initial state = (bar_s) of the first step
 
+Choice of the steps: with solver="adaptive": `Control.factor` and `adaptive_steps`.
+    (30) e = root of the mean over all elements of (e_i / (atol + rtol max(|x_i|, |x_next_i|)))^2
+    (31) h_next = h clip(9*err_prev**(1/25)/(10*err**(17/100)), 1/5, 10); k = 5
+    (32) log h_next = 3*log(h_n)/20 + log(h_prev)/5 + const
+    (33) z^2 - 3/20 z - 1/5 = (z - 0.528) (z - -0.378)
+
 Symbols:
     F_z (d) intermediate: velocity of z
     t () time: time
@@ -70,9 +76,11 @@ import difflib
 import inspect
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import pairwise
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -175,6 +183,19 @@ DERIVATION: dict[str, object] = {
         ),
         "28": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "29": r"\nabla_{z_0} L = \left. \left(\bar{s}_{n}\right) \right|_{\text{first step}}",
+        "30": (
+            r"e = \Big(\frac1m \sum_i \Big(\frac{e_i}{\mathrm{atol} + \mathrm{rtol} \max(|x_i|, "
+            r"|x_{\mathrm{next},i}|)}\Big)^2\Big)^{1/2}"
+        ),
+        "31": (
+            r"\frac{h_{n+1}}{h_n} = \operatorname{clip}\left(9/10 \, e_n^{-17/20/k} e_{n-1}^{1/5/k},\; 1/5,\; "
+            r"10\right), \quad k = 5"
+        ),
+        "32": r"\log h_{n+1} = 3/20 \log h_n + 1/5 \log h_{n-1} + \text{const}",
+        "33": (
+            r"z^2 - 3/20 z - 1/5 = (z - z_1)(z - z_2), \quad z_1 \approx 0.528, \; z_2 \approx -0.378, \quad "
+            r"|z_{1,2}| < 1"
+        ),
     },
 }
 
@@ -2310,6 +2331,1334 @@ def leaf_of(value: Tensor, wanted: bool) -> Tensor:
     return value.detach().requires_grad_(wanted)
 
 
+Row = tuple[float, ...]
+
+
+class Pair(NamedTuple):
+    """An explicit table one of whose stages is the first one of the next step.
+
+    A, c: of the stages: those of the step, f(t + h, x_next), and those that the dense output needs besides.
+    last: the place of f(t + h, x_next), whose row in A are the weights of the step.
+    error: weights of the estimated error, which is O(h^power).
+    dense: coefficients of theta, theta^2, ... in each stage's weight inside the step.
+    stops: whether these are a cubic that is less exact than the step, so that steps end where outputs are wanted.
+    """
+
+    A: tuple[Row, ...]
+    c: Row
+    error: Row
+    dense: tuple[Row, ...]
+    power: int
+    stops: bool
+    last: int
+
+    @property
+    def b(self) -> Row:
+        """Weights of the step."""
+        return self.A[self.last]
+
+    def weights(self, theta: float) -> list[float]:
+        """Weights of the slopes at t + theta h."""
+        return [sum(c * theta**n for n, c in enumerate(row, 1)) for row in self.dense]
+
+    def velocities(self, theta: float) -> list[float]:
+        """Their derivatives in theta."""
+        return [sum(n * c * theta ** (n - 1) for n, c in enumerate(row, 1)) for row in self.dense]
+
+
+def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
+    """The pair of a name, or of an object with A, b, c and b_error."""
+    allowed = f"{', '.join(map(repr, shipped))}, or an object with nested floats A, b, c, b_error"
+    if isinstance(method, str):
+        if method in shipped:
+            return shipped[method]
+        close = difflib.get_close_matches(method, shipped, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"{owner}: method={method!r}; allowed: {allowed}{hint}. Other schemes have modules of their own: "
+            f"derive generate ID --scheme {method}"
+        )
+    missing = [name for name in ("A", "b", "c", "b_error") if getattr(method, name, None) is None]
+    if missing:
+        raise TypeError(
+            f"{owner}: method is a {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
+        )
+    try:
+        A = tuple(tuple(map(float, row)) for row in method.A)
+        b, c, b_error = (tuple(map(float, getattr(method, name))) for name in ("b", "c", "b_error"))
+        own = () if getattr(method, "dense_stages", ()) else getattr(method, "dense", None) or ()
+        dense = tuple(tuple(map(float, row)) for row in own)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{owner}: method has entries that are no numbers ({error}); allowed: {allowed}") from error
+    _check_table(owner, A, b, c, b_error, dense)
+    claimed = [getattr(method, name, None) for name in ("order", "embedded_order")]
+    read = [_quadrature_order(weights, c) for weights in (b, b_error)]
+    order = min(one or other for one, other in zip(claimed, read, strict=True))
+    return completed(A, b, c, b_error, dense, order + 1)
+
+
+def _check_table(owner: str, A: Sequence[Row], b: Row, c: Row, b_error: Row, dense: Sequence[Row]) -> None:
+    stages = len(b)
+    sizes = [len(A), len(c), len(b_error), *map(len, A), *([len(dense)] if dense else [])]
+    if any(size != stages for size in sizes):
+        raise ValueError(f"{owner}: method has {stages} weights b; allowed: {stages} rows and columns everywhere")
+    if any(A[i][j] != 0.0 for i in range(stages) for j in range(i, stages)):
+        raise ValueError(f"{owner}: method is implicit; allowed: A with zeros on and above the diagonal")
+    for i, (row, node) in enumerate(zip(A, c, strict=True)):
+        if abs(sum(row) - node) > 1e-9:
+            raise ValueError(f"{owner}: row {i} of A adds up to {sum(row):g}; allowed: c[{i}] = {node:g}")
+    for name, weights in (("b", b), ("b_error", b_error)):
+        if abs(sum(weights) - 1) > 1e-9:
+            raise ValueError(f"{owner}: method.{name} adds up to {sum(weights):g}; allowed: 1")
+    for weight, row in zip(b, dense, strict=bool(dense)):
+        if abs(sum(row) - weight) > 1e-9:
+            raise ValueError(f"{owner}: a row of method.dense adds up to {sum(row):g}; allowed: its weight {weight:g}")
+
+
+def _quadrature_order(weights: Row, nodes: Row) -> int:
+    """Up to which order the weights integrate powers of the time: the order cannot be higher."""
+    order = 1
+    while order < len(nodes) + 1:
+        moments = math.fsum(b * c**order for b, c in zip(weights, nodes, strict=True))
+        if abs(moments * (order + 1) - 1) > 1e-9:
+            return order
+        order += 1
+    return order
+
+
+def completed(A: Sequence[Row], b: Row, c: Row, b_error: Row, dense: Sequence[Row], power: int) -> Pair:
+    """With f(t + h, x_next) as the last stage, and the cubic through both ends where there is no dense output."""
+    error = tuple(x - y for x, y in zip(b, b_error, strict=True))
+    if A[-1] != b or c[-1] != 1.0:
+        A, b, c = [*((*row, 0.0) for row in A), (*b, 0.0)], (*b, 0.0), (*c, 1.0)
+        error, dense = (*error, 0.0), [*dense, (0.0,) * len(dense[0])] if dense else ()
+    stops = not dense
+    if stops:
+        rows = [[0.0, 3 * weight, -2 * weight] for weight in b]
+        for row, bump in ((rows[0], (1.0, -2.0, 1.0)), (rows[-1], (0.0, -1.0, 1.0))):
+            row[:] = [x + y for x, y in zip(row, bump, strict=True)]
+        dense = [tuple(row) for row in rows]
+    return Pair(tuple(A), c, error, tuple(dense), power, stops, len(c) - 1)
+
+
+SMALLEST_STEP = 4 * torch.finfo(torch.float64).eps  # times the larger of the two times
+
+
+class StepUnderflowError(StepError):
+    """The step size has become as small as the rounding of the time."""
+
+
+class StepCountError(StepError):
+    """More steps than allowed."""
+
+
+class NoEventError(StepError):
+    """The event did not happen."""
+
+
+class Control(NamedTuple):
+    """h_next = h clip(safety e^(-alpha/k) e_prev^(beta/k), smallest, largest)."""
+
+    safety: float
+    alpha: float
+    beta: float
+    smallest: float
+    largest: float
+
+    def factor(self, error: float, earlier: float, power: int, rejected: bool) -> float:
+        """What the step size is multiplied by; a step that is repeated may not grow, nor the one after it."""
+        if not math.isfinite(error):
+            return self.smallest
+        error, earlier = max(error, 1e-10), max(earlier, 1e-4)
+        wanted = self.safety * error ** (-self.alpha / power) * earlier ** (self.beta / power)
+        return min(max(wanted, self.smallest), 1.0 if rejected else self.largest)
+
+
+@dataclass
+class SolveStats:
+    """Evaluations of the field, and steps accepted and rejected, of the last solution and of its backward pass."""
+
+    evaluations: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    backward_evaluations: int = 0
+    backward_accepted: int = 0
+    backward_rejected: int = 0
+
+
+class Options(NamedTuple):
+    """What a solution is asked for."""
+
+    owner: str
+    pair: Pair
+    control: Control
+    rtol: float
+    atol: float
+    first_step: float | None
+    max_steps: int
+
+
+@dataclass
+class Solution:
+    """The accepted steps from t0 towards t1: where each begins, its size, the state there, the outputs inside it.
+
+    `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
+    the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
+    beginning, size) and the value of the event at its end. `refused` has the shares of the tolerance that the error of
+    the last rejected step had.
+    """
+
+    t0: float
+    t1: float
+    starts: list[float] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
+    rows: list[range] = field(default_factory=list)
+    last: Tensor | None = None
+    outputs: Tensor | None = None
+    ending: tuple[Tensor, float, float, float] | None = None
+    event: float | None = None
+    velocity: Tensor | None = None
+    refused: Tensor | None = None
+    evaluations: int = 0
+    rejected: int = 0
+
+
+class PairStages(ABC):
+    """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.
+
+    Args:
+        pair: the table.
+        like: a flat state.
+    """
+
+    def __init__(self, pair: Pair, like: Tensor) -> None:
+        self.pair, self.last, self.count = pair, pair.last, len(pair.c)
+        self.slopes, self.points = (like.new_empty(self.count, like.numel()) for _ in range(2))
+        self.before = [self.slopes[:stage].t() for stage in range(self.count)]
+        self.rows_of_slopes, self.rows_of_points = self.slopes.unbind(0), self.points.unbind(0)
+        self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
+        self.weights = table_weights(pair, like.dtype, like.device)
+        self.evaluations = 0
+
+    @abstractmethod
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """Write the field at a stage into a row of the slopes; counted by `evaluations`."""
+
+    def begin(self, t: float, state: Tensor) -> None:
+        """The first slope of the first step."""
+        self.slope(0, 0, t, state, 0)
+
+    def attempt(self, step: int, t: float, h: float, state: Tensor) -> tuple[Tensor, Tensor]:
+        """State after a step, and the estimate of its error."""
+        *rows, error = torch._foreach_mul(self.weights, h)
+        for stage in range(1, self.last):
+            self._stage(step, stage, t, h, state, rows[stage])
+        new = torch.addmv(state, self.before[self.last], rows[self.last])
+        self.slope(step + 1, 0, t + h, new, self.last)
+        return new, torch.mv(self.slopes[: self.last + 1].t(), error)
+
+    def _stage(self, step: int, stage: int, t: float, h: float, state: Tensor, weights: Tensor) -> None:
+        point = torch.addmv(state, self.before[stage], weights, out=self.into[stage])
+        self.slope(step, stage, t + self.pair.c[stage] * h, point, stage)
+
+    def extend(self, step: int, t: float, h: float, state: Tensor) -> None:
+        """The stages that the dense output of the step needs besides."""
+        for stage in range(self.last + 1, self.count):
+            self._stage(step, stage, t, h, state, self.weights[stage] * h)
+
+    def accept(self) -> None:
+        """The last slope becomes the first one of the next step."""
+        self.rows_of_slopes[0].copy_(self.rows_of_slopes[self.last])
+
+    def inside(self, state: Tensor, h: float, weights: Sequence[Sequence[float]], out: Tensor | None = None) -> Tensor:
+        """States inside the step, which is extended: a row for each row of weights."""
+        return torch.addmm(state, state.new_tensor(weights) * h, self.slopes, out=out)
+
+
+def moving_forward() -> bool:
+    """Whether a level of forward-mode differentiation is open, whose tangents only the plain form carries."""
+    try:
+        with forward_ad.dual_level():
+            return False
+    except RuntimeError:
+        return True
+
+
+@lru_cache(maxsize=64)
+def table_weights(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of earlier slopes in each stage, and those of the error, as tensors."""
+    rows = [row[:stage] or (0.0,) for stage, row in enumerate(pair.A)]
+    return tuple(torch.tensor(row, dtype=dtype, device=device) for row in (*rows, pair.error[: pair.last + 1]))
+
+
+@lru_cache(maxsize=64)
+def table_columns(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The weights of each slope in later stages."""
+    columns = [[row[stage] for row in pair.A[stage + 1 :]] or [0.0] for stage in range(len(pair.c))]
+    return tuple(torch.tensor(column, dtype=dtype, device=device) for column in columns)
+
+
+def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
+    """Root of the mean square of value / scale."""
+    return torch.linalg.vector_norm(value / scale) / math.sqrt(max(value.numel(), 1))
+
+
+def first_step(stages: PairStages, options: Options, t: float, state: Tensor, span: float) -> float:
+    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4)."""
+    slope, scale = stages.slopes[0], options.atol + options.rtol * state.abs()
+    size, speed = torch.stack((scaled_norm(state, scale), scaled_norm(slope, scale))).tolist()
+    if not math.isfinite(size) or not math.isfinite(speed):
+        what = "x0" if not bool(torch.isfinite(state).all()) else f"the field at t = {t:g}"
+        raise StepError(f"{options.owner}: {what} has values that are not finite; allowed: finite numbers")
+    if options.first_step is not None:
+        return min(options.first_step, abs(span))
+    guess = min(1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed, abs(span))
+    moved = torch.add(state, slope, alpha=math.copysign(guess, span))
+    stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
+    bend = scaled_norm(stages.slopes[1] - slope, scale).item() / guess
+    steepest = max(speed, bend) if math.isfinite(bend) else math.inf
+    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
+    return min(100 * guess, max(other, 1e-3 * guess), abs(span))
+
+
+def adaptive_steps(
+    stages: PairStages, options: Options, state: Tensor, t0: float, t1: float, times: Sequence[float] | None = None,
+    keep: bool = True, event: Callable[[float, Tensor], float] | None = None,
+) -> Solution:  # fmt: skip
+    """From t0 to t1, or until all `times` are passed, or until `event` changes its sign.
+
+    Raises:
+        StepUnderflowError: no step is small enough.
+        StepCountError: more steps than allowed.
+        NoEventError: t1 is reached and `event` has not changed its sign.
+    """
+    found, control, power = Solution(t0, t1), options.control, options.pair.power
+    if times is not None:
+        found.outputs = state.new_empty(len(times), state.numel())
+    stages.begin(t0, state)
+    t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
+    done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
+    size = state.abs()
+    while t != t1 and (times is None or done < len(times)):
+        wanted = h
+        h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
+        _check_step(stages, options, found, t, h, state)
+        new, estimate = stages.attempt(len(found.starts), t, h, state)
+        new_size = new.abs()
+        scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
+        error = scaled_norm(estimate, scale).item()
+        if not error <= 1.0:
+            found.rejected, found.refused, after_rejection = found.rejected + 1, estimate / scale, True
+            h *= control.factor(error, earlier, power, True)
+            continue
+        done = _record(found, stages, state, new, (t, h, end), times, done, keep)
+        if event is not None:
+            now = event(end, new)
+            if sign * now < 0.0 or (now == 0.0 and sign != 0.0):
+                found.last, found.ending = new, (state, t, h, now)
+                break
+            sign = now or sign
+        stages.accept()
+        h *= control.factor(error, earlier, power, after_rejection)
+        h = wanted if abs(wanted) > abs(h) and options.pair.stops else h  # a step that was cut says nothing of the next
+        t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
+    else:
+        if event is not None:
+            raise NoEventError(
+                f"{options.owner}: event(t, x) does not change its sign between t = {t0:g} and {t1:g}, where it is "
+                f"{sign:g}; allowed: a function that does, or a later t1"
+            )
+    found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
+    return found
+
+
+def _next_stop(t: float, t1: float, times: Sequence[float]) -> float:
+    """The first of the times after t, or t1."""
+    return next((time for time in times if (time - t) * (t1 - t) > 0.0), t1)
+
+
+def _fitted(t: float, h: float, t1: float) -> tuple[float, float]:
+    """A step that ends at t1, or leaves enough for another one of its size; and where it ends."""
+    rest = t1 - t
+    if abs(rest) <= abs(h) * (1 + 1e-10):
+        return rest, t1
+    h = rest / 2 if abs(rest) < 2 * abs(h) else h
+    return h, t + h
+
+
+def _record(
+    found: Solution, stages: PairStages, state: Tensor, new: Tensor, step: tuple[float, float, float],
+    times: Sequence[float] | None, done: int, keep: bool,
+) -> int:  # fmt: skip
+    """Keep an accepted step and fill in the outputs inside it; returns how many outputs there are."""
+    t, h, end = step
+    found.starts.append(t)
+    found.sizes.append(h)
+    if keep:
+        found.states.append(state)
+    stop = done
+    while times is not None and stop < len(times) and (times[stop] - end) * h <= 0:
+        stop += 1
+    if found.outputs is not None and times is not None and stop > done:
+        weights = [stages.pair.weights((times[n] - t) / h) for n in range(done, stop)]
+        stages.extend(len(found.starts) - 1, t, h, state)
+        rows = found.outputs[done:stop]
+        if moving_forward():  # where nothing is written in place
+            rows.copy_(stages.inside(state, h, weights))
+        else:
+            stages.inside(state, h, weights, rows)
+    found.rows.append(range(done, stop))
+    return stop
+
+
+def _check_step(stages: PairStages, options: Options, found: Solution, t: float, h: float, state: Tensor) -> None:
+    """Refuse steps that are too small or too many, naming the component that needs them."""
+    if len(found.starts) + found.rejected >= options.max_steps:
+        raise StepCountError(
+            f"{options.owner}: {len(found.starts)} accepted and {found.rejected} rejected steps lead to t = {t:g} with "
+            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol"
+        )
+    if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
+        raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))
+
+
+def underflow_message(stages: PairStages, options: Options, found: Solution, t: float, h: float, state: Tensor) -> str:
+    """Where the steps ended, and what asked for smaller ones."""
+    assert found.refused is not None
+    shares = found.refused.abs().nan_to_num(nan=math.inf)
+    worst = int(shares.argmax()) if shares.numel() else 0
+    error = float(shares[worst])
+    why = f"an error {error:.3g} times the tolerance" if math.isfinite(error) else "a slope that is not finite"
+    return (
+        f"{options.owner}: the step size underflows at t = {t:.9g}, h = {h:.3g}: component {worst} of the flattened "
+        f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, had {why} in a step "
+        f"that was rejected; allowed: a field that is finite and smooth there, or larger tolerances than "
+        f"rtol={options.rtol:g}, atol={options.atol:g}"
+    )
+
+
+ROOT_STEPS = 200
+
+
+def located(value: Callable[[float], float], high_sign: float) -> float:
+    """The place from 0 to 1 where a function first has the sign that it has at 1, by halving down to rounding.
+
+    Values are asked for one at a time: each costs an evaluation of the event, and none of the field.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(ROOT_STEPS):
+        middle = 0.5 * (low + high)
+        if middle in (low, high):
+            break
+        found = value(middle)
+        if found == 0.0:
+            return middle
+        low, high = (low, middle) if found * high_sign > 0.0 else (middle, high)
+    return high
+
+
+def place_event(found: Solution, stages: PairStages, event: Callable[[float, Tensor], float]) -> None:
+    """Give the event in the last step to a solution as its one output, with time and velocity there."""
+    assert found.ending is not None
+    state, t, h, now = found.ending
+    stages.extend(len(found.starts) - 1, t, h, state)
+
+    def inside(theta: float) -> Tensor:
+        return stages.inside(state, h, [stages.pair.weights(theta)])
+
+    theta = 1.0 if now == 0.0 else located(lambda theta: event(t + theta * h, inside(theta)[0]), now)
+    found.event, found.outputs, found.rows[-1] = t + theta * h, inside(theta), range(1)
+    found.velocity = stages.slopes.t() @ state.new_tensor(stages.pair.velocities(theta))
+
+
+def with_gradients(
+    owner: str, event: Callable[..., Tensor], moment: Tensor, x: Any, velocity: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """Time and state of an event by one Newton step, which carries the gradient of the implicit function theorem.
+
+    Args:
+        owner: for messages.
+        event: (t, *parts of the state) -> a tensor of one element.
+        moment: the time that was found.
+        x: parts of the state at that time, which follow their initial value and the parameters with the time held.
+        velocity: of the parts, by the dense output.
+    """
+    value = event(moment, *x).reshape(())
+    with torch.enable_grad():
+        leaves = [moment.detach().requires_grad_(), *(part.detach().requires_grad_() for part in x)]
+        at = event(*leaves).reshape(())
+        slopes = torch.autograd.grad(at, leaves, allow_unused=True) if at.requires_grad else [None] * len(leaves)
+    moves = [torch.ones_like(moment), *velocity]
+    rate = sum(((g * v).sum() for g, v in zip(slopes, moves, strict=True) if g is not None), value.new_zeros(()))
+    if not bool(rate != 0):
+        raise StepError(
+            f"{owner}: event(t, x) has the slope {float(rate):g} along the solution at t = {float(moment):g}, where it "
+            "is zero; allowed: a function that passes through zero, so that the time has a gradient"
+        )
+    time = moment - ((value - value.detach()) / rate).to(moment.dtype)
+    shift = time - moment.detach()
+    return time, [part + shift.to(part.dtype) * v for part, v in zip(x, velocity, strict=True)]
+
+
+class StepBars(NamedTuple):
+    """Cotangents that one step leaves: of its beginning and size, and of the times of the outputs inside it."""
+
+    t: float
+    h: float
+    times: list[float]
+
+
+class Gathered:
+    """Cotangents of parameters: added in place from the second term on, as the first may be someone else's tensor."""
+
+    def __init__(self) -> None:
+        self.bars: dict[int, Tensor] = {}
+        self.owned: set[int] = set()
+
+    def add(self, terms: Sequence[tuple[int, Tensor | None]]) -> None:
+        """Add terms by their places."""
+        for place, term in terms:
+            if term is None:
+                continue
+            if place not in self.bars:
+                self.bars[place] = term
+            elif place in self.owned:
+                self.bars[place] += term
+            else:
+                self.bars[place] = self.bars[place] + term
+                self.owned.add(place)
+
+
+class DenseBars:
+    """What arrives at the outputs inside one step: of the state, of each slope, and of the place of each output."""
+
+    def __init__(self, pair: Pair, solution: Solution, step: int, times: Sequence[float], bars: Tensor) -> None:
+        rows = solution.rows[step]
+        t, h = solution.starts[step], solution.sizes[step]
+        self.bars = bars[rows.start : rows.stop]
+        self.places = [(times[n] - t) / h for n in rows]
+        self.weights = self.bars.new_tensor([pair.weights(place) for place in self.places])
+        self.velocities = [pair.velocities(place) for place in self.places]
+
+    def of_slopes(self) -> Tensor:
+        """(stages, elements), without the factor h."""
+        return self.weights.t() @ self.bars
+
+    def of_state(self) -> Tensor:
+        """The sum over the outputs."""
+        return self.bars.sum(0)
+
+    def of_times(self, slopes: Tensor) -> Tensor:
+        """What arrives at the time of each output: its product with the velocity of the dense output."""
+        return (self.bars * (self.bars.new_tensor(self.velocities) @ slopes)).sum(1)
+
+
+class Pulled(NamedTuple):
+    """A slope with its pullback: flat cotangent -> (cotangent of the point, of the time or None)."""
+
+    value: Tensor
+    pull_back: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+
+LinearizeStage = Callable[[int, int, float, Tensor], Pulled]
+
+
+class Reverse:
+    """The reverse sweep over the accepted steps of a solution.
+
+    Args:
+        pair, solution, times: what was solved.
+        linearize: (step, stage, t, flat point) -> the slope there with its pullback.
+        timed: whether cotangents of times are wanted.
+    """
+
+    def __init__(
+        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: LinearizeStage, timed: bool
+    ) -> None:
+        self.pair, self.solution, self.times, self.linearize, self.timed = pair, solution, times, linearize, timed
+        like = solution.states[0] if solution.states else solution.last
+        assert like is not None
+        self.count = len(pair.c)
+        self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
+        *self.rows, _ = table_weights(pair, like.dtype, like.device)
+        self.columns = table_columns(pair, like.dtype, like.device)
+        self.evaluations = 0
+        self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
+        self.bar_times = like.new_zeros(len(times))
+
+    def run(self, bar: Tensor, bars_inside: Tensor | None) -> Tensor:
+        """Cotangent of the first state, from those of the last one and of the outputs; both flat."""
+        for step in reversed(range(len(self.solution.starts))):
+            dense = None
+            if bars_inside is not None and len(self.solution.rows[step]):
+                dense = DenseBars(self.pair, self.solution, step, self.times, bars_inside)
+            bar = self._pull_back(step, bar, dense)
+        return bar
+
+    def _pull_back(self, step: int, bar: Tensor, dense: DenseBars | None) -> Tensor:
+        """The derived adjoint of one step: cotangents of slopes and points, last stage first."""
+        solution, b = self.solution, self.pair.b
+        t, h, state = solution.starts[step], solution.sizes[step], solution.states[step]
+        last = self.count if dense is not None else self.pair.last  # b has zeros from there on
+        pulled = self._stages(step, t, h, state, last)
+        beyond = None if dense is None else dense.of_slopes().mul_(h)
+        weights = torch._foreach_mul(self.columns, h)
+        times: list[Tensor | None] = [None] * last
+        for stage in reversed(range(last)):
+            own = bar * (h * b[stage]) if beyond is None else beyond[stage].add_(bar, alpha=h * b[stage])
+            if stage + 1 < last:
+                later = self.bar_points[stage + 1 : last].t()
+                own = torch.addmv(own, later, weights[stage][: last - stage - 1])
+            if self.timed:
+                self.bar_slopes[stage].copy_(own)
+            at_point, times[stage] = pulled[stage].pull_back(own)
+            self.bar_points[stage].copy_(at_point)
+        if self.timed:
+            self._add_times(step, times, dense, last)
+        new = bar + self.bar_points[:last].sum(0)
+        return new if dense is None else new + dense.of_state()
+
+    def _stages(self, step: int, t: float, h: float, state: Tensor, last: int) -> list[Pulled]:
+        """The stages run again."""
+        weights, pulled = torch._foreach_mul(self.rows, h), []
+        for stage in range(last):
+            point = state if stage == 0 else torch.addmv(state, self.slopes[:stage].t(), weights[stage])
+            now = (step + 1, 0) if stage == self.pair.last else (step, stage)
+            found = self.linearize(*now, t + self.pair.c[stage] * h, point)
+            self.slopes[stage].copy_(found.value)
+            pulled.append(found)
+        self.evaluations += last
+        return pulled
+
+    def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
+        """Cotangents of the ends of the interval, whose fixed shares a step's beginning and size are."""
+        solution = self.solution
+        t, h, span = solution.starts[step], solution.sizes[step], solution.t1 - solution.t0
+        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / h
+        bar_t = torch.zeros_like(bar_h)
+        for node, found in zip(self.pair.c, times, strict=False):
+            if found is not None:
+                bar_t, bar_h = bar_t + found, bar_h + node * found
+        if dense is not None:
+            moved = dense.of_times(self.slopes)
+            rows = solution.rows[step]
+            self.bar_times[rows.start : rows.stop] = moved
+            bar_t, bar_h = bar_t - moved.sum(), bar_h - moved @ moved.new_tensor(dense.places)
+        share, width = (t - solution.t0) / span, h / span
+        self.bar_t0 = self.bar_t0 + (1 - share) * bar_t - width * bar_h
+        self.bar_t1 = self.bar_t1 + share * bar_t + width * bar_h
+
+
+def replayed(
+    pair: Pair, solution: Solution, times: Sequence[Any], field: Callable[[int, int, Any, Tensor], Tensor],
+    x: Tensor, t0: Any, t1: Any,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """The plain form: last state and outputs by the accepted steps, as plain tensor operations.
+
+    `times` are numbers, or tensors that gradients flow to; `field` is called as (step, stage, t, x); the steps are
+    fixed shares of the interval from t0 to t1, numbers or tensors.
+    """
+    span, whole = t1 - t0, solution.t1 - solution.t0
+    outputs: list[Tensor] = []
+    count = len(pair.c)
+    for step, (start, size) in enumerate(zip(solution.starts, solution.sizes, strict=True)):
+        t, h = t0 + (start - solution.t0) / whole * span, size / whole * span
+        rows = solution.rows[step]
+        slopes: list[Tensor] = []
+        for stage in range(count if len(rows) else pair.last):
+            point = x + h * _sum(pair.A[stage], slopes) if stage else x
+            now = (step + 1, 0) if stage == pair.last else (step, stage)
+            slopes.append(field(*now, t + pair.c[stage] * h, point))
+        for n in rows:
+            theta = (times[n] - t) / h
+            powers = [theta**power for power in range(1, len(pair.dense[0]) + 1)]
+            outputs.append(x + h * _sum([_dot(row, powers) for row in pair.dense], slopes))
+        x = x + h * _sum(pair.b, slopes)
+    return x, outputs
+
+
+def _sum(weights: Sequence[Any], slopes: Sequence[Tensor]) -> Tensor:
+    terms = [w * k for w, k in zip(weights, slopes, strict=False) if isinstance(w, Tensor) or w != 0.0]
+    return torch.stack(terms).sum(0) if terms else torch.zeros_like(slopes[0])
+
+
+def _dot(row: Sequence[float], powers: Sequence[Any]) -> Any:
+    return sum(c * power for c, power in zip(row, powers, strict=True))
+
+
+Wanted = Sequence[bool]
+Bars = tuple[Tensor | None, ...]
+
+
+class FieldForm(Protocol):
+    """A field in the forms that a solution needs; `parameters` are tensors in its own order."""
+
+    def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
+        """The accepted steps from x."""
+
+    def reverse(
+        self,
+        call: SolveCall,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        wanted: Wanted,
+        bar: Tensor,
+        inside: Tensor | None,
+    ) -> Bars:
+        """Cotangents of (x, t0, t1, times, *parameters) from those of the last state and of the outputs; flat."""
+
+    def value(self, call: SolveCall, place: tuple[int, int], t: Any, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """The field by plain operations, as it was called at (step, stage)."""
+
+
+class SolveCall:
+    """One call of a module apart from its tensors; `solution` is found by the first forward pass, and stays.
+
+    `keep`: whether there may be a backward pass; `timed`: whether gradients of times may be asked for.
+    """
+
+    def __init__(
+        self, form: FieldForm, options: Options, ends: tuple[float, float], times: Sequence[float] | None,
+        keep: bool, timed: bool, stats: SolveStats,
+    ) -> None:  # fmt: skip
+        self.form, self.options, self.ends, self.times = form, options, ends, times
+        self.keep, self.timed, self.stats = keep, timed, stats
+        self.solution: Solution | None = None
+
+    def find(self, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
+        """The accepted steps, found once."""
+        if self.solution is None:
+            self.solution = self.form.solve(self, x, parameters)
+        return self.solution
+
+    def solved(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """The last state, or the outputs with their leading axis."""
+        found = self.find(x, parameters)
+        value = found.last if self.times is None else found.outputs
+        assert value is not None
+        shape = x.shape if self.times is None else (len(self.times), *x.shape)
+        return value.reshape(shape).clone() if value is found.last else value.view(shape)
+
+    def plain(self, x: Tensor, t0: Any, t1: Any, times: Any, parameters: Sequence[Tensor]) -> Tensor:
+        """The same by plain operations on the accepted steps."""
+        assert self.solution is not None
+        given = (times if times is not None else self.times) or () if not isinstance(times, Tensor) else times.unbind(0)
+
+        def field(step: int, stage: int, t: Any, point: Tensor) -> Tensor:
+            return self.form.value(self, (step, stage), t, point, parameters)
+
+        begin, end = (own if one is None else one for own, one in zip(self.ends, (t0, t1), strict=True))
+        last, outputs = replayed(self.options.pair, self.solution, given, field, x, begin, end)
+        return last if self.times is None else torch.stack(outputs)
+
+
+class AdaptiveSolve(torch.autograd.Function):
+    """(x, t0, t1, times, *parameters) -> last state or outputs; a time that needs no gradient is None."""
+
+    @staticmethod
+    def forward(call: SolveCall, x: Tensor, t0: Any, t1: Any, times: Any, *parameters: Tensor) -> Tensor:
+        """Find the steps."""
+        return call.solved(x, parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the inputs; states are kept by the solution."""
+        ctx.call, *given = inputs
+        ctx.save_for_backward(*given)
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor) -> Bars:
+        """The derived sweep; where its own derivative may be asked for, the pullback of the plain form."""
+        call, given, wanted = ctx.call, ctx.saved_tensors, ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return (None, *replayed_pull_back(call, given, wanted, bar))
+        x, _, _, _, *parameters = given
+        rows = bar.reshape(len(bar), -1) if call.times is not None else None
+        last = bar.reshape(-1) if rows is None else x.new_zeros(x.numel())
+        return (None, *call.form.reverse(call, x, parameters, wanted, last, rows))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], call: SolveCall, x: Tensor, *others: Any) -> tuple[Tensor, int]:
+        """The mapped axis becomes a leading batch axis: all samples take the same steps."""
+        if any(dim is not None for dim in in_dims[2:]):
+            raise NotImplementedError(
+                f"{call.options.owner}: vmap over times or parameters; allowed: vmap over x0, whose samples share steps"
+            )
+        moved = x.movedim(in_dims[1], 0)
+        return AdaptiveSolve.apply(call, moved, *others), 0 if call.times is None else 1
+
+
+def replayed_pull_back(call: SolveCall, given: Sequence[Any], wanted: Wanted, bar: Tensor) -> list[Tensor | None]:
+    """Cotangents by autograd through the accepted steps, which can be differentiated again."""
+    places = [place for place, one in enumerate(wanted) if one]
+
+    def run(*chosen: Tensor) -> Tensor:
+        full = list(given)
+        for place, tensor in zip(places, chosen, strict=True):
+            full[place] = tensor
+        x, t0, t1, times, *parameters = full
+        return call.plain(x, t0, t1, times, parameters)
+
+    pull_back: Any = torch.func.vjp(run, *(given[place] for place in places))[1]
+    pulled = iter(pull_back(bar))
+    return [next(pulled) if one else None for one in wanted]
+
+
+class BackwardStages(PairStages):
+    """Slopes of (x, a, gradients): the field, minus its pullback of a to the point, and to the parameters."""
+
+    def __init__(
+        self, pair: Pair, like: Tensor, size: int, linearize: LinearizeStage, gathered: Gathered,
+        places: Sequence[tuple[int, int]],
+    ) -> None:  # fmt: skip
+        super().__init__(pair, like)
+        self.size, self.linearize, self.gathered, self.places = size, linearize, gathered, places
+
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """One evaluation with its pullback."""
+        self.evaluations += 1
+        out = self.rows_of_slopes[row]
+        size = self.size
+        found = self.linearize(step, stage, t, point[:size])
+        at_point, _ = found.pull_back(point[size : 2 * size].clone())
+        out[:size], out[size : 2 * size] = found.value, -at_point
+        start = 2 * size
+        rest = out[start:].zero_()
+        for place, count in self.places:
+            term = self.gathered.bars.pop(place, None)
+            if term is not None:
+                rest[:count].copy_(term.reshape(-1)).neg_()
+            rest = rest[count:]
+        self.gathered.owned.clear()
+
+
+class Backsolve:
+    """Solves from the last output time back to t0; at each output what arrives there is added to the costate."""
+
+    def __init__(
+        self,
+        call: Any,
+        linearize: LinearizeStage,
+        gathered: Gathered,
+        parameters: Sequence[Tensor],
+        needed: Sequence[bool],
+    ) -> None:
+        self.call, self.linearize, self.gathered = call, linearize, gathered
+        self.needed = [place for place, one in enumerate(needed) if one]
+        self.parameters = parameters
+
+    def run(self, bar: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cotangents of the first state, of t0, t1 and of the output times; those of parameters are gathered."""
+        solution: Solution = self.call.solution
+        t0, t1 = self.call.ends
+        times = self.call.times
+        size = bar.numel()
+        assert solution.last is not None
+        counts = [(place, self.parameters[place].numel()) for place in self.needed]
+        rest = bar.new_zeros(sum(count for _, count in counts))
+        bar_times = bar.new_zeros(len(times or ()))
+        bar_t1 = bar.new_zeros(())
+        if times is None:
+            stops, states, bars = [t1], [solution.last], [bar]
+        else:
+            assert solution.outputs is not None and inside is not None
+            stops, states, bars = list(times), list(solution.outputs), list(inside)
+        state, costate = states[-1], torch.zeros_like(bar)
+        self._reset()
+        for place in reversed(range(len(stops))):
+            here = stops[place]
+            state = states[place]
+            speed = self._value(here, state)
+            moved = bars[place] @ speed
+            if times is None:
+                bar_t1 = moved
+            else:
+                bar_times[place] = moved
+            costate = costate + bars[place]
+            before = stops[place - 1] if place else t0
+            if before != here:
+                state, costate, rest = self._back(torch.cat((state, costate, rest)), size, here, before, counts)
+        self._spread(rest, counts)
+        speed = self._value(t0, state)
+        return costate, -(costate @ speed), bar_t1, bar_times
+
+    def _reset(self) -> None:
+        self.call.stats.backward_evaluations = self.call.stats.backward_accepted = 0
+        self.call.stats.backward_rejected = 0
+
+    def _value(self, t: float, state: Tensor) -> Tensor:
+        self.call.stats.backward_evaluations += 1
+        return self.linearize(0, 0, t, state).value
+
+    def _back(
+        self, whole: Tensor, size: int, start: float, end: float, counts: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        options, stats = self.call.options, self.call.stats
+        stages = BackwardStages(options.pair, whole, size, self.linearize, self.gathered, counts)
+        found = adaptive_steps(stages, options, whole, start, end, keep=False)
+        stats.backward_evaluations += found.evaluations
+        stats.backward_accepted += len(found.starts)
+        stats.backward_rejected += found.rejected
+        assert found.last is not None
+        return found.last[:size], found.last[size : 2 * size], found.last[2 * size :]
+
+    def _spread(self, rest: Tensor, counts: Sequence[tuple[int, int]]) -> None:
+        """Gradients of parameters in their own shapes."""
+        for place, count in counts:
+            self.gathered.bars[place] = rest[:count].view(self.parameters[place].shape)
+            rest = rest[count:]
+
+
+class OneField(Blocks):
+    """One field for however many steps there will be."""
+
+    def __init__(self, function: Callable[..., Tensor], owner: str, chains: bool) -> None:
+        super().__init__([function], owner, chains=chains)
+
+    @property
+    def field(self) -> Block:
+        """The field."""
+        return self.distinct[0]
+
+
+class FieldCalls(Evaluation):
+    """Calls of the field by (step, 0, stage); the last slope of a step is called as the first one of the next.
+
+    `times_wanted`: whether cotangents of times are asked for.
+    """
+
+    def __init__(
+        self, blocks: OneField, parameters: Sequence[Tensor], snapshots: dict[Call, Snapshot], device: torch.device,
+        live: bool, times_wanted: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(blocks, parameters, snapshots, device, live)
+        self.one, self.times_wanted = blocks, times_wanted
+
+    def call(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Kept] | None = None,
+    ) -> Tensor:
+        """Value of the field at (t, x)."""
+        block, owner, x = self.one.field, self.one.owner, points[-1]
+        try:
+            if block.chain and self.layer_by_layer and self.calls_directly(block):
+                value = run_chain(block.chain, x, kept)
+            else:
+                value = (self._first if self.live else self._again)(block, call, points, parameters)
+        except PASSED_ON:
+            raise
+        except CALL_FAILURES as error:
+            given = f"{'x' if block.arity == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
+            raise StepError(f"{owner}: the field was called with {given}: {error}") from error
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: field returned a {type(value).__name__}; allowed: a Tensor of the shape of x")
+        if value.shape != x.shape:
+            read = f"field was given x of shape {tuple(x.shape)} and returned {tuple(value.shape)}"
+            raise ValueError(f"{owner}: {read}; allowed: the same shape")
+        return value
+
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+        """Value of the field with its pullback."""
+        block = self.one.field
+        if block.chain is None or not self.calls_directly(block):
+            return self.with_graph(call, points)
+        kept: list[Kept] = []
+        return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
+
+    def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
+        """Value of the field with its graph kept, as a function of x, of t where asked, and of the parameters."""
+        with torch.enable_grad():
+            t, x = (point.detach() if isinstance(point, Tensor) else point for point in points)
+            timed = self.times_wanted and isinstance(t, Tensor)
+            leaves = (t.requires_grad_() if timed else t, x.requires_grad_())
+            parameters = {slot.place: self._leaf(slot) for slot in self.one.field.parameters}
+            value = self.call(call, leaves, self.leaves)
+        known = [pair for pair in parameters.items() if pair[1].requires_grad]
+        return Evaluated(value, (leaves[0] if timed else None, leaves[1]), known)
+
+    def point(self, t: float, flat: Tensor, shape: Sequence[int]) -> tuple[Any, Tensor]:
+        """(t, x) as the field takes them."""
+        x = flat.view(shape)
+        return (x.new_tensor(t) if self.one.field.arity == 2 else None), x
+
+
+class OpaqueStages(PairStages):
+    """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one.
+
+    `latest`: of the newest step alone, with which the backward pass begins.
+    """
+
+    def __init__(self, pair: Pair, like: Tensor, shape: Sequence[int], calls: FieldCalls) -> None:
+        super().__init__(pair, like)
+        self.shape, self.calls = shape, calls
+        self.tape: dict[tuple[int, int], Evaluated | ChainCall] | None = None
+        self.latest = False
+
+    def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
+        """One call of the field."""
+        self.evaluations += 1
+        out = self.rows_of_slopes[row]
+        points = self.calls.point(t, point, self.shape)
+        if self.tape is not None:
+            if self.latest and stage == 1:
+                for place in [place for place in self.tape if place != (step, 0)]:
+                    del self.tape[place]
+            self.tape[step, stage] = self.calls.linearized((step, 0, stage), points)
+            out.copy_(self.tape[step, stage].value.detach().reshape(-1))
+            return
+        out.copy_(self.calls.call((step, 0, stage), points, self.calls.parameters).reshape(-1))
+
+
+TIMES = 4  # places of x, t0, t1 and times before the parameters
+
+
+class OpaqueForm:
+    """One call's view of a field that is a module or a function.
+
+    Args:
+        function: the field.
+        owner: for messages.
+        x: what it is called with: its device and autocast count.
+        adjoint: "discrete" or "continuous".
+        memory: "recompute" or "store".
+        event: what ends the solution, if anything.
+        hides: whether the field may use tensors that need gradients and are not its parameters.
+    """
+
+    def __init__(
+        self, function: Callable[..., Tensor], owner: str, x: Tensor, adjoint: str, memory: str, event: Any = None,
+        hides: bool = False,
+    ) -> None:  # fmt: skip
+        device = x.device
+        self.autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        self.blocks = OneField(function, owner, chains=not (self.autocast[0] or moving_forward()))
+        self.device, self.adjoint, self.memory, self.event, self.hides = device, adjoint, memory, event, hides
+        self.snapshots: dict[Call, Snapshot] = {}
+        self.tape: dict[tuple[int, int], Evaluated | ChainCall] = {}
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Everything the field learns."""
+        return self.blocks.parameters
+
+    @contextlib.contextmanager
+    def as_called(self) -> Iterator[None]:
+        """Autocast and modes of modules as in the first call."""
+        enabled, dtype = self.autocast
+        casting = torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
+        with casting, self.blocks.modes_as_called():
+            yield
+
+    def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
+        """See `FieldForm`."""
+        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, True, call.timed)
+        keeping = call.keep and self.adjoint == "discrete"
+        stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
+        quick = self.blocks.field.chain is not None  # what its pullback reads is there anyway
+        if keeping and (quick or self.memory == "store"):
+            stages.tape, stages.latest = self.tape, self.memory == "recompute"
+        with torch.no_grad(), self.as_called():
+            if self.hides:
+                self._check_closed(calls, call.ends[0], x)
+            found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
+            if self.event is not None:
+                place_event(found, stages, self.event)
+        self.count(call, found)
+        return found
+
+    @staticmethod
+    def count(call: SolveCall, found: Solution) -> None:
+        """Fill in the statistics."""
+        stats = call.stats
+        stats.evaluations, stats.accepted, stats.rejected = found.evaluations, len(found.starts), found.rejected
+
+    def _check_closed(self, calls: FieldCalls, t0: float, x: Tensor) -> None:
+        """Refuse a plain function that uses tensors needing a gradient, which would be lost."""
+        with torch.enable_grad():
+            value = calls.call((0, 0, 0), calls.point(t0, x.detach().reshape(-1), x.shape), calls.parameters)
+        if value.requires_grad:
+            raise ValueError(
+                f"{self.blocks.owner}: the field is a plain function that uses tensors needing gradients, which only "
+                "gradient='autograd' can follow; allowed: an nn.Module with these tensors as its parameters"
+            )
+
+    def reverse(
+        self,
+        call: SolveCall,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        wanted: Wanted,
+        bar: Tensor,
+        inside: Tensor | None,
+    ) -> Bars:
+        """See `FieldForm`."""
+        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, False, call.timed)
+        gathered = Gathered()
+        needed = tuple(wanted[TIMES:])
+        assert call.solution is not None
+        with self.as_called():
+            linearize = self._linearize(calls, x.shape, gathered, needed)
+            if self.adjoint == "continuous":
+                back = Backsolve(call, linearize, gathered, parameters, needed)
+                ends = back.run(bar, inside)
+            else:
+                sweep = Reverse(call.options.pair, call.solution, call.times or (), linearize, call.timed)
+                first = sweep.run(bar, inside)
+                self.tape.clear()
+                call.stats.backward_evaluations, call.stats.backward_accepted = sweep.evaluations, 0
+                ends = (first, sweep.bar_t0, sweep.bar_t1, sweep.bar_times)
+        first, *times = ends
+        known = [gathered.bars.get(place) for place in range(len(parameters))]
+        full = (first.view(x.shape), *times, *known)
+        return tuple(one if want else None for one, want in zip(full, wanted, strict=True))
+
+    def _linearize(
+        self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
+    ) -> LinearizeStage:
+        device, casting = self.device.type, self.autocast[0]
+
+        def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
+            found = self.tape.pop((step, stage), None)
+            if found is None:
+                found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
+
+            def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:
+                with torch.autocast(device, enabled=False) if casting else contextlib.nullcontext():
+                    (at_t, at_x), terms = found.pull_back(bar.view(shape), needed.__getitem__)
+                gathered.add(terms)
+                assert at_x is not None
+                return at_x.reshape(-1), at_t
+
+            return Pulled(found.value.detach().reshape(-1), pull_back)
+
+        return linearize
+
+    def value(self, call: SolveCall, place: tuple[int, int], t: Any, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """See `FieldForm`."""
+        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, live=False)
+        calls.layer_by_layer = False
+        moment = None
+        if self.blocks.field.arity == 2:
+            moment = t.to(x.dtype) if isinstance(t, Tensor) else x.new_tensor(t)
+        with self.as_called():
+            return calls.call((place[0], 0, place[1]), (moment, x), parameters)
+
+
+PackedState = Tensor | tuple[Tensor, ...]
+
+
+class PackedField(nn.Module):
+    """A field of tuples as a field of one flat vector."""
+
+    def __init__(self, owner: str, field: Callable[..., Any], shapes: Sequence[torch.Size]) -> None:
+        super().__init__()
+        self.owner, self.field, self.shapes = owner, field, shapes
+        self.arity = field_arity(field)
+
+    def forward(self, t: Tensor, packed: Tensor) -> Tensor:
+        """The velocities of all parts, one after the other."""
+        parts = unpacked(packed, self.shapes)
+        value = self.field(t, parts) if self.arity == 2 else self.field(parts)
+        shapes = [tuple(part.shape) for part in value] if isinstance(value, tuple | list) else type(value).__name__
+        allowed = [tuple(shape) for shape in self.shapes]
+        if shapes != allowed:
+            given = f"field was given a tuple of shapes {allowed} and returned {shapes}"
+            raise StepError(f"{self.owner}: {given}; allowed: a tuple of the same shapes")
+        return torch.cat([part.reshape(-1) for part in value])
+
+
+def unpacked(packed: Tensor, shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
+    """The parts of vectors (..., all elements)."""
+    lead = packed.shape[:-1]
+    parts = packed.split([math.prod(shape) for shape in shapes], -1)
+    return tuple(part.reshape(*lead, *shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+class AdaptiveNet(nn.Module):
+    """Solves x' = field(t, x) from t0 to t1 with steps that an embedded pair chooses."""
+
+    methods: Mapping[str, Pair]
+    control: Control
+
+    def __init__(
+        self, field: Callable[..., Tensor], *, t0: float | Tensor, t1: float | Tensor, method: Any, rtol: float,
+        atol: float, adjoint: str, memory: str, first_step: float | None, max_steps: int, gradient: str,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        owner = self.owner = type(self).__name__
+        self.field = check_field(owner, field)
+        self.t0, self.t1 = check_number(owner, "t0", t0), check_number(owner, "t1", t1)
+        self.pair = chosen_pair(owner, method, self.methods)
+        self.method = method if isinstance(method, str) else type(method).__name__
+        self.adjoint = choose(owner, "adjoint", adjoint, ["discrete", "continuous"])
+        self.memory = choose(owner, "memory", memory, ["recompute", "store"])
+        self.gradient = choose(owner, "gradient", gradient, ["derived", "autograd"])
+        for name, value in (("rtol", rtol), ("atol", atol), ("first_step", 1.0 if first_step is None else first_step)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{owner}: {name}={value!r}; allowed: a number above 0")
+        if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+            raise ValueError(f"{owner}: max_steps={max_steps!r}; allowed: a whole number, 1 or more")
+        self.options = Options(
+            owner, self.pair, self.control, float(rtol), float(atol), None if first_step is None else float(first_step),
+            max_steps,
+        )  # fmt: skip
+        self.stats = SolveStats()
+
+    def forward(self, x0: PackedState) -> Any:
+        """x(t1) of x(t0) = x0, of the same shape; a tuple of tensors is taken and given as one."""
+        x, shapes = self._packed(x0)
+        return self._unpacked(self._run(x, shapes, None), shapes)
+
+    def trajectory(self, x0: PackedState, times: Tensor | Sequence[float]) -> Any:
+        """x at the given times: (len(times), ...).
+
+        Args:
+            x0: the state at t0.
+            times: between t0 and t1, in the order in which they are passed; a tensor may need gradients. They are read
+                from the dense output: how many there are changes neither steps nor what is kept.
+        """
+        x, shapes = self._packed(x0)
+        return self._unpacked(self._run(x, shapes, self._checked_times(x, times)), shapes)
+
+    def until(self, x0: PackedState, event: Callable[..., Tensor]) -> tuple[Tensor, Any]:
+        """(time, state) where `event(t, x)` first becomes zero after t0, both with gradients.
+
+        It is looked for between accepted steps, by its sign, and located on the dense output. By the implicit function
+        theorem d(time) = -(dg by everything but the time) / (dg/dt along the solution).
+
+        Args:
+            x0: the state at t0.
+            event: (t, x) -> a tensor of one element.
+        """
+        x, shapes = self._packed(x0)
+        if not callable(event):
+            raise TypeError(f"{self.owner}: event is a {type(event).__name__}; allowed: a function of (t, x)")
+        parts = (x.shape,) if shapes is None else shapes
+
+        def of_parts(t: Tensor, *state: Tensor) -> Tensor:
+            value = event(t, *state) if shapes is None else event(t, state)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"{self.owner}: event(t, x) returned {shown}; allowed: a tensor of one element")
+            return value
+
+        def of_flat(t: float, flat: Tensor) -> float:
+            return float(of_parts(flat.new_tensor(t), *unpacked(flat, parts)))
+
+        call, inputs = self._call(x, shapes, None, of_flat)
+        found = call.find(x.detach(), [parameter.detach() for parameter in inputs[4:]])
+        assert found.event is not None and found.velocity is not None
+        call.times = [found.event]
+        state = self._value(call, inputs)[0]
+        moment = torch.tensor(found.event, dtype=torch.float64, device=x.device)
+        velocity = unpacked(found.velocity, parts)
+        time, end = with_gradients(self.owner, of_parts, moment, unpacked(state.reshape(-1), parts), velocity)
+        return time, end[0] if shapes is None else tuple(end)
+
+    def _packed(self, x0: PackedState) -> tuple[Tensor, list[torch.Size] | None]:
+        parts = x0 if isinstance(x0, tuple) else (x0,)
+        for part in parts:
+            if not isinstance(part, Tensor):
+                raise TypeError(f"{self.owner}: x0 has a {type(part).__name__}; allowed: a Tensor or a tuple of them")
+            if not part.is_floating_point():
+                raise TypeError(f"{self.owner}: x0 has dtype {part.dtype}; allowed: a floating dtype")
+        if not isinstance(x0, tuple):
+            return x0, None
+        if not parts or len({(part.dtype, part.device) for part in parts}) != 1:
+            raise ValueError(f"{self.owner}: x0 is a tuple of {len(parts)}; allowed: tensors of one dtype and device")
+        return torch.cat([part.reshape(-1) for part in parts]), [part.shape for part in parts]
+
+    @staticmethod
+    def _unpacked(value: Tensor, shapes: list[torch.Size] | None) -> Any:
+        return value if shapes is None else unpacked(value, shapes)
+
+    def _ends(self) -> tuple[float, float]:
+        ends = [float(t.detach()) if isinstance(t, Tensor) else float(t) for t in (self.t0, self.t1)]
+        for name, end in zip(("t0", "t1"), ends, strict=True):
+            if not math.isfinite(end):
+                raise ValueError(f"{self.owner}: {name} = {end}; allowed: a finite number")
+        if ends[0] == ends[1]:
+            raise ValueError(f"{self.owner}: t0 = t1 = {ends[1]:g}; allowed: two different times")
+        return ends[0], ends[1]
+
+    def _checked_times(self, x: Tensor, times: Tensor | Sequence[float]) -> Tensor:
+        """One axis of times, in the order of the integration, between the two ends."""
+        given = (
+            times if isinstance(times, Tensor) else torch.tensor([float(time) for time in times], dtype=torch.float64)
+        )
+        if given.dim() != 1 or not len(given) or not given.is_floating_point():
+            read = f"shape {tuple(given.shape)} and dtype {given.dtype}"
+            raise ValueError(f"{self.owner}: times has {read}; allowed: one axis of floating numbers, one or more")
+        t0, t1 = self._ends()
+        known = given.detach().tolist()
+        way = math.copysign(1.0, t1 - t0)
+        for n, (earlier, later) in enumerate(pairwise(known)):
+            if not (later - earlier) * way >= 0:
+                order = "increasing" if way > 0 else "decreasing"
+                raise ValueError(
+                    f"{self.owner}: times[{n}] = {earlier:g} and times[{n + 1}] = {later:g}; allowed: {order} times, "
+                    f"as t0 = {t0:g} and t1 = {t1:g} say"
+                )
+        slack = 4 * torch.finfo(given.dtype).eps * max(abs(t0), abs(t1))
+        for n in (0, len(known) - 1):
+            if not min(t0, t1) - slack <= known[n] <= max(t0, t1) + slack:
+                raise ValueError(
+                    f"{self.owner}: times[{n}] = {known[n]:g}; allowed: times between t0 = {t0:g} and t1 = {t1:g}"
+                )
+        return given
+
+    def _run(self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None) -> Tensor:
+        return self._value(*self._call(x, shapes, times))
+
+    def _call(
+        self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None, event: Any = None
+    ) -> tuple[SolveCall, tuple[Any, ...]]:
+        """What is asked for, and the tensors (x, t0, t1, times, *parameters) that gradients may flow to."""
+        ends = self._ends()
+        form = self.form_of(x, shapes, event)
+        low, high = min(ends), max(ends)
+        known = None if times is None else [min(max(time, low), high) for time in times.detach().tolist()]
+        ahead = moving_forward()
+        given = [t if isinstance(t, Tensor) else None for t in (self.t0, self.t1, times)]
+        moving = [None if t is None or not (ahead or t.requires_grad) else t for t in given]
+        inputs = (x, *moving, *form.parameters)
+        unseen = self.gradient == "autograd" and not isinstance(self.field, nn.Module)
+        asked = unseen or any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
+        keep = ahead or (torch.is_grad_enabled() and asked)
+        self.stats = SolveStats()
+        timed = any(time is not None for time in moving)
+        return SolveCall(form, self.options, ends, known, keep, timed, self.stats), inputs
+
+    def _value(self, call: SolveCall, inputs: tuple[Any, ...]) -> Tensor:
+        """The solution as a node of the graph, or by plain operations on the accepted steps."""
+        if self.gradient == "derived" and not moving_forward():
+            value: Tensor = AdaptiveSolve.apply(call, *inputs)
+            return value
+        x, t0, t1, times, *parameters = inputs
+        value = call.solved(x.detach(), [parameter.detach() for parameter in parameters])
+        return call.plain(x, t0, t1, times, parameters) if call.keep else value
+
+    def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
+        """The field in the forms that a solution needs."""
+        field = self.field if shapes is None else PackedField(self.owner, self.field, shapes)
+        return OpaqueForm(field, self.owner, x, self.adjoint, self.memory, event, self._hides())
+
+    def _hides(self) -> bool:
+        """Whether the field may use tensors that need gradients and are not seen from outside."""
+        return self.gradient == "derived" and torch.is_grad_enabled() and not isinstance(self.field, nn.Module)
+
+    def extra_repr(self) -> str:
+        t0, t1 = self._ends()
+        return (
+            f"t0={t0:g}, t1={t1:g}, method={self.method!r}, rtol={self.options.rtol:g}, atol={self.options.atol:g}, "
+            f"adjoint={self.adjoint!r}, memory={self.memory!r}, gradient={self.gradient!r}"
+        )
+
+
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value`, if it is one of the allowed ones."""
     if value not in allowed:
@@ -2588,10 +3937,16 @@ class WrittenField(nn.Module):
 
 
 class ContinuousNet(FlowNet):
-    """A flow whose map is the solution of an ODE from t0 to t1, by the steps of `solver`; the inverse goes back."""
+    """A flow whose map is the solution of an ODE from t0 to t1; the inverse goes back.
 
-    solver: Callable[..., nn.Module]
-    """(field, steps, t0, t1, memory, gradient) -> the loop over steps."""
+    `stats` counts evaluations and steps of the last solution with adaptive steps.
+    """
+
+    fixed: Callable[..., nn.Module]
+    """(field, steps, t0, t1, memory, gradient) -> the loop over steps of one size."""
+
+    adaptive: Callable[..., AdaptiveNet]
+    """(field, t0, t1, method, rtol, atol, ...) -> the same with steps that an embedded pair chooses."""
 
     def __init__(
         self,
@@ -2600,7 +3955,12 @@ class ContinuousNet(FlowNet):
         *,
         t0: float | Tensor,
         t1: float | Tensor,
+        solver: str,
         steps: int,
+        method: Any,
+        rtol: float,
+        atol: float,
+        max_steps: int,
         trace: str,
         memory: str,
         base: Any,
@@ -2612,22 +3972,37 @@ class ContinuousNet(FlowNet):
         start, end = (torch.as_tensor(time).detach() for time in (t0, t1))
         if host_answer(start.to(end) == end):
             raise ValueError(f"{self.owner}: t0 = t1 = {float(end):g}; allowed: two different times")
+        self.solver = one_of(f"{self.owner}: solver", solver, ("fixed", "adaptive"))
         self.steps = check_steps(self.owner, steps)
+        self.tolerances = {"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps}
         self.trace = one_of(f"{self.owner}: trace", trace, ("exact", "hutchinson"))
         self.memory = memory
-        self._solver(None, True)
+        self.stats = SolveStats()
+        self._solution(None, True)
 
-    def _solver(self, probe: Tensor | None, ahead: bool) -> nn.Module:
+    def _solution(self, probe: Tensor | None, ahead: bool) -> nn.Module:
         t0, t1 = (self.t0, self.t1) if ahead else (self.t1, self.t0)
-        field = self.field if isinstance(self.field, WrittenField) else AugmentedField(self.owner, self.field, probe)
-        return self.solver(field, steps=self.steps, t0=t0, t1=t1, memory=self.memory, gradient=self.gradient)
+        common = {"t0": t0, "t1": t1, "memory": self.memory, "gradient": self.gradient}
+        field = self._augmented(probe)
+        if self.solver == "fixed":
+            return self.fixed(field, steps=self.steps, **common)
+        return self.adaptive(field, adjoint="discrete", first_step=None, **self.tolerances, **common)
+
+    def _augmented(self, probe: Tensor | None) -> Callable[..., Tensor]:
+        if isinstance(self.field, WrittenField):
+            return self.field
+        augmented = AugmentedField(self.owner, self.field, probe)
+        # of a plain function stays one: solvers ask these whether they use tensors that need gradients
+        return augmented if isinstance(self.field, nn.Module) else augmented.forward
 
     def _solve(self, z: Tensor, ahead: bool) -> tuple[Tensor, Tensor]:
         """The state at the other end, and the integral of the divergence on the way."""
         probe = None
         if self.trace == "hutchinson":
             probe = 2 * torch.randint(0, 2, z.shape, device=z.device).to(z.dtype) - 1
-        end = self._solver(probe, ahead)(torch.cat((z, torch.zeros_like(z[..., :1])), -1))
+        solution = self._solution(probe, ahead)
+        end = solution(torch.cat((z, torch.zeros_like(z[..., :1])), -1))
+        self.stats = solution.stats if isinstance(solution, AdaptiveNet) else self.stats
         return end[..., :-1], end[..., -1:]
 
     def run_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -2639,7 +4014,9 @@ class ContinuousNet(FlowNet):
         return self._solve(y, False)
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + f", t0={self.t0}, t1={self.t1}, steps={self.steps}, trace={self.trace!r}"
+        chosen = {"steps": self.steps} if self.solver == "fixed" else {"solver": self.solver, **self.tolerances}
+        shown = "".join(f", {name}={value!r}" for name, value in chosen.items())
+        return super().extra_repr() + f", t0={self.t0}, t1={self.t1}{shown}, trace={self.trace!r}"
 
 
 def drawn_parameter(
@@ -2671,6 +4048,599 @@ def quadratic_root(p: Tensor, q: Tensor) -> Tensor:
     """The root above 0 of r^2 + p r = q for q >= 0, without cancellation and without a square that overflows."""
     size = p.abs() + torch.hypot(p, 2 * torch.sqrt(q))
     return torch.where(p > 0, 2 * q / torch.where(size > 0, size, torch.ones_like(size)), size / 2)
+
+
+# --- derived: the pairs and the control of adaptive steps as numbers ---------------------------
+
+_PAIRS: dict[str, Pair] = {
+    "bs32": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0),
+            (0.5, 0.0, 0.0, 0.0),
+            (0.0, 0.75, 0.0, 0.0),
+            (0.2222222222222222, 0.3333333333333333, 0.4444444444444444, 0.0),
+        ),
+        c=(0.0, 0.5, 0.75, 1.0),
+        error=(-0.06944444444444445, 0.08333333333333333, 0.1111111111111111, -0.125),
+        dense=(
+            (1.0, -1.3333333333333333, 0.5555555555555556),
+            (0.0, 1.0, -0.6666666666666666),
+            (0.0, 1.3333333333333333, -0.8888888888888888),
+            (0.0, -1.0, 1.0),
+        ),
+        power=3,
+        stops=False,
+        last=3,
+    ),
+    "rkf45": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.09375, 0.28125, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.8793809740555303, -3.277196176604461, 3.3208921256258535, 0.0, 0.0, 0.0, 0.0),
+            (2.0324074074074074, -8.0, 7.173489278752436, -0.20589668615984405, 0.0, 0.0, 0.0),
+            (-0.2962962962962963, 2.0, -1.3816764132553607, 0.4529727095516569, -0.275, 0.0, 0.0),
+            (0.11574074074074074, 0.0, 0.5489278752436647, 0.5353313840155945, -0.2, 0.0, 0.0),
+        ),
+        c=(0.0, 0.25, 0.375, 0.9230769230769231, 1.0, 0.5, 1.0),
+        error=(-0.002777777777777778, 0.0, 0.02994152046783626, 0.029199893673577886, -0.02, -0.03636363636363636, 0.0),
+        dense=(
+            (1.0, -1.6527777777777777, 0.7685185185185185),
+            (0.0, 0.0, 0.0),
+            (0.0, 1.6467836257309942, -1.0978557504873294),
+            (0.0, 1.6059941520467835, -1.070662768031189),
+            (0.0, -0.6, 0.4),
+            (0.0, 0.0, 0.0),
+            (0.0, -1.0, 1.0),
+        ),
+        power=5,
+        stops=True,
+        last=6,
+    ),
+    "cash_karp": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.075, 0.225, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.3, -0.9, 1.2, 0.0, 0.0, 0.0, 0.0),
+            (-0.2037037037037037, 2.5, -2.5925925925925926, 1.2962962962962963, 0.0, 0.0, 0.0),
+            (0.029495804398148147, 0.341796875, 0.041594328703703706, 0.40034541377314814, 0.061767578125, 0.0, 0.0),
+            (0.09788359788359788, 0.0, 0.4025764895330113, 0.21043771043771045, 0.0, 0.2891022021456804, 0.0),
+        ),
+        c=(0.0, 0.2, 0.3, 0.6, 1.0, 0.875, 1.0),
+        error=(
+            -0.004293774801587302,
+            0.0,
+            0.018668586093857832,
+            -0.03415502683080808,
+            -0.019321986607142856,
+            0.03910220214568041,
+            0.0,
+        ),
+        dense=(
+            (1.0, -1.7063492063492063, 0.8042328042328042),
+            (0.0, 0.0, 0.0),
+            (0.0, 1.2077294685990339, -0.8051529790660226),
+            (0.0, 0.6313131313131313, -0.4208754208754209),
+            (0.0, 0.0, 0.0),
+            (0.0, 0.8673066064370413, -0.5782044042913608),
+            (0.0, -1.0, 1.0),
+        ),
+        power=5,
+        stops=True,
+        last=6,
+    ),
+    "dopri5": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.075, 0.225, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.9777777777777777, -3.7333333333333334, 3.5555555555555554, 0.0, 0.0, 0.0, 0.0),
+            (2.9525986892242035, -11.595793324188385, 9.822892851699436, -0.2908093278463649, 0.0, 0.0, 0.0),
+            (
+                2.8462752525252526,
+                -10.757575757575758,
+                8.906422717743473,
+                0.2784090909090909,
+                -0.2735313036020583,
+                0.0,
+                0.0,
+            ),
+            (
+                0.09114583333333333,
+                0.0,
+                0.44923629829290207,
+                0.6510416666666666,
+                -0.322376179245283,
+                0.13095238095238096,
+                0.0,
+            ),
+        ),
+        c=(0.0, 0.2, 0.3, 0.8, 0.8888888888888888, 1.0, 1.0),
+        error=(
+            0.0012326388888888888,
+            0.0,
+            -0.0042527702905061394,
+            0.03697916666666667,
+            -0.05086379716981132,
+            0.0419047619047619,
+            -0.025,
+        ),
+        dense=(
+            (1.0, -2.8535800653862835, 3.0717434641059005, -1.1270175653862835),
+            (0.0, 0.0, 0.0, 0.0),
+            (0.0, 4.023133379230305, -6.249321565289, 2.675424484351598),
+            (0.0, -3.7324019615885042, 10.068970589843675, -5.685526961588504),
+            (0.0, 2.5548038301849423, -6.399112377351017, 3.5219323679207912),
+            (0.0, -1.3744241142186024, 3.272657752246729, -1.7672812570757455),
+            (0.0, 1.3824689317781436, -3.764937863556287, 2.382468931778144),
+        ),
+        power=5,
+        stops=False,
+        last=6,
+    ),
+    "tsit5": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.161, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (-0.008480655492356989, 0.335480655492357, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (2.8971530571054935, -6.359448489975075, 4.3622954328695815, 0.0, 0.0, 0.0, 0.0),
+            (5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525, 0.0, 0.0, 0.0),
+            (
+                5.86145544294642,
+                -12.92096931784711,
+                8.159367898576159,
+                -0.071584973281401,
+                -0.028269050394068383,
+                0.0,
+                0.0,
+            ),
+            (
+                0.09646076681806523,
+                0.01,
+                0.4798896504144996,
+                1.379008574103742,
+                -3.290069515436081,
+                2.324710524099774,
+                0.0,
+            ),
+        ),
+        c=(0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0),
+        error=(
+            0.0017800110522257714,
+            0.0008164344596567469,
+            -0.007880878010261995,
+            0.1447110071732629,
+            -0.5823571654525552,
+            0.45808210592918697,
+            -0.015151515151515152,
+        ),
+        dense=(
+            (1.0, -2.763706197274826, 2.9132554618219126, -1.0530884977290216),
+            (0.0, 0.13169999999999998, -0.2234, 0.1017),
+            (0.0, 3.9302962368947516, -5.941033872131505, 2.490627285651253),
+            (0.0, -12.411077166933676, 30.33818863028232, -16.548102889244902),
+            (0.0, 37.50931341651104, -88.1789048947664, 47.37952196281928),
+            (0.0, -27.896526289197286, 65.09189467479366, -34.87065786149661),
+            (0.0, 1.5, -4.0, 2.5),
+        ),
+        power=5,
+        stops=False,
+        last=6,
+    ),
+    "dop853": Pair(
+        A=(
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.05260015195876773, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (
+                0.0197250569845379,
+                0.0591751709536137,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.02958758547680685,
+                0.0,
+                0.08876275643042054,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.2413651341592667,
+                0.0,
+                -0.8845494793282861,
+                0.924834003261792,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.037037037037037035,
+                0.0,
+                0.0,
+                0.17082860872947386,
+                0.12546768756682242,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.037109375,
+                0.0,
+                0.0,
+                0.17025221101954405,
+                0.06021653898045596,
+                -0.017578125,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.03709200011850479,
+                0.0,
+                0.0,
+                0.17038392571223998,
+                0.10726203044637328,
+                -0.015319437748624402,
+                0.008273789163814023,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.6241109587160757,
+                0.0,
+                0.0,
+                -3.3608926294469414,
+                -0.868219346841726,
+                27.59209969944671,
+                20.154067550477894,
+                -43.48988418106996,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.47766253643826434,
+                0.0,
+                0.0,
+                -2.4881146199716677,
+                -0.590290826836843,
+                21.230051448181193,
+                15.279233632882423,
+                -33.28821096898486,
+                -0.020331201708508627,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                -0.9371424300859873,
+                0.0,
+                0.0,
+                5.186372428844064,
+                1.0914373489967295,
+                -8.149787010746927,
+                -18.52006565999696,
+                22.739487099350505,
+                2.4936055526796523,
+                -3.0467644718982196,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                2.273310147516538,
+                0.0,
+                0.0,
+                -10.53449546673725,
+                -2.0008720582248625,
+                -17.9589318631188,
+                27.94888452941996,
+                -2.8589982771350235,
+                -8.87285693353063,
+                12.360567175794303,
+                0.6433927460157636,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.054293734116568765,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                4.450312892752409,
+                1.8915178993145003,
+                -5.801203960010585,
+                0.3111643669578199,
+                -0.1521609496625161,
+                0.20136540080403034,
+                0.04471061572777259,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.056167502283047954,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.25350021021662483,
+                -0.2462390374708025,
+                -0.12419142326381637,
+                0.15329179827876568,
+                0.00820105229563469,
+                0.007567897660545699,
+                -0.008298,
+                0.0,
+                0.0,
+                0.0,
+            ),
+            (
+                0.03183464816350214,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.028300909672366776,
+                0.053541988307438566,
+                -0.05492374857139099,
+                0.0,
+                0.0,
+                -0.00010834732869724932,
+                0.0003825710908356584,
+                -0.00034046500868740456,
+                0.1413124436746325,
+                0.0,
+                0.0,
+            ),
+            (
+                -0.42889630158379194,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                -4.697621415361164,
+                7.683421196062599,
+                4.06898981839711,
+                0.3567271874552811,
+                0.0,
+                0.0,
+                0.0,
+                -0.0013990241651590145,
+                2.9475147891527724,
+                -9.15095847217987,
+                0.0,
+            ),
+        ),
+        c=(
+            0.0,
+            0.05260015195876773,
+            0.0789002279381516,
+            0.1183503419072274,
+            0.2816496580927726,
+            0.3333333333333333,
+            0.25,
+            0.3076923076923077,
+            0.6512820512820513,
+            0.6,
+            0.8571428571428571,
+            1.0,
+            1.0,
+            0.1,
+            0.2,
+            0.7777777777777778,
+        ),
+        error=(
+            0.01312004499419488,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            -1.2251564463762044,
+            -0.4957589496572502,
+            1.6643771824549864,
+            -0.35032884874997366,
+            0.3341791187130175,
+            0.08192320648511571,
+            -0.022355307863886294,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+        ),
+        dense=(
+            (
+                1.0,
+                -10.266057073759306,
+                48.161850968566455,
+                -114.93304874997833,
+                147.46446875669767,
+                -97.06685363011368,
+                25.69393346270375,
+            ),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            (
+                0.0,
+                13.917653631776604,
+                -154.78787266663716,
+                522.9219089608218,
+                -456.25918840208783,
+                -75.53193732135753,
+                154.18974869023643,
+            ),
+            (
+                0.0,
+                2.6056037519936095,
+                -21.622822384626506,
+                2.535182028966755,
+                292.25417465990404,
+                -505.40999933296894,
+                231.5293791760455,
+            ),
+            (
+                0.0,
+                -15.018944223519684,
+                160.09447708973047,
+                -474.3071826037644,
+                135.96036916173838,
+                545.1091945264187,
+                -357.6391179106141,
+            ),
+            (
+                0.0,
+                3.050527683318488,
+                -38.54396729189063,
+                174.47140009219885,
+                -337.0513470238771,
+                291.78987509083254,
+                -93.40532418362432,
+            ),
+            (
+                0.0,
+                -1.3278744327655212,
+                16.661770430049543,
+                -74.44027814126304,
+                140.75210016191608,
+                -119.2562021040512,
+                37.45832313645163,
+            ),
+            (
+                0.0,
+                2.844533632672879,
+                -36.55829548991012,
+                170.69007169147514,
+                -345.9748485480496,
+                313.299553623578,
+                -104.0996495089623,
+            ),
+            (
+                0.0,
+                0.7657106259527866,
+                -9.906995535619366,
+                46.8029919188744,
+                -96.5198694669957,
+                88.74316650017616,
+                -29.8402934266605,
+            ),
+            (
+                0.0,
+                -1.0889903364513334,
+                14.097013042320002,
+                -66.68230591294363,
+                137.96299063474376,
+                -127.82216401767992,
+                43.53345659001114,
+            ),
+            (
+                0.0,
+                18.148505520854727,
+                -127.63310949253875,
+                357.3419516129657,
+                -500.7031507909224,
+                349.17035710882897,
+                -96.32455395918828,
+            ),
+            (
+                0.0,
+                -9.194632392478356,
+                93.3567459327894,
+                -282.6272618704363,
+                361.14007718803333,
+                -201.85219053352347,
+                39.17726167561544,
+            ),
+            (
+                0.0,
+                -4.436036387594894,
+                56.68120539776666,
+                -261.77342902691703,
+                520.9742236688993,
+                -461.17279991013964,
+                149.72683625798564,
+            ),
+        ),
+        power=6,
+        stops=False,
+        last=12,
+    ),
+}
+_CONTROL = Control(0.9, 0.85, 0.2, 0.2, 10.0)  # (31)
 
 
 # --- the module ---------------------------
@@ -2727,8 +4697,15 @@ class ContinuousFlowSolver(StepNet):
         return self.steps
 
 
+class ContinuousFlowAdaptive(AdaptiveNet):
+    """Continuous normalizing flow: steps that an embedded pair chooses."""
+
+    methods = _PAIRS
+    control = _CONTROL
+
+
 class ContinuousFlow(ContinuousNet):
-    """Continuous normalizing flow: z' = field(t, z) from data at t0 to base at t1, by classical Runge-Kutta.
+    """Continuous normalizing flow: z' = field(t, z) from data at t0 to base at t1.
 
     `forward(x)`: data (..., dim) -> (y, log|det dy/dx|), the integral of the divergence; `inverse(y)` goes back.
     `log_prob(x)`, `sample(n, generator)`, `as_transform()` for torch.distributions.
@@ -2738,15 +4715,24 @@ class ContinuousFlow(ContinuousNet):
         field: the field, called field(t, z), or field(z) where it takes one argument.
         t0: time of the data.
         t1: time of the base.
-        steps: number of steps from t0 to t1; round trip and log-determinant are as exact as these.
+        solver: "fixed", steps of one size by classical Runge-Kutta; or "adaptive", steps of the size that the error
+            estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
+        steps: number of fixed steps from t0 to t1.
+        method: of adaptive steps: 'bs32', 'rkf45', 'cash_karp', 'dopri5', 'tsit5', 'dop853',
+            or an object with nested floats A, b, c, b_error (dense, if it has one).
+        rtol: of adaptive steps: the error of one may be atol + rtol |s|, s = (z, l), in the mean square over all
+            elements, batch included.
+        atol: see rtol.
+        max_steps: adaptive steps, accepted and rejected, of which more are an error.
         trace: "exact" by a product with the Jacobian for every component, or "hutchinson": one
             product with random signs, drawn once for each solution, whose mean is the trace.
-        memory: what the backward pass keeps: store, recompute, checkpoint.
+        memory: what the backward pass keeps: store, recompute, checkpoint if fixed.
         base: density of y; None for N(0, I).
         gradient: "derived" runs the discrete adjoint of the steps, "autograd" differentiates them.
     """
 
-    solver = ContinuousFlowSolver
+    fixed = ContinuousFlowSolver
+    adaptive = ContinuousFlowAdaptive
 
     def __init__(
         self,
@@ -2755,7 +4741,12 @@ class ContinuousFlow(ContinuousNet):
         *,
         t0: float | Tensor = 0.0,
         t1: float | Tensor = 1.0,
+        solver: str = "fixed",
         steps: int = 40,
+        method: Any = "dopri5",
+        rtol: float = 1e-6,
+        atol: float = 1e-8,
+        max_steps: int = 10000,
         trace: str = "exact",
         memory: str = "store",
         base: Any = None,
@@ -2763,7 +4754,20 @@ class ContinuousFlow(ContinuousNet):
     ) -> None:
         """See the class."""
         super().__init__(
-            dim, field, t0=t0, t1=t1, steps=steps, trace=trace, memory=memory, base=base, gradient=gradient
+            dim,
+            field,
+            t0=t0,
+            t1=t1,
+            solver=solver,
+            steps=steps,
+            method=method,
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            trace=trace,
+            memory=memory,
+            base=base,
+            gradient=gradient,
         )
 
 

@@ -1608,7 +1608,7 @@ class Pulled(NamedTuple):
     pull_back: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
-Linearize = Callable[[int, int, float, Tensor], Pulled]
+LinearizeStage = Callable[[int, int, float, Tensor], Pulled]
 
 
 class Reverse:
@@ -1621,7 +1621,7 @@ class Reverse:
     """
 
     def __init__(
-        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: Linearize, timed: bool
+        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: LinearizeStage, timed: bool
     ) -> None:
         self.pair, self.solution, self.times, self.linearize, self.timed = pair, solution, times, linearize, timed
         like = solution.states[0] if solution.states else solution.last
@@ -1856,7 +1856,7 @@ class BackwardStages(PairStages):
     """Slopes of (x, a, gradients): the field, minus its pullback of a to the point, and to the parameters."""
 
     def __init__(
-        self, pair: Pair, like: Tensor, size: int, linearize: Linearize, gathered: Gathered,
+        self, pair: Pair, like: Tensor, size: int, linearize: LinearizeStage, gathered: Gathered,
         places: Sequence[tuple[int, int]],
     ) -> None:  # fmt: skip
         super().__init__(pair, like)
@@ -1884,7 +1884,12 @@ class Backsolve:
     """Solves from the last output time back to t0; at each output what arrives there is added to the costate."""
 
     def __init__(
-        self, call: Any, linearize: Linearize, gathered: Gathered, parameters: Sequence[Tensor], needed: Sequence[bool]
+        self,
+        call: Any,
+        linearize: LinearizeStage,
+        gathered: Gathered,
+        parameters: Sequence[Tensor],
+        needed: Sequence[bool],
     ) -> None:
         self.call, self.linearize, self.gathered = call, linearize, gathered
         self.needed = [place for place, one in enumerate(needed) if one]
@@ -2160,7 +2165,7 @@ class OpaqueForm:
 
     def _linearize(
         self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
-    ) -> Linearize:
+    ) -> LinearizeStage:
         device, casting = self.device.type, self.autocast[0]
 
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
@@ -2533,7 +2538,9 @@ class AdaptiveNet(nn.Module):
         given = [t if isinstance(t, Tensor) else None for t in (self.t0, self.t1, times)]
         moving = [None if t is None or not (ahead or t.requires_grad) else t for t in given]
         inputs = (x, *moving, *form.parameters)
-        keep = ahead or (torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs))
+        unseen = self.gradient == "autograd" and not isinstance(self.field, nn.Module)
+        asked = unseen or any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
+        keep = ahead or (torch.is_grad_enabled() and asked)
         self.stats = SolveStats()
         timed = any(time is not None for time in moving)
         return SolveCall(form, self.options, ends, known, keep, timed, self.stats), inputs

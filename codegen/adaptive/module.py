@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-
-from sympy import Expr
+from collections.abc import Mapping
 
 from codegen.adaptive.field import FieldClass
+from codegen.adaptive.pairs import pairs_view
 from codegen.render import render
 from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
@@ -16,7 +15,6 @@ from derive.derivation import Derivation
 from derive.embedded import EmbeddedPair, embedded_pair, embedded_pairs
 from derive.networks import Call
 from derive.reverse_sweep import reverse_sweep
-from derive.step_control import CONTROL
 from derive.systems import Spec
 
 SUPPORT = ("adaptive_net", "arguments", "construction")
@@ -47,11 +45,8 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
     program = system.step.program.needed_for((*system.step.new, *system.step.inside))
     methods = _methods(system)
     view = {
-        "pairs": [(repr(name), _pair_lines(pair)) for name, pair in methods.items()],
-        "step_numbers": _range(derivation, "step."),
-        "adjoint_numbers": _range(derivation, "adjoint."),
-        "control": ", ".join(repr(float(value)) for value in _control_values()),
-        "control_number": derivation.number_of("factor"),
+        **pairs_view(methods, derivation),
+        "pairs_note": f"  # the step {_range(derivation, 'step.')}, its adjoint {_range(derivation, 'adjoint.')}",
         "class_doc": _class_doc(spec, written, methods),
         "methods": (_constructor(spec, written, _default(system)),),
         "field": written,
@@ -80,28 +75,6 @@ def _methods(system: Adaptive) -> Mapping[str, EmbeddedPair]:
     """The pairs that the file carries, the spec's own first."""
     names = [_default(system), *(name for name in embedded_pairs() if name != system.scheme)]
     return {name: system.pair if name == OWN else embedded_pair(name) for name in names}
-
-
-def _pair_lines(pair: EmbeddedPair) -> list[tuple[str, str]]:
-    """Arguments of a pair as numbers."""
-    tableau = pair.tableau
-    return [
-        ("A", tuple_display([_numbers(row) for row in tableau.A])),
-        ("c", _numbers(tableau.c)),
-        ("error", _numbers(pair.error)),
-        ("dense", tuple_display([_numbers(row) for row in pair.dense])),
-        ("power", str(pair.power)),
-        ("stops", str(pair.is_crude)),
-        ("last", str(pair.last)),
-    ]
-
-
-def _numbers(values: Sequence[Expr]) -> str:
-    return tuple_display([repr(float(value)) for value in values])
-
-
-def _control_values() -> tuple[Expr, ...]:
-    return CONTROL.safety, CONTROL.alpha, CONTROL.beta, CONTROL.smallest, CONTROL.largest
 
 
 def _range(derivation: Derivation, kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codegen.adaptive.pairs import pairs_view
 from codegen.printer import TorchPrinter
 from codegen.render import render
 from codegen.steps.facts import Facts
@@ -12,9 +13,11 @@ from codegen.steps.source import Function, tuple_display
 from codegen.steps.text import IMPORTS
 from codegen.views import common_view
 from derive.derivation import Derivation
+from derive.embedded import embedded_pair, embedded_pairs
 from derive.errors import UnsupportedError
 from derive.explanation import recurrences
 from derive.flow import ContinuousFlow
+from derive.flow_explanation import ADAPTIVE
 from derive.networks import Call
 from derive.operators import show_shape
 from derive.reverse_sweep import reverse_sweep
@@ -59,11 +62,16 @@ def continuous_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "solver_name": name,
         "solver_methods": module.methods,
         "solver_doc": module.class_doc,
+        **pairs_view({name: embedded_pair(name) for name in embedded_pairs()}, derivation),
+        "pairs_note": "",
+        "adaptive_name": f"{spec.class_name}Adaptive",
+        "adaptive_doc": f"{spec.title}: steps that an embedded pair chooses.",
         "class_doc": _class_doc(spec, scheme.title, written),
         "methods": (_constructor(written),),
         "field": written,
     }
-    common = common_view(spec, derivation, programs, command, [*module.support, *SUPPORT], IMPORTS, facts.notes)
+    notes = {**facts.notes, "Choice of the steps": 'with solver="adaptive": `Control.factor` and `adaptive_steps`.'}
+    common = common_view(spec, derivation, programs, command, [*module.support, *SUPPORT], IMPORTS, notes)
     return render("continuous_module.py.jinja", {**view, **common})
 
 
@@ -151,7 +159,8 @@ class WrittenFlow:
 
 
 def _constructor(written: WrittenFlow | None) -> Function:
-    given = ["t0: float | Tensor = 0.0", "t1: float | Tensor = 1.0", f"steps: int = {STEPS}"]
+    given = ["t0: float | Tensor = 0.0", "t1: float | Tensor = 1.0", 'solver: str = "fixed"', f"steps: int = {STEPS}"]
+    given += [f"method: Any = {ADAPTIVE!r}", "rtol: float = 1e-6", "atol: float = 1e-8", "max_steps: int = 10000"]
     given += [] if written else ['trace: str = "exact"']
     given += ['memory: str = "store"', "base: Any = None", 'gradient: str = "derived"']
     names = [part.split(":")[0] for part in given]
@@ -167,13 +176,14 @@ def _constructor(written: WrittenFlow | None) -> Function:
 
 
 def _class_doc(spec: Spec, scheme: str, written: WrittenFlow | None) -> str:
+    methods = ", ".join(map(repr, embedded_pairs()))
     trace_doc = """        trace: "exact" by a product with the Jacobian for every component, or "hutchinson": one
             product with random signs, drawn once for each solution, whose mean is the trace.
 """
     field_doc = """        field: the field, called field(t, z), or field(z) where it takes one argument.
 """
     field = f"{written.z}' = {written.flow.field.velocity[0]}" if written else "z' = field(t, z)"
-    return f"""{spec.title}: {field} from data at t0 to base at t1, by {scheme}.
+    return f"""{spec.title}: {field} from data at t0 to base at t1.
 
     `forward(x)`: data (..., dim) -> (y, log|det dy/dx|), the integral of the divergence; `inverse(y)` goes back.
     `log_prob(x)`, `sample(n, generator)`, `as_transform()` for torch.distributions.
@@ -182,7 +192,15 @@ def _class_doc(spec: Spec, scheme: str, written: WrittenFlow | None) -> str:
         dim: components of a vector.
 {"" if written else field_doc}        t0: time of the data.
         t1: time of the base.
-        steps: number of steps from t0 to t1; round trip and log-determinant are as exact as these.
-{"" if written else trace_doc}        memory: what the backward pass keeps: store, recompute, checkpoint.
+        solver: "fixed", steps of one size by {scheme}; or "adaptive", steps of the size that the error
+            estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
+        steps: number of fixed steps from t0 to t1.
+        method: of adaptive steps: {methods},
+            or an object with nested floats A, b, c, b_error (dense, if it has one).
+        rtol: of adaptive steps: the error of one may be atol + rtol |s|, s = (z, l), in the mean square over all
+            elements, batch included.
+        atol: see rtol.
+        max_steps: adaptive steps, accepted and rejected, of which more are an error.
+{"" if written else trace_doc}        memory: what the backward pass keeps: store, recompute, checkpoint if fixed.
         base: density of y; None for N(0, I).
         gradient: "derived" runs the discrete adjoint of the steps, "autograd" differentiates them."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.adaptive_pairs import Pair
-from codegen.runtime.adaptive_reverse import Gathered, Linearize
+from codegen.runtime.adaptive_reverse import Gathered, LinearizeStage
 from codegen.runtime.adaptive_steps import PairStages, Solution, adaptive_steps
 
 
@@ -17,7 +17,7 @@ class BackwardStages(PairStages):
     """Slopes of (x, a, gradients): the field, minus its pullback of a to the point, and to the parameters."""
 
     def __init__(
-        self, pair: Pair, like: Tensor, size: int, linearize: Linearize, gathered: Gathered,
+        self, pair: Pair, like: Tensor, size: int, linearize: LinearizeStage, gathered: Gathered,
         places: Sequence[tuple[int, int]],
     ) -> None:  # fmt: skip
         super().__init__(pair, like)
@@ -45,7 +45,12 @@ class Backsolve:
     """Solves from the last output time back to t0; at each output what arrives there is added to the costate."""
 
     def __init__(
-        self, call: Any, linearize: Linearize, gathered: Gathered, parameters: Sequence[Tensor], needed: Sequence[bool]
+        self,
+        call: Any,
+        linearize: LinearizeStage,
+        gathered: Gathered,
+        parameters: Sequence[Tensor],
+        needed: Sequence[bool],
     ) -> None:
         self.call, self.linearize, self.gathered = call, linearize, gathered
         self.needed = [place for place, one in enumerate(needed) if one]

@@ -198,7 +198,9 @@ class AdaptiveNet(nn.Module):
         given = [t if isinstance(t, Tensor) else None for t in (self.t0, self.t1, times)]
         moving = [None if t is None or not (ahead or t.requires_grad) else t for t in given]
         inputs = (x, *moving, *form.parameters)
-        keep = ahead or (torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs))
+        unseen = self.gradient == "autograd" and not isinstance(self.field, nn.Module)
+        asked = unseen or any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
+        keep = ahead or (torch.is_grad_enabled() and asked)
         self.stats = SolveStats()
         timed = any(time is not None for time in moving)
         return SolveCall(form, self.options, ends, known, keep, timed, self.stats), inputs

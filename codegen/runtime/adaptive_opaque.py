@@ -13,7 +13,7 @@ from codegen.runtime.adaptive_backsolve import Backsolve
 from codegen.runtime.adaptive_events import place_event
 from codegen.runtime.adaptive_field import FieldCalls, OneField, OpaqueStages
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
-from codegen.runtime.adaptive_reverse import Gathered, Linearize, Pulled, Reverse
+from codegen.runtime.adaptive_reverse import Gathered, LinearizeStage, Pulled, Reverse
 from codegen.runtime.adaptive_steps import Solution, adaptive_steps, moving_forward
 from codegen.runtime.blocks import Call, Evaluated, Snapshot
 from codegen.runtime.layer_chains import ChainCall
@@ -123,7 +123,7 @@ class OpaqueForm:
 
     def _linearize(
         self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
-    ) -> Linearize:
+    ) -> LinearizeStage:
         device, casting = self.device.type, self.autocast[0]
 
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:

@@ -72,7 +72,7 @@ class Pulled(NamedTuple):
     pull_back: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
-Linearize = Callable[[int, int, float, Tensor], Pulled]
+LinearizeStage = Callable[[int, int, float, Tensor], Pulled]
 
 
 class Reverse:
@@ -85,7 +85,7 @@ class Reverse:
     """
 
     def __init__(
-        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: Linearize, timed: bool
+        self, pair: Pair, solution: Solution, times: Sequence[float], linearize: LinearizeStage, timed: bool
     ) -> None:
         self.pair, self.solution, self.times, self.linearize, self.timed = pair, solution, times, linearize, timed
         like = solution.states[0] if solution.states else solution.last

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from codegen.runtime.adaptive_net import AdaptiveNet
+from codegen.runtime.adaptive_steps import SolveStats
 from codegen.runtime.blocks import field_arity
 from codegen.runtime.choices import one_of
 from codegen.runtime.construction import check_field, check_number, check_steps
@@ -57,10 +59,16 @@ class WrittenField(nn.Module):
 
 
 class ContinuousNet(FlowNet):
-    """A flow whose map is the solution of an ODE from t0 to t1, by the steps of `solver`; the inverse goes back."""
+    """A flow whose map is the solution of an ODE from t0 to t1; the inverse goes back.
 
-    solver: Callable[..., nn.Module]
-    """(field, steps, t0, t1, memory, gradient) -> the loop over steps."""
+    `stats` counts evaluations and steps of the last solution with adaptive steps.
+    """
+
+    fixed: Callable[..., nn.Module]
+    """(field, steps, t0, t1, memory, gradient) -> the loop over steps of one size."""
+
+    adaptive: Callable[..., AdaptiveNet]
+    """(field, t0, t1, method, rtol, atol, ...) -> the same with steps that an embedded pair chooses."""
 
     def __init__(
         self,
@@ -69,7 +77,12 @@ class ContinuousNet(FlowNet):
         *,
         t0: float | Tensor,
         t1: float | Tensor,
+        solver: str,
         steps: int,
+        method: Any,
+        rtol: float,
+        atol: float,
+        max_steps: int,
         trace: str,
         memory: str,
         base: Any,
@@ -81,22 +94,37 @@ class ContinuousNet(FlowNet):
         start, end = (torch.as_tensor(time).detach() for time in (t0, t1))
         if host_answer(start.to(end) == end):
             raise ValueError(f"{self.owner}: t0 = t1 = {float(end):g}; allowed: two different times")
+        self.solver = one_of(f"{self.owner}: solver", solver, ("fixed", "adaptive"))
         self.steps = check_steps(self.owner, steps)
+        self.tolerances = {"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps}
         self.trace = one_of(f"{self.owner}: trace", trace, ("exact", "hutchinson"))
         self.memory = memory
-        self._solver(None, True)
+        self.stats = SolveStats()
+        self._solution(None, True)
 
-    def _solver(self, probe: Tensor | None, ahead: bool) -> nn.Module:
+    def _solution(self, probe: Tensor | None, ahead: bool) -> nn.Module:
         t0, t1 = (self.t0, self.t1) if ahead else (self.t1, self.t0)
-        field = self.field if isinstance(self.field, WrittenField) else AugmentedField(self.owner, self.field, probe)
-        return self.solver(field, steps=self.steps, t0=t0, t1=t1, memory=self.memory, gradient=self.gradient)
+        common = {"t0": t0, "t1": t1, "memory": self.memory, "gradient": self.gradient}
+        field = self._augmented(probe)
+        if self.solver == "fixed":
+            return self.fixed(field, steps=self.steps, **common)
+        return self.adaptive(field, adjoint="discrete", first_step=None, **self.tolerances, **common)
+
+    def _augmented(self, probe: Tensor | None) -> Callable[..., Tensor]:
+        if isinstance(self.field, WrittenField):
+            return self.field
+        augmented = AugmentedField(self.owner, self.field, probe)
+        # of a plain function stays one: solvers ask these whether they use tensors that need gradients
+        return augmented if isinstance(self.field, nn.Module) else augmented.forward
 
     def _solve(self, z: Tensor, ahead: bool) -> tuple[Tensor, Tensor]:
         """The state at the other end, and the integral of the divergence on the way."""
         probe = None
         if self.trace == "hutchinson":
             probe = 2 * torch.randint(0, 2, z.shape, device=z.device).to(z.dtype) - 1
-        end = self._solver(probe, ahead)(torch.cat((z, torch.zeros_like(z[..., :1])), -1))
+        solution = self._solution(probe, ahead)
+        end = solution(torch.cat((z, torch.zeros_like(z[..., :1])), -1))
+        self.stats = solution.stats if isinstance(solution, AdaptiveNet) else self.stats
         return end[..., :-1], end[..., -1:]
 
     def run_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,4 +136,6 @@ class ContinuousNet(FlowNet):
         return self._solve(y, False)
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + f", t0={self.t0}, t1={self.t1}, steps={self.steps}, trace={self.trace!r}"
+        chosen = {"steps": self.steps} if self.solver == "fixed" else {"solver": self.solver, **self.tolerances}
+        shown = "".join(f", {name}={value!r}" for name, value in chosen.items())
+        return super().extra_repr() + f", t0={self.t0}, t1={self.t1}{shown}, trace={self.trace!r}"

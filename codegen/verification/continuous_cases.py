@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from codegen.verification.case import Case
 from codegen.verification.flow_rows import WHOLE, whole
-from codegen.verification.measures import Measured, judged, row, uniform
+from codegen.verification.measures import Measured, judged, row, uniform, worst_difference
 from codegen.verification.reference import run_recurrence
 from codegen.verification.report import Row
 from codegen.verification.stand_in import stand_in
@@ -38,6 +38,8 @@ HIDDEN, SMALL_HIDDEN = 2, 1
 INTERVAL = (0.3, 1.1)
 HALVINGS = (8, 16, 32)
 WITHIN = 0.2  # of the derived order
+ADAPTIVE = {"solver": "adaptive", "rtol": 1e-12, "atol": 1e-14}
+CLOSE, EXACT = 1e-9, 1e-12
 
 
 class _Augmented(Protocol):
@@ -169,7 +171,7 @@ def _solved(flow: ContinuousFlow, model: _Augmented, x: Numeric, steps: int, way
 
 
 def continuous_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
-    """Log-determinant and inverse at the order of the scheme; the density."""
+    """Log-determinant and inverse at the order of the scheme, and as close as adaptive steps can; the density."""
     (flow,) = (system for system in spec.variants.values() if isinstance(system, ContinuousFlow))
     order = truncation(flow.augmented, scheme_by_name(flow.scheme)).order
     for dim in DIMS:
@@ -183,6 +185,9 @@ def continuous_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]
             expected, least = f"{order}", f">= {order - WITHIN:g}"
             yield judged(spec.id, f"{check}, order of the gap [d={dim}]", expected, least, measure,
                          lambda rate: rate >= order - WITHIN)  # fmt: skip
+            yield row(spec.id, f"{check}, adaptive with rtol 1e-12 [d={dim}]", CLOSE, partial(_close, make, gap, x))
+        yield row(spec.id, f"derived gradient of adaptive steps against autograd on them [d={dim}]", EXACT,
+                  partial(_on_accepted, make, x))  # fmt: skip
     module = _model(flow, 2).build(kind, 2, t0=INTERVAL[0], t1=INTERVAL[1])
     yield row(spec.id, "density adds up to 1 [d=2]", WHOLE, partial(whole, module, 301))
 
@@ -198,6 +203,28 @@ def _inverse_gap(module: Any, x: Tensor) -> float:
         y, log_det = module(x)
         back, log_det_back = module.inverse(y)
         return max(float((back - x).abs().max()), float((log_det + log_det_back).abs().max()))
+
+
+def _close(make: Callable[..., nn.Module], gap: Callable[[Any, Tensor], float], x: Tensor) -> Measured:
+    """A gap with adaptive steps."""
+    module: Any = make(**ADAPTIVE)
+    return Measured(gap(module, x), f"{module.stats.accepted} steps")
+
+
+def _on_accepted(make: Callable[..., nn.Module], x: Tensor) -> Measured:
+    """Both gradients of the density at the steps that the control chose."""
+    found = []
+    for gradient in ("derived", "autograd"):
+        ends = [torch.tensor(end, dtype=torch.float64, requires_grad=True) for end in INTERVAL]
+        start = x.clone().requires_grad_()
+        module: Any = make(t0=ends[0], t1=ends[1], solver="adaptive", memory="recompute", gradient=gradient)
+        leaves = [start, *ends, *module.parameters()]
+        found.append(torch.autograd.grad(module.log_prob(start).sum(), leaves))
+        steps = module.stats.accepted
+    names = ["x", "t0", "t1", *(f"parameter {n}" for n in range(len(found[0]) - 3))]
+    derived, plain = found
+    worst = worst_difference(derived, plain, names)
+    return Measured(worst.value, f"{worst.detail}, {steps} steps")
 
 
 def _rate(make: Callable[..., nn.Module], gap: Callable[[Any, Tensor], float], x: Tensor) -> Measured:

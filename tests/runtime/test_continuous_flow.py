@@ -46,6 +46,10 @@ def net(dim=3):
     return Net(dim).double()
 
 
+def adaptive(dim, field, **options):
+    return ContinuousFlow(dim, field, solver="adaptive", **options)
+
+
 def batch(*shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -89,6 +93,51 @@ def test_log_det_against_slogdet_of_the_jacobian(dim):
     assert gaps[1] < 1e-8 and math.log2(gaps[0] / gaps[1]) > 3 * 3.8
 
 
+def test_adaptive_steps_of_a_linear_field():
+    """Every shipped pair: the gap to the exponential falls with the tolerance, whose size it has."""
+    matrix, x = 0.5 * batch(3, 3), batch(5, 3)
+    exact = x @ torch.linalg.matrix_exp(1.5 * matrix).mT
+    for method in ContinuousFlow.adaptive.methods:
+        gaps = []
+        for rtol in (1e-4, 1e-8):
+            flow = adaptive(3, Linear(matrix), t1=1.5, method=method, rtol=rtol, atol=rtol)
+            y, log_det = flow(x)
+            gaps.append(float((y - exact).detach().abs().max()))
+            torch.testing.assert_close(log_det, (1.5 * matrix.trace()).expand(5), rtol=1e-12, atol=1e-12)
+        assert gaps[0] < 1e-3 and gaps[1] < 1e-7 and gaps[1] < max(gaps[0] / 100, 1e-12), method
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
+def test_log_det_of_adaptive_steps_against_slogdet_of_the_jacobian(dim, method):
+    x, gaps = batch(2, dim), []
+    for rtol in (1e-5, 1e-12):
+        flow = adaptive(dim, net(dim), method=method, rtol=rtol, atol=rtol)
+        jacobians = vmap(jacrev(lambda v, flow=flow: flow(v)[0]))(x)
+        gaps.append(float((flow(x)[1] - torch.linalg.slogdet(jacobians).logabsdet).detach().abs().max()))
+        assert flow.stats.accepted > 0 and flow.stats.evaluations > 6 * flow.stats.accepted
+    assert gaps[1] < 1e-9 and gaps[1] < gaps[0] / 100
+
+
+def test_adaptive_steps_go_back_and_agree_with_fixed_ones():
+    x, ends = batch(4, 3), {"t0": 0.2, "t1": 1.0}
+    flow = adaptive(3, net(), rtol=1e-11, atol=1e-12, **ends)
+    y, log_det = flow(x)
+    torch.testing.assert_close(flow.inverse(y)[0], x, rtol=1e-9, atol=1e-9)
+    for mine, fixed in zip((y, log_det), ContinuousFlow(3, net(), steps=200, **ends)(x), strict=True):
+        torch.testing.assert_close(mine, fixed, rtol=1e-9, atol=1e-9)
+
+
+def test_a_plain_function_that_hides_parameters():
+    """The field is wrapped, and what it hides is looked for all the same."""
+    weight, x = torch.ones(3, dtype=torch.float64, requires_grad=True), batch(2, 3)
+    with pytest.raises(ValueError, match=r"an nn\.Module with these tensors"):
+        adaptive(3, lambda z: weight * z)(x)
+    _, log_det = adaptive(3, lambda z: weight * z, gradient="autograd")(x)
+    (found,) = torch.autograd.grad(log_det.sum(), weight)
+    torch.testing.assert_close(found, 2 * torch.ones_like(found), rtol=1e-9, atol=1e-9)
+
+
 def test_the_inverse_goes_back():
     flow, x = ContinuousFlow(3, net(), t0=0.2, t1=1.0, steps=100), batch(4, 3)
     y, log_det = flow(x)
@@ -119,14 +168,15 @@ def test_one_probe_serves_a_whole_solution():
 
 @pytest.mark.parametrize("trace", ["exact", "hutchinson"])
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_gradients_are_those_of_the_plain_form(trace, memory):
+@pytest.mark.parametrize("steps", [{"steps": 3}, {"solver": "adaptive", "rtol": 1e-4}], ids=["fixed", "adaptive"])
+def test_gradients_are_those_of_the_plain_form(trace, memory, steps):
     found = []
     for gradient in ("derived", "autograd"):
         torch.manual_seed(4)
         field = Net(3).double()
         times = [torch.tensor(t, dtype=torch.float64, requires_grad=True) for t in (0.1, 0.9)]
         flow = ContinuousFlow(
-            3, field, t0=times[0], t1=times[1], steps=3, trace=trace, memory=memory, gradient=gradient
+            3, field, t0=times[0], t1=times[1], **steps, trace=trace, memory=memory, gradient=gradient
         )
         x = batch(2, 3).requires_grad_()
         torch.manual_seed(8)
@@ -166,6 +216,12 @@ def test_it_learns():
         (lambda: ContinuousFlow(2, net(2), t0=1.0, t1=1.0), ValueError, "t0 = t1 = 1; allowed: two different times"),
         (lambda: ContinuousFlow(2, net(2), steps=0), ValueError, "steps=0; allowed: a whole number, 1 or more"),
         (lambda: ContinuousFlow(2, net(2), trace="all"), ValueError, "trace='all'; allowed: 'exact', 'hutchinson'"),
+        (lambda: ContinuousFlow(2, net(2), solver="euler"), ValueError, "solver='euler'; allowed: 'fixed', 'adaptive'"),
+        (lambda: adaptive(2, net(2), rtol=0.0), ValueError, "rtol=0.0; allowed: a number above 0"),
+        (lambda: adaptive(2, net(2), method="dopri"), ValueError, "did you mean 'dopri5'"),
+        (lambda: adaptive(2, net(2), memory="checkpoint"), ValueError, "allowed: 'recompute', 'store'"),
+        (lambda: adaptive(2, net(2), max_steps=3)(batch(3, 2)), RuntimeError, "allowed: max_steps=3"),
+        (lambda: adaptive(2, lambda z: z[..., :1])(batch(3, 2)), RuntimeError, r"returned shape \(3, 1\); allowed"),
         (lambda: ContinuousFlow(2, 3), TypeError, "field is 3"),
         (lambda: ContinuousFlow(2, net(2), memory="none"), ValueError, "memory='none'"),
         (

@@ -371,3 +371,7 @@ def test_a_plain_function_that_hides_parameters() -> None:
     weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match=r"an nn\.Module with these tensors"):
         NeuralODE(lambda x: weight * x)(start(2, 3).requires_grad_())
+    x = start(2, 3)  # and autograd follows them where nothing else needs gradients
+    end = NeuralODE(lambda x: weight * x, gradient="autograd", rtol=1e-10, atol=1e-12)(x)
+    (found,) = torch.autograd.grad(end.sum(), weight)
+    torch.testing.assert_close(found, (x * math.e).sum(0), rtol=1e-8, atol=1e-8)
