@@ -185,6 +185,44 @@ def test_densities_of_two_moons(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_more_coordinate_tells_a_disc_from_its_ring(tmp_path):
+    """A flow of the plane takes some for others, whatever it has learned; the augmented one does not."""
+    path = tmp_path / "annulus.png"
+    text = run("annulus", "--quick", "--picture", str(path))
+    found = {name: (float(right), float(least)) for name, right, least
+             in re.findall(r"^ *(\S.*?)  +([\d.]+) +(-?[\d.]+) to ", text, re.MULTILINE)}  # fmt: skip
+    assert set(found) == set(load("annulus").KINDS)
+    assert found["neural ODE"][0] < 98 and found["neural ODE"][1] < 0
+    assert found["augmented neural ODE"][0] > 99.5 and found["augmented neural ODE"][1] > 0
+    assert path.stat().st_size > 5000
+
+
+def test_a_flow_of_the_plane_has_a_margin_below_zero():
+    """For any weights; and one more coordinate that grows by |x|^2 - c makes it positive."""
+    annulus = load("annulus")
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = annulus.FlowClassifier(0)
+        with torch.no_grad():
+            for weight in model.flow.parameters():
+                weight.mul_(2.0)
+        assert annulus.margin(annulus.Trained(model)) < 0
+
+    class Radius(torch.nn.Module):
+        def forward(self, s):
+            return torch.nn.functional.pad((s[..., :2] ** 2).sum(-1, keepdim=True) - 1.5, (2, 0))
+
+    model = annulus.FlowClassifier(1)
+    model.flow.field = Radius()
+    with torch.no_grad():
+        model.readout.weight.copy_(torch.tensor([[0.0, 0.0, 1.0]]))
+        model.readout.bias.zero_()
+    run = annulus.Trained(model)
+    assert annulus.margin(run) == pytest.approx(1.5**2 - 1, abs=1e-4)  # of T (|x|^2 - c), T = 1
+    assert annulus.accuracy(run) == 100.0
+
+
+@pytest.mark.slow
 def test_equilibria_learn_and_keep_little():
     text = run("equilibrium", "--quick", "--channels", "8")
     assert accuracy(text, "DEQ, broyden") > 30 and accuracy(text, "one layer, 12 times") > 30
