@@ -1121,6 +1121,8 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    growth(undo, new_state) -> measured
+        without blocks: what is measured, in the place of their Lipschitz constant, on `undo(new_state) -> state`
     exact: the step in fixed point, whose reversal is exact
     start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
@@ -1136,6 +1138,7 @@ class Rules(NamedTuple):
     adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
+    growth: Callable[[Callable[[State], State], State], Tensor] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1
@@ -1448,6 +1451,7 @@ class InversionSchedule:
         self.evaluation = evaluation
         columns = [p.detach().double().tolist() if p.dim() == 1 else [math.nan] * len(p) for p in local]
         self.columns = [column for column in columns if column]
+        self.given = rows_of(local, plan.steps), shared
         self.shared = tuple(math.nan if isinstance(s, Tensor) and s.dim() else float(s) for s in shared)
         dtypes = [dtype, plan.autocast[1]] if plan.autocast[0] else [dtype]
         self.rounding = max(torch.finfo(one).eps for one in dtypes)
@@ -1456,7 +1460,7 @@ class InversionSchedule:
         self.growth = 1.0  # from the newest state of the segment down to its first
         self.error = math.inf  # so that the first step opens a segment
         self.limit = plan.tol
-        self.lipschitz = 0.0
+        self.measured = 0.0  # Lipschitz constant of the blocks, or growth
         self.measured_at = -MEASURE_EVERY
 
     def add_step(self, n: int, old: State, new: State) -> bool:
@@ -1487,17 +1491,27 @@ class InversionSchedule:
         if rules.inverse is None or rules.amplification is None:
             return math.inf
         row = tuple(column[row_of_step(n, self.plan.steps, len(column))] for column in self.columns)
-        return rules.amplification(row, self.shared, self.lipschitz)
+        return rules.amplification(row, self.shared, self.measured)
 
     def _measure(self, n: int, old: State, new: State) -> None:
         pairs = list(zip(new, old, strict=True))[: self.plan.streams]
         shares = [torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(a) for a, b in pairs]
         share = torch.stack(shares).amin() if len(shares) > 1 else shares[0]
-        self.lipschitz, share = torch.stack([block_lipschitz(self.evaluation), share.float()]).tolist()
+        self.measured, share = torch.stack([self._growth(n, new).float(), share.float()]).tolist()
         self.limit = self.plan.tol
         if self.plan.local_count and share > 0.0:  # an increment of exactly zero has no digits to lose
             self.limit *= min(1.0, INCREMENT_SLACK * share)
         self.measured_at = n
+
+    def _growth(self, n: int, new: State) -> Tensor:
+        """What the rules call it: of the blocks their Jacobians, of a written-out step that of its inverse."""
+        rules = self.plan.rules.of_step(n)
+        if rules.growth is None or rules.inverse is None:
+            return block_lipschitz(self.evaluation)
+        rows, shared = self.given
+        calls = StepTape(self.evaluation, n)
+        field = self.plan.implicit.undone(calls.field(), calls) if self.plan.implicit else calls.field()
+        return rules.growth(partial(rules.inverse, field, local=rows[n], shared=shared), new)
 
 
 def block_lipschitz(evaluation: Evaluation) -> Tensor:
@@ -1726,7 +1740,7 @@ class ReverseSweep:
                 allowed = f"{self.plan.tol_name}={self.plan.tol:g}"
                 raise InversionError(
                     f"{self.plan.name}: the state before step {n}, rebuilt by the inverse, differs from the stored one "
-                    f"by {error:.2e} (relative); allowed: {allowed}. The blocks grow errors faster than measured: "
+                    f"by {error:.2e} (relative); allowed: {allowed}. Errors grow faster than measured: "
                     f"use a smaller {self.plan.tol_name}, or memory='checkpoint'"
                 )
 
@@ -1950,9 +1964,9 @@ class FiniteTest(torch.autograd.Function):
 
 
 NOT_INVERTED = (
-    "Modules of a field or blocks that are passed in have the mode where the inverse of the step solves nothing: the "
-    "oldest state has a weight that is not 0, and the field is evaluated at newer ones alone. Where weights are "
-    "arguments, emit the scheme itself: derive generate FILE"
+    "A module has the mode where the inverse of the step solves nothing: the oldest state has a weight that is not 0, "
+    "and the field is evaluated at newer ones alone. Where weights are arguments, emit the scheme itself: "
+    "derive generate FILE"
 )
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 

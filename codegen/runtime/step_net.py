@@ -33,9 +33,9 @@ from codegen.runtime.steps import (
 )
 
 NOT_INVERTED = (
-    "Modules of a field or blocks that are passed in have the mode where the inverse of the step solves nothing: the "
-    "oldest state has a weight that is not 0, and the field is evaluated at newer ones alone. Where weights are "
-    "arguments, emit the scheme itself: derive generate FILE"
+    "A module has the mode where the inverse of the step solves nothing: the oldest state has a weight that is not 0, "
+    "and the field is evaluated at newer ones alone. Where weights are arguments, emit the scheme itself: "
+    "derive generate FILE"
 )
 DEFAULT_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}  # for rebuilt states; lower precisions: 5e-2
 

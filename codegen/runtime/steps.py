@@ -90,6 +90,8 @@ class Rules(NamedTuple):
         a network called in another order than in `step` is told which of its calls it is: `field(x, call=1)`
     amplification(local, shared, lipschitz) -> float
         of floats: what one inverse step multiplies an error by; inf where there is no inverse
+    growth(undo, new_state) -> measured
+        without blocks: what is measured, in the place of their Lipschitz constant, on `undo(new_state) -> state`
     exact: the step in fixed point, whose reversal is exact
     start: for a scheme of more than one step the rules of the first steps.
     streams: how many tensors hold one value of the state: the unknowns, each in a tensor of its own.
@@ -105,6 +107,7 @@ class Rules(NamedTuple):
     adjoint: Callable[..., Cotangents] | None = None
     inverse: Callable[..., State] | None = None
     amplification: Callable[[tuple[float, ...], tuple[float, ...], float], float] | None = None
+    growth: Callable[[Callable[[State], State], State], Tensor] | None = None
     start: tuple[Rules, ...] = ()
     streams: int = 1
     width: int = 1

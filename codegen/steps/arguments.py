@@ -95,11 +95,11 @@ def _options(facts: Facts) -> list[Argument]:
     elif starts:
         made = "x_1 is" if facts.layout.lags == 2 else f"x_1 … x_{facts.layout.lags - 1} are"
         options.append(Argument("start", "str", repr(starts[0]), f"how {made} made: {' or '.join(map(repr, starts))}"))
-    others = ["invert"] * bool(facts.amplification) + ["exact"] * (facts.exact is not None)
+    others = ["invert"] * facts.rebuilds + ["exact"] * (facts.exact is not None)
     modes = ", ".join(["store", "recompute", "checkpoint", *others[:-1]])
     kept = f"{modes} or {others[-1]}" if others else modes
     options.append(Argument("memory", "str", "'store'", f"what the backward pass keeps: {kept}"))
-    if facts.amplification:
+    if facts.rebuilds:
         doc = "error that rebuilt states may have (default 1e-6 in float64, 1e-3 in float32)"
         options.append(Argument(facts.tol_name, "float | None", "None", doc))
     if facts.exact is not None:

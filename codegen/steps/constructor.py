@@ -16,7 +16,7 @@ def constructor(facts: Facts) -> Function:
     """`__init__`: checks its arguments and stores them."""
     positional, keywords = arguments(facts)
     parameters = ", ".join(["self", *(a.text for a in positional), "*", *(a.text for a in keywords)])
-    options = (f", tol={facts.tol_name}" if facts.amplification else "") + (", q=q" if facts.exact is not None else "")
+    options = (f", tol={facts.tol_name}" if facts.rebuilds else "") + (", q=q" if facts.exact is not None else "")
     owner, names = repr(facts.spec.class_name), [a.name for a in positional]
     solver = f"Implicit({owner}, solver, tol, max_iter)"
     chosen = [f"solving = {solver}"] if facts.ahead else []  # bad options are refused where they are not needed, too

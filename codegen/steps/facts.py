@@ -60,8 +60,7 @@ class Facts:
         self.layout: Layout = layout_of(recurrence) if ahead is None else ahead.layout
         self.networks = self.layout.networks
         self.implicit = any(systems(program) for program in (recurrence.step, *recurrence.starts.values()))
-        undone = self.networks or self.layout.streams > 1
-        self.inverse: Inverse | None = replayed(recurrence) if undone else None
+        self.inverse: Inverse | None = replayed(recurrence)
         split = len(self.networks) == 1 and not self.implicit
         self.exact: SplitStep | None = split_off_oldest(recurrence) if split else None
         if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
@@ -98,6 +97,16 @@ class Facts:
     def has_step_size(self) -> bool:
         """Whether the step reads a step size."""
         return any(q.role is Role.STEP_SIZE for q in self.layout.shared)
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether states may be rebuilt by the inverse: it is explicit, and how it amplifies errors can be told."""
+        return bool(self.amplification) or self.measures_growth
+
+    @property
+    def measures_growth(self) -> bool:
+        """Whether that is measured on the inverse itself: of a step that is written out, which can be run anywhere."""
+        return self.inverse is not None and not self.networks and self.field is None
 
     @property
     def undoes(self) -> bool:

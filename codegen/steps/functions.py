@@ -86,7 +86,7 @@ def _start_functions(facts: Facts) -> list[Function]:
 
 def _inverse_functions(facts: Facts) -> list[Function]:
     found = []
-    if facts.inverse is not None and (facts.amplification or facts.undoes):
+    if facts.inverse is not None and (facts.rebuilds or facts.undoes):
         found.append(_writer(facts).inverse(_named(facts, "_inverse"), facts.inverse, facts.recurrence))
     if facts.amplification:
         doc = "Factor by which one inverse step amplifies an error, for |h J| <= h * lipschitz."
@@ -103,10 +103,12 @@ def rules_of(facts: Facts) -> list[str]:
     if facts.whole_graphs:
         return [f"Rules(step={name}, sweeps=GraphSweeps())"]
     fields = [f"step={name}", f"adjoint={name}_adjoint"]
-    if facts.inverse is not None and (facts.amplification or facts.undoes):
+    if facts.inverse is not None and (facts.rebuilds or facts.undoes):
         fields.append(f"inverse={_named(facts, '_inverse')}")
     if facts.amplification:
         fields.append(f"amplification={_named(facts, '_amplification')}")
+    elif facts.measures_growth:
+        fields += ["amplification=measured_growth", "growth=inverse_growth"]
     if facts.layout.streams > 1:
         fields.append(f"streams={facts.layout.streams}")
     if facts.exact is not None:

@@ -79,6 +79,7 @@ def _besides(facts: Facts) -> dict[str, bool]:
         "graph_sweep": facts.whole_graphs,
         "exact": facts.exact is not None,
         "polynomial_roots": facts.measures_roots,
+        "inverse_growth": facts.measures_growth,
         "implicit": facts.solves,
         "random_net": bool(facts.draws),
         "windows": isinstance(facts.scheme, MultistepFamily),

@@ -36,7 +36,7 @@ def _measured(field: Any, found: list[float]) -> Any:
     def solve_and_measure(equations: Callable[..., Any], guess: tuple[Tensor, ...], **axes: int) -> tuple[Tensor, ...]:
         z: tuple[Tensor, ...] = solve(equations, guess, **axes)
         values = tuple(partial(_value_alone, network) for network in field.networks)
-        right, _ = equations(values if len(values) > 1 else values[0], z)
+        right, _ = equations(values[0] if len(values) == 1 else values, z)
         for one, other in zip(right, z, strict=True):
             found.append(float(((one - other).abs() / (1 + other.abs())).amax()))
         return z

@@ -121,11 +121,12 @@ def memory_modes(kind: Callable[..., nn.Module], setting: Setting) -> tuple[str,
 
 
 def rebuilds_states(setting: Setting) -> bool:
-    """Whether states may be rebuilt by the inverse: it is explicit, and there are graphs to save."""
-    inverse = replayed(setting.recurrence) if setting.networks else None
+    """Whether states may be rebuilt by the inverse: it is explicit, and how it amplifies errors can be told."""
+    inverse = replayed(setting.recurrence)
     if inverse is None:
         return False
-    return setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None
+    bounded = setting.recurrence.lags > 1 or line_growth(inverse, setting.recurrence) is not None
+    return bounded or not setting.networks
 
 
 def _outputs(streams: int, draws: GivenDraws, module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

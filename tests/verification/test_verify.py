@@ -91,6 +91,7 @@ def own_specs():
     yield "autonomous field, two-step", own(ODE((x,), (autonomous(x),)), "leapfrog", loss=BINARY_CROSS_ENTROPY)
     yield "blocks, several stages", own(ODE((x,), (block(x),)), "midpoint")
     yield "two scalars, two starts", own(ODE((u, v), (v - u**3, cos(t) - sin(u)), time=t), ADAMS_BASHFORTH)
+    yield "two scalars, implicit, two-step", own(ODE((u, v), (v, -sin(u) - m * v)), "bdf2")
     yield "one scalar", own(ODE((u,), (-(u**3),)), "forward_euler")
     y, W = state("y", "d"), parameter("W", ("d", "d"))
     first, second = Network("f", per_layer=True), Network("e", per_layer=True)
@@ -122,6 +123,8 @@ INVERTED = (
     "two streams, exact flows",
     "two streams, two fields of time",
     "two streams, one network",
+    "two streams written out",
+    "two scalars, implicit, two-step",
     "squared weight, two-step",
     "two weights, two-step",
 )
