@@ -1865,7 +1865,7 @@ class FiniteTest(torch.autograd.Function):
 
 
 NOT_INVERTED = (
-    "A module has the mode where the inverse of the step solves nothing: the oldest state has a weight that is not 0, "
+    "Modules have the mode where the inverse of the step solves nothing: the oldest state has a weight that is not 0, "
     "and the field is evaluated at newer ones alone. Where weights are arguments, emit the scheme itself: "
     "derive generate FILE"
 )

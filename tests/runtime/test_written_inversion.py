@@ -150,6 +150,6 @@ def test_a_smaller_tolerance_stores_more():
 def test_a_scheme_without_an_explicit_inverse_refuses():
     kind = load_text(emit(Spec("own", "Own", "own", PENDULUM, scheme="rk4"))).Module
     with pytest.raises(
-        ValueError, match=r"memory='invert'; allowed: 'store', 'recompute', 'checkpoint'\. A module has"
+        ValueError, match=r"memory='invert'; allowed: 'store', 'recompute', 'checkpoint'\. Modules have"
     ):
         kind(a=1.0, steps=3, memory="invert")
