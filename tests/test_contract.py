@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cli import main
 from derive import load
+from derive.catalog import CATALOG
+
+ROOT = Path(__file__).parent.parent
 
 CLASSES = {
     "resnet": "ResNet",
@@ -71,11 +77,16 @@ def test_ids_and_classes_are_the_promised_ones():
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_spec_is_a_file_like_a_users_own(name):
-    """Nothing but the public names of `derive` and its data modules is imported."""
-    import derive.catalog
-
-    source = (derive.catalog.__path__[0] + f"/{name}.py").replace("//", "/")
-    with open(source, encoding="utf-8") as file:
-        text = file.read()
+    """It imports public names of `derive` and of the libraries that `derive` needs, and nothing of other entries."""
+    text = (ROOT / "derive" / "catalog" / f"{name}.py").read_text(encoding="utf-8")
     assert text.count("\n") < 200
+    libraries = {"derive", "sympy", "mpmath", "numpy", *sys.stdlib_module_names}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= libraries - {"derive"}
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None and node.module.split(".")[0] in libraries
+            names = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            assert not names & {f"derive.catalog.{other}" for other in CATALOG}
+            assert not any(alias.name.startswith("_") for alias in node.names)
     assert load(name).id == name and bool(load(name).no_module) is not bool(CLASSES[name])
