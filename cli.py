@@ -335,10 +335,10 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
 
 
 def _terminal_width() -> int:
-    """Letters on a line of the terminal; 0 where there is none."""
+    """Letters on a line of the terminal; 0 where there is none: what goes into a file or a pipe keeps its lines."""
     import shutil
 
-    return shutil.get_terminal_size((0, 0)).columns
+    return shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
 
 
 def _fitted(line: str) -> list[str]:

@@ -34,16 +34,8 @@ SPEC = Spec(
             says=total,
             agrees=False,
             note="the derivative of f with z* held fixed belongs there; the total derivative, printed here, counts the "
-            "way through z* twice",
-        ),
-        DeckClaim(
-            id="E21 root",
-            deck=f"{DECK}: g -> 0",
-            about="residual",
-            says=0 * z,
-            where={y: z},
-            agrees=True,
-            note="as g(z*) = 0: a root. The limit in the slide's first line exists only where the iteration converges",
+            "way through z* twice. The slide's g -> 0 means g(z*) = 0, a root: a limit exists only where the iteration "
+            "converges",
         ),
         DeckClaim(
             id="E22",

@@ -84,7 +84,7 @@ LOBATTO = AdditiveTableau((SCHEMES["lobatto3a_s3"], SCHEMES["lobatto3b_s3"]), or
 IMEX = AdditiveTableau((SCHEMES["backward_euler"], SCHEMES["forward_euler"]), order=1)
 IN_PARTS = {
     "pair": (ODE((x, y), (f(t, y), g(x)), time=t), LOBATTO),
-    "damped": (PAIR, SCHEMES["symplectic_euler"]),
+    "damped": (ODE((x, y), (f(t, y) - x, g(x)), time=t), SCHEMES["symplectic_euler"]),
     "stiff part": (ODE((x,), (f(t, x) + g(x),), time=t, parts=((f(t, x),), (g(x),))), IMEX),
 }
 
