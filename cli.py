@@ -221,7 +221,7 @@ def lint(references: tuple[str, ...]) -> None:
 
     linted = [found for reference in references for found in lint_reference(reference)]
     for found in linted:
-        for line in _fitted(f"{found.label} ({found.scheme.title}):{'' if found.findings else ' nothing found'}"):
+        for line in _fitted(found.headline):
             click.echo(line)
         for finding in found.findings:
             colour, kind = {"error": "red", "warning": "yellow"}.get(finding.kind), f"{finding.kind}:"

@@ -34,7 +34,7 @@ _HOME = {
     "derive.random_recurrence": "Draw RandomRecurrence",
     "derive.weak_limit": "WeakLimit",
     "derive.fixed_point": "FixedPoint",
-    "derive.discretization": "at_step discretize",
+    "derive.discretization": "at_step",
     "derive.linearization": "forward_sweep pushforward",
     "derive.explanation": "recurrences",
     "derive.showing": "explain",
@@ -45,7 +45,9 @@ _HOME = {
     "derive.convergence": "OrderCheck distance forward_run solution",
     "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",
     "derive.expansion": "solution_derivative",
-    "derive.api": ("adjoint analyse hamiltonian inverse lint logdet modified_equation moments stability weak_limit_of"),
+    "derive.api": (
+        "adjoint analyse discretize hamiltonian inverse lint logdet modified_equation moments stability weak_limit_of"
+    ),
     "derive.loading": "catalog_entries load",
     "derive.errors": "DeriveError SpecError UnknownNameError UnsupportedError",
     "sympy": "Expr Integer Interval Rational Symbol cos erf exp log sin sqrt",

@@ -7,7 +7,7 @@ from typing import Any
 
 from sympy import Expr, Symbol
 
-from derive import phase_space
+from derive import discretization, phase_space
 from derive.analysis import Analysis
 from derive.chains import Chain
 from derive.control import OptimalControl
@@ -21,27 +21,26 @@ from derive.flow_inverse import FlowInverse
 from derive.flow_programs import adjoint_of, flow_programs
 from derive.inversion import Inverse, invert
 from derive.linear_stability import stability_function
-from derive.loading import load, load_any
+from derive.loading import load, load_any, load_scheme
 from derive.program import Program, name_functions
 from derive.random_recurrence import RandomRecurrence
-from derive.readings import scheme_read
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEME_KINDS, LinearMultistep, Scheme, single_scheme
+from derive.schemes import SCHEME_KINDS, LinearMultistep, MultistepFamily, Scheme
 from derive.schemes.findings import Finding, unrefused
 from derive.schemes.lint import lint as findings_of
 from derive.sde import SDE
 from derive.sde_moments import Moments
 from derive.series.differentials import DifferentialTable
+from derive.spec_schemes import scheme_of
 from derive.systems import ODE, Recurrence, Spec
 from derive.traces import named_divergence
 from derive.weak_limit import WeakLimit, match_moments
 
 Source = Spec | str | Path
-ALLOWED = (
-    "give an id (`derive list`, `derive list --schemes`), a file path/to/file.py[:NAME], a ButcherTableau, an "
-    "AdditiveTableau, a LinearMultistep, a Splitting or a Spec"
-)
+TABLES = "a file path/to/file.py[:NAME], a ButcherTableau, an AdditiveTableau, a LinearMultistep"
+ALLOWED = f"give an id (`derive list`, `derive list --schemes`), {TABLES}, a Splitting or a Spec"
+SCHEMES_ALLOWED = f"give an id (`derive list --schemes`), {TABLES} or a Splitting"
 
 
 def as_spec(source: Source) -> Spec:
@@ -60,6 +59,27 @@ def step_of(source: Source, option: str | None = None) -> Recurrence:
     if not steps:
         raise UnsupportedError(f"{spec.id} has no steps; derive.explain shows what is derived of it")
     return steps[next(iter(steps)) if option is None else option]
+
+
+def discretize(source: Source | ODE, scheme: str | Path | Scheme | MultistepFamily | None = None) -> Recurrence:
+    """One step of a scheme applied to an ODE, as `derive.discretization.discretize` makes it.
+
+    Args:
+        source: an ODE, or a spec of one, an id or a file.
+        scheme: id of a scheme, a file that holds one, or the object itself; a spec's own unless given.
+
+    Raises:
+        UnknownNameError: no system or no scheme has that id.
+        UnsupportedError: the spec's system is no ODE, or the scheme does not apply to it.
+        SpecError: an ODE without a scheme, or what is no scheme.
+    """
+    if not isinstance(source, ODE):
+        spec = as_spec(source)
+        return discretize(_ode(spec), spec.scheme if scheme is None else scheme)
+    chosen = load_scheme(scheme) if isinstance(scheme, str | Path) else scheme
+    if not isinstance(chosen, (str, MultistepFamily, *SCHEME_KINDS)):
+        raise SpecError(f"{chosen!r} is no scheme: {SCHEMES_ALLOWED}")
+    return discretization.discretize(source, chosen)
 
 
 def adjoint(source: Source, option: str | None = None) -> Adjoint:
@@ -154,7 +174,7 @@ def analyse(source: Source | Scheme) -> Analysis:
             file that holds either, or the object itself.
 
     Raises:
-        UnsupportedError: the spec's system is no ODE and has no reading: it has no scheme.
+        UnsupportedError: the spec's system is not discretized and has no reading: it has no scheme.
         SpecError: the source is nothing of this.
     """
     return Analysis(_scheme(source))
@@ -168,7 +188,7 @@ def modified_equation(source: Source | Scheme, order: int) -> dict[int, Differen
         order: last power of h.
 
     Raises:
-        UnsupportedError: the spec's system is no ODE: it has no scheme.
+        UnsupportedError: as for `analyse`.
     """
     return analyse(source).modified_equation(order)
 
@@ -180,7 +200,7 @@ def lint(source: Source | Scheme) -> tuple[Finding, ...]:
         source: as for `analyse`; a scheme that would be refused can be made under `derive.schemes.findings.unrefused`.
 
     Raises:
-        UnsupportedError: the spec's system is no ODE: it has no scheme.
+        UnsupportedError: as for `analyse`.
     """
     with unrefused():
         return findings_of(_scheme(source))
@@ -198,10 +218,10 @@ def _scheme(source: Source | Scheme) -> Scheme:
         return found
     if not isinstance(found, Spec):
         raise SpecError(f"{found!r} is no scheme: {ALLOWED}")
-    if found.readings and not isinstance(found.system, ODE):
-        return scheme_read(step_of(found), found.readings[0])
-    _ode(found)
-    return single_scheme(found.scheme)
+    scheme = scheme_of(found)
+    if scheme is None:
+        raise UnsupportedError(f"{found.id} has no scheme of an ODE: {ALLOWED}")
+    return scheme
 
 
 def _ode(spec: Spec) -> ODE:

@@ -7,25 +7,33 @@ from dataclasses import dataclass
 
 from derive.errors import DeriveError
 from derive.loading import load_any, names_a_file, objects_in_file
-from derive.schemes import SCHEME_KINDS, Scheme, single_scheme
+from derive.schemes import SCHEME_KINDS, Scheme
 from derive.schemes.findings import Finding, Kind, unrefused
 from derive.schemes.lint import lint
-from derive.systems import ODE, Spec
+from derive.spec_schemes import scheme_of
+from derive.systems import Spec
 
 
 @dataclass(frozen=True)
 class Linted:
-    """A scheme and what was found in it.
+    """A scheme and what was found in it, or that a spec has none.
 
     Attributes:
         label: the reference that stands for it alone.
-        scheme: the scheme, built even where it has errors.
+        scheme: the scheme, built even where it has errors; None of a spec that is not discretized.
         findings: what was found, errors first.
     """
 
     label: str
-    scheme: Scheme
+    scheme: Scheme | None
     findings: tuple[Finding, ...]
+
+    @property
+    def headline(self) -> str:
+        """What stands above the findings."""
+        if self.scheme is None:
+            return f"{self.label}: loads; it has no scheme of an ODE to lint"
+        return f"{self.label} ({self.scheme.title}):{'' if self.findings else ' nothing found'}"
 
     @property
     def faulty(self) -> bool:
@@ -36,38 +44,31 @@ class Linted:
 def lint_reference(reference: str | os.PathLike[str]) -> tuple[Linted, ...]:
     """All schemes of a shipped scheme's id, of a spec's id, or of a file (`path/to/file.py`, `path/to/file.py:NAME`).
 
-    Of a spec, the scheme that discretizes it. A file's schemes are linted though they would be refused when made.
+    Of a spec, the scheme that discretizes it, if any. Schemes of a file are linted though they would be refused
+    when made.
 
     Raises:
         UnknownNameError: neither a scheme nor a spec has that id.
-        DeriveError: the file is missing, raises, or holds neither a scheme nor a spec with one.
+        DeriveError: the file is missing, raises, or holds neither a scheme nor a spec.
     """
     text = os.fspath(reference)
     with unrefused():
         found = _schemes(text)
-        return tuple(Linted(label, scheme, lint(scheme)) for label, scheme in found.items())
+        return tuple(Linted(label, scheme, () if scheme is None else lint(scheme)) for label, scheme in found.items())
 
 
-def _schemes(text: str) -> dict[str, Scheme]:
+def _schemes(text: str) -> dict[str, Scheme | None]:
     if not names_a_file(text):
-        found = load_any(text)
-        return {text: _scheme_of(text, found) if isinstance(found, Spec) else found}
+        return {text: _scheme(load_any(text))}
     kinds: tuple[type[Scheme | Spec], ...] = (*SCHEME_KINDS, Spec)
-    objects = objects_in_file(text, kinds)
-    schemes = {
-        label: single_scheme(value.scheme) if isinstance(value, Spec) else value
-        for label, value in objects.items()
-        if not isinstance(value, Spec) or isinstance(value.system, ODE)
-    }
-    distinct = {id(scheme): label for label, scheme in reversed(schemes.items())}
-    if not distinct:
+    schemes = {label: _scheme(value) for label, value in objects_in_file(text, kinds).items()}
+    if not schemes:
         raise DeriveError(
             f"{text} defines no scheme; write SCHEME = ButcherTableau(A=..., b=..., c=...) at its top level"
         )
-    return {label: scheme for label, scheme in schemes.items() if distinct[id(scheme)] == label}
+    distinct = {id(scheme): label for label, scheme in reversed(schemes.items())}
+    return {label: scheme for label, scheme in schemes.items() if scheme is None or distinct[id(scheme)] == label}
 
 
-def _scheme_of(reference: str, spec: Spec) -> Scheme:
-    if not isinstance(spec.system, ODE):
-        raise DeriveError(f"{reference} is no ODE: it has no scheme to lint")
-    return single_scheme(spec.scheme)
+def _scheme(value: Scheme | Spec) -> Scheme | None:
+    return scheme_of(value) if isinstance(value, Spec) else value

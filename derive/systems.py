@@ -382,7 +382,7 @@ def with_scheme(spec: Spec, scheme: Any) -> Spec:
         SpecError: the system is no ODE, or the spec gives defaults to symbols of its scheme that the other has not.
     """
     if not isinstance(spec.system, ODE):
-        raise SpecError(f"{spec.id} is no ODE: it has no scheme to exchange")
+        raise SpecError(f"{spec.id} is no ODE: only the scheme of an ODE is exchanged")
     old, new = scheme_by_name(spec.scheme), scheme_by_name(scheme)
     own = ", ".join(sorted(spec.defaults.keys() & names_of(old) - names_of(new)))
     if own:

@@ -15,6 +15,14 @@ UNSTABLE = LinearMultistep(alpha=(-4, 5), beta=(0, 4, 2), order=3, title="two st
 ALIAS = TYPO
 """
 
+SOLVED = """
+from dataclasses import replace
+from derive import Adaptive, load, scheme_by_name
+_PAIR = replace(scheme_by_name("bs32"), order=4, title="mistyped")
+_NODE = load("neural_ode")
+SPEC = replace(_NODE, system=Adaptive(_NODE.system.ode, scheme=_PAIR), claims=())
+"""
+
 
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
@@ -57,7 +65,24 @@ def test_the_scheme_of_a_spec(tables):
     assert result.exit_code == 0 and "warning: sigma(1) is 1, rho'(1) is k + 1" in result.stdout
     tables.write_text(SPEC, encoding="utf-8")
     assert run("lint", "tables.py").stdout == "SPEC (Heun): nothing found\n"
-    assert "lstm_peephole is no ODE: it has no scheme" in refused("lint", "lstm_peephole")
+
+
+def test_a_spec_without_an_ode_loads_and_has_no_scheme(tables):
+    result = run("lint", "nice", "shake_shake", "deq", "lstm_peephole")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{name}: loads; it has no scheme of an ODE to lint" for name in ("nice", "shake_shake", "deq", "lstm_peephole")
+    ]
+    (tables.parent / "spec.py").write_text("from derive import load\nSPEC = load('nice')\n", encoding="utf-8")
+    assert run("lint", "spec.py").stdout == "SPEC: loads; it has no scheme of an ODE to lint\n"
+
+
+def test_a_solver_inside_a_system_is_its_scheme(tables):
+    result = run("lint", "neural_ode")
+    assert (result.exit_code, result.stdout) == (0, "neural_ode (Dormand-Prince 5(4)): nothing found\n")
+    (tables.parent / "spec.py").write_text(SOLVED, encoding="utf-8")
+    result = run("lint", "spec.py")
+    assert result.exit_code == 1 and "SPEC (mistyped):\n  error: claims order 4" in result.stdout
 
 
 def test_what_cannot_be_linted_is_refused(tables):

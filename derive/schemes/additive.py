@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from derive.schemes.arguments import check_counts
 from derive.schemes.claims import additive_claims
 from derive.schemes.consistency import additive_findings
 from derive.schemes.findings import Finding, refuse
@@ -35,6 +36,7 @@ class AdditiveTableau:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
+        check_counts(self)
         refuse(self.title, self.findings())
 
     def findings(self) -> Iterator[Finding]:

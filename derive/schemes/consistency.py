@@ -62,7 +62,7 @@ def additive_findings(scheme: AdditiveTableau) -> Iterator[Finding]:
 
 
 def multistep_findings(scheme: LinearMultistep) -> Iterator[Finding]:
-    """Of a multistep scheme: as many betas as there must be, alphas that sum to 1."""
+    """Of a multistep scheme: as many betas as there must be, not all of them 0, alphas that sum to 1."""
     needed = len(scheme.alpha) + 1
     if len(scheme.beta) != needed:
         text = f"{needed - 1} alphas need {needed} betas (beta_{{-1}} first), {len(scheme.beta)} given"
@@ -76,6 +76,9 @@ def multistep_findings(scheme: LinearMultistep) -> Iterator[Finding]:
     if not vanishes(total - 1):
         found = shown(total)
         yield error("alpha", f"sum {found}", "sum 1", f"alpha sums to {found}, not 1: constants would not be kept")
+    if all(map(vanishes, scheme.beta)):
+        text = "all betas are 0: the field would never be evaluated; give one that is not, as in beta=(0, 1)"
+        yield error("beta", "sigma = 0", "sigma != 0", text)
 
 
 def splitting_findings(scheme: Splitting) -> Iterator[Finding]:

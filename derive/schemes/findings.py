@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from sympy import Expr, Float, Integer, sympify
 
@@ -74,11 +73,6 @@ def refuse(title: str, findings: Iterable[Finding]) -> None:
     for finding in findings:
         if finding.kind is Kind.ERROR:
             raise SpecError(f"{title}: {finding.message}")
-
-
-def expressions(entries: Iterable[Any]) -> tuple[Expr, ...]:
-    """A row of a table as SymPy expressions."""
-    return tuple(sympify(entry) for entry in entries)
 
 
 def exact_sum(entries: Iterable[Expr]) -> Expr:

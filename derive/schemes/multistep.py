@@ -10,9 +10,10 @@ from typing import Any
 from sympy import Expr, Rational, factor, factorial, sympify
 
 from derive.errors import SpecError
+from derive.schemes.arguments import check_counts, keep_rows
 from derive.schemes.claims import multistep_claims
 from derive.schemes.consistency import multistep_findings
-from derive.schemes.findings import Finding, expressions, refuse
+from derive.schemes.findings import Finding, refuse
 from derive.schemes.runge_kutta import ButcherTableau
 from derive.schemes.tables.explicit import forward_euler
 
@@ -53,7 +54,8 @@ class LinearMultistep:
         title: its usual name.
 
     Raises:
-        SpecError: sizes that do not fit, weights alpha that do not sum to 1, or a claimed order that is not reached.
+        SpecError: sizes that do not fit, weights alpha that do not sum to 1, weights beta that are all 0, or a claimed
+            order that is not reached.
     """
 
     alpha: Sequence[Any]
@@ -68,8 +70,8 @@ class LinearMultistep:
             raise SpecError(
                 f"{self.title}: start is {', '.join(wrong)}; give names with Start(...), as {{'own': Start()}}"
             )
-        object.__setattr__(self, "alpha", expressions(self.alpha))
-        object.__setattr__(self, "beta", expressions(self.beta))
+        keep_rows(self, "alpha", "beta")
+        check_counts(self)
         refuse(self.title, self.findings())
 
     def findings(self) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from sympy import S
 
+from derive.schemes.arguments import check_counts, keep_rows, keep_tables
 from derive.schemes.claims import tableau_claims
 from derive.schemes.consistency import tableau_findings
-from derive.schemes.findings import Finding, exact_sum, expressions, refuse
+from derive.schemes.findings import Finding, exact_sum, refuse
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class ButcherTableau:
         title: its usual name.
 
     Raises:
-        SpecError: sizes that do not fit, a row of A that does not sum to c, weights that do not sum to 1, or an order
-            that is claimed and not reached.
+        SpecError: an argument of another kind, sizes that do not fit, a row of A that does not sum to c, weights that
+            do not sum to 1, or an order that is claimed and not reached.
     """
 
     A: Sequence[Sequence[Any]]
@@ -45,14 +46,13 @@ class ButcherTableau:
     dense_stages: Sequence[Sequence[Any]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "A", tuple(map(expressions, self.A)))
-        object.__setattr__(self, "dense_stages", tuple(map(expressions, self.dense_stages)))
-        object.__setattr__(self, "b", expressions(self.b))
-        object.__setattr__(self, "c", expressions(self.c))
+        keep_tables(self, "A", "dense_stages")
+        keep_rows(self, "b", "c")
         if self.b_error is not None:
-            object.__setattr__(self, "b_error", expressions(self.b_error))
+            keep_rows(self, "b_error")
         if self.dense is not None:
-            object.__setattr__(self, "dense", tuple(map(expressions, self.dense)))
+            keep_tables(self, "dense")
+        check_counts(self)
         refuse(self.title, self.findings())
 
     def findings(self) -> Iterator[Finding]:

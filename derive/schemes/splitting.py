@@ -8,6 +8,7 @@ from typing import Any
 
 from sympy import sympify
 
+from derive.schemes.arguments import check_counts
 from derive.schemes.claims import splitting_claims
 from derive.schemes.consistency import splitting_findings
 from derive.schemes.findings import Finding, refuse
@@ -36,6 +37,7 @@ class Splitting:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple((part, sympify(fraction)) for part, fraction in self.stages))
+        check_counts(self)
         refuse(self.title, self.findings())
 
     def findings(self) -> Iterator[Finding]:

@@ -8,10 +8,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, sympify
 
 from derive.errors import UnknownNameError
-from derive.schemes.findings import Finding, error, exact_sum, expressions, refuse
+from derive.schemes.arguments import keep_rows, keep_tables
+from derive.schemes.findings import Finding, error, exact_sum, refuse
 
 CALCULI = ("ito", "stratonovich")
 
@@ -46,11 +47,9 @@ class StochasticRungeKutta:
     title: str = "stochastic Runge-Kutta"
 
     def __post_init__(self) -> None:
-        for name in ("A", "B"):
-            object.__setattr__(self, name, tuple(map(expressions, getattr(self, name))))
-        for name in ("alpha", "beta"):
-            object.__setattr__(self, name, expressions(getattr(self, name)))
-        object.__setattr__(self, "gamma", expressions([self.gamma])[0])
+        keep_tables(self, "A", "B")
+        keep_rows(self, "alpha", "beta")
+        object.__setattr__(self, "gamma", sympify(self.gamma))
         if self.calculus not in CALCULI:
             raise UnknownNameError("calculus", self.calculus, CALCULI)
         refuse(self.title, self.findings())

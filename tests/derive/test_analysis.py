@@ -90,6 +90,14 @@ def test_what_is_no_scheme_is_told_what_is():
     assert derive.lint("rk4") == derive.lint(SCHEMES["rk4"])
 
 
+def test_a_spec_is_its_solver_or_has_none():
+    assert derive.lint("neural_ode") == derive.lint("dopri5")
+    assert derive.analyse("continuous_flow").scheme == SCHEMES["rk4"]
+    for function in (derive.analyse, derive.lint):
+        with pytest.raises(UnsupportedError, match=r"nice has no scheme of an ODE: give an id"):
+            function("nice")
+
+
 def test_what_does_not_apply_is_none():
     assert derive.analyse("rk4").embedded_order is None is derive.analyse("rk4").dense_order
     leapfrog = derive.analyse("leapfrog")
@@ -145,7 +153,7 @@ def test_sources(tmp_path):
 
 
 def test_what_cannot_be_analysed_is_refused(tmp_path):
-    with pytest.raises(UnsupportedError, match="no ODE"):
+    with pytest.raises(UnsupportedError, match="lstm_peephole has no scheme of an ODE"):
         derive.analyse("lstm_peephole")
     with pytest.raises(UnknownNameError, match="did you mean rk4"):
         derive.analyse("rk44")

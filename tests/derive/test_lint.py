@@ -203,6 +203,10 @@ BAD = {
         lambda: LinearMultistep(alpha=(1, 0), beta=(0, 1, -1), order=1),
         r"claims order 1; sigma\(1\) is 0",
     ),
+    "multistep without the field": (
+        lambda: LinearMultistep(alpha=(1, 0), beta=(0, 0.0, 0)),
+        r"all betas are 0: the field would never be evaluated; give one that is not, as in beta=\(0, 1\)",
+    ),
     "splitting order": (
         lambda: Splitting(((0, HALF), (1, 1), (0, HALF)), order=3),
         "claims order 3; the word f f g has the coefficient 1/8, expected 1/6: it has order 2",
