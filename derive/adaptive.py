@@ -29,7 +29,8 @@ class Adaptive(System):
         scheme: the pair: an explicit Butcher tableau with `b_error`, or the id of one.
 
     Raises:
-        SpecError: a scheme without an error estimate, or initial values, which the module is given instead.
+        SpecError: a scheme without an error estimate, or one that is always zero, or initial values, which the module
+            is given instead.
     """
 
     ode: ODE

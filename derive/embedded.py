@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sympy import Expr, Integer, diff
+from sympy import Expr, Integer, diff, expand
 
 from derive.discretization import STEP_SIZE, at_step, finished_step, runge_kutta_lines
 from derive.errors import SpecError
@@ -66,13 +66,18 @@ def embedded_pair(scheme: ButcherTableau | str) -> EmbeddedPair:
     """The pair of a table.
 
     Raises:
-        SpecError: the scheme is no explicit table with the weights of an embedded one.
+        SpecError: the scheme is no explicit table with the weights of an embedded one, or they are its own weights.
     """
     given = scheme_by_name(scheme)
     if not isinstance(given, ButcherTableau) or not given.explicit or given.b_error is None:
         raise SpecError(
             f"{given.title} has no error estimate to choose steps by; allowed: an explicit ButcherTableau with "
             f"b_error, such as {', '.join(embedded_pairs())}"
+        )
+    if all(expand(b - e) == 0 for b, e in zip(given.b, given.b_error, strict=True)):
+        raise SpecError(
+            f"{given.title} has b_error = b = ({', '.join(map(str, given.b))}): its error estimate is always zero; "
+            "allowed: an embedded scheme with other weights"
         )
     whole = given.dense_tableau
     last = _next_first_stage(whole)

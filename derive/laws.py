@@ -26,7 +26,11 @@ HIGHEST = 4  # moment of a law that is given by its moments
 
 
 class Law(ABC):
-    """The distribution of a random draw. A new one is a subclass, and a row in the table of `codegen.steps.draws`."""
+    """The distribution of a random draw. A new one is a subclass, and a row in the table of `codegen.steps.draws`.
+
+    Raises:
+        SpecError: parameters that are undeclared, move with the state, or are numbers that no such law has.
+    """
 
     def __post_init__(self) -> None:
         for name in self.arguments:
@@ -42,7 +46,16 @@ class Law(ABC):
                     f"{type(self).__name__}({name}={value}) depends on {', '.join(stray)}; allowed: numbers and "
                     "quantities declared with constant"
                 )
+            allowed = self.allowed.get(name, S.Reals)
+            if value.is_number and allowed.contains(value) == S.false:
+                raise SpecError(
+                    f"{type(self).__name__}({name}={value}): {name} is {value}; allowed: {_described(allowed)}"
+                )
             object.__setattr__(self, name, value)
+        for condition, holds in self.conditions.items():
+            if holds == S.false:
+                given = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+                raise SpecError(f"no numbers are drawn by {type(self).__name__}({given}); allowed: {condition}")
 
     @property
     def arguments(self) -> dict[str, Expr]:
@@ -62,6 +75,11 @@ class Law(ABC):
     @property
     def allowed(self) -> Mapping[str, Interval]:
         """The numbers that its parameters may be, by name, where not all are."""
+        return {}
+
+    @property
+    def conditions(self) -> Mapping[str, Expr]:
+        """What must hold of its parameters together: as it is written -> as a relation."""
         return {}
 
     @property
@@ -86,6 +104,15 @@ class Law(ABC):
     @abstractmethod
     def notation(self) -> str:
         """How it is written behind a tilde."""
+
+
+def _described(numbers: Interval) -> str:
+    """A set of numbers in words."""
+    if numbers == S.Reals:
+        return "a finite real number"
+    if numbers.sup is oo:
+        return f"a finite number {'above' if numbers.left_open else 'not below'} {numbers.inf}"
+    return f"a number from {numbers.inf} to {numbers.sup}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +152,10 @@ class Uniform(Law):
 
     low: Expr = S.Zero
     high: Expr = S.One
+
+    @property
+    def conditions(self) -> Mapping[str, Expr]:
+        return {"low < high": self.low < self.high}
 
     @property
     def expectation(self) -> Expr:
@@ -196,6 +227,15 @@ class Moments(Law):
             variance, third = as_expression(self.variance), as_expression(self.third)
             object.__setattr__(self, "fourth", 3 * variance**2 + third**2 / variance)
         super().__post_init__()
+
+    @property
+    def allowed(self) -> Mapping[str, Interval]:
+        return {"variance": Interval.open(0, oo)}
+
+    @property
+    def conditions(self) -> Mapping[str, Expr]:
+        least = self.variance**2 + self.third**2 / self.variance
+        return {"fourth >= variance**2 + third**2 / variance": self.fourth - least >= 0}
 
     @property
     def expectation(self) -> Expr:

@@ -15,7 +15,7 @@ from derive.linearization import pushforward
 from derive.networks import Network
 from derive.operators import fill, matvec, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes.stochastic import CALCULI, stochastic_scheme
+from derive.schemes.stochastic import CALCULI, stochastic_scheme_id
 from derive.symbols import Quantity, Role, Shape, by_name
 from derive.system import System
 
@@ -41,7 +41,8 @@ class SDE(System):
         scheme: what solves it unless the module is told otherwise: an id, or a `StochasticRungeKutta` of its own.
 
     Raises:
-        SpecError: undeclared symbols, or a drift or diffusion whose shape does not fit.
+        SpecError: undeclared symbols, a drift or diffusion whose shape does not fit, or a table whose title is empty or
+            that of a shipped scheme.
         UnknownNameError: another noise, calculus or scheme.
     """
 
@@ -58,7 +59,7 @@ class SDE(System):
         for what, given, allowed in (("noise", self.noise, NOISES), ("calculus", self.calculus, CALCULI)):
             if given not in allowed:
                 raise UnknownNameError(what, given, allowed)
-        stochastic_scheme(self.scheme)
+        stochastic_scheme_id(self.scheme)
         for name in ("drift", "diffusion"):
             value = as_expression(getattr(self, name))
             self._check_symbols(name, value)

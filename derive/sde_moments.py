@@ -135,11 +135,11 @@ def generator(sde: SDE, value: Expr) -> Expr:
     """L of a function of one component, in Ito's form.
 
     Raises:
-        UnsupportedError: components are mixed, or a network is in drift or diffusion.
+        UnsupportedError: components are mixed, or a network is in drift, diffusion or the function.
     """
     x = sde.state
-    drift, diffusion = (component(sde, term) for term in (drift_in(sde, "ito"), sde.diffusion))
-    return drift * value.diff(x) + Rational(1, 2) * diffusion**2 * value.diff(x, 2)
+    drift, diffusion, plain = (component(sde, term) for term in (drift_in(sde, "ito"), sde.diffusion, value))
+    return drift * plain.diff(x) + Rational(1, 2) * diffusion**2 * plain.diff(x, 2)
 
 
 def coefficients(value: Expr, x: Symbol) -> dict[int, Expr]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -11,7 +10,13 @@ from derive.errors import UnsupportedError
 from derive.lagrangian import StepNames
 from derive.networks import Call
 from derive.program import Program
-from derive.schemes.stochastic import CALCULI, STOCHASTIC_SCHEMES, StochasticRungeKutta, stochastic_scheme
+from derive.schemes.stochastic import (
+    CALCULI,
+    STOCHASTIC_SCHEMES,
+    StochasticRungeKutta,
+    stochastic_scheme,
+    stochastic_scheme_id,
+)
 from derive.sde import SDE
 from derive.sde_calculus import correction, is_network
 from derive.stochastic_steps import stochastic_step
@@ -73,9 +78,7 @@ def _refuse_unusable(sde: SDE, scheme: StochasticRungeKutta) -> None:
 
 def scheme_id(sde: SDE) -> str:
     """Id of the equation's own scheme; of a table that is not shipped, made of its title."""
-    if isinstance(sde.scheme, str):
-        return sde.scheme
-    return re.sub(r"\W+", "_", sde.scheme.title.lower()).strip("_")
+    return stochastic_scheme_id(sde.scheme)
 
 
 def calculi_of(sde: SDE) -> tuple[str, ...]:

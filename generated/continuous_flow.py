@@ -2424,6 +2424,11 @@ def _check_table(owner: str, A: Sequence[Row], b: Row, c: Row, b_error: Row, den
     for name, weights in (("b", b), ("b_error", b_error)):
         if abs(sum(weights) - 1) > 1e-9:
             raise ValueError(f"{owner}: method.{name} adds up to {sum(weights):g}; allowed: 1")
+    if max(abs(x - y) for x, y in zip(b, b_error, strict=True)) <= 1e-12:
+        raise ValueError(
+            f"{owner}: method.b_error is method.b, {b}: the error estimate is always zero; allowed: the weights of "
+            "another scheme on the same stages"
+        )
     for weight, row in zip(b, dense, strict=bool(dense)):
         if abs(sum(row) - weight) > 1e-9:
             raise ValueError(f"{owner}: a row of method.dense adds up to {sum(row):g}; allowed: its weight {weight:g}")
@@ -2570,7 +2575,7 @@ class PairStages(ABC):
             self._stage(step, stage, t, h, state, rows[stage])
         new = torch.addmv(state, self.before[self.last], rows[self.last])
         self.slope(step + 1, 0, t + h, new, self.last)
-        return new, torch.mv(self.slopes[: self.last + 1].t(), error)
+        return new, torch.mv(for_norms(self.slopes[: self.last + 1]).t(), error)
 
     def _stage(self, step: int, stage: int, t: float, h: float, state: Tensor, weights: Tensor) -> None:
         point = torch.addmv(state, self.before[stage], weights, out=self.into[stage])
@@ -2601,9 +2606,10 @@ def moving_forward() -> bool:
 
 @lru_cache(maxsize=64)
 def table_weights(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """The weights of earlier slopes in each stage, and those of the error, as tensors."""
-    rows = [row[:stage] or (0.0,) for stage, row in enumerate(pair.A)]
-    return tuple(torch.tensor(row, dtype=dtype, device=device) for row in (*rows, pair.error[: pair.last + 1]))
+    """The weights of earlier slopes in each stage, and those of the error, in float32 at least, as tensors."""
+    rows = [torch.tensor(row[:stage] or (0.0,), dtype=dtype, device=device) for stage, row in enumerate(pair.A)]
+    finer = torch.promote_types(dtype, torch.float32)
+    return *rows, torch.tensor(pair.error[: pair.last + 1], dtype=finer, device=device)
 
 
 @lru_cache(maxsize=64)
@@ -2613,6 +2619,11 @@ def table_columns(pair: Pair, dtype: torch.dtype, device: torch.device) -> tuple
     return tuple(torch.tensor(column, dtype=dtype, device=device) for column in columns)
 
 
+def for_norms(value: Tensor) -> Tensor:
+    """In float32 where it is of fewer bits, in which quotients by tolerances overflow."""
+    return value if value.dtype in (torch.float32, torch.float64) else value.float()
+
+
 def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
     """Root of the mean square of value / scale."""
     return torch.linalg.vector_norm(value / scale) / math.sqrt(max(value.numel(), 1))
@@ -2620,7 +2631,7 @@ def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
 
 def first_step(stages: PairStages, options: Options, t: float, state: Tensor, span: float) -> float:
     """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4)."""
-    slope, scale = stages.slopes[0], options.atol + options.rtol * state.abs()
+    slope, scale = stages.slopes[0], options.atol + options.rtol * for_norms(state).abs()
     size, speed = torch.stack((scaled_norm(state, scale), scaled_norm(slope, scale))).tolist()
     if not math.isfinite(size) or not math.isfinite(speed):
         what = "x0" if not bool(torch.isfinite(state).all()) else f"the field at t = {t:g}"
@@ -2630,7 +2641,7 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
     guess = min(1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed, abs(span))
     moved = torch.add(state, slope, alpha=math.copysign(guess, span))
     stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
-    bend = scaled_norm(stages.slopes[1] - slope, scale).item() / guess
+    bend = scaled_norm(for_norms(stages.slopes[1]) - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
     other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
     return min(100 * guess, max(other, 1e-3 * guess), abs(span))
@@ -2653,13 +2664,13 @@ def adaptive_steps(
     stages.begin(t0, state)
     t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
     done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
-    size = state.abs()
+    size = for_norms(state).abs()
     while t != t1 and (times is None or done < len(times)):
         wanted = h
         h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
         _check_step(stages, options, found, t, h, state)
         new, estimate = stages.attempt(len(found.starts), t, h, state)
-        new_size = new.abs()
+        new_size = for_norms(new).abs()
         scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
         error = scaled_norm(estimate, scale).item()
         if not error <= 1.0:
@@ -3462,6 +3473,7 @@ class OpaqueForm:
             return calls.call((place[0], 0, place[1]), (moment, x), parameters)
 
 
+ROUNDINGS = 4  # of a state: a smaller rtol asks for what its dtype does not have
 PackedState = Tensor | tuple[Tensor, ...]
 
 
@@ -3632,6 +3644,7 @@ class AdaptiveNet(nn.Module):
         self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None, event: Any = None
     ) -> tuple[SolveCall, tuple[Any, ...]]:
         """What is asked for, and the tensors (x, t0, t1, times, *parameters) that gradients may flow to."""
+        self._check_tolerance(x.dtype)
         ends = self._ends()
         form = self.form_of(x, shapes, event)
         low, high = min(ends), max(ends)
@@ -3646,6 +3659,15 @@ class AdaptiveNet(nn.Module):
         self.stats = SolveStats()
         timed = any(time is not None for time in moving)
         return SolveCall(form, self.options, ends, known, keep, timed, self.stats), inputs
+
+    def _check_tolerance(self, dtype: torch.dtype) -> None:
+        """Refuse errors that are smaller than what rounding makes."""
+        least = ROUNDINGS * torch.finfo(dtype).eps
+        if self.options.rtol < least:
+            raise ValueError(
+                f"{self.owner}: rtol={self.options.rtol:g} of a state of dtype {dtype}; allowed: {least} or more, "
+                "or x0 and field in a dtype of higher precision"
+            )
 
     def _value(self, call: SolveCall, inputs: tuple[Any, ...]) -> Tensor:
         """The solution as a node of the graph, or by plain operations on the accepted steps."""

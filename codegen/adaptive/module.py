@@ -139,7 +139,8 @@ def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, Emb
 {own if written is None else written.argument_docs}        t0: initial time.
         t1: final time.
 {shipped}
-        rtol: the error of a step may be atol + rtol |x| in the mean square over all elements, batch included.
+        rtol: the error of a step may be atol + rtol |x| in the mean square over all elements, batch included; at
+            least 4 eps of the dtype of the state.
         atol: see rtol.
         adjoint: "discrete", the exact gradient of the accepted steps; or "continuous", the adjoint equation solved
             backwards with steps of its own, which keeps no states and is off by the error of both solutions.

@@ -20,6 +20,7 @@ from codegen.runtime.arities import field_arity
 from codegen.runtime.blocks import StepError
 from codegen.runtime.construction import check_field, check_number
 
+ROUNDINGS = 4  # of a state: a smaller rtol asks for what its dtype does not have
 PackedState = Tensor | tuple[Tensor, ...]
 
 
@@ -190,6 +191,7 @@ class AdaptiveNet(nn.Module):
         self, x: Tensor, shapes: list[torch.Size] | None, times: Tensor | None, event: Any = None
     ) -> tuple[SolveCall, tuple[Any, ...]]:
         """What is asked for, and the tensors (x, t0, t1, times, *parameters) that gradients may flow to."""
+        self._check_tolerance(x.dtype)
         ends = self._ends()
         form = self.form_of(x, shapes, event)
         low, high = min(ends), max(ends)
@@ -204,6 +206,15 @@ class AdaptiveNet(nn.Module):
         self.stats = SolveStats()
         timed = any(time is not None for time in moving)
         return SolveCall(form, self.options, ends, known, keep, timed, self.stats), inputs
+
+    def _check_tolerance(self, dtype: torch.dtype) -> None:
+        """Refuse errors that are smaller than what rounding makes."""
+        least = ROUNDINGS * torch.finfo(dtype).eps
+        if self.options.rtol < least:
+            raise ValueError(
+                f"{self.owner}: rtol={self.options.rtol:g} of a state of dtype {dtype}; allowed: {least} or more, "
+                "or x0 and field in a dtype of higher precision"
+            )
 
     def _value(self, call: SolveCall, inputs: tuple[Any, ...]) -> Tensor:
         """The solution as a node of the graph, or by plain operations on the accepted steps."""

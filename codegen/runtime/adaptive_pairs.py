@@ -86,6 +86,11 @@ def _check_table(owner: str, A: Sequence[Row], b: Row, c: Row, b_error: Row, den
     for name, weights in (("b", b), ("b_error", b_error)):
         if abs(sum(weights) - 1) > 1e-9:
             raise ValueError(f"{owner}: method.{name} adds up to {sum(weights):g}; allowed: 1")
+    if max(abs(x - y) for x, y in zip(b, b_error, strict=True)) <= 1e-12:
+        raise ValueError(
+            f"{owner}: method.b_error is method.b, {b}: the error estimate is always zero; allowed: the weights of "
+            "another scheme on the same stages"
+        )
     for weight, row in zip(b, dense, strict=bool(dense)):
         if abs(sum(row) - weight) > 1e-9:
             raise ValueError(f"{owner}: a row of method.dense adds up to {sum(row):g}; allowed: its weight {weight:g}")

@@ -216,6 +216,29 @@ def as_function(net: nn.Module) -> Callable[..., Tensor]:
 
 
 def columns_of(owner: str, noise: str, function: Callable[..., Tensor], t0: float | Tensor, x: Tensor) -> int:
-    """How many Brownian motions a matrix of a network has: one call, after which random numbers are as before."""
-    with torch.no_grad(), random_state_of(random_state(x.device), x.device):
-        return int(Diffusion(owner, noise, function)(torch.as_tensor(t0, dtype=x.dtype, device=x.device), x).shape[-1])
+    """How many Brownian motions a matrix of a network has: one call, after which random numbers are as before.
+
+    Steps with additive noise call it at zero: that it is the same at x is seen by one call more.
+    """
+    diffusion, time = Diffusion(owner, noise, function), torch.as_tensor(t0, dtype=x.dtype, device=x.device)
+    state = random_state(x.device)
+    with torch.no_grad(), random_state_of(state, x.device):
+        value = diffusion(time, x)
+    if noise == "additive" and not torch.compiler.is_compiling():
+        with torch.no_grad(), random_state_of(state, x.device):
+            check_same(owner, value, diffusion(time, torch.zeros_like(x)))
+    return int(value.shape[-1])
+
+
+def check_same(owner: str, value: Tensor, at_zero: Tensor) -> None:
+    """Refuse a diffusion that reads the state; vmap forbids the host read."""
+    gap, size = (torch.linalg.vector_norm(one.float()) for one in (value - at_zero, at_zero))
+    try:
+        differs = bool(gap > torch.finfo(value.dtype).eps ** 0.5 * size)
+    except RuntimeError:
+        return
+    if differs:
+        raise ValueError(
+            f"{owner}: with noise='additive' diffusion(t0, x) and diffusion(t0, 0) differ by {float(gap):.3g} in norm; "
+            "allowed: a diffusion that does not read x, or noise='general'"
+        )

@@ -281,8 +281,12 @@ class StochasticModule:
         return "\n".join([*parts, *(_wrapped(row) for row in rows)])
 
 
-_SHAPES = {"diagonal": "(..., d)", "scalar": "(..., d, 1)", "additive": "(..., d, m) that does not read x",
-           "general": "(..., d, m)"}  # fmt: skip
+_SHAPES = {
+    "diagonal": "(..., d)",
+    "scalar": "(..., d, 1)",
+    "additive": "(..., d, m) that does not read x: it is called at x = 0, and refused where it differs at x_0",
+    "general": "(..., d, m)",
+}
 
 
 def _wrapped(line: str) -> str:

@@ -57,6 +57,19 @@ class MatrixStandIn(nn.Module):
         return value.unflatten(-1, self.shape)
 
 
+class AtZero(nn.Module):
+    """A stand-in that does not read the state, which additive noise asks for."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Value at (t, 0)."""
+        value: Tensor = self.inner(t, torch.zeros_like(x))
+        return value
+
+
 @dataclass(frozen=True)
 class CorrectionModel:
     """c = 1/2 sum of Dg_j[g_j] from the differentials of a stand-in for the diffusion, column by column."""
@@ -168,7 +181,9 @@ class Numbers:
 
     def _net(self, network: Network) -> nn.Module:
         model = self.models[network]
-        net = stand_in(model.shapes, self.thetas[network])
+        net: nn.Module = stand_in(model.shapes, self.thetas[network])
+        if self.argument(network) == "diffusion" and self.sde.noise == "additive":
+            net = AtZero(net)
         if self.argument(network) == "diffusion" and self.sde.noise == "scalar":
             return MatrixStandIn(net, (self.dim, 1))
         return MatrixStandIn(net, model.out) if len(model.out) > 1 else net

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from sympy import Expr, Integer, sympify
 
-from derive.errors import UnknownNameError
+from derive.errors import SpecError, UnknownNameError
 from derive.schemes.arguments import keep_rows, keep_tables
 from derive.schemes.findings import Finding, error, exact_sum, refuse
 
@@ -134,3 +135,25 @@ def stochastic_scheme(name: str | StochasticRungeKutta) -> StochasticRungeKutta:
     if name not in STOCHASTIC_SCHEMES:
         raise UnknownNameError("stochastic scheme", name, STOCHASTIC_SCHEMES)
     return STOCHASTIC_SCHEMES[name]
+
+
+def stochastic_scheme_id(scheme: str | StochasticRungeKutta) -> str:
+    """The id of a scheme; of a table that is not shipped, made of its title.
+
+    Raises:
+        UnknownNameError: no scheme has that id.
+        SpecError: the title has no letters, or is that of a shipped scheme with other coefficients.
+    """
+    table = stochastic_scheme(scheme)
+    if isinstance(scheme, str):
+        return scheme
+    name = re.sub(r"\W+", "_", table.title.lower()).strip("_")
+    if not name:
+        raise SpecError(f"a stochastic table has title={table.title!r}; allowed: a title with letters or digits")
+    shipped = STOCHASTIC_SCHEMES.get(name)
+    if shipped is not None and replace(table, title=shipped.title) != shipped:
+        raise SpecError(
+            f"title={table.title!r} gives a table the id {name!r}, which a shipped scheme with other coefficients has; "
+            f"allowed: a title of its own, unlike those of {', '.join(STOCHASTIC_SCHEMES)}"
+        )
+    return name

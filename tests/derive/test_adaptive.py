@@ -42,6 +42,13 @@ def test_a_scheme_without_an_estimate_is_refused(scheme: str) -> None:
         Adaptive(WRITTEN, scheme)
 
 
+def test_an_estimate_that_is_always_zero_is_refused() -> None:
+    half = [sympy.Rational(1, 2)] * 2
+    twice = ButcherTableau(A=[[0, 0], [1, 0]], b=half, c=[0, 1], b_error=half)
+    with pytest.raises(SpecError, match=r"b_error = b = \(1/2, 1/2\): its error estimate is always zero; allowed"):
+        Adaptive(WRITTEN, twice)
+
+
 def test_initial_values_are_refused() -> None:
     with pytest.raises(SpecError, match="argument of the module"):
         Adaptive(ODE((x,), (x,), initial={x: 2 * x}))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from derive import Network, dot, parameter, state, time
 from derive.errors import SpecError, UnknownNameError
+from derive.schemes.stochastic import STOCHASTIC_SCHEMES
 from derive.sde import SDE
+from derive.sde_schemes import scheme_id
 
 x, t, theta, sigma = state("x"), time("t"), parameter("theta"), parameter("sigma")
 matrix = parameter("S", ("d", "m"))
@@ -53,3 +56,23 @@ def test_what_does_not_fit_is_refused(given: dict[str, Any], message: str) -> No
 def test_names_get_a_hint(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
         SDE(x, -theta * x, sigma, **given)
+
+
+@pytest.mark.parametrize(
+    ("title", "message"),
+    [
+        ("Heun", r"title='Heun' gives a table the id 'heun', which a shipped scheme .* has; allowed"),
+        ("", r"title=''; allowed: a title with letters or digits"),
+        ("--", r"title='--'; allowed"),
+    ],
+)
+def test_a_table_needs_a_title_of_its_own(title: str, message: str) -> None:
+    table = dataclasses.replace(STOCHASTIC_SCHEMES["milstein"], title=title)
+    with pytest.raises(SpecError, match=message):
+        SDE(x, x, x, scheme=table)
+
+
+def test_a_shipped_table_keeps_its_id() -> None:
+    assert scheme_id(SDE(x, x, x, scheme=dataclasses.replace(STOCHASTIC_SCHEMES["heun"], title="Heun"))) == "heun"
+    own = dataclasses.replace(STOCHASTIC_SCHEMES["heun"], title="Heun, my own")
+    assert scheme_id(SDE(x, x, x, scheme=own)) == "heun_my_own"

@@ -25,6 +25,7 @@ from derive import (
     matvec,
     moments,
     parameter,
+    sin,
     state,
     stationarity,
     step_size,
@@ -139,6 +140,9 @@ def test_moments_that_are_not_closed() -> None:
     with pytest.raises(UnsupportedError, match="resnet is no SDE"):
         moments("resnet")
     assert generator(OU, x) == theta * (mu - x)
+    for mixed in (sin(total(x)), dot(x, x), Network("v")(x)):
+        with pytest.raises(UnsupportedError, match="not independent"):
+            generator(SDE(x, x, sin(x)), mixed)
 
 
 def test_stationary_densities() -> None:

@@ -253,6 +253,24 @@ def test_random_and_counting_fields_are_called_again_as_they_were() -> None:
     close(*found, 1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2), (torch.float32, 1e-6)])
+def test_states_of_few_bits(dtype: torch.dtype, rtol: float) -> None:
+    module = NeuralODE(lambda x: -x, rtol=rtol, atol=1e-8)
+    x = start(4, 3).to(dtype)
+    x[0, 0] = 0.0  # whose share of the tolerance is atol alone, which is zero in float16
+    y = module(x)
+    assert y.dtype == dtype and module.stats.rejected == 0
+    close([y.double()], [x.double() / math.e], 3 * rtol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_tolerances_below_rounding_are_refused(dtype: torch.dtype) -> None:
+    eps, x = torch.finfo(dtype).eps, start(3).to(dtype)
+    with pytest.raises(ValueError, match=rf"NeuralODE: rtol=\S+ of a state of dtype {dtype}; allowed: \S+ or more"):
+        NeuralODE(lambda x: -x, rtol=3 * eps)(x)
+    assert NeuralODE(lambda x: -x, rtol=5 * eps, atol=5 * eps)(x).isfinite().all()
+
+
 def test_autocast() -> None:
     field = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
     x = start(4, 3).float().requires_grad_()
@@ -278,6 +296,7 @@ def test_a_table_of_ones_own() -> None:
     [
         ({"A": [[0]], "b": [1], "c": [0]}, "without b_error"),
         ({"A": [[0, 1], [1, 0]], "b": [0.5, 0.5], "c": [1, 1], "b_error": [1, 0]}, "implicit"),
+        ({"A": [[0, 0], [1, 0]], "b": [0.5, 0.5], "c": [0, 1], "b_error": [0.5, 0.5]}, "estimate is always zero"),
         ({"A": [[0, 0], [1, 0]], "b": [0.5, 0.6], "c": [0, 1], "b_error": [1, 0]}, r"method.b adds up to 1.1"),
         ({"A": [[0, 0], [1, 0]], "b": [0.5, 0.5], "c": [0, 0.5], "b_error": [1, 0]}, "row 1 of A adds up to 1"),
         ({"A": [[0, 0], [1, 0]], "b": [0.5, 0.5, 0], "c": [0, 1], "b_error": [1, 0]}, "rows and columns"),

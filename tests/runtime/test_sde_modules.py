@@ -63,8 +63,16 @@ def shape_of(noise, dim):
     return {"diagonal": (dim,), "scalar": (dim, 1)}.get(noise, (dim, 2))
 
 
+class Blind(Net):
+    """A network of the time alone."""
+
+    def forward(self, t, x):
+        return super().forward(t, torch.zeros_like(x))
+
+
 def net_pair(noise, dim=3):
-    return Net(dim, (dim,), seed=1), Net(dim, shape_of(noise, dim), seed=2)
+    kind = Blind if noise == "additive" else Net
+    return Net(dim, (dim,), seed=1), kind(dim, shape_of(noise, dim), seed=2)
 
 
 def batch(*shape, seed=1):
@@ -174,8 +182,7 @@ def test_calculi_agree_where_the_correction_is_added_by_hand(noise):
     correction = Correction(Diffusion("test", noise, diffusion))
 
     def converted(t, z):
-        inner = z if noise != "additive" else torch.zeros_like(z)
-        return drift(t, z) - (correction(t, inner) if noise != "additive" else 0)
+        return drift(t, z) - (correction(t, z) if noise != "additive" else 0)
 
     for scheme in SCHEMES:
         ito = NeuralSDE(drift, diffusion, steps=5, noise=noise, scheme=scheme)
@@ -299,6 +306,18 @@ def test_a_diffusion_of_the_wrong_shape(noise, value, message):
     net = NeuralSDE(Linear(1.0), lambda t, x: value(x), steps=2, noise=noise)
     with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
         net(batch(4, 3))
+
+
+def test_additive_noise_that_reads_the_state_is_refused():
+    drift, diffusion = Net(3, (3,)), Net(3, (3, 2), seed=4)
+    net, x = NeuralSDE(drift, diffusion, steps=3, noise="additive"), batch(4, 3)
+    for increments in (None, torch.zeros(3, 4, 2, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"with noise='additive' diffusion\(t0, x\) .* or noise='general'"):
+            net(x, increments)
+    blind = NeuralSDE(drift, Blind(3, (3, 2)), steps=3, noise="additive")
+    increments = blind.draw(x, seeded())
+    mapped = torch.vmap(blind, (0, 1))(x, increments)  # where it is not asked
+    torch.testing.assert_close(mapped, blind(x, increments), rtol=1e-12, atol=1e-12)
 
 
 def test_bad_increments_and_results_that_are_not_finite():
