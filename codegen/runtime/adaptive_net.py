@@ -92,7 +92,8 @@ class AdaptiveNet(nn.Module):
         Args:
             x0: the state at t0.
             times: between t0 and t1, in the order in which they are passed; a tensor may need gradients. They are read
-                from the dense output: how many there are changes neither steps nor what is kept.
+                from the dense output: how many there are changes neither steps nor what is kept. Pairs without one of
+                their own end a step at each.
         """
         x, shapes = self._packed(x0)
         return self._unpacked(self._run(x, shapes, self._checked_times(x, times)), shapes)
