@@ -25,7 +25,6 @@ from derive.scheme_report.series_maps import (
 )
 from derive.scheme_report.stability_residuals import symmetric_weights_residual
 from derive.schemes import ButcherTableau, LinearMultistep, Scheme, Splitting
-from derive.schemes.substitution import with_values
 
 LARGEST_POWER = 12
 
@@ -57,8 +56,7 @@ def symmetry_disagreements(scheme: Scheme, order: int, members: Sequence[dict[Sy
 def _is_undone(scheme: Scheme, values: dict[Symbol, Any], order: int) -> bool:
     """Whether a step of -h undoes one of h, up to h^(order + 3); of a multistep scheme by its polynomials."""
     if isinstance(scheme, LinearMultistep):
-        member = with_values(scheme, values)
-        return symmetric_weights_residual(member, (*member.alpha, *member.beta)) < VANISHES
+        return symmetric_weights_residual(scheme, (*scheme.alpha, *scheme.beta), values) < VANISHES
     run, last = SeriesScheme(scheme, values), min(order + 3, LARGEST_POWER)
     fields = random_fields(run.parts, last)
     start = constant([0] * 2, last)

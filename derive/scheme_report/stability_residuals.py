@@ -78,9 +78,14 @@ def root_condition_disagreement(scheme: Scheme, stable: bool) -> int:
     return root_condition_disagreements(scheme, stable)
 
 
-def symmetric_weights_residual(scheme: LinearMultistep, alpha: tuple[Expr, ...]) -> float:
-    """rho/sigma of the adjoint at zeta against - rho/sigma of the scheme at 1/zeta, without the denominators."""
-    values = sampled_symbols(scheme)
+def symmetric_weights_residual(
+    scheme: LinearMultistep, alpha: tuple[Expr, ...], values: dict[Symbol, Any] | None = None
+) -> float:
+    """rho/sigma of the adjoint at zeta against - rho/sigma of the scheme at 1/zeta, without the denominators.
+
+    At sampled values of the scheme's symbols, or at given ones, which may be those of a member without any sigma.
+    """
+    values = sampled_symbols(scheme) if values is None else values
     count = scheme.steps
     own, other = (_polynomials(scheme.alpha, scheme.beta, values), _polynomials(alpha[:count], alpha[count:], values))
     worst = mpmath.mpf(0)

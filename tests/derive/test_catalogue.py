@@ -170,7 +170,7 @@ VERDICTS = {
     "nice": {"E25": False},
     "continuous_flow": {"planar continuous flow": True},
     "vi_flow": {"E23": True},
-    "deq": {"E21": False, "E21 root": True, "E22": False, "E22 step": True},
+    "deq": {"E21": False, "E22": False, "E22 step": True},
     "neural_sde": {"Euler-Maruyama": True},
     "langevin_flow": {"Fokker-Planck operator": True, "variance of the linear process": True},
     "sde_objective": {"E16": False},
