@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.integrators import mlp_spec
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
-from derive import Adaptive, Spec, load
+from derive import ODE, Adaptive, Spec, load
 
 SLACK = 1.1
 MLPS = ((2, 64, 256), (64, 64, 128))  # features, hidden units, batch
@@ -61,7 +62,8 @@ class Runner:
 def written_module(net: Net, **options: Any) -> nn.Module:
     """The same network as a spec."""
     source = mlp_spec()
-    spec = Spec(id="mlp", class_name="MLP", title=source.title, system=Adaptive(source.system))  # type: ignore[arg-type]
+    assert isinstance(source.system, ODE)
+    spec = Spec(id="mlp", class_name="MLP", title=source.title, system=Adaptive(source.system))
     linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
     given = {f"W_{n}": one.weight.detach().clone() for n, one in enumerate(linear, 1)}
     given |= {f"b_{n}": one.bias.detach().clone() for n, one in enumerate(linear, 1)}
@@ -110,7 +112,8 @@ def peak_bytes(action: Callable[[], Any]) -> int:
         kept = action()
     del kept
     level = peak = 0
-    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    assert profiler.profiler is not None
+    events = profiler.profiler.kineto_results.events()
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
         level += event.nbytes()
         peak = max(peak, level)
@@ -135,7 +138,7 @@ def race(features: int, hidden: int, batch: int, given: argparse.Namespace) -> N
             value = seconds(way, x, clock)
             found[name] += [value] * bool(turn)
     medians = {name: statistics.median(values) for name, values in found.items()}
-    memory = {name: peak_bytes(lambda way=way: step(way, x)) for name, way in ways.items()}  # type: ignore[misc]
+    memory = {name: peak_bytes(partial(step, way, x)) for name, way in ways.items()}
     double = copy.deepcopy(net).double()
     ends = torch.tensor([0.0, given.t1], dtype=torch.float64)
     tight = {"method": "dopri8", "rtol": 1e-10, "atol": 1e-12}
