@@ -53,7 +53,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -173,6 +173,19 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+@contextlib.contextmanager
+def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Modules in the modes that they had in the first call."""
+    changed = [(module, mode) for module, mode in modes if module.training is not mode]
+    for module, mode in changed:
+        module.training = mode
+    try:
+        yield
+    finally:
+        for module, mode in changed:
+            module.training = not mode
+
+
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
 """What torch raises where a map does not fit its input."""
 
@@ -223,7 +236,7 @@ class Cell:
 
     def again(self, parameters: Sequence[Tensor], *given: Tensor) -> Tensor:
         """The same call once more, as it was."""
-        with random_state_of(self.random, given[0].device), self._modes_as_called():
+        with random_state_of(self.random, given[0].device), modes_as_called(self.modes):
             return self._called(parameters, {name: buffer.clone() for name, buffer in self.before.items()}, given)
 
     def _called(self, parameters: Sequence[Tensor], buffers: dict[str, Tensor], given: Sequence[Tensor]) -> Tensor:
@@ -234,17 +247,6 @@ class Cell:
         tensors = dict(zip(self.names, parameters, strict=True)) | buffers
         value: Tensor = torch.func.functional_call(self.cell, tensors, tuple(given))
         return value
-
-    @contextlib.contextmanager
-    def _modes_as_called(self) -> Iterator[None]:
-        changed = [(module, mode) for module, mode in self.modes if module.training is not mode]
-        for module, mode in changed:
-            module.training = mode
-        try:
-            yield
-        finally:
-            for module, mode in changed:
-                module.training = not mode
 
 
 def _slot(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:

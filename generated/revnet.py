@@ -606,6 +606,19 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+@contextlib.contextmanager
+def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Modules in the modes that they had in the first call."""
+    changed = [(module, mode) for module, mode in modes if module.training is not mode]
+    for module, mode in changed:
+        module.training = mode
+    try:
+        yield
+    finally:
+        for module, mode in changed:
+            module.training = not mode
+
+
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
 
@@ -717,17 +730,9 @@ class Blocks:
         """Whether a call may change a block."""
         return any(block.buffers for block in self.distinct)
 
-    @contextlib.contextmanager
-    def modes_as_called(self) -> Iterator[None]:
+    def modes_as_called(self) -> contextlib.AbstractContextManager[None]:
         """Train/eval modes of every module as they were in the first call."""
-        changed = [(m, mode) for block in self.distinct for m, mode in block.modes if m.training is not mode]
-        for module, mode in changed:
-            module.training = mode
-        try:
-            yield
-        finally:
-            for module, mode in changed:
-                module.training = not mode
+        return modes_as_called(pair for block in self.distinct for pair in block.modes)
 
 
 Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from codegen.runtime.arities import field_arity
 from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
+from codegen.runtime.train_modes import modes_as_called
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
@@ -130,17 +131,9 @@ class Blocks:
         """Whether a call may change a block."""
         return any(block.buffers for block in self.distinct)
 
-    @contextlib.contextmanager
-    def modes_as_called(self) -> Iterator[None]:
+    def modes_as_called(self) -> contextlib.AbstractContextManager[None]:
         """Train/eval modes of every module as they were in the first call."""
-        changed = [(m, mode) for block in self.distinct for m, mode in block.modes if m.training is not mode]
-        for module, mode in changed:
-            module.training = mode
-        try:
-            yield
-        finally:
-            for module, mode in changed:
-                module.training = not mode
+        return modes_as_called(pair for block in self.distinct for pair in block.modes)
 
 
 Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]

@@ -6,13 +6,14 @@ The first call alone changes them: one mask of dropout, and one update of runnin
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from codegen.runtime.random_states import random_state, random_state_of
+from codegen.runtime.train_modes import modes_as_called
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
 """What torch raises where a map does not fit its input."""
@@ -64,7 +65,7 @@ class Cell:
 
     def again(self, parameters: Sequence[Tensor], *given: Tensor) -> Tensor:
         """The same call once more, as it was."""
-        with random_state_of(self.random, given[0].device), self._modes_as_called():
+        with random_state_of(self.random, given[0].device), modes_as_called(self.modes):
             return self._called(parameters, {name: buffer.clone() for name, buffer in self.before.items()}, given)
 
     def _called(self, parameters: Sequence[Tensor], buffers: dict[str, Tensor], given: Sequence[Tensor]) -> Tensor:
@@ -75,17 +76,6 @@ class Cell:
         tensors = dict(zip(self.names, parameters, strict=True)) | buffers
         value: Tensor = torch.func.functional_call(self.cell, tensors, tuple(given))
         return value
-
-    @contextlib.contextmanager
-    def _modes_as_called(self) -> Iterator[None]:
-        changed = [(module, mode) for module, mode in self.modes if module.training is not mode]
-        for module, mode in changed:
-            module.training = mode
-        try:
-            yield
-        finally:
-            for module, mode in changed:
-                module.training = not mode
 
 
 def _slot(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:
