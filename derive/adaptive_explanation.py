@@ -119,5 +119,6 @@ def _write_grid(draft: Draft, names: StepNames) -> None:
     draft.author.close(
         f"The accepted grid{names.title}",
         "The shares s_n and sigma_n are what the control chose, and are held: the grid follows its two ends. "
-        "Gradients in the ends are sums over the steps.",
+        "Gradients in the ends are sums over the steps. Outputs at times of their own do not depend on t_1: "
+        "for them the grid follows t_0 alone, both shares being 0.",
     )

@@ -1280,6 +1280,16 @@ class Solution:
     evaluations: int = 0
     rejected: int = 0
 
+    def shares(self, step: int) -> tuple[float, float]:
+        """How the beginning and the size of a step move with t1: by (s, w), and with t0 by (1 - s, -w).
+
+        These are its shares of the interval; where outputs have times of their own, t1 moves nothing.
+        """
+        if self.outputs is not None:
+            return 0.0, 0.0
+        span = self.t1 - self.t0
+        return (self.starts[step] - self.t0) / span, self.sizes[step] / span
+
 
 class PairStages(ABC):
     """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.
@@ -1695,10 +1705,9 @@ class Reverse:
         return pulled
 
     def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
-        """Cotangents of the ends of the interval, whose fixed shares a step's beginning and size are."""
+        """Cotangents of the ends of the interval, with which a step moves."""
         solution = self.solution
-        t, h, span = solution.starts[step], solution.sizes[step], solution.t1 - solution.t0
-        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / h
+        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / solution.sizes[step]
         bar_t = torch.zeros_like(bar_h)
         for node, found in zip(self.pair.c, times, strict=False):
             if found is not None:
@@ -1708,7 +1717,7 @@ class Reverse:
             rows = solution.rows[step]
             self.bar_times[rows.start : rows.stop] = moved
             bar_t, bar_h = bar_t - moved.sum(), bar_h - moved @ moved.new_tensor(dense.places)
-        share, width = (t - solution.t0) / span, h / span
+        share, width = solution.shares(step)
         self.bar_t0 = self.bar_t0 + (1 - share) * bar_t - width * bar_h
         self.bar_t1 = self.bar_t1 + share * bar_t + width * bar_h
 
@@ -1720,13 +1729,15 @@ def replayed(
     """The plain form: last state and outputs by the accepted steps, as plain tensor operations.
 
     `times` are numbers, or tensors that gradients flow to; `field` is called as (step, stage, t, x); the steps are
-    fixed shares of the interval from t0 to t1, numbers or tensors.
+    moved with t0 and t1, numbers or tensors.
     """
-    span, whole = t1 - t0, solution.t1 - solution.t0
+    moved_begin, moved_end = t0 - solution.t0, t1 - solution.t1  # zero, and what gradients flow through
     outputs: list[Tensor] = []
     count = len(pair.c)
     for step, (start, size) in enumerate(zip(solution.starts, solution.sizes, strict=True)):
-        t, h = t0 + (start - solution.t0) / whole * span, size / whole * span
+        share, width = solution.shares(step)
+        t = start + (1 - share) * moved_begin + share * moved_end
+        h = size + width * (moved_end - moved_begin)
         rows = solution.rows[step]
         slopes: list[Tensor] = []
         for stage in range(count if len(rows) else pair.last):

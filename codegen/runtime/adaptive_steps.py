@@ -98,6 +98,16 @@ class Solution:
     evaluations: int = 0
     rejected: int = 0
 
+    def shares(self, step: int) -> tuple[float, float]:
+        """How the beginning and the size of a step move with t1: by (s, w), and with t0 by (1 - s, -w).
+
+        These are its shares of the interval; where outputs have times of their own, t1 moves nothing.
+        """
+        if self.outputs is not None:
+            return 0.0, 0.0
+        span = self.t1 - self.t0
+        return (self.starts[step] - self.t0) / span, self.sizes[step] / span
+
 
 class PairStages(ABC):
     """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.

@@ -210,9 +210,8 @@ class WrittenReverse:
                 self.bar_times[rows.start : rows.stop] = moved
                 bar_t[n] -= moved.sum()
                 bar_h[n] -= moved @ moved.new_tensor(inside[0].places)
-        span = solution.t1 - solution.t0
-        starts = bar_h.new_tensor(solution.starts[first : first + block.length])
-        share, width = (starts - solution.t0) / span, sizes / span
+        shares = [solution.shares(step) for step in range(first, first + block.length)]
+        share, width = bar_h.new_tensor(shares).unbind(-1)
         self.bar_t0 = self.bar_t0 + (1 - share) @ bar_t - width @ bar_h
         self.bar_t1 = self.bar_t1 + share @ bar_t + width @ bar_h
 

@@ -177,6 +177,16 @@ def test_steps_of_a_pair_without_dense_output_end_at_the_times() -> None:
             close([output], [NeuralODE(field, t1=time, method="dop853", rtol=1e-11, atol=1e-13)(x)], 1e-9)
 
 
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+def test_outputs_at_times_of_their_own_do_not_depend_on_t1(gradient: str) -> None:
+    ends = [torch.tensor(t, dtype=torch.float64, requires_grad=True) for t in (0.0, 1.5)]
+    module = NeuralODE(Field(), t0=ends[0], t1=ends[1], rtol=1e-3, atol=1e-3, gradient=gradient)
+    times = torch.tensor([0.3, 0.9, 1.1], dtype=torch.float64, requires_grad=True)
+    bars = torch.autograd.grad(module.trajectory(start(2, 3), times).square().sum(), (*ends, times), allow_unused=True)
+    assert bars[1] is None or bars[1] == 0.0
+    assert bars[0] != 0.0 and bool((bars[2] != 0.0).all())
+
+
 def test_outputs_of_double_times_and_at_the_ends() -> None:
     x = start(2, 3)
     module = NeuralODE(Field())
