@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,16 @@ class Pair(NamedTuple):
     def velocities(self, theta: float) -> list[float]:
         """Their derivatives in theta."""
         return [sum(n * c * theta ** (n - 1) for n, c in enumerate(row, 1)) for row in self.dense]
+
+    @property
+    def constant(self) -> float:
+        """The estimated error over h^power where all derivatives are 1: of x' = x, and of a power of the time."""
+        values, nodes = [1.0] * len(self.c), [node ** (self.power - 1) for node in self.c]
+        for _ in range(self.power - 1):
+            values = [math.fsum(map(operator.mul, row, values)) for row in self.A]
+        linear = math.fsum(map(operator.mul, self.error, values))
+        quadrature = math.fsum(map(operator.mul, self.error, nodes)) / math.factorial(self.power - 1)
+        return max(abs(linear), abs(quadrature)) or 1.0
 
 
 def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:

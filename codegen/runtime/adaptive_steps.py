@@ -209,7 +209,7 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
     stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
     bend = scaled_norm(for_norms(stages.slopes[1]) - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
-    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
+    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.001 / (options.pair.constant * steepest)) ** (1 / options.pair.power)
     return min(100 * guess, max(other, 1e-3 * guess), abs(span))
 
 
