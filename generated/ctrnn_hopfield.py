@@ -503,6 +503,19 @@ class ChainLayer(NamedTuple):
     parameters: tuple[tuple[int, Tensor], ...]
 
 
+class Linearized(Protocol):
+    """A value with its pullback."""
+
+    @property
+    def value(self) -> Tensor:
+        """What the call gave."""
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+
+
 class ChainCall(NamedTuple):
     """A call of a chain with what its pullback reads of each layer."""
 
@@ -858,7 +871,7 @@ class Evaluation:
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the block with its pullback."""
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
@@ -927,7 +940,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated | ChainCall] = {}
+        self.calls: dict[Call, Linearized] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -945,7 +958,7 @@ class StepTape:
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1
@@ -1666,7 +1679,7 @@ class ReverseSweep:
         evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
-    def _pull_back(self, evaluated: Evaluated | ChainCall, bar: Tensor) -> tuple[Tensor | None, ...]:
+    def _pull_back(self, evaluated: Linearized, bar: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of the block's arguments; those of its parameters are added up here."""
         with self.plan.without_autocast():
             bars, found = evaluated.pull_back(bar, self._needed)
@@ -2410,10 +2423,24 @@ MOST_BARS = 2**17  # elements of cotangents from which on gradients are summed a
 SHARE_OF_STAGES = 0.13  # states and stacks together take less than this part of what the stages of all steps would
 
 
+class Stacked(Protocol):
+    """What stacks are made for: a field with its tableau, and the sizes of what is stacked."""
+
+    field: WrittenField
+    tableau: Tableau
+    start: Tensor
+    batch: torch.Size
+    shapes: tuple[Shape, ...]
+    bar_shapes: tuple[Shape, ...]
+
+    def scaled(self, weights: Sequence[float]) -> list[float]:
+        """Weights with the size of a step, where all steps have the same one."""
+
+
 class Stacks:
     """What stacks (stages, steps, ...) have in common."""
 
-    def __init__(self, steps: Steps, length: int) -> None:
+    def __init__(self, steps: Stacked, length: int) -> None:
         self.stages, self.length, self.unknowns = len(steps.tableau.b), length, steps.field.unknowns
         self.state, self.batch = steps.start, steps.batch
 
@@ -2446,7 +2473,7 @@ class ValueStacks(Stacks):
     `stage_…[i]`: stage i of all steps, as one batch where matrices multiply it; `row_…[i][n]`: stage i of one step.
     """
 
-    def __init__(self, steps: Steps, length: int) -> None:
+    def __init__(self, steps: Stacked, length: int) -> None:
         super().__init__(steps, length)
         points, self.slopes = self.of_state(steps.field.state_kept), self.of_state()
         self.point, self.slope = self.components(points), self.components(self.slopes)
@@ -2469,7 +2496,7 @@ class BarStacks(Stacks):
     The sums are the derived adjoint of the tableau. `seeds` stand behind the cotangents of the slopes.
     """
 
-    def __init__(self, steps: Steps, length: int, seeds: Sequence[Values] = ()) -> None:
+    def __init__(self, steps: Stacked, length: int, seeds: Sequence[Values] = ()) -> None:
         super().__init__(steps, length)
         self.bar_slopes, bar_states = self.of_state(), self.state.new_empty(self.stages, *self.state.shape)
         bar_slope = self.components(self.bar_slopes)

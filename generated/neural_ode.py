@@ -153,6 +153,7 @@ import difflib
 import inspect
 import itertools
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -501,6 +502,16 @@ class Pair(NamedTuple):
         """Their derivatives in theta."""
         return [sum(n * c * theta ** (n - 1) for n, c in enumerate(row, 1)) for row in self.dense]
 
+    @property
+    def constant(self) -> float:
+        """The estimated error over h^power where all derivatives are 1: of x' = x, and of a power of the time."""
+        values, nodes = [1.0] * len(self.c), [node ** (self.power - 1) for node in self.c]
+        for _ in range(self.power - 1):
+            values = [math.fsum(map(operator.mul, row, values)) for row in self.A]
+        linear = math.fsum(map(operator.mul, self.error, values))
+        quadrature = math.fsum(map(operator.mul, self.error, nodes)) / math.factorial(self.power - 1)
+        return max(abs(linear), abs(quadrature)) or 1.0
+
 
 def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
     """The pair of a name, or of an object with A, b, c and b_error."""
@@ -695,6 +706,19 @@ class ChainLayer(NamedTuple):
     slope: Callable[[Tensor, Tensor], Tensor] | None
     keeps_value: bool
     parameters: tuple[tuple[int, Tensor], ...]
+
+
+class Linearized(Protocol):
+    """A value with its pullback."""
+
+    @property
+    def value(self) -> Tensor:
+        """What the call gave."""
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
 
 
 class ChainCall(NamedTuple):
@@ -1052,7 +1076,7 @@ class Evaluation:
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the block with its pullback."""
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
@@ -1121,7 +1145,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated | ChainCall] = {}
+        self.calls: dict[Call, Linearized] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -1139,7 +1163,7 @@ class StepTape:
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1
@@ -1198,6 +1222,7 @@ def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function
     raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
 
 
+EARLY_ERROR = 1e-3  # what the first step may err, as a share of the tolerance: nothing is known of its derivatives yet
 SMALLEST_STEP = 4 * torch.finfo(torch.float64).eps  # times the larger of the two times
 
 
@@ -1301,9 +1326,9 @@ class PairStages(ABC):
 
     def __init__(self, pair: Pair, like: Tensor) -> None:
         self.pair, self.last, self.count = pair, pair.last, len(pair.c)
-        self.slopes, self.points = (like.new_empty(self.count, like.numel()) for _ in range(2))
+        self.slopes = like.new_empty(self.count, like.numel())
         self.before = [self.slopes[:stage].t() for stage in range(self.count)]
-        self.rows_of_slopes, self.rows_of_points = self.slopes.unbind(0), self.points.unbind(0)
+        self.rows_of_slopes = self.slopes.unbind(0)
         self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
         self.weights = table_weights(pair, like.dtype, like.device)
         self.evaluations = 0
@@ -1378,7 +1403,10 @@ def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
 
 
 def first_step(stages: PairStages, options: Options, t: float, state: Tensor, span: float) -> float:
-    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4)."""
+    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4).
+
+    Their estimate of the error, h^power times the larger of the first two derivatives, gets the constant of the pair.
+    """
     slope, scale = stages.slopes[0], options.atol + options.rtol * for_norms(state).abs()
     size, speed = torch.stack((scaled_norm(state, scale), scaled_norm(slope, scale))).tolist()
     if not math.isfinite(size) or not math.isfinite(speed):
@@ -1391,7 +1419,11 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
     stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
     bend = scaled_norm(for_norms(stages.slopes[1]) - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
-    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / options.pair.power)
+    other = (
+        max(1e-6, 1e-3 * guess)
+        if steepest <= 1e-15
+        else (0.001 / (options.pair.constant * steepest)) ** (1 / options.pair.power)
+    )
     return min(100 * guess, max(other, 1e-3 * guess), abs(span))
 
 
@@ -1656,7 +1688,6 @@ class Reverse:
         self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
         *self.rows, _ = table_weights(pair, like.dtype, like.device)
         self.columns = table_columns(pair, like.dtype, like.device)
-        self.evaluations = 0
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
         self.bar_times = like.new_zeros(len(times))
 
@@ -1685,7 +1716,7 @@ class Reverse:
                 own = torch.addmv(own, later, weights[stage][: last - stage - 1])
             if self.timed:
                 self.bar_slopes[stage].copy_(own)
-            at_point, times[stage] = pulled[stage].pull_back(own)
+            at_point, times[stage] = pulled.pop().pull_back(own)
             self.bar_points[stage].copy_(at_point)
         if self.timed:
             self._add_times(step, times, dense, last)
@@ -1701,7 +1732,6 @@ class Reverse:
             found = self.linearize(*now, t + self.pair.c[stage] * h, point)
             self.slopes[stage].copy_(found.value)
             pulled.append(found)
-        self.evaluations += last
         return pulled
 
     def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
@@ -1939,7 +1969,6 @@ class Backsolve:
             assert solution.outputs is not None and inside is not None
             stops, states, bars = list(times), list(solution.outputs), list(inside)
         state, costate = states[-1], torch.zeros_like(bar)
-        self._reset()
         for place in reversed(range(len(stops))):
             here = stops[place]
             state = states[place]
@@ -1957,12 +1986,7 @@ class Backsolve:
         speed = self._value(t0, state)
         return costate, -(costate @ speed), bar_t1, bar_times
 
-    def _reset(self) -> None:
-        self.call.stats.backward_evaluations = self.call.stats.backward_accepted = 0
-        self.call.stats.backward_rejected = 0
-
     def _value(self, t: float, state: Tensor) -> Tensor:
-        self.call.stats.backward_evaluations += 1
         return self.linearize(0, 0, t, state).value
 
     def _back(
@@ -1971,7 +1995,6 @@ class Backsolve:
         options, stats = self.call.options, self.call.stats
         stages = BackwardStages(options.pair, whole, size, self.linearize, self.gathered, counts)
         found = adaptive_steps(stages, options, whole, start, end, keep=False)
-        stats.backward_evaluations += found.evaluations
         stats.backward_accepted += len(found.starts)
         stats.backward_rejected += found.rejected
         assert found.last is not None
@@ -1982,6 +2005,9 @@ class Backsolve:
         for place, count in counts:
             self.gathered.bars[place] = rest[:count].view(self.parameters[place].shape)
             rest = rest[count:]
+
+
+KEPT_STEPS = 2  # how many are the newest: their stages take about as much memory as odeint_adjoint needs
 
 
 class OneField(Blocks):
@@ -2009,6 +2035,11 @@ class FieldCalls(Evaluation):
         super().__init__(blocks, parameters, snapshots, device, live)
         self.one, self.times_wanted = blocks, times_wanted
 
+    @property
+    def quick(self) -> bool:
+        """Whether what the pullback of a call reads is there after the call anyway."""
+        return self.one.field.chain is not None
+
     def call(
         self,
         call: Call,
@@ -2035,7 +2066,7 @@ class FieldCalls(Evaluation):
             raise ValueError(f"{owner}: {read}; allowed: the same shape")
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the field with its pullback."""
         block = self.one.field
         if block.chain is None or not self.calls_directly(block):
@@ -2063,14 +2094,14 @@ class FieldCalls(Evaluation):
 class OpaqueStages(PairStages):
     """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one.
 
-    `latest`: of the newest step alone, with which the backward pass begins.
+    `newest_only`: of the newest steps alone, with which the backward pass begins.
     """
 
     def __init__(self, pair: Pair, like: Tensor, shape: Sequence[int], calls: FieldCalls) -> None:
         super().__init__(pair, like)
         self.shape, self.calls = shape, calls
-        self.tape: dict[tuple[int, int], Evaluated | ChainCall] | None = None
-        self.latest = False
+        self.tape: dict[tuple[int, int], Linearized] | None = None
+        self.newest_only = False
 
     def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One call of the field."""
@@ -2078,8 +2109,8 @@ class OpaqueStages(PairStages):
         out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
         if self.tape is not None:
-            if self.latest and stage == 1:
-                for place in [place for place in self.tape if place != (step, 0)]:
+            if self.newest_only and stage == 1:
+                for place in [place for place in self.tape if place[0] <= step - KEPT_STEPS or place > (step, 0)]:
                     del self.tape[place]
             self.tape[step, stage] = self.calls.linearized((step, 0, stage), points)
             out.copy_(self.tape[step, stage].value.detach().reshape(-1))
@@ -2112,7 +2143,7 @@ class OpaqueForm:
         self.blocks = OneField(function, owner, chains=not (self.autocast[0] or moving_forward()))
         self.device, self.adjoint, self.memory, self.event, self.hides = device, adjoint, memory, event, hides
         self.snapshots: dict[Call, Snapshot] = {}
-        self.tape: dict[tuple[int, int], Evaluated | ChainCall] = {}
+        self.tape: dict[tuple[int, int], Linearized] = {}
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -2127,20 +2158,25 @@ class OpaqueForm:
         with casting, self.blocks.modes_as_called():
             yield
 
+    def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
+        """The calls of a sweep."""
+        return FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed)
+
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
-        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, True, call.timed)
+        calls = self.calls(call, x, parameters, live=True)
         keeping = call.keep and self.adjoint == "discrete"
         stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
-        quick = self.blocks.field.chain is not None  # what its pullback reads is there anyway
-        if keeping and (quick or self.memory == "store"):
-            stages.tape, stages.latest = self.tape, self.memory == "recompute"
+        if keeping and (calls.quick or self.memory == "store"):
+            stages.tape, stages.newest_only = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
             if self.hides:
                 self._check_closed(calls, call.ends[0], x)
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
             if self.event is not None:
                 place_event(found, stages, self.event)
+        if call.times is None and self.event is None:
+            self.tape.pop((len(found.starts), 0), None)  # the slope at the end serves dense output alone
         self.count(call, found)
         return found
 
@@ -2170,12 +2206,14 @@ class OpaqueForm:
         inside: Tensor | None,
     ) -> Bars:
         """See `FieldForm`."""
-        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, False, call.timed)
+        calls = self.calls(call, x, parameters, live=False)
         gathered = Gathered()
         needed = tuple(wanted[TIMES:])
         assert call.solution is not None
+        stats = call.stats
+        stats.backward_evaluations = stats.backward_accepted = stats.backward_rejected = 0
         with self.as_called():
-            linearize = self._linearize(calls, x.shape, gathered, needed)
+            linearize = self._linearize(calls, x.shape, gathered, needed, stats)
             if self.adjoint == "continuous":
                 back = Backsolve(call, linearize, gathered, parameters, needed)
                 ends = back.run(bar, inside)
@@ -2183,7 +2221,6 @@ class OpaqueForm:
                 sweep = Reverse(call.options.pair, call.solution, call.times or (), linearize, call.timed)
                 first = sweep.run(bar, inside)
                 self.tape.clear()
-                call.stats.backward_evaluations, call.stats.backward_accepted = sweep.evaluations, 0
                 ends = (first, sweep.bar_t0, sweep.bar_t1, sweep.bar_times)
         first, *times = ends
         known = [gathered.bars.get(place) for place in range(len(parameters))]
@@ -2191,13 +2228,14 @@ class OpaqueForm:
         return tuple(one if want else None for one, want in zip(full, wanted, strict=True))
 
     def _linearize(
-        self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
+        self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...], stats: SolveStats
     ) -> LinearizeStage:
         device, casting = self.device.type, self.autocast[0]
 
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
             found = self.tape.pop((step, stage), None)
             if found is None:
+                stats.backward_evaluations += 1
                 found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
 
             def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -463,6 +463,19 @@ class ChainLayer(NamedTuple):
     parameters: tuple[tuple[int, Tensor], ...]
 
 
+class Linearized(Protocol):
+    """A value with its pullback."""
+
+    @property
+    def value(self) -> Tensor:
+        """What the call gave."""
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+
+
 class ChainCall(NamedTuple):
     """A call of a chain with what its pullback reads of each layer."""
 
@@ -818,7 +831,7 @@ class Evaluation:
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the block with its pullback."""
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
@@ -887,7 +900,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated | ChainCall] = {}
+        self.calls: dict[Call, Linearized] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -905,7 +918,7 @@ class StepTape:
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1
@@ -1626,7 +1639,7 @@ class ReverseSweep:
         evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
-    def _pull_back(self, evaluated: Evaluated | ChainCall, bar: Tensor) -> tuple[Tensor | None, ...]:
+    def _pull_back(self, evaluated: Linearized, bar: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of the block's arguments; those of its parameters are added up here."""
         with self.plan.without_autocast():
             bars, found = evaluated.pull_back(bar, self._needed)

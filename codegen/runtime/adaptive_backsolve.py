@@ -73,7 +73,6 @@ class Backsolve:
             assert solution.outputs is not None and inside is not None
             stops, states, bars = list(times), list(solution.outputs), list(inside)
         state, costate = states[-1], torch.zeros_like(bar)
-        self._reset()
         for place in reversed(range(len(stops))):
             here = stops[place]
             state = states[place]
@@ -91,12 +90,7 @@ class Backsolve:
         speed = self._value(t0, state)
         return costate, -(costate @ speed), bar_t1, bar_times
 
-    def _reset(self) -> None:
-        self.call.stats.backward_evaluations = self.call.stats.backward_accepted = 0
-        self.call.stats.backward_rejected = 0
-
     def _value(self, t: float, state: Tensor) -> Tensor:
-        self.call.stats.backward_evaluations += 1
         return self.linearize(0, 0, t, state).value
 
     def _back(
@@ -105,7 +99,6 @@ class Backsolve:
         options, stats = self.call.options, self.call.stats
         stages = BackwardStages(options.pair, whole, size, self.linearize, self.gathered, counts)
         found = adaptive_steps(stages, options, whole, start, end, keep=False)
-        stats.backward_evaluations += found.evaluations
         stats.backward_accepted += len(found.starts)
         stats.backward_rejected += found.rejected
         assert found.last is not None

@@ -21,7 +21,9 @@ from codegen.runtime.blocks import (
     Snapshot,
     StepError,
 )
-from codegen.runtime.layer_chains import ChainCall, Kept, run_chain
+from codegen.runtime.layer_chains import ChainCall, Kept, Linearized, run_chain
+
+KEPT_STEPS = 2  # how many are the newest: their stages take about as much memory as odeint_adjoint needs
 
 
 class OneField(Blocks):
@@ -49,6 +51,11 @@ class FieldCalls(Evaluation):
         super().__init__(blocks, parameters, snapshots, device, live)
         self.one, self.times_wanted = blocks, times_wanted
 
+    @property
+    def quick(self) -> bool:
+        """Whether what the pullback of a call reads is there after the call anyway."""
+        return self.one.field.chain is not None
+
     def call(
         self,
         call: Call,
@@ -75,7 +82,7 @@ class FieldCalls(Evaluation):
             raise ValueError(f"{owner}: {read}; allowed: the same shape")
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the field with its pullback."""
         block = self.one.field
         if block.chain is None or not self.calls_directly(block):
@@ -103,14 +110,14 @@ class FieldCalls(Evaluation):
 class OpaqueStages(PairStages):
     """Slopes of an opaque field; `tape` keeps the graphs of all stages where there is one.
 
-    `latest`: of the newest step alone, with which the backward pass begins.
+    `newest_only`: of the newest steps alone, with which the backward pass begins.
     """
 
     def __init__(self, pair: Pair, like: Tensor, shape: Sequence[int], calls: FieldCalls) -> None:
         super().__init__(pair, like)
         self.shape, self.calls = shape, calls
-        self.tape: dict[tuple[int, int], Evaluated | ChainCall] | None = None
-        self.latest = False
+        self.tape: dict[tuple[int, int], Linearized] | None = None
+        self.newest_only = False
 
     def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One call of the field."""
@@ -118,8 +125,8 @@ class OpaqueStages(PairStages):
         out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
         if self.tape is not None:
-            if self.latest and stage == 1:
-                for place in [place for place in self.tape if place != (step, 0)]:
+            if self.newest_only and stage == 1:
+                for place in [place for place in self.tape if place[0] <= step - KEPT_STEPS or place > (step, 0)]:
                     del self.tape[place]
             self.tape[step, stage] = self.calls.linearized((step, 0, stage), points)
             out.copy_(self.tape[step, stage].value.detach().reshape(-1))

@@ -14,9 +14,9 @@ from codegen.runtime.adaptive_events import place_event
 from codegen.runtime.adaptive_field import FieldCalls, OneField, OpaqueStages
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_reverse import Gathered, LinearizeStage, Pulled, Reverse
-from codegen.runtime.adaptive_steps import Solution, adaptive_steps, moving_forward
-from codegen.runtime.blocks import Call, Evaluated, Snapshot
-from codegen.runtime.layer_chains import ChainCall
+from codegen.runtime.adaptive_steps import Solution, SolveStats, adaptive_steps, moving_forward
+from codegen.runtime.blocks import Call, Snapshot
+from codegen.runtime.layer_chains import Linearized
 
 TIMES = 4  # places of x, t0, t1 and times before the parameters
 
@@ -43,7 +43,7 @@ class OpaqueForm:
         self.blocks = OneField(function, owner, chains=not (self.autocast[0] or moving_forward()))
         self.device, self.adjoint, self.memory, self.event, self.hides = device, adjoint, memory, event, hides
         self.snapshots: dict[Call, Snapshot] = {}
-        self.tape: dict[tuple[int, int], Evaluated | ChainCall] = {}
+        self.tape: dict[tuple[int, int], Linearized] = {}
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -58,20 +58,25 @@ class OpaqueForm:
         with casting, self.blocks.modes_as_called():
             yield
 
+    def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
+        """The calls of a sweep."""
+        return FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed)
+
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
-        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, True, call.timed)
+        calls = self.calls(call, x, parameters, live=True)
         keeping = call.keep and self.adjoint == "discrete"
         stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
-        quick = self.blocks.field.chain is not None  # what its pullback reads is there anyway
-        if keeping and (quick or self.memory == "store"):
-            stages.tape, stages.latest = self.tape, self.memory == "recompute"
+        if keeping and (calls.quick or self.memory == "store"):
+            stages.tape, stages.newest_only = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
             if self.hides:
                 self._check_closed(calls, call.ends[0], x)
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
             if self.event is not None:
                 place_event(found, stages, self.event)
+        if call.times is None and self.event is None:
+            self.tape.pop((len(found.starts), 0), None)  # the slope at the end serves dense output alone
         self.count(call, found)
         return found
 
@@ -101,12 +106,14 @@ class OpaqueForm:
         inside: Tensor | None,
     ) -> Bars:
         """See `FieldForm`."""
-        calls = FieldCalls(self.blocks, parameters, self.snapshots, self.device, False, call.timed)
+        calls = self.calls(call, x, parameters, live=False)
         gathered = Gathered()
         needed = tuple(wanted[TIMES:])
         assert call.solution is not None
+        stats = call.stats
+        stats.backward_evaluations = stats.backward_accepted = stats.backward_rejected = 0
         with self.as_called():
-            linearize = self._linearize(calls, x.shape, gathered, needed)
+            linearize = self._linearize(calls, x.shape, gathered, needed, stats)
             if self.adjoint == "continuous":
                 back = Backsolve(call, linearize, gathered, parameters, needed)
                 ends = back.run(bar, inside)
@@ -114,7 +121,6 @@ class OpaqueForm:
                 sweep = Reverse(call.options.pair, call.solution, call.times or (), linearize, call.timed)
                 first = sweep.run(bar, inside)
                 self.tape.clear()
-                call.stats.backward_evaluations, call.stats.backward_accepted = sweep.evaluations, 0
                 ends = (first, sweep.bar_t0, sweep.bar_t1, sweep.bar_times)
         first, *times = ends
         known = [gathered.bars.get(place) for place in range(len(parameters))]
@@ -122,13 +128,14 @@ class OpaqueForm:
         return tuple(one if want else None for one, want in zip(full, wanted, strict=True))
 
     def _linearize(
-        self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...]
+        self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...], stats: SolveStats
     ) -> LinearizeStage:
         device, casting = self.device.type, self.autocast[0]
 
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
             found = self.tape.pop((step, stage), None)
             if found is None:
+                stats.backward_evaluations += 1
                 found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
 
             def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:

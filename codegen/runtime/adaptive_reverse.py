@@ -94,7 +94,6 @@ class Reverse:
         self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
         *self.rows, _ = table_weights(pair, like.dtype, like.device)
         self.columns = table_columns(pair, like.dtype, like.device)
-        self.evaluations = 0
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
         self.bar_times = like.new_zeros(len(times))
 
@@ -123,7 +122,7 @@ class Reverse:
                 own = torch.addmv(own, later, weights[stage][: last - stage - 1])
             if self.timed:
                 self.bar_slopes[stage].copy_(own)
-            at_point, times[stage] = pulled[stage].pull_back(own)
+            at_point, times[stage] = pulled.pop().pull_back(own)
             self.bar_points[stage].copy_(at_point)
         if self.timed:
             self._add_times(step, times, dense, last)
@@ -139,7 +138,6 @@ class Reverse:
             found = self.linearize(*now, t + self.pair.c[stage] * h, point)
             self.slopes[stage].copy_(found.value)
             pulled.append(found)
-        self.evaluations += last
         return pulled
 
     def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:

@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.blocks import StepError
 
+EARLY_ERROR = 1e-3  # what the first step may err, as a share of the tolerance: nothing is known of its derivatives yet
 SMALLEST_STEP = 4 * torch.finfo(torch.float64).eps  # times the larger of the two times
 
 
@@ -119,9 +120,9 @@ class PairStages(ABC):
 
     def __init__(self, pair: Pair, like: Tensor) -> None:
         self.pair, self.last, self.count = pair, pair.last, len(pair.c)
-        self.slopes, self.points = (like.new_empty(self.count, like.numel()) for _ in range(2))
+        self.slopes = like.new_empty(self.count, like.numel())
         self.before = [self.slopes[:stage].t() for stage in range(self.count)]
-        self.rows_of_slopes, self.rows_of_points = self.slopes.unbind(0), self.points.unbind(0)
+        self.rows_of_slopes = self.slopes.unbind(0)
         self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
         self.weights = table_weights(pair, like.dtype, like.device)
         self.evaluations = 0
@@ -196,7 +197,10 @@ def scaled_norm(value: Tensor, scale: Tensor) -> Tensor:
 
 
 def first_step(stages: PairStages, options: Options, t: float, state: Tensor, span: float) -> float:
-    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4)."""
+    """A first step size (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4).
+
+    Their estimate of the error, h^power times the larger of the first two derivatives, gets the constant of the pair.
+    """
     slope, scale = stages.slopes[0], options.atol + options.rtol * for_norms(state).abs()
     size, speed = torch.stack((scaled_norm(state, scale), scaled_norm(slope, scale))).tolist()
     if not math.isfinite(size) or not math.isfinite(speed):
@@ -209,7 +213,11 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
     stages.slope(0, 1, t + math.copysign(guess, span), moved, 1)
     bend = scaled_norm(for_norms(stages.slopes[1]) - slope, scale).item() / guess
     steepest = max(speed, bend) if math.isfinite(bend) else math.inf
-    other = max(1e-6, 1e-3 * guess) if steepest <= 1e-15 else (0.001 / (options.pair.constant * steepest)) ** (1 / options.pair.power)
+    other = (
+        max(1e-6, 1e-3 * guess)
+        if steepest <= 1e-15
+        else (0.001 / (options.pair.constant * steepest)) ** (1 / options.pair.power)
+    )
     return min(100 * guess, max(other, 1e-3 * guess), abs(span))
 
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.adaptive_events import place_event
+from codegen.runtime.adaptive_field import FieldCalls
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_opaque import TIMES, OpaqueForm
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.adaptive_reverse import DenseBars
 from codegen.runtime.adaptive_steps import PairStages, Solution, adaptive_steps, moving_forward
+from codegen.runtime.adaptive_written_calls import FieldAt, WrittenCalls
 from codegen.runtime.explicit_field import (
     Combination,
     Shape,
@@ -26,31 +28,9 @@ from codegen.runtime.explicit_field import (
     unknowns_of,
 )
 from codegen.runtime.explicit_stacks import BarStacks, ValueStacks
-from codegen.runtime.explicit_steps import by_columns
 from codegen.runtime.sweep import added
 
 BLOCK_NUMBERS = 2**18  # what the stacks of a block of steps hold at most, unless one step has more
-
-
-class FieldAt:
-    """A written field with the numbers of one call.
-
-    `start`: the state in columns; `layout`: what the field reads, in its order, None for the step size.
-    """
-
-    def __init__(self, field: WrittenField, x: Tensor, layout: Sequence[Tensor | None]) -> None:
-        self.field, self.start = field, to_columns(x, field.unknowns).contiguous()
-        self.shared = tuple(x.new_ones(()) if one is None else one.detach() for one in layout)
-        local = () if field.time < 0 else (x.new_zeros(()),)
-        self.held = by_columns(field.held(local, self.shared))
-        self.batch = self.start.shape[1:] if field.unknowns else self.start.shape[:1]
-        self.shapes, self.bar_shapes = field.shapes(unknowns_of(self.start, field.unknowns), self.held)
-
-    def clock(self, times: Tensor) -> Values:
-        """What depends on the time besides; times of any shape, which get axes for what columns have."""
-        if self.field.time < 0:
-            return ()
-        return self.field.clock(times[..., None] if self.field.unknowns else times[..., None, None], self.held)
 
 
 class WrittenStages(PairStages):
@@ -61,14 +41,15 @@ class WrittenStages(PairStages):
         self.at, unknowns, shape = at, at.field.unknowns, at.start.shape
         self.values = tuple(at.start.new_empty(*at.batch, *size) for size in at.shapes)
         self.out = [unknowns_of(slope.view(shape), unknowns) for slope in self.rows_of_slopes]
-        self.into = self.into if moving_forward() else self.rows_of_points
-        self.inner = [unknowns_of(point.view(shape), unknowns) for point in self.rows_of_points]
+        self.points = torch.empty_like(self.slopes).unbind(0)
+        self.into = self.into if moving_forward() else self.points
+        self.inner = [unknowns_of(point.view(shape), unknowns) for point in self.points]
 
     def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
         """One evaluation; what lies in a row of the points is known as unknowns already."""
         self.evaluations += 1
         at = self.at
-        known = point is self.rows_of_points[row]
+        known = point is self.points[row]
         state = self.inner[row] if known else unknowns_of(point.view(at.start.shape), at.field.unknowns)
         clock = () if at.field.time < 0 else at.clock(point.new_tensor(t))
         at.field.value(state, clock, at.held, self.values, self.out[row])
@@ -123,8 +104,8 @@ class WrittenReverse:
         """Steps of one block, in place on the cotangent."""
         length, solution = stop - first, self.solution
         if self.block is None or self.block.length != length:
-            self.block = ValueStacks(self.many, length)  # type: ignore[arg-type]
-            self.bars = BarStacks(self.many, length)  # type: ignore[arg-type]
+            self.block = ValueStacks(self.many, length)
+            self.bars = BarStacks(self.many, length)
             self.moved = self.at.start.new_empty(self.block.stages, length, *self.at.start.shape)
             self.to_point = [Combination(row, self.moved) for row in self.many.tableau.A]
         block, c = self.block, self.many.tableau.c
@@ -231,25 +212,37 @@ class WrittenForm(OpaqueForm):
         self.module, self.written, self.names = module, written, names
         self.places = {slot.name: slot.place for slot in self.blocks.field.parameters}
         kinds = {parameter.dtype for parameter in self.parameters} | {given[1].dtype}
-        plain = self.memory == "recompute" and self.adjoint == "discrete"
-        self.in_place = plain and not self.autocast[0] and len(kinds) == 1 and given[1].dim() > 0
+        self.in_place = not self.autocast[0] and len(kinds) == 1 and given[1].dim() > 0
 
-    def _at(self, x: Tensor, parameters: Sequence[Tensor]) -> FieldAt:
+    def _begin(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> bool:
+        """Read the numbers of a sweep; whether it takes several steps at once, which scalar unknowns always do."""
+        if not self.in_place:
+            return False
         layout: list[Tensor | None] = []
         for name in self.names:
             place = self.places.get(name)
             number = None if place is not None or not name else x.new_tensor(getattr(self.module, name))
             layout.append(number if place is None else parameters[place])
-        return FieldAt(self.written, x, layout)
+        self.at, pair = FieldAt(self.written, x, layout), call.options.pair
+        if self.memory == "store" or self.adjoint == "continuous":
+            return False
+        return self.written.unknowns > 0 or ManySteps(self.at, pair, pair.last).block_length() > 1
+
+    def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
+        """One by one, without graphs where the derived functions fit."""
+        if not self.in_place or self.written.unknowns > 0:
+            return super().calls(call, x, parameters, live)
+        given = (self.blocks, parameters, self.snapshots, self.device, live, call.timed)
+        return WrittenCalls(self.at, [self.places.get(name) for name in self.names], *given)
 
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
         with torch.no_grad(), self.as_called():
             self.module(x.new_tensor(call.ends[0]), x[:0] if x.dim() > 1 else x)  # its checks of sizes and dtypes
-        if not self.in_place:
+        if not self._begin(call, x, parameters):
             return super().solve(call, x, parameters)
+        at = self.at
         with torch.no_grad():
-            at = self._at(x, parameters)
             stages = WrittenStages(call.options.pair, at)
             back = self._in_rows(at, x)
             event = None if self.event is None else (lambda t, state: self.event(t, back(state[None])[0]))
@@ -282,9 +275,9 @@ class WrittenForm(OpaqueForm):
         inside: Tensor | None,
     ) -> Bars:
         """See `FieldForm`."""
-        if not self.in_place:
+        if not self._begin(call, x, parameters):
             return super().reverse(call, x, parameters, wanted, bar, inside)
-        at = self._at(x, parameters)
+        at = self.at
         unknowns = at.field.unknowns
         columns = None
         if inside is not None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import field_arity
-from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, chain_of, hooks_everywhere, run_chain
+from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, Linearized, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.train_modes import modes_as_called
 
@@ -247,7 +247,7 @@ class Evaluation:
         check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
         return value
 
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
         """Value of the block with its pullback."""
         block = self.blocks.of_step[call[0]][call[1]]
         if block.chain is None or not self.calls_directly(block):
@@ -316,7 +316,7 @@ class StepTape:
     def __init__(self, evaluation: Evaluation, step: int) -> None:
         self.evaluation = evaluation
         self.step = step
-        self.calls: dict[Call, Evaluated | ChainCall] = {}
+        self.calls: dict[Call, Linearized] = {}
         self.read = [0] * evaluation.blocks.width(step)
         self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
 
@@ -334,7 +334,7 @@ class StepTape:
 
         return field
 
-    def next(self, network: int, points: tuple[Any, ...]) -> Evaluated | ChainCall:
+    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
         """The next call of a network in the order of the step; evaluated now unless it was kept."""
         key = (self.step, network, self.read[network])
         self.read[network] += 1

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
-from codegen.runtime.explicit_field import Combination, Shape, Values, rows_of_stacks, unknowns_of
+from codegen.runtime.explicit_field import (
+    Combination,
+    Shape,
+    Tableau,
+    Values,
+    WrittenField,
+    rows_of_stacks,
+    unknowns_of,
+)
 from codegen.runtime.explicit_steps import Steps
 
 LEAST_STACK, MOST_STACK = 2**16, 2**20  # elements that the values of a block may always have, and that never suffice
@@ -16,10 +25,24 @@ MOST_BARS = 2**17  # elements of cotangents from which on gradients are summed a
 SHARE_OF_STAGES = 0.13  # states and stacks together take less than this part of what the stages of all steps would
 
 
+class Stacked(Protocol):
+    """What stacks are made for: a field with its tableau, and the sizes of what is stacked."""
+
+    field: WrittenField
+    tableau: Tableau
+    start: Tensor
+    batch: torch.Size
+    shapes: tuple[Shape, ...]
+    bar_shapes: tuple[Shape, ...]
+
+    def scaled(self, weights: Sequence[float]) -> list[float]:
+        """Weights with the size of a step, where all steps have the same one."""
+
+
 class Stacks:
     """What stacks (stages, steps, ...) have in common."""
 
-    def __init__(self, steps: Steps, length: int) -> None:
+    def __init__(self, steps: Stacked, length: int) -> None:
         self.stages, self.length, self.unknowns = len(steps.tableau.b), length, steps.field.unknowns
         self.state, self.batch = steps.start, steps.batch
 
@@ -52,7 +75,7 @@ class ValueStacks(Stacks):
     `stage_…[i]`: stage i of all steps, as one batch where matrices multiply it; `row_…[i][n]`: stage i of one step.
     """
 
-    def __init__(self, steps: Steps, length: int) -> None:
+    def __init__(self, steps: Stacked, length: int) -> None:
         super().__init__(steps, length)
         points, self.slopes = self.of_state(steps.field.state_kept), self.of_state()
         self.point, self.slope = self.components(points), self.components(self.slopes)
@@ -75,7 +98,7 @@ class BarStacks(Stacks):
     The sums are the derived adjoint of the tableau. `seeds` stand behind the cotangents of the slopes.
     """
 
-    def __init__(self, steps: Steps, length: int, seeds: Sequence[Values] = ()) -> None:
+    def __init__(self, steps: Stacked, length: int, seeds: Sequence[Values] = ()) -> None:
         super().__init__(steps, length)
         self.bar_slopes, bar_states = self.of_state(), self.state.new_empty(self.stages, *self.state.shape)
         bar_slope = self.components(self.bar_slopes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,19 @@ class ChainLayer(NamedTuple):
     slope: Callable[[Tensor, Tensor], Tensor] | None
     keeps_value: bool
     parameters: tuple[tuple[int, Tensor], ...]
+
+
+class Linearized(Protocol):
+    """A value with its pullback."""
+
+    @property
+    def value(self) -> Tensor:
+        """What the call gave."""
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
 
 
 class ChainCall(NamedTuple):

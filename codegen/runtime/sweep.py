@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Call, Evaluated, Evaluation, StepTape, as_given, closed_field
-from codegen.runtime.layer_chains import ChainCall
+from codegen.runtime.blocks import Call, Evaluation, StepTape, as_given, closed_field
+from codegen.runtime.layer_chains import Linearized
 from codegen.runtime.steps import (
     InversionError,
     Plan,
@@ -316,7 +316,7 @@ class ReverseSweep:
         evaluated = calls.next(network, points)
         return evaluated.value.detach(), partial(self._pull_back, evaluated)
 
-    def _pull_back(self, evaluated: Evaluated | ChainCall, bar: Tensor) -> tuple[Tensor | None, ...]:
+    def _pull_back(self, evaluated: Linearized, bar: Tensor) -> tuple[Tensor | None, ...]:
         """Cotangents of the block's arguments; those of its parameters are added up here."""
         with self.plan.without_autocast():
             bars, found = evaluated.pull_back(bar, self._needed)

@@ -56,9 +56,13 @@ def results(which: str, batch: tuple[int, ...], in_place: bool, **options: Any) 
     return [last.detach(), path.detach(), moment.detach(), *torch.autograd.grad(total, leaves)]
 
 
+@pytest.mark.parametrize("numbers_of_a_block", [1, 2**18])
 @pytest.mark.parametrize("which", ["layer", "pendulum"])
 @pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
-def test_in_place_and_by_autograd_are_equal(which: str, batch: tuple[int, ...]) -> None:
+def test_in_place_and_by_autograd_are_equal(
+    which: str, batch: tuple[int, ...], numbers_of_a_block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(emitted(which).forward.__globals__, "BLOCK_NUMBERS", numbers_of_a_block)
     found = results(which, batch, True)
     expected = results(which, batch, True, gradient="autograd")
     for one, other in zip(found, expected, strict=True):
@@ -67,7 +71,7 @@ def test_in_place_and_by_autograd_are_equal(which: str, batch: tuple[int, ...]) 
 
 @pytest.mark.parametrize("options", [{"memory": "store"}, {"method": "bs32"}, {"method": "dop853"}])
 def test_other_modes(options: dict[str, str]) -> None:
-    found = results("layer", (4,), options.get("memory") != "store", rtol=1e-9, atol=1e-11, **options)
+    found = results("layer", (4,), True, rtol=1e-9, atol=1e-11, **options)
     expected = results("layer", (4,), True, rtol=1e-9, atol=1e-11)
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() <= 2e-6 * other.norm()
@@ -83,13 +87,22 @@ def test_the_continuous_adjoint() -> None:
         assert (one - other).norm() <= 1e-8 * other.norm()
 
 
-def test_many_blocks_of_steps() -> None:
+def test_a_step_as_large_as_a_block() -> None:
     module = emitted("layer")(**numbers("layer"), rtol=1e-9, atol=1e-11)
     x0 = torch.randn(2000, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
     (found,) = torch.autograd.grad(module(x0).sin().sum(), x0)
-    assert module.stats.accepted > 10 and module.stats.backward_evaluations == 6 * module.stats.accepted
+    assert module.stats.accepted > 10 and module.stats.backward_evaluations == 6 * (module.stats.accepted - 2)
     (small,) = torch.autograd.grad(module(x0[:5]).sin().sum(), x0)
     assert torch.allclose(found[:5], small[:5], rtol=1e-6)
+
+
+def test_many_blocks_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x0 = emitted("layer")(**numbers("layer"), rtol=1e-9, atol=1e-11), start("layer", 4).requires_grad_()
+    (whole,) = torch.autograd.grad(module(x0).sin().sum(), x0)
+    monkeypatch.setitem(emitted("layer").forward.__globals__, "BLOCK_NUMBERS", 2000)
+    (found,) = torch.autograd.grad(module(x0).sin().sum(), x0)
+    assert module.stats.accepted > 10 and module.stats.backward_evaluations == 6 * module.stats.accepted
+    assert torch.allclose(found, whole, rtol=1e-13)
 
 
 def test_float32_and_second_derivatives() -> None:
