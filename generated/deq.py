@@ -186,6 +186,29 @@ def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
             module.training = not mode
 
 
+def call_untouched(function: Callable[..., Tensor], arguments: Sequence[Any]) -> Tensor:
+    """The value.
+
+    Raises:
+        ValueError: the function has changed a tensor in place that it was given: the state, which is read afterwards.
+    """
+    versions = _versions(arguments)
+    value = function(*arguments)
+    if versions != _versions(arguments):
+        raise ValueError(
+            "it changes what it is given in place; allowed: a function that leaves it as it is, as with "
+            "nn.ReLU(inplace=False), or x = x.clone() first"
+        )
+    return value
+
+
+def _versions(arguments: Sequence[Any]) -> list[int]:
+    """How often each tensor was changed; nothing of inference tensors and in compiled code, which do not count."""
+    if torch.compiler.is_compiling():
+        return []
+    return [one._version for one in arguments if isinstance(one, Tensor) and not one.is_inference()]
+
+
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
 """What torch raises where a map does not fit its input."""
 
@@ -242,11 +265,11 @@ class Cell:
     def _called(self, parameters: Sequence[Tensor], buffers: dict[str, Tensor], given: Sequence[Tensor]) -> Tensor:
         # Parameters may have been exchanged for the first call only, by functional_call around the net.
         own = all(holder[key] is p for (holder, key), p in zip(self.slots, parameters, strict=True))
-        if not isinstance(self.cell, nn.Module) or (own and not buffers):
-            return self.cell(*given)
+        cell = self.cell
+        if not isinstance(cell, nn.Module) or (own and not buffers):
+            return call_untouched(cell, given)
         tensors = dict(zip(self.names, parameters, strict=True)) | buffers
-        value: Tensor = torch.func.functional_call(self.cell, tensors, tuple(given))
-        return value
+        return call_untouched(lambda *points: torch.func.functional_call(cell, tensors, points), given)
 
 
 def _slot(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:

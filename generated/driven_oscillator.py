@@ -656,6 +656,29 @@ def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
             module.training = not mode
 
 
+def call_untouched(function: Callable[..., Tensor], arguments: Sequence[Any]) -> Tensor:
+    """The value.
+
+    Raises:
+        ValueError: the function has changed a tensor in place that it was given: the state, which is read afterwards.
+    """
+    versions = _versions(arguments)
+    value = function(*arguments)
+    if versions != _versions(arguments):
+        raise ValueError(
+            "it changes what it is given in place; allowed: a function that leaves it as it is, as with "
+            "nn.ReLU(inplace=False), or x = x.clone() first"
+        )
+    return value
+
+
+def _versions(arguments: Sequence[Any]) -> list[int]:
+    """How often each tensor was changed; nothing of inference tensors and in compiled code, which do not count."""
+    if torch.compiler.is_compiling():
+        return []
+    return [one._version for one in arguments if isinstance(one, Tensor) and not one.is_inference()]
+
+
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
 
@@ -940,10 +963,9 @@ class Evaluation:
         arguments = points[-block.arity :]
         function = block.function
         if not isinstance(function, nn.Module) or (not buffers and self.calls_directly(block)):
-            return function(*arguments)
+            return call_untouched(function, arguments)
         tensors = {slot.name: parameters[slot.place] for slot in block.parameters} | buffers
-        value: Tensor = torch.func.functional_call(function, tensors, arguments)
-        return value
+        return call_untouched(lambda *given: torch.func.functional_call(function, tensors, given), arguments)
 
 
 class StepTape:
@@ -1323,7 +1345,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             value = function(*points[-arity:])
         else:
             try:
-                value = function(*points[-arity:])
+                value = call_untouched(function, points[-arity:])
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:

@@ -19,6 +19,7 @@ from codegen.runtime.arities import field_arity
 from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, Linearized, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.train_modes import modes_as_called
+from codegen.runtime.untouched import call_untouched
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
 Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
@@ -304,10 +305,9 @@ class Evaluation:
         arguments = points[-block.arity :]
         function = block.function
         if not isinstance(function, nn.Module) or (not buffers and self.calls_directly(block)):
-            return function(*arguments)
+            return call_untouched(function, arguments)
         tensors = {slot.name: parameters[slot.place] for slot in block.parameters} | buffers
-        value: Tensor = torch.func.functional_call(function, tensors, arguments)
-        return value
+        return call_untouched(lambda *given: torch.func.functional_call(function, tensors, given), arguments)
 
 
 class StepTape:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.train_modes import modes_as_called
+from codegen.runtime.untouched import call_untouched
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
 """What torch raises where a map does not fit its input."""
@@ -71,11 +72,11 @@ class Cell:
     def _called(self, parameters: Sequence[Tensor], buffers: dict[str, Tensor], given: Sequence[Tensor]) -> Tensor:
         # Parameters may have been exchanged for the first call only, by functional_call around the net.
         own = all(holder[key] is p for (holder, key), p in zip(self.slots, parameters, strict=True))
-        if not isinstance(self.cell, nn.Module) or (own and not buffers):
-            return self.cell(*given)
+        cell = self.cell
+        if not isinstance(cell, nn.Module) or (own and not buffers):
+            return call_untouched(cell, given)
         tensors = dict(zip(self.names, parameters, strict=True)) | buffers
-        value: Tensor = torch.func.functional_call(self.cell, tensors, tuple(given))
-        return value
+        return call_untouched(lambda *points: torch.func.functional_call(cell, tensors, points), given)
 
 
 def _slot(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:

@@ -26,6 +26,7 @@ from codegen.runtime.blocks import (
     failed_call,
     networks_of,
 )
+from codegen.runtime.untouched import call_untouched
 
 LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
 
@@ -321,7 +322,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             value = function(*points[-arity:])
         else:
             try:
-                value = function(*points[-arity:])
+                value = call_untouched(function, points[-arity:])
             except PASSED_ON:
                 raise
             except CALL_FAILURES as error:
