@@ -23,9 +23,9 @@ WORDS = frozenset(
     KEPT_STEPS KERNEL KINDS Kept LARGEST_DENSE LARGEST_Q LARGEST_RANK LAST LEAST_EXPM1 LEAST_PRODUCT LEAST_ROUNDINGS
     LEAST_STACK LEAST_TANH Law LayerNet LayerRule Leaf Linear Linearize LinearizeStage Linearized MEASURED_SAMPLES
     MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map MapRule Mapping Module Multiplier NOT_INVERTED NamedTuple
-    Needs Networks NoEventError NotFiniteError ON_CIRCLE ORDERS OneField OpaqueForm OpaqueStages Options PASSED_ON
-    PackedField PackedSequence PackedState Packing Pair PairStages ParameterSlot Parts Picard PlainField Plan
-    Protocol Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Real Recording Recurrence
+    Needs Networks NoEventError NotFiniteError ON_CIRCLE ORDERS OTHERS OneField OpaqueForm OpaqueStages Options
+    PASSED_ON PackedField PackedSequence PackedState Packing Pair PairStages ParameterSlot Parts Picard PlainField
+    Plan Protocol Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Real Recording Recurrence
     RecurrenceAdjoint Recurrent Reverse ReverseField ReverseSweep Row Rules SHARE_OF_STAGES SLOPES SLOW
     SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Sequence Shape Shared Snapshot Solution
     SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State StepBars StepCountError StepError StepLoop
@@ -57,8 +57,8 @@ WORDS = frozenset(
     num_layers numbers on_failure on_host one_of operands operator order_of owner packed_like padded pairwise
     parameter_per_step parameter_shapes parameters partial per per_step phantom pieces_of_packed pieces_of_padded
     place_event place_states plain_adjoint plain_equilibrium plain_pull_back plus_slopes pull_back pulled_back
-    push_forward pushed pushforward quadratic_root random_state random_state_of recurrence refused_weight
-    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    push_forward pushed pushforward quadratic_root random_state random_state_of recurrence refuse_others
+    refused_weight register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
     register_state_dict_pre_hook relative_mismatch replace replayed replayed_pull_back required_arguments

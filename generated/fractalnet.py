@@ -385,6 +385,52 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+def refuse_others(value: Any, known: Iterable[Any]) -> None:
+    """Refuse a value that reads tensors needing gradients beside the known ones, whose gradients would be lost.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return
+    tensors = [one for one in known if isinstance(one, Tensor)]
+    leaves = {id(one) for one in tensors}
+    seen = {None, *(one.grad_fn for one in tensors)}
+    todo = [value.grad_fn]
+    if value.grad_fn is None and id(value) not in leaves:
+        raise ValueError(OTHERS)
+    while todo:
+        node: Any = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable") and id(node.variable) not in leaves:
+            raise ValueError(OTHERS)
+        todo += [earlier for earlier, _ in node.next_functions]
+
+
+OTHERS = (
+    "it uses tensors needing gradients that are not its parameters, which only gradient='autograd' can follow; "
+    "allowed: a module that has these tensors as its parameters, or gradient='autograd'"
+)
+
+
+def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
+
+    def closed(*points: Any, call: int | None = None) -> Tensor:
+        with torch.enable_grad():
+            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
+        if value.requires_grad:
+            raise ValueError(
+                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
+                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
+            )
+        return value
+
+    return closed
+
+
 TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
 LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
 TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
@@ -775,7 +821,8 @@ class Evaluated(NamedTuple):
 class Evaluation:
     """Calls blocks with given parameter tensors: `live` for the first time, else as the snapshots remember it.
 
-    A replay may not touch the modules' own buffers or the random state of the program around it.
+    A replay may not touch the modules' own buffers or the random state of the program around it. With `closed` the
+    first call of each module shows whether it uses tensors whose gradients would be lost.
     """
 
     def __init__(
@@ -785,8 +832,10 @@ class Evaluation:
         snapshots: dict[Call, Snapshot],
         device: torch.device,
         live: bool,
+        closed: bool = False,
     ) -> None:
         self.blocks = blocks
+        self.unseen = {id(b) for b in blocks.distinct if closed and not b.chain and isinstance(b.function, nn.Module)}
         self.parameters = parameters
         self.snapshots = snapshots
         self.device = device
@@ -887,13 +936,23 @@ class Evaluation:
 
     def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
         buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
-        value = self._apply(block, points, parameters, {})
+        value = (self._closed if id(block) in self.unseen else self._apply)(block, points, parameters, {})
         random = random_state(self.device)
         drew = not all(map(torch.equal, random, self.random))
         if drew or buffers:
             self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
         self.random = random
         return value
+
+    def _closed(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
+        self.unseen.discard(id(block))
+        keeps = torch.is_grad_enabled()
+        seen = points if keeps else tuple(p.detach() if isinstance(p, Tensor) else p for p in points)
+        with torch.enable_grad():
+            value = self._apply(block, seen, parameters, buffers)
+        own = (tensor for slot in block.parameters for tensor in (parameters[slot.place], slot.holder[slot.key]))
+        refuse_others(value, (*seen, *own))
+        return value if keeps or not isinstance(value, Tensor) else value.detach()
 
     def _again(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
         snapshot = self.snapshots.get(call)
@@ -943,22 +1002,6 @@ class StepTape:
         if key not in self.calls:
             self.calls[key] = self.evaluation.linearized(key, points)
         return self.calls[key]
-
-
-def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
-
-    def closed(*points: Any, call: int | None = None) -> Tensor:
-        with torch.enable_grad():
-            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
-        if value.requires_grad:
-            raise ValueError(
-                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
-                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
-            )
-        return value
-
-    return closed
 
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
@@ -1485,7 +1528,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     """The steps, recording what the memory mode keeps: (outputs, stored states' tensors beyond x and the outputs)."""
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
-    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True, closed=True)
     keeping_graphs = keeps_tape(plan)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)

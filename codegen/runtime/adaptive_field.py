@@ -46,9 +46,9 @@ class FieldCalls(Evaluation):
 
     def __init__(
         self, blocks: OneField, parameters: Sequence[Tensor], snapshots: dict[Call, Snapshot], device: torch.device,
-        live: bool, times_wanted: bool = False,
+        live: bool, times_wanted: bool = False, closed: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(blocks, parameters, snapshots, device, live)
+        super().__init__(blocks, parameters, snapshots, device, live, closed)
         self.one, self.times_wanted = blocks, times_wanted
 
     @property

@@ -233,7 +233,7 @@ class AdaptiveNet(nn.Module):
 
     def _hides(self) -> bool:
         """Whether the field may use tensors that need gradients and are not seen from outside."""
-        return self.gradient == "derived" and torch.is_grad_enabled() and not isinstance(self.field, nn.Module)
+        return self.gradient == "derived" and torch.is_grad_enabled()
 
     def extra_repr(self) -> str:
         t0, t1 = self._ends()

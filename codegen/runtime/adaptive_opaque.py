@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codegen.runtime.adaptive_backsolve import Backsolve
 from codegen.runtime.adaptive_events import place_event
@@ -60,7 +60,7 @@ class OpaqueForm:
 
     def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
         """The calls of a sweep."""
-        return FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed)
+        return FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed, live and self.hides)
 
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
@@ -70,7 +70,7 @@ class OpaqueForm:
         if keeping and (calls.quick or self.memory == "store"):
             stages.tape, stages.newest_only = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
-            if self.hides:
+            if self.hides and not isinstance(self.blocks.field.function, nn.Module):
                 self._check_closed(calls, call.ends[0], x)
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
             if self.event is not None:

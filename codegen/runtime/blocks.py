@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import field_arity
+from codegen.runtime.closed_calls import refuse_others
 from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, Linearized, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.train_modes import modes_as_called
@@ -173,7 +174,8 @@ class Evaluated(NamedTuple):
 class Evaluation:
     """Calls blocks with given parameter tensors: `live` for the first time, else as the snapshots remember it.
 
-    A replay may not touch the modules' own buffers or the random state of the program around it.
+    A replay may not touch the modules' own buffers or the random state of the program around it. With `closed` the
+    first call of each module shows whether it uses tensors whose gradients would be lost.
     """
 
     def __init__(
@@ -183,8 +185,10 @@ class Evaluation:
         snapshots: dict[Call, Snapshot],
         device: torch.device,
         live: bool,
+        closed: bool = False,
     ) -> None:
         self.blocks = blocks
+        self.unseen = {id(b) for b in blocks.distinct if closed and not b.chain and isinstance(b.function, nn.Module)}
         self.parameters = parameters
         self.snapshots = snapshots
         self.device = device
@@ -285,13 +289,23 @@ class Evaluation:
 
     def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
         buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
-        value = self._apply(block, points, parameters, {})
+        value = (self._closed if id(block) in self.unseen else self._apply)(block, points, parameters, {})
         random = random_state(self.device)
         drew = not all(map(torch.equal, random, self.random))
         if drew or buffers:
             self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
         self.random = random
         return value
+
+    def _closed(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
+        self.unseen.discard(id(block))
+        keeps = torch.is_grad_enabled()
+        seen = points if keeps else tuple(p.detach() if isinstance(p, Tensor) else p for p in points)
+        with torch.enable_grad():
+            value = self._apply(block, seen, parameters, buffers)
+        own = (tensor for slot in block.parameters for tensor in (parameters[slot.place], slot.holder[slot.key]))
+        refuse_others(value, (*seen, *own))
+        return value if keeps or not isinstance(value, Tensor) else value.detach()
 
     def _again(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
         snapshot = self.snapshots.get(call)
@@ -341,22 +355,6 @@ class StepTape:
         if key not in self.calls:
             self.calls[key] = self.evaluation.linearized(key, points)
         return self.calls[key]
-
-
-def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
-
-    def closed(*points: Any, call: int | None = None) -> Tensor:
-        with torch.enable_grad():
-            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
-        if value.requires_grad:
-            raise ValueError(
-                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
-                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
-            )
-        return value
-
-    return closed
 
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)

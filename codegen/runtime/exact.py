@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Evaluation, StepTape, closed_field
+from codegen.runtime.blocks import Evaluation, StepTape
+from codegen.runtime.closed_calls import closed_field
 from codegen.runtime.information_buffer import InformationBuffer
 from codegen.runtime.step_functions import FiniteTest
 from codegen.runtime.steps import (
@@ -78,7 +79,7 @@ class Exact(NamedTuple):
         """((output,), what the reverse sweep needs: the last two states, a checksum of every state, the buffer)."""
         (x,), local, shared_tensors, parameters = plan.split(inputs)
         steps = FixedPointSteps(plan, self, x, local, plan.full_shared(shared_tensors))
-        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True, closed=True)
         hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
         buffer = InformationBuffer(steps.factors)
         newest = older = steps.on_grid(steps.watched(x.double()))

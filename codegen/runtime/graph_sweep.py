@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Block, Evaluation, closed_field
+from codegen.runtime.blocks import Block, Evaluation
+from codegen.runtime.closed_calls import closed_field
 from codegen.runtime.steps import Plan, Recording, State, check_finite, row_of_step, rows_of, state_bank
 from codegen.runtime.sweep import place_states, segment_length
 
@@ -45,7 +46,7 @@ class GraphSweeps:
         """(output, what is stored beside it)."""
         (x,), local, tensors, parameters = plan.split(inputs)
         shared = plan.full_shared(tensors)
-        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+        evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True, closed=True)
         through = None if all(isinstance(block.function, nn.Module) for block in plan.blocks.distinct) else closed_field
         kept: dict[int, State] = {}
         every, state, visited = segment_length(plan), x, [x]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.blocks import Call, Evaluation, StepTape, as_given, closed_field
+from codegen.runtime.blocks import Call, Evaluation, StepTape, as_given
+from codegen.runtime.closed_calls import closed_field
 from codegen.runtime.layer_chains import Linearized
 from codegen.runtime.steps import (
     InversionError,
@@ -144,7 +145,7 @@ def forward_sweep(plan: Plan, recording: Recording, inputs: Sequence[Tensor]) ->
     """The steps, recording what the memory mode keeps: (outputs, stored states' tensors beyond x and the outputs)."""
     x, local, shared_tensors, parameters = plan.split(inputs)
     shared = plan.full_shared(shared_tensors)
-    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True)
+    evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live=True, closed=True)
     keeping_graphs = keeps_tape(plan)
     hidden = any(not isinstance(block.function, nn.Module) for block in plan.blocks.distinct)
     every = segment_length(plan)
