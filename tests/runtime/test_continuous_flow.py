@@ -156,6 +156,18 @@ def test_the_mean_over_all_signs_is_the_trace():
     assert float(drawn[..., -1].detach().std(0).min()) > 1e-3
 
 
+def test_drawn_probes_have_the_moments_of_random_signs():
+    """Of a linear field the estimate is e . A e on [0, 1]: its mean is tr A, its variance half the sum of squares of
+    A + A^T off the diagonal."""
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.manual_seed(6)
+    count = 20_000
+    log_det = ContinuousFlow(3, lambda x: x @ matrix.T, steps=2, trace="hutchinson")(torch.zeros(count, 3).double())[1]
+    around = (matrix + matrix.T - 2 * matrix.diag().diag()).square().sum() / 2
+    assert abs(log_det.mean() - matrix.trace()) <= 5 * (around / count).sqrt()
+    assert abs(log_det.var() - around) <= 0.05 * around
+
+
 def test_one_probe_serves_a_whole_solution():
     """With the probe fixed the estimate is a deterministic integral: it converges at the order of the scheme."""
     x, found = batch(4, 3), []
