@@ -155,8 +155,9 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
             author.relation(
                 f"optimality of the free time {moment.name}",
                 Kind.DEFINITION,
-                valued(value, moment) + " = 0",
-                text=f"{plain(value)} = 0 at {moment}",
+                mean[0] + valued(value, moment) + mean[1] + " = 0",
+                text=("E of (%s at {moment}) = 0" if control.population else "%s = 0 at {moment}").format(moment=moment)
+                % plain(value),
                 reason="the gradient vanishes at the best time",
                 name=names.joined(f"free_{moment.name}"),
             )

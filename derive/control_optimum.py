@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from sympy import Expr, Integer
@@ -13,7 +14,7 @@ from derive.control import OptimalControl
 from derive.control_checks import AlongCheck, Runs, pointwise, variation
 from derive.control_runs import NUDGE, ControlRun, Values
 from derive.control_sections import Results, formula
-from derive.derivation import Kind
+from derive.derivation import Check, Kind
 from derive.evaluator import value_of
 from derive.gradients import collected
 from derive.lagrangian import StepNames
@@ -34,14 +35,26 @@ PONTRYAGIN = "Pontryagin, Boltyanskii, Gamkrelidze, Mishchenko 1962, with p = -a
 
 
 def optimal_controls(control: OptimalControl) -> dict[Quantity, Expr]:
-    """Controls at which dH/dq = 0, where H is quadratic in each of them alone; nothing unless all are solved."""
+    """Controls at which dH/dq = 0, where H is quadratic in each of them alone; nothing unless all are solved.
+
+    One control serves a whole population: it is the mean of the values found where the curvature of H in it is the same
+    for all samples. Where it is not, E[dH/dq] = 0 has no solution that is a mean of one formula, and nothing is found.
+    """
     found: dict[Quantity, Expr] = {}
     for quantity in control.controls:
         value = solved(control.hamiltonian.gradient_density(quantity), quantity)
         if value is None or any(other in value.atoms(Quantity) for other in control.controls):
             return {}
+        if control.population and any(q.role.batched for q in _curvature(control, quantity).atoms(Quantity)):
+            return {}
         found[quantity] = value
     return found
+
+
+def _curvature(control: OptimalControl, quantity: Quantity) -> Expr:
+    """The part of H that is quadratic in a variation of the control."""
+    way = variation(quantity)
+    return collected(paired(way, pushforward(control.hamiltonian.gradient_density(quantity), {quantity: way})) / 2)
 
 
 def write_optimum(author: Author, control: OptimalControl, names: StepNames, runs: Runs) -> Results:
@@ -53,7 +66,7 @@ def write_optimum(author: Author, control: OptimalControl, names: StepNames, run
         results |= _write_needle(author, control, names, runs, quantity)
     found = optimal_controls(control)
     for quantity, value in found.items():
-        results |= _write_optimal(author, control, names, quantity, value)
+        results |= _write_optimal(author, control, names, runs, quantity, value)
     if found and not control.population:
         results |= _write_extremal(author, control, names, found)
     author.close(f"Pontryagin's condition{names.title}", "What is true of every best control, smooth or not.")
@@ -67,13 +80,14 @@ def _write_needle(author: Author, control: OptimalControl, names: StepNames, run
         (Integer(1), control.running),
     )
     value = sum((paired(a, f.xreplace({quantity: other}) - f) for a, f in sides), Integer(0))
-    mean = r"\mathbb{E}\left[%s\right]" if control.population else "%s"
+    mean, word = (r"\mathbb{E}\left[%s\right]", "E of (%s)") if control.population else ("%s", "%s")
     author.relation(
         f"needle of {quantity.name}",
         Kind.IDENTITY,
         rf"\lim_{{\varepsilon \to 0}} \frac{{J[{quantity.latex} = v\ \text{{on}}\ (t, t + \varepsilon)] - J}}"
-        rf"{{\varepsilon}} = {mean % rf'H(v) - H({quantity.latex}) = {latex(value)}'}",
-        text=f"(J with {quantity} = v on (t, t + eps) - J)/eps -> H(v) - H({quantity}) = {plain(value)}",
+        rf"{{\varepsilon}} = {mean % f'H(v) - H({quantity.latex})'} = {mean % latex(value)}",
+        text=f"(J with {quantity} = v on (t, t + eps) - J)/eps -> "
+        + " = ".join(word % side for side in (f"H(v) - H({quantity})", plain(value))),
         reason="another value for a short time, however far away: the first variation without smallness of delta q",
         name=names.joined(f"needle_{quantity.name}"),
         check=AlongCheck(runs, (value,), cache(partial(_needle, quantity)), partial(_difference, quantity, other)),
@@ -125,46 +139,93 @@ def _difference(quantity: Quantity, other: Quantity, run: ControlRun, formulas: 
 
 
 def _write_optimal(
-    author: Author, control: OptimalControl, names: StepNames, quantity: Quantity, value: Expr
+    author: Author, control: OptimalControl, names: StepNames, runs: Runs, quantity: Quantity, value: Expr
 ) -> Results:
     way, energy = variation(quantity), control.hamiltonian.energy
-    mean = r"; \ \text{a, x stand for their means}" if control.population else ""
+    shown, text, ahead = formula(value), plain(value), "E " if control.population else ""
+    if control.population:
+        shown, text = rf"\mathbb{{E}}\left[{shown}\right]", f"E of ({text})"
+    check: Check = pointwise(partial(_minimizer, energy, quantity), value, energy)
+    if control.population:
+        check = AlongCheck(runs, (value,), cache(partial(_best_for_all, energy, quantity)), _mean_at_place)
     author.relation(
         f"optimal {quantity.name}",
         Kind.IDENTITY,
-        rf"\frac{{\partial H}}{{\partial {quantity.latex}}} = 0: \quad {quantity.latex}^* = {formula(value)}" + mean,
-        text=f"dH/d{quantity} = 0 at {quantity}* = {plain(value)}"
-        + (", with a and x for their means over the population" if control.population else ""),
-        reason="H is quadratic in it",
+        rf"{_gradient_of_energy(control, quantity)} = 0: \quad {quantity.latex}^* = {shown}",
+        text=f"{ahead}dH/d{quantity} = 0 at {quantity}* = {text}",
+        reason="H is quadratic in it" + (", with the same curvature for all samples" if control.population else ""),
         name=names.joined(f"optimal_{quantity.name}"),
-        check=pointwise(partial(_minimizer, energy, quantity), value, energy),
+        check=check,
     )
-    bent = collected(paired(way, pushforward(control.hamiltonian.gradient_density(quantity), {quantity: way})) / 2)
+    bent, mean = _curvature(control, quantity), r"\mathbb{E}\," if control.population else ""
+    check = pointwise(partial(_above, energy, quantity, value, way), bent, energy, value)
+    if control.population:
+        check = AlongCheck(
+            runs,
+            (bent,),
+            cache(partial(_above_for_all, energy, quantity, value)),
+            partial(_form_at_place, quantity, way),
+        )
     author.relation(
         f"how far above its minimum H is in {quantity.name}",
         Kind.IDENTITY,
-        rf"H({quantity.latex}^* + {way.latex}) - H({quantity.latex}^*) = {formula(bent)}",
-        text=f"H({quantity}* + {way}) - H({quantity}*) = {plain(bent)}",
+        rf"{mean}H({quantity.latex}^* + {way.latex}) - {mean}H({quantity.latex}^*) = {formula(bent)}",
+        text=f"{ahead}H({quantity}* + {way}) - {ahead}H({quantity}*) = {plain(bent)}",
         reason="a minimum where this form is positive: Pontryagin's condition",
         name=names.joined(f"above_{quantity.name}"),
-        check=pointwise(partial(_above, energy, quantity, value, way), bent, energy, value),
+        check=check,
     )
     return {f"optimal_{quantity.name}": value, f"above_{quantity.name}": bent}
 
 
+def _gradient_of_energy(control: OptimalControl, quantity: Quantity) -> str:
+    gradient = rf"\frac{{\partial H}}{{\partial {quantity.latex}}}"
+    return rf"\mathbb{{E}}\left[{gradient}\right]" if control.population else gradient
+
+
 def _minimizer(energy: Expr, quantity: Quantity, values: Values, sampler: Sampler) -> Numeric:
-    """Where a quadratic function of one quantity is stationary, from its values alone."""
-    size = max(1, int(np.prod(np.shape(values[quantity]), dtype=int)))
+    return _stationary(energy, quantity, [values], sampler.networks)
+
+
+def _best_for_all(energy: Expr, quantity: Quantity, run: ControlRun) -> Numeric:
+    """The one control of all samples at which the mean of H is stationary, at one time."""
+    place = _place(run)
+    return _stationary(energy, quantity, [one.at(place) for one in run.passes], run.sampler.networks)
+
+
+def _above_for_all(energy: Expr, quantity: Quantity, best: Expr, run: ControlRun) -> Numeric:
+    """What the mean of H gains where the best control of all samples is changed."""
+    samples = [one.at(_place(run)) for one in run.passes]
+    lowest = _mean_at_place(run, (best,))
+    moved = [lowest + _held(run, quantity), lowest]
+    there, here = (np.mean([run.value(energy, {**known, quantity: q}) for known in samples]) for q in moved)
+    return there - here
+
+
+def _form_at_place(quantity: Quantity, way: Quantity, run: ControlRun, formulas: tuple[Expr, ...]) -> Numeric:
+    """A form of the variation of a control, at the value of the needle."""
+    return run.value(formulas[0], {**run.passes[0].at(_place(run)), way: _held(run, quantity)})
+
+
+def _mean_at_place(run: ControlRun, formulas: tuple[Expr, ...]) -> Numeric:
+    place = _place(run)
+    return np.mean([run.value(formulas[0], one.at(place)) for one in run.passes], axis=0)
+
+
+def _stationary(energy: Expr, quantity: Quantity, samples: Sequence[Values], networks: Any) -> Numeric:
+    """Where the mean of a quadratic function of one quantity is stationary, from its values alone."""
+    own = samples[0][quantity]
+    size = max(1, int(np.prod(np.shape(own), dtype=int)))
 
     def at(*places: int, sign: int = 1) -> Numeric:
-        moved = [sign * sum(place == here for place in places) + 0 * _entry(values[quantity]) for here in range(size)]
-        given = array_of(moved).reshape(np.shape(values[quantity])) if np.ndim(values[quantity]) else moved[0]
-        return value_of(energy, {**values, quantity: given}, sampler.networks)
+        moved = [sign * sum(place == here for place in places) + 0 * _entry(own) for here in range(size)]
+        given = array_of(moved).reshape(np.shape(own)) if np.ndim(own) else moved[0]
+        return sum(value_of(energy, {**values, quantity: given}, networks) for values in samples)
 
     slope = array_of([(at(i) - at(i, sign=-1)) / 2 for i in range(size)])
     bends = [at(i, j) - at(i) - at(j) + at() for i in range(size) for j in range(size)]
     found = solve_linear(array_of(bends).reshape(size, size), -slope)
-    return found if np.ndim(values[quantity]) else found[0]
+    return found if np.ndim(own) else found[0]
 
 
 def _entry(value: Numeric) -> Numeric:
@@ -208,7 +269,7 @@ def _write_extremal(
 
 def phase_flow(control: OptimalControl) -> tuple[ODE, Expr]:
     """State and costate as the unknowns of one ODE, and their H; optimal controls are put in where they are known."""
-    found, form = optimal_controls(control), control.hamiltonian
+    found, form = {} if control.population else optimal_controls(control), control.hamiltonian
     states = {a: a.renamed(a.name, a.latex, Role.STATE) for a in form.costates.values()}
     velocities = closed_velocities(control, found)
     unknowns = tuple(q.xreplace(states) for q in velocities)

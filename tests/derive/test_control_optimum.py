@@ -207,3 +207,31 @@ def test_where_h_is_not_quadratic_there_is_no_closed_form():
     for problem, known in ((quartic, False), (opaque, False), (coupled, False), (bent, True)):
         results = explain(Spec(id="own", class_name="", title="", system=problem, no_module="a problem")).results
         assert ("optimal_u" in results) is known and "riccati" not in results
+
+
+def people(velocity, running, controls=(u,)):
+    """A problem with one control for all samples."""
+    return OptimalControl(
+        ODE((s,), (velocity,)), terminal=(s - z) ** 2 / 2, running=running, controls=controls, population=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("velocity", "shown"),
+    [(u, "E of (-a/rho)"), (u * s, "E of (-a*s/rho)"), (u * (s + z) - k * s, "E of (-a*s/rho - a*z/rho)")],
+)
+def test_the_control_of_a_population_is_a_mean(velocity, shown):
+    derivation = explain(
+        Spec(id="p", class_name="", no_module="none", title="p", system=people(velocity, rho * u**2 / 2))
+    )
+    relations = [r for r in derivation.relations if r.check is not None]
+    assert all(r.check.run().holds for r in relations)
+    (best,) = (r for r in relations if r.name.startswith("optimal"))
+    assert shown in best.text and not best.check.perturbed(0).run().holds
+
+
+def test_a_population_without_one_curvature_has_no_such_formula():
+    problem = people(u * s, rho * u**2 * s**2 / 2 + u**2)
+    derivation = explain(Spec(id="p", class_name="", no_module="none", title="p", system=problem))
+    assert not [r for r in derivation.relations if r.name.startswith("optimal")]
+    assert all(r.check.run().holds for r in derivation.relations if r.check is not None)
