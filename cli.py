@@ -106,7 +106,7 @@ def show(spec: str, form: str, section: str | None, output: Path | None) -> None
 @main.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue.")
-@click.option("--scheme", metavar="NAME|FILE", help="Discretize with another scheme: its id, or a file that holds one.")
+@click.option("--scheme", metavar="NAME|FILE", help="Solve with another scheme: its id, or a file that holds one.")
 @click.option(
     "-o", "--output", type=FOLDER, help="Folder, made if missing [default: generated/ in a checkout, else this folder]."
 )
@@ -247,7 +247,7 @@ def _without_pauses() -> None:
 
 
 def _list_schemes(as_json: bool) -> None:
-    from derive.schemes.register import listing
+    from derive.schemes.every import listing
 
     fields = ("id", "kind", "size", "order", "title")
     rows = listing()

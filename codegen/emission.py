@@ -12,9 +12,10 @@ from derive.explanation import explain_system
 from derive.files import check_folder, make_folder, write_whole
 from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
-from derive.schemes import Scheme
+from derive.schemes.every import AnyScheme
 from derive.sde import SDE
-from derive.systems import Spec, with_scheme
+from derive.spec_schemes import with_scheme
+from derive.systems import Spec
 
 # Where the text of each kind of system is made. Loaded on use: no run needs all.
 STEPS = ("codegen.steps.text", "step_text")
@@ -29,7 +30,7 @@ OF_KIND: dict[type, tuple[str, str]] = {
 }
 
 
-def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
+def emit(spec: Spec, scheme: AnyScheme | str | None = None) -> str:
     """Text of the module of a spec; another scheme may be put in the place of its own.
 
     Raises:
@@ -47,7 +48,7 @@ def emit(spec: Spec, scheme: Scheme | str | None = None) -> str:
     return text
 
 
-def generate(spec: Spec, directory: Path, scheme: Scheme | str | None = None) -> list[Path]:
+def generate(spec: Spec, directory: Path, scheme: AnyScheme | str | None = None) -> list[Path]:
     """Write `<id>.py` into a folder, made if missing; a file that is there is replaced in one move or not at all.
 
     Raises:

@@ -26,21 +26,25 @@ from derive.program import Program, name_functions
 from derive.random_recurrence import RandomRecurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
-from derive.schemes import SCHEME_KINDS, LinearMultistep, MultistepFamily, Scheme
+from derive.schemes import SCHEME_KINDS, SCHEMES, LinearMultistep, MultistepFamily, Scheme
+from derive.schemes.every import ANY_SCHEME_KINDS, EVERY_SCHEME, AnyScheme
 from derive.schemes.findings import Finding, unrefused
 from derive.schemes.lint import lint as findings_of
+from derive.schemes.stochastic import StochasticRungeKutta
 from derive.sde import SDE
 from derive.sde_moments import Moments
 from derive.series.differentials import DifferentialTable
 from derive.spec_schemes import scheme_of
+from derive.stochastic.analysis import StochasticAnalysis
 from derive.systems import ODE, Recurrence, Spec
 from derive.traces import named_divergence
 from derive.weak_limit import WeakLimit, match_moments
 
 Source = Spec | str | Path
-TABLES = "a file path/to/file.py[:NAME], a ButcherTableau, an AdditiveTableau, a LinearMultistep"
-ALLOWED = f"give an id (`derive list`, `derive list --schemes`), {TABLES}, a Splitting or a Spec"
-SCHEMES_ALLOWED = f"give an id (`derive list --schemes`), {TABLES} or a Splitting"
+ORDINARY = "a file path/to/file.py[:NAME], a ButcherTableau, an AdditiveTableau, a LinearMultistep"
+TABLES = f"{ORDINARY}, a StochasticRungeKutta"
+ALLOWED = f"give an id (`derive list`, `derive list --schemes`), {TABLES}, a Splitting, a Spec"
+SCHEMES_ALLOWED = f"give an id (`derive list --schemes`), {ORDINARY} or a Splitting"
 
 
 def as_spec(source: Source) -> Spec:
@@ -77,7 +81,11 @@ def discretize(source: Source | ODE, scheme: str | Path | Scheme | MultistepFami
         spec = as_spec(source)
         return discretize(_ode(spec), spec.scheme if scheme is None else scheme)
     chosen = load_scheme(scheme) if isinstance(scheme, str | Path) else scheme
-    if not isinstance(chosen, (str, MultistepFamily, *SCHEME_KINDS)):
+    if isinstance(chosen, str):
+        chosen = SCHEMES.get(chosen, EVERY_SCHEME[chosen])
+    if isinstance(chosen, StochasticRungeKutta):
+        raise SpecError(f"{chosen.title} is a scheme for stochastic equations: derive.stochastic_step makes its step")
+    if not isinstance(chosen, (MultistepFamily, *SCHEME_KINDS)):
         raise SpecError(f"{chosen!r} is no scheme: {SCHEMES_ALLOWED}")
     return discretization.discretize(source, chosen)
 
@@ -166,8 +174,10 @@ def weak_limit_of(source: Source | RandomRecurrence, option: str | None = None) 
     return match_moments(system)
 
 
-def analyse(source: Source | Scheme) -> Analysis:
+def analyse(source: Source | AnyScheme) -> Analysis | StochasticAnalysis:
     """Order, local error, conditions on the symbols and modified equation of a scheme.
+
+    Of a scheme for stochastic equations its strong and weak orders, and what stands in the way of more.
 
     Args:
         source: id of a scheme or of a system (then its scheme, or what the first of its readings makes of its step), a
@@ -177,7 +187,8 @@ def analyse(source: Source | Scheme) -> Analysis:
         UnsupportedError: the spec's system is not discretized and has no reading: it has no scheme.
         SpecError: the source is nothing of this.
     """
-    return Analysis(_scheme(source))
+    scheme = _scheme(source)
+    return StochasticAnalysis(scheme) if isinstance(scheme, StochasticRungeKutta) else Analysis(scheme)
 
 
 def modified_equation(source: Source | Scheme, order: int) -> dict[int, DifferentialTable]:
@@ -190,10 +201,10 @@ def modified_equation(source: Source | Scheme, order: int) -> dict[int, Differen
     Raises:
         UnsupportedError: as for `analyse`.
     """
-    return analyse(source).modified_equation(order)
+    return Analysis(_ordinary(source, "a modified equation")).modified_equation(order)
 
 
-def lint(source: Source | Scheme) -> tuple[Finding, ...]:
+def lint(source: Source | AnyScheme) -> tuple[Finding, ...]:
     """What is wrong with a scheme, what is doubtful, and which shipped scheme it is: errors first.
 
     Args:
@@ -208,19 +219,30 @@ def lint(source: Source | Scheme) -> tuple[Finding, ...]:
 
 def stability(source: Source | Scheme) -> Any:
     """Values of a multistep scheme's one symbol that satisfy the root condition; else its `stability_function` of z."""
-    scheme = _scheme(source)
+    scheme = _ordinary(source, "a stability function")
     return stable_interval(scheme) if isinstance(scheme, LinearMultistep) else stability_function(scheme, Symbol("z"))
 
 
-def _scheme(source: Source | Scheme) -> Scheme:
+def _ordinary(source: Source | Scheme, what: str) -> Scheme:
+    """A scheme that solves ordinary equations."""
+    found = _scheme(source)
+    if isinstance(found, StochasticRungeKutta):
+        raise UnsupportedError(
+            f"{found.title} is a scheme for stochastic equations: {what} is derived of the others; "
+            "derive.analyse gives its strong and weak orders"
+        )
+    return found
+
+
+def _scheme(source: Source | AnyScheme) -> AnyScheme:
     found = load_any(source) if isinstance(source, str | Path) else source
-    if isinstance(found, SCHEME_KINDS):
+    if isinstance(found, ANY_SCHEME_KINDS):
         return found
     if not isinstance(found, Spec):
         raise SpecError(f"{found!r} is no scheme: {ALLOWED}")
     scheme = scheme_of(found)
     if scheme is None:
-        raise UnsupportedError(f"{found.id} has no scheme of an ODE: {ALLOWED}")
+        raise UnsupportedError(f"{found.id} has no scheme of an ODE or SDE: {ALLOWED}")
     return scheme
 
 

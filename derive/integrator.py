@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from derive.networks import Network
-from derive.schemes import AdditiveTableau, MultistepFamily, Scheme, Splitting
+from derive.schemes import AdditiveTableau, MultistepFamily, Splitting
+from derive.schemes.every import AnyScheme
+from derive.schemes.stochastic import StochasticRungeKutta
+from derive.sde import of_every_noise
 from derive.symbols import state, time
+from derive.system import System
 from derive.systems import ODE, Spec
 
 
-def integrator(scheme: Scheme | MultistepFamily, name: str) -> Spec:
+def integrator(scheme: AnyScheme | MultistepFamily, name: str) -> Spec:
     """The spec of x' = f(t, x) by a scheme; of a scheme in parts one stream for each, driven by the others.
+
+    Of a scheme for stochastic equations, dx = f(t, x) dt + g(t, x) dW with noise of every kind.
 
     Args:
         scheme: the discretization.
@@ -18,10 +24,17 @@ def integrator(scheme: Scheme | MultistepFamily, name: str) -> Spec:
     Raises:
         SpecError: the name cannot be one of Python's.
     """
+    class_name = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+    if isinstance(scheme, StochasticRungeKutta):
+        x, t = state("x", "d", meaning="state"), time("t")
+        drift = Network("f", takes_time=True)(t, x)
+        kinds = of_every_noise(x, drift, t, calculus=scheme.calculus, scheme=scheme)
+        variants: dict[str | int, System] = {noise: kinds[noise] for noise in kinds}
+        title = f"dx = f(t, x) dt + g(t, x) dW by {scheme.title}"
+        return Spec(id=name, class_name=class_name, title=title, option="noise", system=variants)
     parts = len(scheme.parts) if isinstance(scheme, AdditiveTableau) else 0
     parts = scheme.parts if isinstance(scheme, Splitting) else parts
     system, equation = _streams(parts) if parts else _field()
-    class_name = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
     return Spec(id=name, class_name=class_name, title=f"{equation} by {scheme.title}", system=system, scheme=scheme)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from derive.errors import DeriveError
 from derive.loading import load_any, names_a_file, objects_in_file
-from derive.schemes import SCHEME_KINDS, Scheme
+from derive.schemes.every import ANY_SCHEME_KINDS, EXAMPLE, AnyScheme
 from derive.schemes.findings import Finding, Kind, unrefused
 from derive.schemes.lint import lint
 from derive.spec_schemes import scheme_of
@@ -25,14 +25,14 @@ class Linted:
     """
 
     label: str
-    scheme: Scheme | None
+    scheme: AnyScheme | None
     findings: tuple[Finding, ...]
 
     @property
     def headline(self) -> str:
         """What stands above the findings."""
         if self.scheme is None:
-            return f"{self.label}: loads; it has no scheme of an ODE to lint"
+            return f"{self.label}: loads; it has no scheme to lint"
         return f"{self.label} ({self.scheme.title}):{'' if self.findings else ' nothing found'}"
 
     @property
@@ -57,18 +57,16 @@ def lint_reference(reference: str | os.PathLike[str]) -> tuple[Linted, ...]:
         return tuple(Linted(label, scheme, () if scheme is None else lint(scheme)) for label, scheme in found.items())
 
 
-def _schemes(text: str) -> dict[str, Scheme | None]:
+def _schemes(text: str) -> dict[str, AnyScheme | None]:
     if not names_a_file(text):
         return {text: _scheme(load_any(text))}
-    kinds: tuple[type[Scheme | Spec], ...] = (*SCHEME_KINDS, Spec)
+    kinds: tuple[type[AnyScheme | Spec], ...] = (*ANY_SCHEME_KINDS, Spec)
     schemes = {label: _scheme(value) for label, value in objects_in_file(text, kinds).items()}
     if not schemes:
-        raise DeriveError(
-            f"{text} defines no scheme; write SCHEME = ButcherTableau(A=..., b=..., c=...) at its top level"
-        )
+        raise DeriveError(f"{text} defines no scheme; write {EXAMPLE} at its top level")
     distinct = {id(scheme): label for label, scheme in reversed(schemes.items())}
     return {label: scheme for label, scheme in schemes.items() if scheme is None or distinct[id(scheme)] == label}
 
 
-def _scheme(value: Scheme | Spec) -> Scheme | None:
+def _scheme(value: AnyScheme | Spec) -> AnyScheme | None:
     return scheme_of(value) if isinstance(value, Spec) else value

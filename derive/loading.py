@@ -18,7 +18,8 @@ from typing import TypeVar, cast
 from derive.catalog import ALIASES, CATALOG, REGISTER, Listing
 from derive.errors import DeriveError, SpecError, UnknownNameError
 from derive.integrator import integrator
-from derive.schemes import SCHEME_KINDS, SCHEMES, MultistepFamily, Scheme
+from derive.schemes import MultistepFamily
+from derive.schemes.every import ANY_SCHEME_KINDS, EVERY_SCHEME, EXAMPLE, AnyScheme
 from derive.systems import Spec
 
 Wanted = TypeVar("Wanted")
@@ -54,16 +55,18 @@ def load(reference: str | os.PathLike[str]) -> Spec:
     text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
-    if text in SCHEMES:
-        return integrator(SCHEMES[text], text)
+    if text in EVERY_SCHEME:
+        return integrator(EVERY_SCHEME[text], text)
     if not names_a_file(text):
         raise _unknown_id(text)
     found = load_any(text)
     return found if isinstance(found, Spec) else integrator(found, f"{scheme_name(text)}_integrator")
 
 
-def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme | MultistepFamily:
+def load_scheme(reference: str | os.PathLike[str]) -> str | AnyScheme | MultistepFamily:
     """A scheme by its id (returned as it is, once known to exist), or an object from a file, as `load`.
+
+    An id may stand for a scheme of ordinary and for one of stochastic equations, as "heun": the system decides.
 
     Raises:
         UnknownNameError: no shipped scheme has that id.
@@ -71,14 +74,14 @@ def load_scheme(reference: str | os.PathLike[str]) -> str | Scheme | MultistepFa
     """
     text = os.fspath(reference)
     if names_a_file(text):
-        kinds: tuple[type[Scheme | MultistepFamily], ...] = (*SCHEME_KINDS, MultistepFamily)
-        return _from_file(text, kinds, "scheme", "SCHEME = ButcherTableau(A=..., b=..., c=...)")
-    if text not in SCHEMES:
-        raise UnknownNameError("scheme", text, SCHEMES)
+        kinds: tuple[type[AnyScheme | MultistepFamily], ...] = (*ANY_SCHEME_KINDS, MultistepFamily)
+        return _from_file(text, kinds, "scheme", EXAMPLE)
+    if text not in EVERY_SCHEME:
+        raise UnknownNameError("scheme", text, EVERY_SCHEME)
     return text
 
 
-def load_any(reference: str | os.PathLike[str]) -> Spec | Scheme:
+def load_any(reference: str | os.PathLike[str]) -> Spec | AnyScheme:
     """A scheme or a system by its id, or what a file holds: its spec, or else its scheme.
 
     Raises:
@@ -88,12 +91,12 @@ def load_any(reference: str | os.PathLike[str]) -> Spec | Scheme:
     text = os.fspath(reference)
     if names_a_file(text):
         location, name = _split(text)
-        kinds: tuple[type[Spec | Scheme], ...] = (Spec, *SCHEME_KINDS)
+        kinds: tuple[type[Spec | AnyScheme], ...] = (Spec, *ANY_SCHEME_KINDS)
         found = _objects(_run(Path(location)), kinds)
-        specs: dict[str, Spec | Scheme] = {label: it for label, it in found.items() if isinstance(it, Spec)}
+        specs: dict[str, Spec | AnyScheme] = {label: it for label, it in found.items() if isinstance(it, Spec)}
         return _chosen(text, found if name else specs or found, "spec or scheme", "SPEC = Spec(...) or SCHEME = ...")
-    if text in SCHEMES:
-        return SCHEMES[text]
+    if text in EVERY_SCHEME:
+        return EVERY_SCHEME[text]
     text = ALIASES.get(text, text)
     if text in CATALOG:
         return _catalog_spec(text)
@@ -162,7 +165,7 @@ def _unknown_id(name: str) -> DeriveError:
 
 def _every_id() -> list[str]:
     """Of systems, and of schemes that are no system."""
-    return list(dict.fromkeys((*CATALOG, *SCHEMES)))
+    return list(dict.fromkeys((*CATALOG, *EVERY_SCHEME)))
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from derive.operators import Numeric, dot
 from derive.program import Program, symbols_of
 from derive.reverse_sweep import Adjoint
 from derive.sampling import Sampler
-from derive.schemes.stochastic import StochasticRungeKutta
+from derive.schemes.stochastic import STRUCTURES, StochasticRungeKutta
 from derive.sde import SDE
 from derive.sde_calculus import correction, drift_in, reads_state, structure_of
 from derive.sde_checks import (
@@ -33,8 +33,8 @@ from derive.sde_checks import (
 )
 from derive.sde_density import score_of, velocity
 from derive.sde_moments import ELAPSED, Moments, coefficients, component, generator
-from derive.stochastic.orders import LARGEST_STRONG, LARGEST_WEAK, stochastic_orders
-from derive.stochastic.trees import STRUCTURES
+from derive.stochastic.analysis import StochasticAnalysis, grouped
+from derive.stochastic.orders import stochastic_orders
 from derive.symbols import Quantity, Role, by_name
 from derive.verdict import Step
 
@@ -217,13 +217,7 @@ def write_orders(author: Author, names: str, scheme: StochasticRungeKutta) -> di
             name=f"reached.{names}.{title}",
             check=SchemeOrderCheck(scheme, title == "additive", strong, weak),
         )
-    return {f"strong order of {names}": _grouped(found.strong), f"weak order of {names}": _grouped(found.weak)}
-
-
-def _grouped(orders: Mapping[str, Fraction]) -> str:
-    """Orders with the structures of the noise that have them."""
-    values = dict.fromkeys(orders.values())
-    return ", ".join(f"{value} ({', '.join(n for n in STRUCTURES if orders[n] == value)})" for value in values)
+    return {f"strong order of {names}": grouped(found.strong), f"weak order of {names}": grouped(found.weak)}
 
 
 def write_orders_here(author: Author, sde: SDE, names: StepNames, schemes: Mapping[str, StochasticRungeKutta]) -> str:
@@ -264,16 +258,6 @@ def _write_orders(
     """The orders of a scheme for several structures, with what stands in the way of more."""
     found = stochastic_orders(scheme)
     rows = {name: (found.strong[name], found.weak[name]) for name in structures}
-    reasons: dict[str, list[str]] = {}
-    for kind, why in (("strong", found.strong_obstructions), ("weak", found.weak_obstructions)):
-        for name in structures:
-            if name in why:
-                reasons.setdefault(f"no {kind} order {why[name].order}: {why[name]}", []).append(name)
-    limits = {"strong": (LARGEST_STRONG, found.strong_obstructions), "weak": (LARGEST_WEAK, found.weak_obstructions)}
-    for kind, (largest, why) in limits.items():
-        for name in structures:
-            if name not in why:
-                reasons.setdefault(f"{kind} orders are looked for up to {largest}", []).append(name)
     parts = [
         rf"\text{{{name}: strong }} {latex_number(strong)} \text{{, weak }} {latex_number(weak)}"
         for name, (strong, weak) in rows.items()
@@ -286,7 +270,7 @@ def _write_orders(
         reason="coefficients of stochastic trees compared: iterated integrals for the strong order, means of products "
         "for the weak one",
         name=f"orders.{names}.{title}",
-        steps=tuple(Step(f"{', '.join(who)} noise: {reason}") for reason, who in reasons.items()),
+        steps=tuple(Step(f"{who} noise: {reason}") for who, reason in StochasticAnalysis(scheme).reasons(structures)),
     )
 
 

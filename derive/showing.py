@@ -15,14 +15,17 @@ from derive.explanation import explain_system
 from derive.loading import load, load_any, names_a_file, scheme_name
 from derive.numbering import Author
 from derive.scheme_report.explanation import explain_scheme, write_scheme
-from derive.schemes import SCHEMES, Scheme, scheme_by_name
+from derive.scheme_report.stochastic import explain_stochastic
+from derive.schemes import Scheme, scheme_by_name
+from derive.schemes.every import EVERY_SCHEME, AnyScheme
+from derive.schemes.stochastic import StochasticRungeKutta
 from derive.systems import ODE, Spec
 
 
-def explain(source: Spec | Scheme) -> Derivation:
+def explain(source: Spec | AnyScheme) -> Derivation:
     """Derive everything the tool knows to derive about a spec and its scheme, or about a scheme alone."""
     if not isinstance(source, Spec):
-        return explain_scheme(source, "scheme")
+        return explain_alone(source, "scheme")
     found = explain_system(source)
     found = replace(found, claims=verdicts(source, found))
     scheme = _scheme_of(source)
@@ -31,6 +34,13 @@ def explain(source: Spec | Scheme) -> Derivation:
     author = Author(list(found.sections), numbers=dict(found.numbers))
     write_scheme(author, Analysis(scheme), root_condition=False)
     return replace(found, sections=tuple(author.sections), numbers=author.numbers)
+
+
+def explain_alone(scheme: AnyScheme, name: str) -> Derivation:
+    """The derivation of a scheme by its table alone."""
+    if isinstance(scheme, StochasticRungeKutta):
+        return explain_stochastic(scheme, name)
+    return explain_scheme(scheme, name)
 
 
 def _scheme_of(spec: Spec) -> Scheme | None:
@@ -50,9 +60,9 @@ def explained(reference: str) -> Derivation:
     """
     if names_a_file(reference):
         found = load_any(reference)
-        return explain(found) if isinstance(found, Spec) else explain_scheme(found, scheme_name(reference))
-    if reference in CATALOG or (reference not in SCHEMES and not get_close_matches(reference, SCHEMES)):
+        return explain(found) if isinstance(found, Spec) else explain_alone(found, scheme_name(reference))
+    if reference in CATALOG or (reference not in EVERY_SCHEME and not get_close_matches(reference, EVERY_SCHEME)):
         return explain(load(reference))
-    if reference not in SCHEMES:
-        raise UnknownNameError("id", reference, [*CATALOG, *SCHEMES])
-    return explain_scheme(SCHEMES[reference], reference)
+    if reference not in EVERY_SCHEME:
+        raise UnknownNameError("id", reference, [*CATALOG, *EVERY_SCHEME])
+    return explain_alone(EVERY_SCHEME[reference], reference)

@@ -7,7 +7,7 @@ entry by its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sympy import Expr, Integer, expand
@@ -18,8 +18,8 @@ from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import fill, shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.schemes import SCHEMES, MultistepFamily, Scheme, scheme_by_name
-from derive.schemes.substitution import declared, entries, names_of, plain_symbols
+from derive.schemes import SCHEMES, MultistepFamily, Scheme
+from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
@@ -373,24 +373,6 @@ class Spec:
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT, Role.LAYER_CONSTANT)
-
-
-def with_scheme(spec: Spec, scheme: Any) -> Spec:
-    """The spec with another discretization, in its title too; what decks say of the old one does not apply to it.
-
-    Raises:
-        SpecError: the system is no ODE, or the spec gives defaults to symbols of its scheme that the other has not.
-    """
-    if not isinstance(spec.system, ODE):
-        raise SpecError(f"{spec.id} is no ODE: only the scheme of an ODE is exchanged")
-    old, new = scheme_by_name(spec.scheme), scheme_by_name(scheme)
-    own = ", ".join(sorted(spec.defaults.keys() & names_of(old) - names_of(new)))
-    if own:
-        raise SpecError(
-            f"{spec.id}: {own} belongs to its scheme {old.title}, which the spec is about; {new.title} has no {own}: "
-            "give that scheme to a spec whose own has no parameters, or write one (`derive new`)"
-        )
-    return replace(spec, scheme=scheme, claims=(), title=spec.title.replace(old.title, new.title))
 
 
 def zeros(like: Quantity) -> Expr:

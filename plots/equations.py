@@ -23,7 +23,7 @@ def demonstration(sde: SDE) -> SDE:
     """
     x = sde.state
     if sde.drift.atoms(Network) or sde.diffusion.atoms(Network):
-        return SDE(x, x - x**3, SPREAD, calculus=sde.calculus)
+        return SDE(x, x - x**3, SPREAD, calculus=sde.calculus, scheme=sde.scheme)
     drift, diffusion = component(sde, sde.drift), component(sde, sde.diffusion)
     return replace(sde, drift=drift, diffusion=diffusion, noise="diagonal")
 

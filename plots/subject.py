@@ -11,6 +11,7 @@ from sympy import Rational, Symbol, cos, sin
 
 from derive.control import OptimalControl
 from derive.control_feedback import feedback_of
+from derive.integrator import integrator
 from derive.loading import load, load_any, names_a_file
 from derive.schemes import (
     MultistepFamily,
@@ -18,6 +19,7 @@ from derive.schemes import (
     Splitting,
     scheme_by_name,
 )
+from derive.schemes.stochastic import StochasticRungeKutta
 from derive.schemes.substitution import entries, with_values
 from derive.schemes.tables.explicit import forward_euler
 from derive.symbols import by_name, state
@@ -123,6 +125,8 @@ def subject_of(reference: str) -> Subject:
         return Subject(found.id, load(found.illustration.system), only=found.illustration.plots)
     if isinstance(found, Spec):
         return Subject(label if found.id == label else found.id, found)
+    if isinstance(found, StochasticRungeKutta):
+        return Subject(label, integrator(found, label))
     invariants: dict[str, Any] = {"energy": (ENERGY, {})}
     demonstration = Spec("pendulum", "Pendulum", "pendulum", PENDULUM, scheme=found, invariants=invariants)
     return Subject(label, demonstration, found)

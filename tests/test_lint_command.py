@@ -24,6 +24,21 @@ SPEC = replace(_NODE, system=Adaptive(_NODE.system.ode, scheme=_PAIR), claims=()
 """
 
 
+STOCHASTIC = """
+from derive import Rational as R, StochasticRungeKutta as Table
+HEUN = dict(A=[[0, 0], [1, 0]], B=[[0, 0], [1, 0]], alpha=[R(1, 2), R(1, 2)])
+MINE = Table(
+    A=[[0, 0], [R(1, 2), 0]], B=[[0, 0], [R(1, 2), 0]], alpha=[0, 1], beta=[0, 1], calculus="stratonovich",
+    strong_order={"general": R(1, 2), "commutative": 1}, weak_order=1, title="midpoint",
+)
+TYPO = Table(**HEUN, beta=[R(1, 2), R(1, 3)], calculus="stratonovich", title="mistyped")
+LATER = Table(A=[[0, 1], [0, 0]], B=[[0, 0], [1, 0]], alpha=[0, 1], beta=[0, 1], title="not explicit")
+PROUD = Table(**HEUN, beta=[R(1, 2), R(1, 2)], calculus="stratonovich", strong_order=1, weak_order=3, title="proud")
+MEANT = Table(**HEUN, beta=[R(1, 2), R(1, 2)], strong_order={"additive": 1}, weak_order={"additive": 2}, title="Ito")
+SAME = Table(A=[[0]], B=[[0]], alpha=[1], beta=[1], strong_order={"general": R(1, 2), "additive": 1}, weak_order=1)
+"""
+
+
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -71,10 +86,10 @@ def test_a_spec_without_an_ode_loads_and_has_no_scheme(tables):
     result = run("lint", "nice", "shake_shake", "deq", "lstm_peephole")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        f"{name}: loads; it has no scheme of an ODE to lint" for name in ("nice", "shake_shake", "deq", "lstm_peephole")
+        f"{name}: loads; it has no scheme to lint" for name in ("nice", "shake_shake", "deq", "lstm_peephole")
     ]
     (tables.parent / "spec.py").write_text("from derive import load\nSPEC = load('nice')\n", encoding="utf-8")
-    assert run("lint", "spec.py").stdout == "SPEC: loads; it has no scheme of an ODE to lint\n"
+    assert run("lint", "spec.py").stdout == "SPEC: loads; it has no scheme to lint\n"
 
 
 def test_a_solver_inside_a_system_is_its_scheme(tables):
@@ -101,7 +116,7 @@ def test_bad_tables_are_still_refused_elsewhere(tables):
 
 def test_schemes_are_listed():
     lines = run("list", "--schemes").stdout.splitlines()
-    assert len(lines) == 59 and lines[0].split() == [
+    assert len(lines) == 62 and lines[0].split() == [
         "forward_euler",
         "Runge-Kutta",
         "1",
@@ -114,3 +129,55 @@ def test_schemes_are_listed():
     assert {"id": "ruth3", "kind": "partitioned", "size": "5 stages", "order": 3, "title": "Ruth, order 3"} in rows
     assert {"id": "bdf6", "kind": "multistep", "size": "6 steps", "order": 6, "title": "BDF6"} in rows
     assert {"id": "strang", "kind": "splitting", "size": "3 flows", "order": 2, "title": "Strang"} in rows
+    heun = {"id": "stochastic_heun", "kind": "stochastic", "size": "2 stages", "order": "strong 1/2-1, weak 1-2"}
+    assert heun | {"title": "stochastic Heun"} in rows
+
+
+def test_stochastic_tables_are_linted_like_the_others(tables):
+    assert run("lint", "milstein", "stochastic_heun", "neural_sde").stdout.splitlines() == [
+        "milstein (Milstein): nothing found",
+        "stochastic_heun (stochastic Heun): nothing found",
+        "neural_sde (Euler-Maruyama): nothing found",
+    ]
+    tables.write_text(STOCHASTIC, encoding="utf-8")
+    result = run("lint", "tables.py")
+    swapped = "coefficient of g_1'g_2: 1/2*J_12 + 1/2*J_21 in the scheme, J_21 in the solution"
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[:7] == [
+        "MINE (midpoint): nothing found",
+        "TYPO (mistyped):",
+        "  error: the weights beta sum to 5/6; a consistent scheme has 1",
+        "LATER (not explicit):",
+        "  error: row 1 of A reads a stage that is not computed yet; schemes are explicit",
+        "PROUD (proud):",
+        f"  error: claims strong order 1 for general noise; {swapped}: it has strong order 1/2",
+    ]
+    assert lines[7].startswith("  error: claims weak order 3 for general noise; mean coefficient of ")
+    assert lines[7].endswith(": it has weak order 1")
+    assert "does not converge" in lines[9] and "calculus='stratonovich' it has strong order 1/2 for all" in lines[9]
+    assert lines[-1] == "  info: this is Euler-Maruyama, shipped as 'euler_maruyama'"
+    assert "mistyped: the weights beta sum to 5/6" in refused("generate", "neural_sde", "--scheme", "tables.py:MINE")
+
+
+def test_a_stochastic_table_of_ones_own_solves_the_systems_that_it_can(tables):
+    tables.write_text(STOCHASTIC[: STOCHASTIC.index("TYPO")], encoding="utf-8")
+    for name in ("neural_sde", "langevin_flow"):
+        assert run("generate", name, "--scheme", "tables.py", "-o", ".").exit_code == 0
+        text = (tables.parent / f"{name}.py").read_text(encoding="utf-8")
+        assert "scheme: str = 'midpoint'" in text.replace('"', "'")
+        assert f"regenerate: derive generate {name} --scheme FILE" in text
+    assert "cubic_ode: an ODE, and midpoint is a scheme for stochastic equations" in refused(
+        "generate", "cubic_ode", "--scheme", "tables.py"
+    )
+    assert "neural_ode: an ODE, and Milstein is" in refused("generate", "neural_ode", "--scheme", "milstein")
+    assert "neural_sde: a stochastic equation, and classical Runge-Kutta is a scheme for ODEs; allowed: euler_mar" in (
+        refused("generate", "neural_sde", "--scheme", "rk4")
+    )
+    assert "did you mean milstein" in refused("generate", "neural_sde", "--scheme", "milstien")
+    assert "planar_flow: solved by no scheme" in refused("generate", "planar_flow", "--scheme", "rk4")
+
+
+def test_a_scheme_of_an_adaptive_system_is_exchanged(tables):
+    assert run("generate", "neural_ode", "--scheme", "tsit5", "-o", ".").exit_code == 0
+    assert "method: Any = 'tsit5'" in (tables.parent / "neural_ode.py").read_text(encoding="utf-8").replace('"', "'")

@@ -8,11 +8,14 @@ from typing import Any
 from sympy import Expr, Float, Integer, S, cancel
 
 from derive.scheme_sections import interval_text, stable_interval
-from derive.schemes import SCHEMES, AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
+from derive.schemes.every import EVERY_SCHEME, AnyScheme
 from derive.schemes.findings import Finding, Kind, unrefused, vanishes
+from derive.schemes.stochastic import StochasticRungeKutta
 from derive.series.domains import exact
 from derive.series.multistep import MultistepVerdicts
 from derive.series.rk import order
+from derive.stochastic.claims import beyond
 
 __all__ = ["Finding", "Kind", "lint", "unrefused"]
 
@@ -23,7 +26,7 @@ MEANT = 10**4
 """The largest denominator of a fraction that a long one may stand for."""
 
 
-def lint(scheme: Scheme) -> tuple[Finding, ...]:
+def lint(scheme: AnyScheme) -> tuple[Finding, ...]:
     """All findings: errors first, then warnings, then what is only worth knowing.
 
     Errors are refused where a scheme is made, so that only schemes made under `unrefused` have any.
@@ -32,12 +35,13 @@ def lint(scheme: Scheme) -> tuple[Finding, ...]:
     if not any(finding.kind is Kind.ERROR for finding in found):
         if isinstance(scheme, LinearMultistep):
             found += [*_consistency(scheme), *_zero_stability(scheme)]
-        found += [*_decimals(scheme), *_estimate(scheme), *_order(scheme)]
+        found += [*_decimals(scheme), *_estimate(scheme)]
+        found += beyond(scheme) if isinstance(scheme, StochasticRungeKutta) else _order(scheme)
         found += _namesakes(scheme)
     return tuple(sorted(found, key=lambda finding: list(Kind).index(finding.kind)))
 
 
-def _decimals(scheme: Scheme) -> Iterator[Finding]:
+def _decimals(scheme: AnyScheme) -> Iterator[Finding]:
     """Decimals of many places that nobody declared as published: they are taken as the fractions they write."""
     if isinstance(scheme, AdditiveTableau):
         for part in scheme.parts:
@@ -48,19 +52,24 @@ def _decimals(scheme: Scheme) -> Iterator[Finding]:
         rows = {f"row {i + 1} of A": row for i, row in enumerate(scheme.A)} | {"b": scheme.b, "c": scheme.c}
     elif isinstance(scheme, LinearMultistep):
         rows = {"alpha": scheme.alpha, "beta": scheme.beta}
+    elif isinstance(scheme, StochasticRungeKutta):
+        tables = {"A": scheme.A, "B": scheme.B}
+        rows = {f"row {i} of {name}": row for name, table in tables.items() for i, row in enumerate(table, 1)}
+        rows |= {"alpha": scheme.alpha, "beta": scheme.beta, "gamma": (scheme.gamma,)}
     for row, entries in rows.items():
         long = [number for entry in entries for number in sorted(entry.atoms(Float)) if exact(number).q > SHORT]
         if not long:
             continue
         read = exact(long[0])
         near = read.limit_denominator(MEANT)
-        meant = f"Rational({near.p}, {near.q})" if abs(near - read) < VISIBLY else "an exact entry"
-        published = "" if isinstance(scheme, LinearMultistep) else ", or say digits=n where decimals were published"
+        written = str(near.p) if near.q == 1 else f"Rational({near.p}, {near.q})"
+        meant = written if abs(near - read) < VISIBLY else "an exact entry"
+        published = "" if not hasattr(scheme, "digits") else ", or say digits=n where decimals were published"
         text = f"{row} holds {long[0]}, taken as exactly {read}: give {meant}{published}"
         yield Finding(Kind.WARNING, row, str(long[0]), meant, text)
 
 
-def _estimate(scheme: Scheme) -> Iterator[Finding]:
+def _estimate(scheme: AnyScheme) -> Iterator[Finding]:
     """An embedded scheme that is the scheme itself estimates no error."""
     if isinstance(scheme, ButcherTableau) and scheme.b_error is not None and all(map(_equal, scheme.b, scheme.b_error)):
         text = "b_error is b: the estimate of the error is always 0; it holds the weights of the embedded scheme"
@@ -108,15 +117,15 @@ def _zero_stability(scheme: LinearMultistep) -> Iterator[Finding]:
         yield Finding(Kind.INFO, "alpha", condition, expected, f"zero-stable for {condition} only")
 
 
-def _namesakes(scheme: Scheme) -> Iterator[Finding]:
+def _namesakes(scheme: AnyScheme) -> Iterator[Finding]:
     """Shipped schemes with the same entries."""
-    for name, shipped in SCHEMES.items():
+    for name, shipped in EVERY_SCHEME.items():
         if shipped is not scheme and type(shipped) is type(scheme) and _same(shipped, scheme):
             text = f"this is {shipped.title}, shipped as {name!r}"
             yield Finding(Kind.INFO, "title", scheme.title, shipped.title, text)
 
 
-def _same(one: Scheme, other: Scheme) -> bool:
+def _same(one: AnyScheme, other: AnyScheme) -> bool:
     """Whether two schemes of a kind make the same steps, stage by stage."""
     rows, others = _rows(one), _rows(other)
     return [len(row) for row in rows] == [len(row) for row in others] and all(
@@ -126,7 +135,10 @@ def _same(one: Scheme, other: Scheme) -> bool:
     )
 
 
-def _rows(scheme: Scheme) -> list[tuple[Any, ...]]:
+def _rows(scheme: AnyScheme) -> list[tuple[Any, ...]]:
+    if isinstance(scheme, StochasticRungeKutta):
+        calculus = (Integer(scheme.calculus == "ito"),)
+        return [*map(tuple, (scheme.alpha, scheme.beta, *scheme.A, *scheme.B)), (scheme.gamma,), calculus]
     if isinstance(scheme, ButcherTableau):
         return [tuple(scheme.b), *map(tuple, scheme.A)]
     if isinstance(scheme, AdditiveTableau):

@@ -61,27 +61,3 @@ def _built(name: str) -> Scheme:
 
 
 SCHEMES: Mapping[str, Scheme] = _Register()
-
-_KINDS = {
-    ButcherTableau: "Runge-Kutta",
-    AdditiveTableau: "partitioned",
-    LinearMultistep: "multistep",
-    Splitting: "splitting",
-}
-
-
-def listing() -> Iterator[tuple[str, str, str, int | None, str]]:
-    """Id, kind, number of stages or steps, order and title of every shipped scheme."""
-    for name, scheme in SCHEMES.items():
-        yield name, _KINDS[type(scheme)], _size(scheme), scheme.order, scheme.title
-
-
-def _size(scheme: Scheme) -> str:
-    count, unit = _counted(scheme)
-    return f"{count} {unit}" + ("s" if count > 1 else "")
-
-
-def _counted(scheme: Scheme) -> tuple[int, str]:
-    if isinstance(scheme, LinearMultistep):
-        return scheme.steps, "step"
-    return (len(scheme.stages), "flow") if isinstance(scheme, Splitting) else (scheme.stages, "stage")

@@ -19,11 +19,11 @@ from typing import Any
 
 from sympy import Expr, Integer, Rational
 
-from derive.schemes.stochastic import StochasticRungeKutta, stochastic_scheme
-from derive.series.domains import arithmetic_of
+from derive.schemes.stochastic import STRUCTURES, StochasticRungeKutta, stochastic_scheme
+from derive.series.domains import arithmetic_of, exact
 from derive.series.trees import Tree, tree
 from derive.stochastic.integrals import TIME, Integral, added, integrated, mean, product
-from derive.stochastic.trees import STRUCTURES, forests, survives, trees_of, written
+from derive.stochastic.trees import forests, survives, trees_of, written
 
 MOTIONS = 2  # two Brownian motions show whatever any number of them shows in two pairs of increments
 LARGEST_STRONG, LARGEST_WEAK = Fraction(3, 2), 2
@@ -86,8 +86,11 @@ class Series:
 
     def __init__(self, scheme: StochasticRungeKutta) -> None:
         self.scheme = scheme
-        self.arithmetic = arithmetic_of(scheme.entries)
-        convert = self.arithmetic.element
+        self.arithmetic = arithmetic_of(map(exact, scheme.entries))
+
+        def convert(entry: Expr) -> Any:
+            return self.arithmetic.element(exact(entry))
+
         self.zero, self.one = self.arithmetic.domain.zero, self.arithmetic.domain.one
         self.half = self.arithmetic.rational(Rational(1, 2))
         self.A, self.B = ([[convert(e) for e in row] for row in rows] for rows in (scheme.A, scheme.B))

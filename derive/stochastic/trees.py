@@ -56,10 +56,6 @@ def written(tau: Tree) -> str:
     return name + "'" * len(arguments) + inner
 
 
-# What a structure of the noise makes vanish, by its name.
-STRUCTURES = ("general", "commutative", "diagonal", "scalar", "additive")
-
-
 def survives(tau: Tree, structure: str) -> bool:
     """Whether the elementary differential of a tree is not zero under a structure of the noise.
 

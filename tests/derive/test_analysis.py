@@ -94,7 +94,7 @@ def test_a_spec_is_its_solver_or_has_none():
     assert derive.lint("neural_ode") == derive.lint("dopri5")
     assert derive.analyse("continuous_flow").scheme == SCHEMES["rk4"]
     for function in (derive.analyse, derive.lint):
-        with pytest.raises(UnsupportedError, match=r"nice has no scheme of an ODE: give an id"):
+        with pytest.raises(UnsupportedError, match=r"nice has no scheme of an ODE or SDE: give an id"):
             function("nice")
 
 

@@ -11,7 +11,7 @@ from sympy import Symbol
 from derive import explain, load
 from derive.backward_growth import backward_polynomial
 from derive.schemes import SCHEMES
-from derive.systems import with_scheme
+from derive.spec_schemes import with_scheme
 
 
 @pytest.mark.parametrize("scheme", ["bdf2", "bdf3", "bdf4", "bdf6"])

@@ -11,7 +11,7 @@ from derive.explanation import explain_system
 from derive.scheme_report.explanation import explain_scheme
 from derive.schemes import SCHEMES, Splitting
 from derive.showing import explained
-from derive.systems import with_scheme
+from derive.spec_schemes import with_scheme
 
 QUICK = ("forward_euler", "rk4", "bs32", "theta", "gauss4", "bdf2", "leapfrog", "stormer_verlet", "strang")
 R = Rational

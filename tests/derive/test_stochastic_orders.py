@@ -12,12 +12,12 @@ import pytest
 from sympy import QQ, Rational
 
 from derive.errors import SpecError, UnknownNameError
-from derive.schemes.stochastic import STOCHASTIC_SCHEMES, StochasticRungeKutta, stochastic_scheme
+from derive.schemes.stochastic import STOCHASTIC_SCHEMES, STRUCTURES, StochasticRungeKutta, stochastic_scheme
 from derive.series.domains import arithmetic_of
 from derive.series.trees import tree
 from derive.stochastic.integrals import Integral, expected, integrated, mean, product, shuffles
 from derive.stochastic.orders import Series, stochastic_orders
-from derive.stochastic.trees import STRUCTURES, forests, survives, trees_of, written
+from derive.stochastic.trees import forests, survives, trees_of, written
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
 R = Rational

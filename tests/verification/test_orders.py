@@ -10,7 +10,7 @@ from codegen.verification.loaded import load_text
 from codegen.verification.samples import sampled
 from codegen.verification.verifier import module_rows
 from derive import ODE, LinearMultistep, Network, Spec, cos, exp, load, parameter, state, time
-from derive.systems import with_scheme
+from derive.spec_schemes import with_scheme
 
 x, t, c = state("x"), time("t"), parameter("c")
 a, b, d = state("a", ()), state("b", ()), state("d", ())

@@ -11,12 +11,29 @@ HALF = Rational(1, 2)
 
 def euler_maruyama() -> StochasticRungeKutta:
     """Maruyama 1955: drift and diffusion at the beginning of the step."""
-    return StochasticRungeKutta(A=[[0]], B=[[0]], alpha=[1], beta=[1], title="Euler-Maruyama")
+    return StochasticRungeKutta(
+        A=[[0]],
+        B=[[0]],
+        alpha=[1],
+        beta=[1],
+        strong_order={"general": HALF, "additive": 1},
+        weak_order=1,
+        title="Euler-Maruyama",
+    )
 
 
 def milstein() -> StochasticRungeKutta:
     """Milstein 1974: with the second iterated integrals, of which increments know the symmetric part."""
-    return StochasticRungeKutta(A=[[0]], B=[[0]], alpha=[1], beta=[1], gamma=1, title="Milstein")
+    return StochasticRungeKutta(
+        A=[[0]],
+        B=[[0]],
+        alpha=[1],
+        beta=[1],
+        gamma=1,
+        strong_order={"general": HALF, "commutative": 1},
+        weak_order=1,
+        title="Milstein",
+    )
 
 
 def heun() -> StochasticRungeKutta:
@@ -27,5 +44,7 @@ def heun() -> StochasticRungeKutta:
         alpha=[HALF, HALF],
         beta=[HALF, HALF],
         calculus="stratonovich",
+        strong_order={"general": HALF, "commutative": 1},
+        weak_order={"general": 1, "additive": 2},
         title="stochastic Heun",
     )
