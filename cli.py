@@ -197,8 +197,8 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
 def plot(reference: str, kind: str | None, output: Path | None) -> None:
     """Plot a scheme (by its id or from a file) or a SPEC; print the path.
 
-    Kinds: stability, convergence, phase, trajectory, energy, crossing, activations, memory. A kind that there is not
-    for SPEC is refused, and those that there are named.
+    Kinds: stability, convergence, phase, trajectory, energy, crossing, steps, activations, memory, density, paths,
+    equilibrium, control, cells, costates. A kind that there is not for SPEC is refused, and those that there are named.
     """
     try:
         from plots import plot as write

@@ -40,7 +40,10 @@ def plot(reference: str, kind: str | None = None, output: Path | None = None) ->
 def _chosen(reference: str, subject: Subject, name: str | None) -> Kind:
     available = kinds_of(subject)
     if not available:
-        raise DeriveError(f"{reference} has no plots: they are of {', '.join(dict.fromkeys(k.needs for k in KINDS))}")
+        raise DeriveError(
+            f"{reference} has no plots: they are of schemes, of systems that move in steps, of problems of optimal "
+            "control, flows, fixed points and stochastic equations; `derive show` has its derivation"
+        )
     if name is None:
         return next(iter(available.values()))
     if name in available:

@@ -16,6 +16,7 @@ from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
 from plots.equations import equation_of
 from plots.runs import problem_of
+from plots.steps import pair_of
 from plots.subject import PENDULUM, Subject
 
 
@@ -114,6 +115,10 @@ def _has_paths(subject: Subject) -> bool:
     return subject.given is None and equation_of(subject) is not None
 
 
+def _chooses_steps(subject: Subject) -> bool:
+    return pair_of(subject) is not None
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -129,6 +134,7 @@ KINDS = (
     Kind("density", _is_flow, "a flow with an inverse"),
     Kind("equilibrium", _is_fixed_point, "a fixed point"),
     Kind("paths", _has_paths, "a stochastic differential equation whose components do not see each other"),
+    Kind("steps", _chooses_steps, "an embedded pair, alone or as what solves an ODE with adaptive steps"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
 )
 

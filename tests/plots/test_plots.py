@@ -6,7 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
+import derive
 from plots import (
     activations,
     cells,
@@ -23,6 +25,7 @@ from plots import (
     phase,
     plot,
     stability,
+    steps,
 )
 from plots.subject import subject_of
 from tests.test_cli import refused, run
@@ -260,3 +263,47 @@ def test_paths_end_as_the_stationary_density_says():
     assert found.shown.shape[0] == len(found.times) == len(found.mean)
     growing = paths.data(subject_of("sde_objective"))
     assert growing.density is None and np.abs(growing.mean / growing.exact - 1).max() < 0.02
+
+
+def test_steps_of_a_pair_follow_the_stiffness():
+    found = steps.data(subject_of("neural_ode"))
+    kept = [one for one in found.attempts if one.accepted]
+    lost = [one for one in found.attempts if not one.accepted]
+    assert len(kept) == len(found.t) - 1 == 169 and len(lost) == 23
+    assert sum(one.h for one in kept) == pytest.approx(steps.TIME, rel=1e-12) and found.t[-1] == pytest.approx(20)
+    solver = solve_ivp(lambda t, z: [z[1], 8 * (1 - z[0] ** 2) * z[1] - z[0]], (0, 20), [1.2, 0], "DOP853", rtol=1e-11,
+                       atol=1e-12, dense_output=True)  # fmt: skip
+    assert np.abs(found.states - solver.sol(found.t).T).max() < 0.05 * np.abs(found.states).max()
+    held = (found.t[:-1] > 2.6) & (found.t[:-1] < 4)
+    sizes = np.array([one.h for one in kept])
+    share = sizes[held] / found.limit[held]
+    assert len(share) > 5 and 0.85 < share.min() < share.max() < 1.1  # what stability allows
+    for place in (10, 60):  # the limit is the end of the real interval over the fastest rate, here in closed form
+        x, v = found.states[place]
+        rates = np.linalg.eigvals([[0, 1], [-16 * x * v - 1, 8 * (1 - x * x)]]).real
+        end = -float(derive.analyse("dopri5").real_interval[0])
+        assert found.limit[place] == pytest.approx(end / -rates.min(), rel=1e-5)
+
+
+def test_steps_of_written_systems_and_of_pairs_alone(tmp_path):
+    text = """
+from derive import ODE, Adaptive, Spec, parameter, state
+x, y = state("x", ()), state("y", ())
+a = parameter("a")
+FIELD = ODE(state=(x, y), velocity=(a * x - x * y, x * y - y))
+SPEC = Spec(id="prey", class_name="Prey", title="Prey", system=Adaptive(FIELD, scheme="tsit5"), defaults={"a": 2.0})
+"""
+    (tmp_path / "prey.py").write_text(text, encoding="utf-8")
+    found = steps.data(subject_of(str(tmp_path / "prey.py")))
+    invariant = found.states.sum(1) - np.log(found.states[:, 0]) - 2 * np.log(found.states[:, 1])
+    assert found.states[0] == pytest.approx([1.2, 0.6]) and np.ptp(invariant) < 2e-2
+    assert "steps" in kinds_of(subject_of("bs32")) and "steps" not in kinds_of(subject_of("rk4"))
+    path = tmp_path / "steps.png"
+    assert (
+        plot("neural_ode", None, path) == path and path.read_bytes() == plot("neural_ode", "steps", path).read_bytes()
+    )
+
+
+def test_what_has_no_plots_says_so_briefly():
+    message = refused("plot", "graph_relu")
+    assert "graph_relu has no plots" in message and len(message) < 200
