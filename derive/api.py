@@ -32,7 +32,7 @@ from derive.schemes.findings import Finding, unrefused
 from derive.schemes.lint import lint as findings_of
 from derive.schemes.stochastic import StochasticRungeKutta
 from derive.sde import SDE
-from derive.sde_moments import Moments
+from derive.sde_moments import MomentEquations
 from derive.series.differentials import DifferentialTable
 from derive.spec_schemes import scheme_of
 from derive.stochastic.analysis import StochasticAnalysis
@@ -119,18 +119,18 @@ def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None
     return system.hamiltonian if isinstance(system, OptimalControl) else phase_space.hamiltonian(_ode(spec))
 
 
-def moments(source: Source | SDE, order: int = 2, option: str | None = None) -> Moments:
+def moments(source: Source | SDE, order: int = 2, option: str | None = None) -> MomentEquations:
     """Moments of an SDE whose components are linear: `.equations`, `.solutions`, and `.after_step` of a scheme.
 
     Raises:
         UnsupportedError: the system is no SDE; or, when they are asked for, the moments are not closed.
     """
     if isinstance(source, SDE):
-        return Moments(source, order)
+        return MomentEquations(source, order)
     spec = as_spec(source)
     system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
     if isinstance(system, SDE):
-        return Moments(system, order)
+        return MomentEquations(system, order)
     raise UnsupportedError(f"{spec.id} is no SDE: it has no equations of moments")
 
 

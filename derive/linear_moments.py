@@ -17,7 +17,7 @@ from derive.power_series import Series
 from derive.random_checks import Values, gap, scalar_outcomes
 from derive.random_recurrence import RandomRecurrence
 from derive.sampling import Sampler
-from derive.sde_moments import ELAPSED, Moments
+from derive.sde_moments import ELAPSED, MomentEquations
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, Role, constant
 from derive.weak_limit import WeakLimit, increment_of
@@ -91,7 +91,7 @@ class LinearMoments:
             return None
         sde = self.limit.sde
         linear = replace(sde, drift=self.linear(sde.drift), diffusion=self.linear(sde.diffusion))
-        found = Moments(linear)
+        found = MomentEquations(linear)
         start = {found.initial(1): self.state, found.initial(2): self.state**2}
         return tuple(value.xreplace(start) for value in found.solutions.values())
 

@@ -10,7 +10,6 @@ from derive.errors import UnsupportedError
 from derive.jacobians import Form, jacobian
 from derive.linearization import pushforward
 from derive.networks import Call, Network
-from derive.operators import fill, shape_of
 from derive.program import Assignment, Program, name_functions
 from derive.sde import SDE
 from derive.symbols import Quantity, Role, by_name
@@ -60,7 +59,7 @@ def is_network(value: Expr, sde: SDE) -> bool:
 
 
 def diagonal_of_jacobian(sde: SDE) -> Expr:
-    """The vector of the derivatives of g_i in x_i, for a diffusion that is written out.
+    """The derivatives of g_i in x_i, for a diffusion that is written out; a scalar where they are all alike.
 
     Raises:
         UnsupportedError: the Jacobian of the diffusion is not a diagonal and products of vectors.
@@ -74,7 +73,7 @@ def diagonal_of_jacobian(sde: SDE) -> Expr:
     found = form.diagonal + sum((u * v for u, v in form.terms), Integer(0))
     for line in reversed(program.assignments):
         found = found.xreplace({line.target: line.value})
-    return found if shape_of(found) else fill(found, sde.state)
+    return found
 
 
 def _jacobian(sde: SDE) -> tuple[Program, Form]:

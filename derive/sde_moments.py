@@ -30,7 +30,7 @@ ELAPSED = time("t", meaning="time since the start")
 
 
 @dataclass(frozen=True)
-class Moments:
+class MomentEquations:
     """E x^k of one component, k = 1, ..., order.
 
     Attributes:

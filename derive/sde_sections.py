@@ -32,7 +32,7 @@ from derive.sde_checks import (
     rate_of,
 )
 from derive.sde_density import score_of, velocity
-from derive.sde_moments import ELAPSED, Moments, coefficients, component, generator
+from derive.sde_moments import ELAPSED, MomentEquations, coefficients, component, generator
 from derive.stochastic.analysis import StochasticAnalysis, grouped
 from derive.stochastic.orders import stochastic_orders
 from derive.symbols import Quantity, Role, by_name
@@ -180,7 +180,7 @@ def _write_rates(author: Author, sde: SDE, names: StepNames) -> dict[str, Expr]:
                         "checked against the mean over short steps", names.joined(f"generator_{k}"), check)  # fmt: skip
         results[f"generator_{k}"] = value
     try:
-        moments = Moments(sde)
+        moments = MomentEquations(sde)
         equations, solutions = moments.equations, moments.solutions
     except UnsupportedError:
         return results

@@ -3565,6 +3565,10 @@ def no_field(*points: Any) -> Tensor:
     raise NotImplementedError("these rules have no opaque field")
 
 
+class DiffusionError(StepError, ValueError):
+    """A diffusion whose value does not fit the noise; it is said as it is, wherever it is called."""
+
+
 class StochasticNet(StepLoop):
     """A loop over the steps of a stochastic differential equation.
 
@@ -3682,15 +3686,15 @@ class Diffusion(nn.Module):
         allowed = "(" + ", ".join(["...", "d", *map(str, columns)]) + ")"
         allowed = f"allowed where noise={self.noise!r}: {allowed} with the axes of x"
         if not isinstance(value, Tensor):
-            raise TypeError(f"{where} a {type(value).__name__}; {allowed}")
+            raise DiffusionError(f"{where} a {type(value).__name__}; {allowed}")
         if value.dim() != x.dim() + len(columns):
             read = f"{value.dim()} axes, wanted {x.dim() + len(columns)}"
-            raise ValueError(f"{where} shape {tuple(value.shape)}; {allowed}: read {read}")
+            raise DiffusionError(f"{where} shape {tuple(value.shape)}; {allowed}: read {read}")
         wanted = (*x.shape, *(size for size in columns if size == 1))
         for axis, size in enumerate(wanted):
             if value.shape[axis] != size:
                 found = f"axis {axis} has size {value.shape[axis]}, wanted {size}"
-                raise ValueError(f"{where} shape {tuple(value.shape)}; {allowed}: {found}")
+                raise DiffusionError(f"{where} shape {tuple(value.shape)}; {allowed}: {found}")
 
 
 class Correction(nn.Module):

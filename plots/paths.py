@@ -15,7 +15,7 @@ from derive.latex import latex
 from derive.operators import Numeric
 from derive.sde import SDE
 from derive.sde_calculus import drift_in
-from derive.sde_moments import ELAPSED, Moments, component
+from derive.sde_moments import ELAPSED, MomentEquations, component
 from derive.stochastic_steps import stochastic_step
 from derive.symbols import Quantity, Role, by_name
 from plots import style
@@ -95,10 +95,10 @@ def _free(sde: SDE) -> list[Quantity]:
 
 def _exact_mean(sde: SDE, values: Mapping[Quantity, Numeric], times: Array) -> Array | None:
     try:
-        solution = Moments(sde, 1).solutions[1]
+        solution = MomentEquations(sde, 1).solutions[1]
     except UnsupportedError:
         return None
-    start = Moments(sde, 1).initial(1)
+    start = MomentEquations(sde, 1).initial(1)
     return np.array([float(value_of(solution, {**values, start: START, ELAPSED: time})) for time in times])
 
 

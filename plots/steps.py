@@ -17,6 +17,7 @@ from derive.embedded import EmbeddedPair, EmbeddedStep, embedded_pair, embedded_
 from derive.errors import SpecError
 from derive.evaluator import evaluate
 from derive.operators import Numeric
+from derive.schemes import ButcherTableau
 from derive.step_control import CONTROL
 from derive.symbols import Quantity, state
 from derive.systems import ODE
@@ -82,6 +83,8 @@ def pair_of(subject: Subject) -> EmbeddedPair | None:
     """The pair of a system with adaptive steps, or of a scheme alone; None where there is none."""
     if subject.given is None:
         return subject.spec.system.pair if isinstance(subject.spec.system, Adaptive) else None
+    if not isinstance(subject.given, ButcherTableau):
+        return None
     try:
         return embedded_pair(subject.given)
     except SpecError:
@@ -92,9 +95,9 @@ def data(subject: Subject) -> Steps:
     """A run with the derived control; a scheme alone and networks are shown on van der Pol's oscillator."""
     pair, system = pair_of(subject), subject.spec.system
     assert pair is not None
-    own = isinstance(system, Adaptive) and not system.ode.networks
-    problem = problem_of(system.ode if own else VAN_DER_POL, subject.spec.defaults if own else {})
-    if own:
+    problem = problem_of(VAN_DER_POL, {})
+    if isinstance(system, Adaptive) and not system.ode.networks:
+        problem = problem_of(system.ode, subject.spec.defaults)
         problem = problem.moved(START / np.arange(1, problem.size + 1))
     attempts, t, states = run(problem, pair)
     limit = None if problem.ode.time is not None else _limits(problem, pair, states[:-1])

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import check_arguments, field_arity
+from codegen.runtime.blocks import StepError
 from codegen.runtime.construction import check_number, check_steps
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.step_net import StepLoop
 from codegen.runtime.steps import Rules
+
+
+class DiffusionError(StepError, ValueError):
+    """A diffusion whose value does not fit the noise; it is said as it is, wherever it is called."""
 
 
 class StochasticNet(StepLoop):
@@ -132,15 +137,15 @@ class Diffusion(nn.Module):
         allowed = "(" + ", ".join(["...", "d", *map(str, columns)]) + ")"
         allowed = f"allowed where noise={self.noise!r}: {allowed} with the axes of x"
         if not isinstance(value, Tensor):
-            raise TypeError(f"{where} a {type(value).__name__}; {allowed}")
+            raise DiffusionError(f"{where} a {type(value).__name__}; {allowed}")
         if value.dim() != x.dim() + len(columns):
             read = f"{value.dim()} axes, wanted {x.dim() + len(columns)}"
-            raise ValueError(f"{where} shape {tuple(value.shape)}; {allowed}: read {read}")
+            raise DiffusionError(f"{where} shape {tuple(value.shape)}; {allowed}: read {read}")
         wanted = (*x.shape, *(size for size in columns if size == 1))
         for axis, size in enumerate(wanted):
             if value.shape[axis] != size:
                 found = f"axis {axis} has size {value.shape[axis]}, wanted {size}"
-                raise ValueError(f"{where} shape {tuple(value.shape)}; {allowed}: {found}")
+                raise DiffusionError(f"{where} shape {tuple(value.shape)}; {allowed}: {found}")
 
 
 class Correction(nn.Module):

@@ -28,7 +28,7 @@ from derive.operators import Numeric
 from derive.sampling import TanhNetwork
 from derive.sde import SDE
 from derive.sde_calculus import CORRECTION, is_network
-from derive.sde_moments import Moments
+from derive.sde_moments import MomentEquations
 from derive.sde_schemes import SchemeStep, scheme_steps, schemes_of
 from derive.stochastic_steps import stochastic_step
 from derive.symbols import Dimension, Quantity, Role, by_name
@@ -329,7 +329,7 @@ class Linear:
         table = {call: slopes[call.network] * call.point[-2] for call in calls}
         linear = replace(sde, drift=sde.drift.xreplace(table), diffusion=sde.diffusion.xreplace(table))
         recurrence = stochastic_step(linear, schemes_of(sde)[one.scheme])
-        return cls(linear, numbers, one.scheme, recurrence, Moments(linear).after_step(recurrence), slopes)
+        return cls(linear, numbers, one.scheme, recurrence, MomentEquations(linear).after_step(recurrence), slopes)
 
     def deviation(self, kind: Callable[..., nn.Module], chosen: Mapping[str, Any]) -> Measured:
         """The largest deviation of a sample mean, in standard errors."""
@@ -351,7 +351,7 @@ class Linear:
 
     def _means(self) -> dict[int, Numeric]:
         """The exact means after all steps, for every component."""
-        moments = Moments(self.sde)
+        moments = MomentEquations(self.sde)
         h = (INTERVAL[1] - INTERVAL[0]) / MANY
         known: dict[Quantity, Numeric] = {q: numeric(value) for q, value in self.numbers.values.items()}
         known |= {q: h for q in self.recurrence.step.inputs if q.role is Role.STEP_SIZE}

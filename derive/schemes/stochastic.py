@@ -29,6 +29,9 @@ class StochasticRungeKutta:
     J_{jk}$ at $x$, where $J_{jk} = \frac12 (\Delta W^j \Delta W^k - \delta_{jk} h)$ is the symmetric part of the
     iterated integral in Ito's calculus, and without $\delta_{jk} h$ in Stratonovich's.
 
+    No such table has a strong order above 1: that takes integrals of W over time, random numbers of their own, as in
+    Roessler's SRA and SRI schemes, which are no tables of this kind.
+
     Attributes:
         A, B: coefficients of drift and diffusion in the stages.
         alpha, beta: weights of drift and diffusion.

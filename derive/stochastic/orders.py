@@ -11,7 +11,7 @@ coefficients of total order at most q are equal (theorem 2.1 there).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -21,9 +21,10 @@ from sympy import Expr, Integer, Rational
 
 from derive.schemes.stochastic import STRUCTURES, StochasticRungeKutta, stochastic_scheme
 from derive.series.domains import arithmetic_of, exact
-from derive.series.trees import Tree, tree
+from derive.series.trees import Tree
 from derive.stochastic.integrals import TIME, Integral, added, integrated, mean, product
-from derive.stochastic.trees import forests, survives, trees_of, written
+from derive.stochastic.relations import conditions, conditions_on_means
+from derive.stochastic.trees import written
 
 MOTIONS = 2  # two Brownian motions show whatever any number of them shows in two pairs of increments
 LARGEST_STRONG, LARGEST_WEAK = Fraction(3, 2), 2
@@ -143,6 +144,10 @@ class Series:
             found.append((-self.gamma * self.half, {TIME: self.one}))
         return found
 
+    def mean_of(self, side: Callable[[Tree], Integral], forest: Sequence[Tree]) -> Any:
+        """The mean of the product of the coefficients of trees."""
+        return mean(product(map(side, forest), self.one), self.arithmetic)
+
     def shown(self, integral: Integral) -> str:
         """A sum of iterated integrals as text."""
         terms = []
@@ -188,50 +193,35 @@ def _motions(structure: str) -> int:
 def _strong_obstruction(series: Series, structure: str, order: Fraction) -> Obstruction | None:
     last = int(2 * order)
     for size in range(1, last + 2):
-        for group in _groups(size, structure):
-            pairs = [(series.of_scheme(tau), series.solution(tau)) for tau in group]
-            ours, exact = (added(((series.one, one) for one in side), series.zero) for side in zip(*pairs, strict=True))
+        for condition in conditions(size, _motions(structure), structure):
+            ours, exact = (
+                added(((series.arithmetic.rational(c), side(tau)) for tau, c in condition), series.zero)
+                for side in (series.of_scheme, series.solution)
+            )
             gap = added([(series.one, ours), (-series.one, exact)], series.zero)
             in_the_mean = size == last + 1
             wrong = mean(gap, series.arithmetic) if in_the_mean else gap
             if wrong not in (series.zero, {}):
-                words = tuple(map(written, group))
+                words = tuple(_times(c, written(tau)) for tau, c in condition)
                 return Obstruction(order, words, series.shown(ours), series.shown(exact), in_the_mean)
     return None
 
 
-def _groups(size: int, structure: str) -> Iterator[tuple[Tree, ...]]:
-    """Trees whose differentials are independent, each alone; Dg_k[g_j] = Dg_j[g_k] where the noise commutes."""
-    for tau in trees_of(size, _motions(structure)):
-        if not survives(tau, structure):
-            continue
-        swapped = _swapped(tau) if structure == "commutative" else tau
-        if swapped == tau:
-            yield (tau,)
-        elif tau < swapped:
-            yield (tau, swapped)
-
-
-def _swapped(tau: Tree) -> Tree:
-    """Dg_j[g_k] for Dg_k[g_j]; any other tree as it is."""
-    if not tau.colour or len(tau.branches) != 1 or tau.branches[0].branches or not tau.branches[0].colour:
-        return tau
-    return tree(tree(colour=tau.colour), colour=tau.branches[0].colour)
-
-
 def _weak_obstruction(series: Series, structure: str, order: Fraction) -> Obstruction | None:
     for size in range(1, int(2 * order) + 1):
-        for forest in forests(size, _motions(structure)):
-            if not all(survives(tau, structure) for tau in forest):
-                continue
+        for condition in conditions_on_means(size, _motions(structure), structure):
             ours, exact = (
-                mean(product(map(side, forest), series.one), series.arithmetic)
+                sum((series.arithmetic.rational(c) * series.mean_of(side, one) for one, c in condition), series.zero)
                 for side in (series.of_scheme, series.solution)
             )
             if ours != exact:
-                words = tuple(map(written, forest))
+                words = tuple(_times(c, " ".join(map(written, one))) for one, c in condition)
                 return Obstruction(order, words, _power(series, ours, size), _power(series, exact, size), True)
     return None
+
+
+def _times(factor: Any, name: str) -> str:
+    return name if factor == 1 else f"{factor}*{name}"
 
 
 def _power(series: Series, value: Any, size: int) -> str:

@@ -11,6 +11,7 @@ from derive import Network, dot, parameter, state, time
 from derive.errors import SpecError, UnknownNameError
 from derive.schemes.stochastic import STOCHASTIC_SCHEMES
 from derive.sde import SDE
+from derive.sde_calculus import correction
 from derive.sde_schemes import scheme_id
 
 x, t, theta, sigma = state("x"), time("t"), parameter("theta"), parameter("sigma")
@@ -76,3 +77,8 @@ def test_a_shipped_table_keeps_its_id() -> None:
     assert scheme_id(SDE(x, x, x, scheme=dataclasses.replace(STOCHASTIC_SCHEMES["heun"], title="Heun"))) == "heun"
     own = dataclasses.replace(STOCHASTIC_SCHEMES["heun"], title="Heun, my own")
     assert scheme_id(SDE(x, x, x, scheme=own)) == "heun_my_own"
+
+
+def test_the_correction_is_written_without_vectors_of_one_number() -> None:
+    for noise in ("diagonal", "scalar"):
+        assert correction(SDE(x, -theta * x, sigma * x, noise=noise)) == sigma**2 * x / 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sympy import QQ, Rational
+from sympy import QQ, Rational, diff, expand, symbols
 
 from derive.errors import SpecError, UnknownNameError
 from derive.schemes.stochastic import STOCHASTIC_SCHEMES, STRUCTURES, StochasticRungeKutta, stochastic_scheme
@@ -17,6 +17,7 @@ from derive.series.domains import arithmetic_of
 from derive.series.trees import tree
 from derive.stochastic.integrals import Integral, expected, integrated, mean, product, shuffles
 from derive.stochastic.orders import Series, stochastic_orders
+from derive.stochastic.relations import conditions, conditions_on_means, relations
 from derive.stochastic.trees import forests, survives, trees_of, written
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
@@ -35,6 +36,20 @@ ITO_HEUN = StochasticRungeKutta(
 )
 
 
+def _strang() -> StochasticRungeKutta:
+    """Half a step of the drift by Heun, the noise by RK4, the drift again: weak order 2 where the noise commutes."""
+    A, B = ([[R(0)] * 8 for _ in range(8)] for _ in range(2))
+    half, quarter, weights = R(1, 2), R(1, 4), [R(1, 6), R(1, 3), R(1, 3), R(1, 6)]
+    A[1][0] = A[7][6] = B[3][2] = B[4][3] = half
+    B[5][4] = R(1)
+    for stage in range(2, 8):
+        A[stage][:2] = [quarter, quarter]
+    for stage in (6, 7):
+        B[stage][2:6] = weights
+    drift, noise = [quarter, quarter, 0, 0, 0, 0, quarter, quarter], [0, 0, *weights, 0, 0]
+    return StochasticRungeKutta(A, B, drift, noise, calculus="stratonovich", title="Strang")
+
+
 @pytest.mark.parametrize(
     ("scheme", "strong", "weak"),
     [  # general, commutative, diagonal, scalar, additive
@@ -46,6 +61,7 @@ ITO_HEUN = StochasticRungeKutta(
         (UNCORRECTED, (0, 0, 0, 0, ONE), (0, 0, 0, 0, 1)),
         (HALF_MILSTEIN, (HALF, HALF, HALF, HALF, ONE), (1, 1, 1, 1, 1)),
         (STRATONOVICH_MILSTEIN, (HALF, ONE, ONE, ONE, ONE), (1, 1, 1, 1, 1)),
+        (_strang(), (HALF, ONE, ONE, ONE, ONE), (1, 2, 2, 2, 2)),
         (ITO_HEUN, (0, 0, 0, 0, ONE), (0, 0, 0, 0, 2)),
     ],
 )
@@ -53,6 +69,46 @@ def test_orders(scheme: Any, strong: tuple[Fraction, ...], weak: tuple[int, ...]
     found = stochastic_orders(scheme)
     assert tuple(found.strong[name] for name in STRUCTURES) == strong
     assert tuple(found.weak[name] for name in STRUCTURES) == weak
+
+
+def _differential(tau: Any, fields: Any, point: Any) -> Any:
+    """An elementary differential at a point, by repeated directional derivatives."""
+    value, symbols = fields[tau.colour], sorted(point, key=str)
+    for branch in tau.branches:
+        way = _differential(branch, fields, point)
+        value = [sum(diff(part, z) * w for z, w in zip(symbols, way, strict=True)) for part in value]
+    return [part.subs(point) for part in map(expand, value)]
+
+
+def test_relations_hold_for_diffusions_that_commute_and_miss_none() -> None:
+    """In the coordinates u = x, v = y - x^2 fields of u alone and of v alone commute; the drift is arbitrary."""
+    x, y = symbols("x y")
+    fields: list[Any] = [[x * y + y**2 - 2, x**3 + y], [x**2 + 1, 2 * x * (x**2 + 1)], [R(0), (y - x**2) ** 2 + 3]]
+    bracket = [
+        sum(diff(b, z) * w - diff(a, z) * v for z, v, w in zip((x, y), fields[2], fields[1], strict=True))
+        for a, b in zip(fields[1], fields[2], strict=True)
+    ]
+    assert [expand(part) for part in bracket] == [0, 0]
+    point = {x: R(2, 3), y: R(-3, 5)}
+    for size in (2, 3, 4):
+        values = {tau: _differential(tau, fields, point) for tau in trees_of(size, 2)}
+        found = relations(size, 2)
+        assert found
+        for relation in found:
+            for component in (0, 1):
+                assert sum(count * values[tau][component] for tau, count in relation.items()) == 0
+        assert any(any(value) for value in values.values())
+
+
+def test_conditions_where_noise_commutes() -> None:
+    for size, count in ((1, 2), (2, 4), (3, len(trees_of(3, 2)) - 4)):
+        assert len(conditions(size, 2, "commutative")) == count
+    (pair,) = (c for c in conditions(2, 2, "commutative") if len(c) == 2)
+    assert {written(tau): factor for tau, factor in pair} == {"g_1'g_2": 1, "g_2'g_1": 1}
+    assert len(conditions(2, 2, "general")) == len(trees_of(2, 2)) == 5
+    for size in (2, 3, 4):
+        forests_now = {one: len(conditions_on_means(size, 2, one)) for one in ("general", "commutative", "diagonal")}
+        assert forests_now["diagonal"] < forests_now["commutative"] < forests_now["general"] == len(forests(size, 2))
 
 
 def test_what_stands_in_the_way_is_named() -> None:

@@ -333,3 +333,24 @@ def test_bad_increments_and_results_that_are_not_finite():
         increments = torch.zeros(3, 4, 2, dtype=torch.float64)
         increments[1] = math.inf
         net(x, increments)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("noise", "value", "message"),
+    [
+        ("scalar", (4, 3), r"returned shape \(4, 3\); allowed where noise='scalar': \(\.\.\., d, 1\)"),
+        ("scalar", (4, 3, 2), r"returned shape \(4, 3, 2\); .*axis 2 has size 2, wanted 1"),
+        ("diagonal", (4, 1), r"returned shape \(4, 1\); allowed where noise='diagonal': \(\.\.\., d\)"),
+        ("general", (4, 3), r"returned shape \(4, 3\); allowed where noise='general': \(\.\.\., d, m\)"),
+        ("diagonal", None, "returned a float; allowed where"),
+    ],
+)
+def test_a_diffusion_of_the_wrong_shape_is_one_message(noise, value, message, scheme):
+    def diffusion(t, x):
+        return 3.0 if value is None else torch.ones(value)
+
+    net = NeuralSDE(lambda t, x: -x, diffusion, steps=2, noise=noise, scheme=scheme)
+    with pytest.raises(ValueError, match=message) as caught:
+        net(torch.ones(4, 3))
+    assert str(caught.value).count("NeuralSDE") == 1 and "block" not in str(caught.value)
