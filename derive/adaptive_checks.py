@@ -68,10 +68,12 @@ class AdjointGap:
         return ResidualCheck(residual, (Integer(1),), "truncated power series in h of both steps, 60 digits")
 
     def leading(self, most: int) -> int:
-        """The first power of h that is there, or one more than `most`."""
+        """The first power of h that is there, or one more than `most`; what published decimals leave is nothing."""
+        digits = self.pair.given.digits
         with mpmath.workdps(DIGITS):
+            nothing = NOTHING if digits is None else mpmath.mpf(10) ** (2 - digits)
             gaps = self._gaps(most)
-            there = (n for n in range(most + 1) if any(abs(gap.coefficients[n]) > NOTHING for gap in gaps))
+            there = (n for n in range(most + 1) if any(abs(gap.coefficients[n]) > nothing for gap in gaps))
             return next(there, most + 1)
 
     def _gaps(self, most: int, factor: Any = 1) -> list[Series]:

@@ -1587,7 +1587,7 @@ def _check_step(stages: PairStages, options: Options, found: Solution, t: float,
     if len(found.starts) + found.rejected >= options.max_steps:
         raise StepCountError(
             f"{options.owner}: {len(found.starts)} accepted and {found.rejected} rejected steps lead to t = {t:g} with "
-            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol"
+            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol{if_drawn(stages, t, state)}"
         )
     if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
         raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))
@@ -1604,7 +1604,22 @@ def underflow_message(stages: PairStages, options: Options, found: Solution, t: 
         f"{options.owner}: the step size underflows at t = {t:.9g}, h = {h:.3g}: component {worst} of the flattened "
         f"state, x = {float(state[worst]):.6g} with slope {float(stages.slopes[0, worst]):.3g}, had {why} in a step "
         f"that was rejected; allowed: a field that is finite and smooth there, or larger tolerances than "
-        f"rtol={options.rtol:g}, atol={options.atol:g}"
+        f"rtol={options.rtol:g}, atol={options.atol:g}{if_drawn(stages, t, state)}"
+    )
+
+
+def if_drawn(stages: PairStages, t: float, state: Tensor) -> str:
+    """What is said where two calls of the field at one place differ; no step resolves such a field."""
+    found = []
+    for _ in range(2):
+        stages.slope(0, 0, t, state, 0)
+        found.append(stages.rows_of_slopes[0].clone())
+    gap = float((found[0] - found[1]).abs().max()) if state.numel() else 0.0
+    if not gap > 0.0:
+        return ""
+    return (
+        f". Two calls of the field at this place differ by {gap:.3g}: it draws random numbers, as dropout does in "
+        "training, and errors of its draws do not shrink with h; call eval() on it, or draw once for a whole solution"
     )
 
 

@@ -408,3 +408,15 @@ def test_a_plain_function_that_hides_parameters() -> None:
     end = NeuralODE(lambda x: weight * x, gradient="autograd", rtol=1e-10, atol=1e-12)(x)
     (found,) = torch.autograd.grad(end.sum(), weight)
     torch.testing.assert_close(found, (x * math.e).sum(0), rtol=1e-8, atol=1e-8)
+
+
+def test_a_field_that_draws_is_told_from_one_that_is_steep() -> None:
+    torch.manual_seed(0)
+    drawing = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 2)).double()
+    for adjoint in ("discrete", "continuous"):
+        with pytest.raises(RuntimeError, match=r"Two calls of the field at this place differ by \S+: it draws .* eval"):
+            NeuralODE(drawing, max_steps=200, adjoint=adjoint)(torch.ones(3, 2, dtype=torch.float64))
+    with pytest.raises(RuntimeError) as caught:
+        NeuralODE(lambda t, x: torch.cos(100 * t) + 0 * x, max_steps=5)(torch.ones(1, dtype=torch.float64))
+    assert "draws" not in str(caught.value)
+    assert NeuralODE(drawing.eval(), max_steps=200)(torch.ones(3, 2, dtype=torch.float64)).shape == (3, 2)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sympy import Rational
 
 from codegen.emission import emit
+from codegen.verification import adaptive_rows
+from codegen.verification.adaptive_cases import model_of
+from codegen.verification.adaptive_rows import _gap_rates, _gap_row
 from codegen.verification.loaded import load_text
 from codegen.verification.verifier import module_rows, verify
 from derive import ODE, Adaptive, ButcherTableau, Network, Spec, load, matvec, parameter, sin, state, tanh, time
+from derive.adaptive_checks import AdjointGap
+from derive.spec_schemes import with_scheme
 
 x, t = state("x", "d"), time("t")
 W, b, V = parameter("W", ("m", "d")), parameter("b", "m"), parameter("V", ("d", "m"))
@@ -50,3 +57,23 @@ def test_a_wrong_line_is_found(old: str, new: str) -> None:
     text = emit(spec)
     assert text.count(old) == 1, old
     assert not all(row.passed for row in module_rows(spec, load_text(text.replace(old, new))))
+
+
+@pytest.mark.parametrize(("pair", "order"), [("bs32", 3), ("cash_karp", 5), (HEUN, 3)])
+def test_the_gap_between_the_adjoints_has_its_order_and_no_other(
+    pair: Any, order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = with_scheme(load("neural_ode"), pair)
+    kind, model = load_text(emit(spec)).NeuralODE, model_of(spec)
+    rates, where = _gap_rates(model, kind)
+    monkeypatch.setattr(adaptive_rows, "_gap_rates", lambda *_: (rates, where))
+    for moved in (0, -1, 1):
+        monkeypatch.setattr(AdjointGap, "leading", lambda *_, moved=moved: order + 1 + moved)
+        row = _gap_row(model, kind)
+        assert row.passed == (moved == 0) and "from below" not in row.detail, row
+
+
+def test_adjoints_of_a_linear_field_are_the_same_steps() -> None:
+    spec = Spec(id="own", class_name="Own", title="Own", system=Adaptive(ODE((x,), (matvec(V, matvec(W, x)),))))
+    row = _gap_row(model_of(spec), load_text(emit(spec)).Own)
+    assert row.passed and (row.expected, row.measured) == ("inf", "inf")
