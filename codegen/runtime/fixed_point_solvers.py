@@ -18,6 +18,8 @@ from codegen.runtime.linear_systems import ROUNDINGS, dense_solve, on_host
 Map = Callable[[Tensor], Tensor]  # of vectors (..., n)
 
 MIXED = 5  # differences that Anderson's mixing combines
+GROWTH = 30.0  # of a residual over the smallest one, after which Anderson's mixing begins anew
+LARGEST_WEIGHTS = 1e4  # sum of the weights in Anderson's mixing beyond which they are rounding
 LARGEST_RANK = 64  # factors of Broyden's method; it begins anew beyond
 
 
@@ -69,27 +71,67 @@ class Picard:
 
 
 class Anderson:
-    """The image, corrected by the combination of the last ones whose residual is the smallest."""
+    """The image, corrected by the combination of the last ones whose residual is the smallest.
+
+    A sample begins anew from its best state where its residual has grown by `GROWTH`, or where the least squares are so
+    ill-conditioned that their weights are large: what it remembers is dropped, its next step is the best residual times
+    a factor, and later ones take the mixed residual times that factor, which halves every time. On affine maps whose
+    Jacobian has real eigenvalues below 1 small factors converge, however long it is. Restarts: Fang, Saad, Two classes
+    of multisecant methods, 2009; bounded weights: Toth, Kelley, Convergence analysis for Anderson acceleration, 2015;
+    damping: Evans, Pollock, Rebholz, Xiao, A proof that Anderson acceleration improves the convergence rate, 2020.
+    """
 
     def __init__(self, rules: FixedPointRules) -> None:
         self.last: tuple[Tensor, Tensor] | None = None
         self.differences: list[tuple[Tensor, Tensor]] = []
+        self.best: tuple[Tensor, ...] = ()  # size of the smallest residual, with its state, image and residual
+        self.damping = torch.ones(())
 
     def next(self, z: Tensor, y: Tensor, g: Tensor) -> Tensor:
         """See `Iteration`."""
+        size = torch.linalg.vector_norm(g, dim=-1, keepdim=True)
+        if self.last is None:
+            self.best, self.damping = (size, z, y, g), torch.ones_like(size)
+        grown = ~(size <= GROWTH * self.best[0])
+        better = size < self.best[0]
+        self.best = tuple(torch.where(better, n, o) for n, o in zip((size, z, y, g), self.best, strict=True))
+        self._remember(y, g, grown)
+        moved, weights = self._mixed(z, y, g)
+        restarted = grown | ~(weights <= LARGEST_WEIGHTS)
+        self.damping = torch.where(restarted, 0.5 * self.damping, self.damping)
+        self._forget(restarted)
+        return torch.where(restarted, self.best[1] + self.damping * self.best[3], moved)
+
+    def _remember(self, y: Tensor, g: Tensor, grown: Tensor) -> None:
+        """The last differences, none of samples that begin anew."""
         if self.last is not None:
-            kept = min(MIXED, z.shape[-1])  # more than components would not be independent
-            self.differences = [*self.differences, (y - self.last[0], g - self.last[1])][-kept:]
+            kept = min(MIXED, y.shape[-1])  # more than components would not be independent
+            newest = (torch.where(grown, 0.0, y - self.last[0]), torch.where(grown, 0.0, g - self.last[1]))
+            self.differences = [*self.differences, newest][-kept:]
         self.last = y, g
+
+    def _forget(self, restarted: Tensor) -> None:
+        """Samples that begin anew go on from their best state."""
+        assert self.last is not None
+        (y, g), (best_y, best_g) = self.last, self.best[2:]
+        self.differences = [
+            (torch.where(restarted, 0.0, one), torch.where(restarted, 0.0, other)) for one, other in self.differences
+        ]
+        self.last = torch.where(restarted, best_y, y), torch.where(restarted, best_g, g)
+
+    def _mixed(self, z: Tensor, y: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """The image of smallest residual, and the sum of the weights in size, (..., 1)."""
         if not self.differences:
-            return y
+            return y, torch.zeros_like(g[..., :1])
         images, residuals = (torch.stack(rows, -2) for rows in zip(*self.differences, strict=True))
         size = torch.linalg.vector_norm(residuals, dim=-1, keepdim=True)
         unit = residuals / size.clamp_min(torch.finfo(z.dtype).tiny)
         empty = (size.squeeze(-1) == 0).to(z.dtype)
         ridge = torch.diag_embed(empty + ROUNDINGS * torch.finfo(z.dtype).eps)
-        weights = dense_solve(unit @ unit.mT + ridge, (unit @ g.unsqueeze(-1)).squeeze(-1)).unsqueeze(-2)
-        return y - ((weights / size.mT.clamp_min(torch.finfo(z.dtype).tiny)) @ images).squeeze(-2)
+        found = dense_solve(unit @ unit.mT + ridge, (unit @ g.unsqueeze(-1)).squeeze(-1)).unsqueeze(-2)
+        weights = found / size.mT.clamp_min(torch.finfo(z.dtype).tiny)
+        left = g - (weights @ residuals).squeeze(-2)
+        return y - (weights @ images).squeeze(-2) - (1.0 - self.damping) * left, weights.abs().sum(-1)
 
 
 class Broyden:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import warnings
 from functools import partial
@@ -15,6 +16,8 @@ from torch import nn
 from torch.func import functional_call, grad, hessian, jacrev, vmap
 
 import generated.deq as emitted
+from codegen.runtime import fixed_point_solvers
+from codegen.runtime.fixed_point_solvers import FixedPointRules, iterate
 from codegen.verification.loaded import load_text
 from generated.deq import DEQ, EquilibriumError, EquilibriumWarning
 from tests.verification.mutation import applied, functions, mutants
@@ -377,3 +380,35 @@ def test_a_warning_of_the_gradient_s_equation():
     z = DEQ(lambda z, x: z + 0 * x)(torch.ones(2, 3, requires_grad=True))
     with pytest.warns(EquilibriumWarning, match="I - df/dz is singular"):
         z.sum().backward()
+
+
+RULES = FixedPointRules(lambda z, y: y - z, lambda *_: (), lambda *_: torch.zeros(()))
+
+
+def test_anderson_begins_anew_where_it_grew_without_bound(monkeypatch):
+    """An affine map with eigenvalues from -0.1 to -30: plain mixing does not come to its fixed point."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(20, 20, dtype=torch.float64, generator=generator))[0]
+    matrix = -(basis * torch.linspace(0.1, 30.0, 20, dtype=torch.float64)) @ basis.T
+    shift = torch.randn(16, 20, dtype=torch.float64, generator=generator)
+    exact = torch.linalg.solve(torch.eye(20, dtype=torch.float64) - matrix, shift.T).T
+
+    def solved():
+        return iterate(lambda z: z @ matrix.T + shift, torch.zeros_like(shift), "anderson", RULES, 1e-10, 400)
+
+    found = solved()
+    assert found.converged.all() and torch.allclose(found.z, exact, atol=1e-8)
+    monkeypatch.setattr(fixed_point_solvers, "GROWTH", math.inf)
+    monkeypatch.setattr(fixed_point_solvers, "LARGEST_WEIGHTS", math.inf)
+    assert not solved().converged.any()
+
+
+def test_samples_that_begin_anew_do_not_touch_their_neighbours():
+    shift = torch.linspace(-3, 3, 8, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, -1.0])
+
+    def solved(b):
+        return iterate(lambda z: -3 * z**3 - z.roll(1, -1) + b, torch.zeros_like(b), "anderson", RULES, 1e-11, 200)
+
+    together, alone = solved(shift), [solved(b[None]) for b in shift]
+    assert together.converged.all()
+    assert torch.allclose(together.z, torch.cat([one.z for one in alone]), rtol=1e-9, atol=1e-10)
