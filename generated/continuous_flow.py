@@ -4119,6 +4119,9 @@ class ContinuousNet(FlowNet):
     adaptive: Callable[..., AdaptiveNet]
     """(field, t0, t1, method, rtol, atol, ...) -> the same with steps that an embedded pair chooses."""
 
+    adaptive_method: str
+    """The pair unless another is named."""
+
     def __init__(
         self,
         dim: int,
@@ -4129,9 +4132,9 @@ class ContinuousNet(FlowNet):
         solver: str,
         steps: int,
         method: Any,
-        rtol: float,
-        atol: float,
-        max_steps: int,
+        rtol: float | None,
+        atol: float | None,
+        max_steps: int | None,
         trace: str,
         memory: str,
         base: Any,
@@ -4145,11 +4148,22 @@ class ContinuousNet(FlowNet):
             raise ValueError(f"{self.owner}: t0 = t1 = {float(end):g}; allowed: two different times")
         self.solver = one_of(f"{self.owner}: solver", solver, ("fixed", "adaptive"))
         self.steps = check_steps(self.owner, steps)
-        self.tolerances = {"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+        self.tolerances = self._tolerances({"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps})
         self.trace = one_of(f"{self.owner}: trace", trace, ("exact", "hutchinson"))
         self.memory = memory
         self.stats = SolveStats()
         self._solution(None, True)
+
+    def _tolerances(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the control of the steps is told: what is given, or else the defaults."""
+        named = [name for name, value in given.items() if value is not None]
+        if self.solver == "fixed" and named:
+            raise ValueError(
+                f"{self.owner}: {', '.join(named)} with solver='fixed', whose steps have one size; allowed: steps=..., "
+                "or solver='adaptive', which takes them"
+            )
+        defaults = {"method": self.adaptive_method, "rtol": 1e-6, "atol": 1e-8, "max_steps": 10000}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _solution(self, probe: Tensor | None, ahead: bool) -> nn.Module:
         t0, t1 = (self.t0, self.t1) if ahead else (self.t1, self.t0)
@@ -4889,12 +4903,12 @@ class ContinuousFlow(ContinuousNet):
         solver: "fixed", steps of one size by classical Runge-Kutta; or "adaptive", steps of the size that the error
             estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
         steps: number of fixed steps from t0 to t1.
-        method: of adaptive steps: 'bs32', 'rkf45', 'cash_karp', 'dopri5', 'tsit5', 'dop853',
-            or an object with nested floats A, b, c, b_error (dense, if it has one).
-        rtol: of adaptive steps: the error of one may be atol + rtol |s|, s = (z, l), in the mean square over all
-            elements, batch included.
-        atol: see rtol.
-        max_steps: adaptive steps, accepted and rejected, of which more are an error.
+        method: of adaptive steps, which alone take this and what follows to max_steps: 'bs32', 'rkf45', 'cash_karp', 'dopri5', 'tsit5', 'dop853',
+            or an object with nested floats A, b, c, b_error (dense, if it has one); 'dopri5' unless given.
+        rtol: the error of a step may be atol + rtol |s|, s = (z, l), in the mean square over all elements, batch
+            included; 1e-6 unless given.
+        atol: see rtol; 1e-8 unless given.
+        max_steps: accepted and rejected, of which more are an error; 10000 unless given.
         trace: "exact" by a product with the Jacobian for every component, or "hutchinson": one
             product with random signs, drawn once for each solution, whose mean is the trace.
         memory: what the backward pass keeps: store, recompute, checkpoint if fixed.
@@ -4904,6 +4918,7 @@ class ContinuousFlow(ContinuousNet):
 
     fixed = ContinuousFlowSolver
     adaptive = ContinuousFlowAdaptive
+    adaptive_method = "dopri5"
 
     def __init__(
         self,
@@ -4914,10 +4929,10 @@ class ContinuousFlow(ContinuousNet):
         t1: float | Tensor = 1.0,
         solver: str = "fixed",
         steps: int = 40,
-        method: Any = "dopri5",
-        rtol: float = 1e-6,
-        atol: float = 1e-8,
-        max_steps: int = 10000,
+        method: Any = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+        max_steps: int | None = None,
         trace: str = "exact",
         memory: str = "store",
         base: Any = None,

@@ -60,6 +60,7 @@ def continuous_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "rules": module.rules,
         "base": module.base,
         "solver_name": name,
+        "adaptive_method": repr(ADAPTIVE),
         "solver_methods": module.methods,
         "solver_doc": module.class_doc,
         **pairs_view({name: embedded_pair(name) for name in embedded_pairs()}, derivation),
@@ -160,7 +161,8 @@ class WrittenFlow:
 
 def _constructor(written: WrittenFlow | None) -> Function:
     given = ["t0: float | Tensor = 0.0", "t1: float | Tensor = 1.0", 'solver: str = "fixed"', f"steps: int = {STEPS}"]
-    given += [f"method: Any = {ADAPTIVE!r}", "rtol: float = 1e-6", "atol: float = 1e-8", "max_steps: int = 10000"]
+    given += ["method: Any = None", "rtol: float | None = None", "atol: float | None = None"]
+    given += ["max_steps: int | None = None"]
     given += [] if written else ['trace: str = "exact"']
     given += ['memory: str = "store"', "base: Any = None", 'gradient: str = "derived"']
     names = [part.split(":")[0] for part in given]
@@ -195,12 +197,12 @@ def _class_doc(spec: Spec, scheme: str, written: WrittenFlow | None) -> str:
         solver: "fixed", steps of one size by {scheme}; or "adaptive", steps of the size that the error
             estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
         steps: number of fixed steps from t0 to t1.
-        method: of adaptive steps: {methods},
-            or an object with nested floats A, b, c, b_error (dense, if it has one).
-        rtol: of adaptive steps: the error of one may be atol + rtol |s|, s = (z, l), in the mean square over all
-            elements, batch included.
-        atol: see rtol.
-        max_steps: adaptive steps, accepted and rejected, of which more are an error.
+        method: of adaptive steps, which alone take this and what follows to max_steps: {methods},
+            or an object with nested floats A, b, c, b_error (dense, if it has one); {ADAPTIVE!r} unless given.
+        rtol: the error of a step may be atol + rtol |s|, s = (z, l), in the mean square over all elements, batch
+            included; 1e-6 unless given.
+        atol: see rtol; 1e-8 unless given.
+        max_steps: accepted and rejected, of which more are an error; 10000 unless given.
 {"" if written else trace_doc}        memory: what the backward pass keeps: store, recompute, checkpoint if fixed.
         base: density of y; None for N(0, I).
         gradient: "derived" runs the discrete adjoint of the steps, "autograd" differentiates them."""

@@ -70,6 +70,9 @@ class ContinuousNet(FlowNet):
     adaptive: Callable[..., AdaptiveNet]
     """(field, t0, t1, method, rtol, atol, ...) -> the same with steps that an embedded pair chooses."""
 
+    adaptive_method: str
+    """The pair unless another is named."""
+
     def __init__(
         self,
         dim: int,
@@ -80,9 +83,9 @@ class ContinuousNet(FlowNet):
         solver: str,
         steps: int,
         method: Any,
-        rtol: float,
-        atol: float,
-        max_steps: int,
+        rtol: float | None,
+        atol: float | None,
+        max_steps: int | None,
         trace: str,
         memory: str,
         base: Any,
@@ -96,11 +99,22 @@ class ContinuousNet(FlowNet):
             raise ValueError(f"{self.owner}: t0 = t1 = {float(end):g}; allowed: two different times")
         self.solver = one_of(f"{self.owner}: solver", solver, ("fixed", "adaptive"))
         self.steps = check_steps(self.owner, steps)
-        self.tolerances = {"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+        self.tolerances = self._tolerances({"method": method, "rtol": rtol, "atol": atol, "max_steps": max_steps})
         self.trace = one_of(f"{self.owner}: trace", trace, ("exact", "hutchinson"))
         self.memory = memory
         self.stats = SolveStats()
         self._solution(None, True)
+
+    def _tolerances(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the control of the steps is told: what is given, or else the defaults."""
+        named = [name for name, value in given.items() if value is not None]
+        if self.solver == "fixed" and named:
+            raise ValueError(
+                f"{self.owner}: {', '.join(named)} with solver='fixed', whose steps have one size; allowed: steps=..., "
+                "or solver='adaptive', which takes them"
+            )
+        defaults = {"method": self.adaptive_method, "rtol": 1e-6, "atol": 1e-8, "max_steps": 10000}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _solution(self, probe: Tensor | None, ahead: bool) -> nn.Module:
         t0, t1 = (self.t0, self.t1) if ahead else (self.t1, self.t0)

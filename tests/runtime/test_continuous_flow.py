@@ -229,6 +229,8 @@ def test_it_learns():
         (lambda: ContinuousFlow(2, net(2), steps=0), ValueError, "steps=0; allowed: a whole number, 1 or more"),
         (lambda: ContinuousFlow(2, net(2), trace="all"), ValueError, "trace='all'; allowed: 'exact', 'hutchinson'"),
         (lambda: ContinuousFlow(2, net(2), solver="euler"), ValueError, "solver='euler'; allowed: 'fixed', 'adaptive'"),
+        (lambda: ContinuousFlow(2, net(2), rtol=1e-3), ValueError, "rtol with solver='fixed'.*or solver='adaptive'"),
+        (lambda: ContinuousFlow(2, net(2), atol=1e-3, method="bs32"), ValueError, "method, atol with solver='fixed'"),
         (lambda: adaptive(2, net(2), rtol=0.0), ValueError, "rtol=0.0; allowed: a number above 0"),
         (lambda: adaptive(2, net(2), method="dopri"), ValueError, "did you mean 'dopri5'"),
         (lambda: adaptive(2, net(2), memory="checkpoint"), ValueError, "allowed: 'recompute', 'store'"),

@@ -354,3 +354,21 @@ def test_a_diffusion_of_the_wrong_shape_is_one_message(noise, value, message, sc
     with pytest.raises(ValueError, match=message) as caught:
         net(torch.ones(4, 3))
     assert str(caught.value).count("NeuralSDE") == 1 and "block" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_initial_times_may_be_mapped_over(scheme):
+    torch.manual_seed(3)
+    x, increments = torch.randn(4, 3, dtype=torch.float64), 0.3 * torch.randn(5, 4, 3, dtype=torch.float64)
+
+    def ends_at(t0):
+        net = NeuralSDE(lambda t, x: t * torch.tanh(x), lambda t, x: 0.3 * torch.cos(x), t0=t0, t1=1.0, steps=5,
+                        scheme=scheme, check_finite=False)  # fmt: skip
+        return net(x, increments)
+
+    times = torch.tensor([0.0, 0.2, 0.4], dtype=torch.float64)
+    torch.testing.assert_close(torch.func.vmap(ends_at)(times), torch.stack([ends_at(t) for t in times]))
+    slope = torch.func.grad(lambda t: ends_at(t).sum())
+    torch.testing.assert_close(torch.func.vmap(slope)(times), torch.stack([slope(t) for t in times]))
+    with pytest.raises(ValueError, match="t0=1, t1=1; allowed: t1 after t0"):
+        ends_at(torch.tensor(1.0))
