@@ -4903,8 +4903,9 @@ class ContinuousFlow(ContinuousNet):
         solver: "fixed", steps of one size by classical Runge-Kutta; or "adaptive", steps of the size that the error
             estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
         steps: number of fixed steps from t0 to t1.
-        method: of adaptive steps, which alone take this and what follows to max_steps: 'bs32', 'rkf45', 'cash_karp', 'dopri5', 'tsit5', 'dop853',
-            or an object with nested floats A, b, c, b_error (dense, if it has one); 'dopri5' unless given.
+        method: of adaptive steps, which alone take this, rtol, atol and max_steps; 'dopri5' unless given.
+            'bs32', 'rkf45', 'cash_karp', 'dopri5', 'tsit5', 'dop853', or an object with nested floats A, b, c,
+            b_error (dense, if it has one).
         rtol: the error of a step may be atol + rtol |s|, s = (z, l), in the mean square over all elements, batch
             included; 1e-6 unless given.
         atol: see rtol; 1e-8 unless given.

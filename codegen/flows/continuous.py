@@ -197,8 +197,9 @@ def _class_doc(spec: Spec, scheme: str, written: WrittenFlow | None) -> str:
         solver: "fixed", steps of one size by {scheme}; or "adaptive", steps of the size that the error
             estimate of an embedded pair allows. Round trip and log-determinant are as exact as the steps.
         steps: number of fixed steps from t0 to t1.
-        method: of adaptive steps, which alone take this and what follows to max_steps: {methods},
-            or an object with nested floats A, b, c, b_error (dense, if it has one); {ADAPTIVE!r} unless given.
+        method: of adaptive steps, which alone take this, rtol, atol and max_steps; {ADAPTIVE!r} unless given.
+            {methods}, or an object with nested floats A, b, c,
+            b_error (dense, if it has one).
         rtol: the error of a step may be atol + rtol |s|, s = (z, l), in the mean square over all elements, batch
             included; 1e-6 unless given.
         atol: see rtol; 1e-8 unless given.
