@@ -110,8 +110,9 @@ def test_stats_of_the_backward_pass() -> None:
     module = NeuralODE(Field())
     module(x).sum().backward()
     assert module.stats.backward_evaluations == 6 * module.stats.accepted and module.stats.backward_accepted == 0
+    torch.manual_seed(1)
     chain = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    module = NeuralODE(chain)  # without graphs the stages of the newest two steps stay
+    module = NeuralODE(chain, rtol=1e-9, atol=1e-11)  # without graphs the stages of the newest two steps stay
     module(x).sum().backward()
     assert module.stats.accepted > 3 and module.stats.backward_evaluations == 6 * (module.stats.accepted - 2)
     module = NeuralODE(Field(), adjoint="continuous")
