@@ -10,7 +10,7 @@ from derive.equations import separated
 from derive.errors import SpecError
 from derive.program import Builder, Program, name_functions, symbols_of
 from derive.schemes import AdditiveTableau, Splitting
-from derive.step_quantities import STEP_SIZE, at_step, stage_latex, time_at_step
+from derive.step_quantities import STEP_SIZE, at_node, at_step, stage_latex
 from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
 
@@ -123,10 +123,7 @@ class _Stages:
         table: dict[Quantity, Expr] = {
             x: self._stage(other, stage) for other, x in enumerate(self.ode.state) if x in used
         }
-        now = time_at_step(self.ode)
-        if self.ode.time is not None and now is not None:
-            table[self.ode.time] = now + self.tableau.parts[part].c[stage] * STEP_SIZE
-        point = value.xreplace(table)
+        point = value.xreplace(table | at_node(self.ode, self.tableau.parts[part].c[stage]))
         if point not in self.evaluations:
             name = "_".join(["f", *self._indices(part, stage, place)])
             latex = f"f_{{{','.join(self._indices(part, stage, place)) or 'n'}}}"

@@ -24,7 +24,7 @@ from derive.schemes import (
 from derive.schemes.tables.explicit import forward_euler
 from derive.series.one_step import additive_tableau
 from derive.starts import starts_of
-from derive.step_quantities import STEP_SIZE, at_step, slope_at_step, stage_latex, time_at_step
+from derive.step_quantities import STEP_SIZE, at_node, at_step, slope_at_step, stage_latex, time_at_step
 from derive.symbols import Quantity, Role
 from derive.systems import ODE, Recurrence
 from derive.windows import lag_sum, newest, shift, weights, window
@@ -72,7 +72,7 @@ def with_substeps(scheme: Splitting, ode: ODE) -> Splitting:
 
 def _is_shear(ode: ODE, part: tuple[Expr, ...]) -> bool:
     driven = {x for x, velocity in zip(ode.state, part, strict=True) if velocity != 0}
-    return ode.time is None and all(driven.isdisjoint(symbols_of(velocity)) for velocity in part)
+    return ode.time is None and not ode.moving and all(driven.isdisjoint(symbols_of(velocity)) for velocity in part)
 
 
 def _one_step(ode: ODE, tableau: ButcherTableau) -> Recurrence:
@@ -146,10 +146,7 @@ def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Qua
 
 
 def _evaluate_field(builder: Builder, ode: ODE, points: Sequence[Quantity], node: Expr, suffix: str) -> list[Quantity]:
-    table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True))
-    now = time_at_step(ode)
-    if ode.time is not None and now is not None:
-        table[ode.time] = now + node * STEP_SIZE
+    table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True)) | at_node(ode, node)
     found = []
     for x, velocity in zip(ode.state, ode.velocity, strict=True):
         owner = f"_{x.name}" if len(ode.state) > 1 else ""

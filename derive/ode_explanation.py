@@ -18,7 +18,7 @@ from derive.expansion_sections import write_local_error
 from derive.family_sections import write_family
 from derive.geometry.symmetry import is_symmetric
 from derive.inversion import invert
-from derive.lagrangian import StepNames, cotangent_latex, write_step
+from derive.lagrangian import StepNames, write_step
 from derive.linear_step import write_invariants, write_linear_step
 from derive.lyapunov import write_lyapunov
 from derive.momentum import write_momentum
@@ -27,8 +27,8 @@ from derive.program import unknowns_of
 from derive.scheme_report.show import tableau_latex, tableau_text
 from derive.scheme_sections import stable_interval, warnings, write_root_condition, write_starts, write_truncation
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
-from derive.symbols import Quantity
 from derive.systems import ODE, Recurrence
+from derive.time_sections import write_varying
 from derive.truncation import Truncation, truncation
 
 
@@ -53,7 +53,7 @@ def explain_ode(draft: Draft, ode: ODE, names: StepNames) -> None:
     adjoint = write_recurrence(draft, recurrence, names)
     write_equations(author, recurrence, adjoint)
     write_phase_map(author, recurrence, adjoint)
-    _write_varying(draft, spec.may_vary)
+    write_varying(draft, ode, scheme)
     facts = _write_accuracy(draft, ode, scheme, recurrence)
     if isinstance(scheme, LinearMultistep):
         stable = write_root_condition(author, scheme)
@@ -72,26 +72,6 @@ def explain_ode(draft: Draft, ode: ODE, names: StepNames) -> None:
         draft.facts["inverse"] = f"the {'same' if symmetric else 'adjoint'} scheme with -h"
     else:
         write_inverse(draft, recurrence, scheme, names)
-
-
-def _write_varying(draft: Draft, parameters: tuple[Quantity, ...]) -> None:
-    """What is meant where a parameter is given with a value for each step."""
-    for quantity in parameters:
-        latex, name = quantity.latex, quantity.name
-        draft.author.relation(
-            f"{name} with a value for each step",
-            Kind.DEFINITION,
-            rf"{latex}(t) = {latex}_n \quad (t_n \le t < t_{{n+1}}), \qquad "
-            rf"\frac{{\partial L}}{{\partial {latex}_n}} = {cotangent_latex(latex)}\ \text{{of step}}\ n",
-            text=f"{name}(t) = {name}_n for t_n <= t < t_(n+1); gradient of {name}_n = bar_{name} of step n",
-            reason="the value at the start of the step is held over the step, at all its stages: of first order in the "
-            "step where it stands for a smooth function of t",
-        )
-    draft.author.close("What may vary from step to step")
-    names = ", ".join(quantity.name for quantity in parameters)
-    draft.facts |= (
-        {"may have a value for each step": f"{names}; that of its start is held over the step"} if names else {}
-    )
 
 
 def _write_accuracy(draft: Draft, ode: ODE, scheme: Scheme, recurrence: Recurrence) -> dict[str, str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import sympy
+from sympy import Expr
+
 from derive.symbols import Quantity, Role, step_size, with_index
 from derive.systems import ODE
 
@@ -34,6 +39,61 @@ def time_at_step(ode: ODE) -> Quantity | None:
         if ode.time is None
         else Quantity(ode.time.name, (), Role.TIME, with_index(ode.time.latex, "n"), ode.time.meaning)
     )
+
+
+class StageValue(Quantity):
+    """A parameter that is a function of time, at the time t_n + c h of a stage.
+
+    Attributes:
+        parameter: whose value it is.
+        node: c.
+    """
+
+    __slots__ = ("node", "parameter")
+
+    parameter: Quantity
+    node: Expr
+
+    def __new__(cls, parameter: Quantity, node: Expr, time: str = "t") -> StageValue:
+        found = Quantity.__new__(
+            cls,
+            f"{parameter.name}_at_{_node_name(node)}",
+            parameter.shape,
+            Role.LAYER_PARAMETER,
+            rf"{parameter.latex}\left({_moment_latex(time, node)}\right)",
+            f"{parameter.meaning or parameter.name} at {time}_n + {node} h"
+            if node
+            else f"{parameter.name} at {time}_n",
+        )
+        made = cast(StageValue, found)
+        made.parameter, made.node = parameter, node
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.parameter, self.node), {}
+
+
+def _node_name(node: Expr) -> str:
+    """What tells nodes apart, as a part of a name: 0, 1, 1_2, or decimals."""
+    if isinstance(node, sympy.Rational):
+        return str(node).replace("/", "_").replace("-", "m")
+    return f"{float(node):.5f}".rstrip("0").replace(".", "p").replace("-", "m")
+
+
+def _moment_latex(time: str, node: Expr) -> str:
+    if node in (0, 1):
+        return with_index(time, "n+1" if node else "n")
+    return rf"{with_index(time, 'n')} + {sympy.latex(node, fold_short_frac=True)}\, h"
+
+
+def at_node(ode: ODE, node: Expr) -> dict[Quantity, Expr]:
+    """What depends on time alone, at t_n + node h: the time itself, and parameters that are functions of it."""
+    latex = "t" if ode.time is None else ode.time.latex
+    found: dict[Quantity, Expr] = {q: StageValue(q, node, latex) for q in ode.moving}
+    now = time_at_step(ode)
+    if ode.time is not None and now is not None:
+        found[ode.time] = now + node * STEP_SIZE
+    return found
 
 
 def stage_latex(x: Quantity, stage: int) -> str:

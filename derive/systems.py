@@ -36,6 +36,7 @@ class ODE(System):
         initial: state -> what it starts from, where that is not the module's input itself.
         parts: the velocity as a sum of parts, for additive schemes and splittings: `parts[p]` is the right-hand side
             of each unknown in part p. Unless given, part p is the velocity of the p-th unknown alone.
+        moving: parameters that are functions of time; a step reads them at the times of its stages.
 
     Raises:
         SpecError: undeclared symbols, or a velocity whose shape is not its unknown's.
@@ -46,6 +47,7 @@ class ODE(System):
     time: Quantity | None = None
     initial: Mapping[Quantity, Expr] = field(default_factory=dict, hash=False)
     parts: tuple[tuple[Expr, ...], ...] = ()
+    moving: tuple[Quantity, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", tuple(self.state))
@@ -240,7 +242,7 @@ class Spec:
         beside: steps of other systems that the derivation expands beside the spec's own, by title.
         illustration: which system plots what a statement says.
         readings: how a step with several networks is read as a Runge-Kutta scheme.
-        may_vary: parameters of an ODE that may have a value for each step; that of its start is held over the step.
+        may_vary: parameters of an ODE that may be functions of time, or have a value for each step, held over it.
     """
 
     id: str

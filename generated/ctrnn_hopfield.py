@@ -29,7 +29,7 @@ Gradients:
     (22) gradient of the initial state = (bar_x) of the first step
 
 Inverse:
-    (34) the old state is the solution of an equation: step(z) = z_next
+    (38) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     I (n) parameter: external input
@@ -45,6 +45,7 @@ Symbols:
 
 Facts:
     may have a value for each step: w, I; that of its start is held over the step
+    may be functions of time: w, I; read at the times of the stages
     order: 1
     scheme: forward Euler
     real interval: [-2, 0]
@@ -80,6 +81,7 @@ DERIVATION: dict[str, object] = {
     "source": "Hopfield, Graded response, PNAS 81, 1984; deck B, 'Continuous time recurrent neural networks'",
     "facts": {
         "may have a value for each step": "w, I; that of its start is held over the step",
+        "may be functions of time": "w, I; read at the times of the stages",
         "order": "1",
         "scheme": "forward Euler",
         "real interval": "[-2, 0]",
@@ -112,7 +114,7 @@ DERIVATION: dict[str, object] = {
         "20": r"\bar{w} = y_{f_n}\,\left(\frac{\bar{f}_n}{\tau}\right)^{\top}",
         "21": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "22": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
-        "34": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "38": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
@@ -2035,7 +2037,7 @@ class StepLoop(nn.Module):
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
-        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
+        self.varying: dict[int, int] = {}  # place among what steps share -> axes of it where it has one value for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -2157,17 +2159,18 @@ class StepLoop(nn.Module):
         """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
         rules = self.rules
         local, shared = self.step_parameters(*x, *draws)
-        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
-        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        places = [place for place, value in enumerate(shared) if self._rows_besides(place, value) >= 0]
+        if any(self._rows_besides(place, shared[place]) > 0 for place in places):
+            rules = rules._replace(sweeps=None)  # which have no batch axes in what steps share
         for place in reversed(places):  # what comes later in the tuple does not move what comes before it
             rules, local = rules_per_step(rules, place), (*local, shared[place])
             shared = (*shared[:place], *shared[place + 1 :])
         return rules, local, shared
 
-    def _varies(self, name: str) -> bool:
-        """Whether a quantity has an axis of steps before its own."""
-        value = getattr(self, name, None)
-        return isinstance(value, Tensor) and value.dim() > self.varying[name]
+    def _rows_besides(self, place: int, value: Any) -> int:
+        """How many axes what has a value for each step has between that of the steps and its own; -1 of others."""
+        own = 0 if value is getattr(self, "step_size", None) else self.varying.get(place)
+        return value.dim() - own - 1 if isinstance(value, Tensor) and own is not None else -1
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -2179,7 +2182,8 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, self._varies("step_size")
+        step_size = getattr(self, "step_size", None)
+        own, per_step = rules.sweeps, isinstance(step_size, Tensor) and step_size.dim() > 0
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True
@@ -2850,6 +2854,73 @@ class ExplicitSweeps:
         return ExplicitReverse(steps, needs, inputs[0], stored[0]).run(bars[0])
 
 
+TimeFunction = Callable[..., Tensor]
+
+
+def as_time_function(
+    owner: str, name: str, value: float | Tensor | TimeFunction, shape: tuple[str, ...], steps: int = 0
+) -> Any:
+    """A function of time as it is; anything else as a parameter, with `steps` perhaps with a value for each step."""
+    if not callable(value):
+        return as_parameter(owner, name, value, shape, steps)
+    required = required_arguments(value.forward if isinstance(value, nn.Module) else value)
+    if len(required) > 1:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(f"{owner}: {name} takes {read}; allowed: {name}(t), further ones with a default")
+    return value
+
+
+def value_at(owner: str, name: str, function: TimeFunction, shape: tuple[str, ...], t: Tensor, batched: bool) -> Tensor:
+    """`function(t)`, checked: a tensor of the parameter's shape; with `batched` batch axes may lead."""
+    value: Any = function(t)
+    if isinstance(value, Real) and not shape:
+        value = t.new_tensor(float(value))
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name}(t) returned a {type(value).__name__}; allowed: a tensor {_shown(shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{owner}: {name}(t) has dtype {value.dtype}; allowed: a floating dtype, such as torch.float32")
+    if not shape and value.numel() == 1:
+        return value.reshape(())
+    if value.dim() == len(shape) or (batched and value.dim() > len(shape)):
+        return value
+    batch = f", or ({', '.join(['...', *shape])}) with batch axes" if batched else ""
+    raise ValueError(f"{owner}: {name}(t) has shape {tuple(value.shape)}; allowed: {_shown(shape)}{batch}")
+
+
+def _shown(shape: tuple[str, ...]) -> str:
+    return f"of shape ({', '.join(shape)})"
+
+
+def at_times(owner: str, name: str, value: Any, shape: tuple[str, ...], times: Tensor, batched: bool = False) -> Tensor:
+    """A parameter at one time in each step (steps,): a function at these times, a value for each step, or one for all.
+
+    What is no function is not changed: a value for each step stands for the whole step.
+    """
+    if isinstance(value, Tensor):
+        return value
+    return torch.stack([value_at(owner, name, value, shape, t, batched) for t in times.unbind(0)])
+
+
+def at_stages(
+    owner: str, name: str, value: Any, shape: tuple[str, ...], times: Sequence[Tensor], batched: bool = False
+) -> tuple[Tensor, ...]:
+    """The same at several times in each step, with a value for each step of what has one for all."""
+    if isinstance(value, Tensor):
+        rows = value if value.dim() > len(shape) else value.expand(len(times[0]), *value.shape)
+        return (rows,) * len(times)
+    return tuple(at_times(owner, name, value, shape, moment, batched) for moment in times)
+
+
+def check_sizes(owner: str, **given: tuple[Any, tuple[str | int, ...]]) -> None:
+    """Every named dimension has one size, that of the first tensor that has it; functions have no shape yet."""
+    known: dict[str, int] = {}
+    for name, (value, axes) in given.items():
+        for place, size in enumerate(axes if isinstance(value, Tensor) else ()):
+            axis = place - len(axes)
+            expected = size if isinstance(size, int) else known.setdefault(size, value.shape[axis])
+            check_size(owner, name, value, axis, expected)
+
+
 # --- the module ---------------------------
 
 _RULES = Rules(
@@ -2882,11 +2953,12 @@ class CTRNN(StepNet):
     Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
-        I: external input, (n), or (steps, n) with a value for each step, that of its start held to its end.
+        I: external input, (n), or (steps, n) with a value for each step, that of its start held to its end, or a
+            function of time I(t), read at the times of the stages.
         tau: time constants, above zero, (n).
         theta: thresholds, (n).
         w: weights, w_ji from unit j to unit i, (n, n), or (steps, n, n) with a value for each step, that of its start
-            held to its end.
+            held to its end, or a function of time w(t), read at the times of the stages.
         steps: number of steps from t0 to t1.
         t0: initial time.
         t1: final time.
@@ -2898,10 +2970,10 @@ class CTRNN(StepNet):
     def __init__(
         self,
         *,
-        I: Tensor,
+        I: Tensor | Callable[..., Tensor],
         tau: Tensor,
         theta: Tensor,
-        w: Tensor,
+        w: Tensor | Callable[..., Tensor],
         steps: int,
         t0: float | Tensor = 0.0,
         t1: float | Tensor = 1.0,
@@ -2912,25 +2984,35 @@ class CTRNN(StepNet):
         """See the class."""
         super().__init__(_RULES, memory=memory, gradient=gradient, check_finite=check_finite)
         steps = check_steps("CTRNN", steps)
-        self.varying |= {"I": 1, "w": 2}
-        self.I = as_parameter("CTRNN", "I", I, ("n",), steps)
+        self.varying = {0: 1, 4: 2}
+        self.I = as_time_function("CTRNN", "I", I, ("n",), steps)
         self.tau = as_parameter("CTRNN", "tau", tau, ("n",))
         self.theta = as_parameter("CTRNN", "theta", theta, ("n",))
-        self.w = as_parameter("CTRNN", "w", w, ("n", "n"), steps)
+        self.w = as_time_function("CTRNN", "w", w, ("n", "n"), steps)
         self.steps = steps
         self.t0 = check_number("CTRNN", "t0", t0)
         self.t1 = check_number("CTRNN", "t1", t1)
-        check_size("CTRNN", "tau", self.tau, -1, self.I.shape[-1])
-        check_size("CTRNN", "theta", self.theta, -1, self.I.shape[-1])
-        check_size("CTRNN", "w", self.w, -2, self.I.shape[-1])
-        check_size("CTRNN", "w", self.w, -1, self.I.shape[-1])
+        check_sizes(
+            "CTRNN", I=(self.I, ("n",)), tau=(self.tau, ("n",)), theta=(self.theta, ("n",)), w=(self.w, ("n", "n"))
+        )
 
     def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""
-        check_dtype("CTRNN", x, I=self.I, tau=self.tau, theta=self.theta, w=self.w)
-        check_size("CTRNN", "x", x, -1, self.I.shape[-1])
-        h, _ = time_grid(x, self.t0, self.t1, self.steps)
-        return (), (self.I, h, self.tau, self.theta, self.w)
+        h, t = time_grid(x, self.t0, self.t1, self.steps)
+        I = at_times("CTRNN", "I", self.I, ("n",), t, True)
+        w = at_times("CTRNN", "w", self.w, ("n", "n"), t)
+        if callable(self.I) or callable(self.w):
+            check_sizes(
+                "CTRNN",
+                I=(I, ("n",)),
+                tau=(self.tau, ("n",)),
+                theta=(self.theta, ("n",)),
+                w=(w, ("n", "n")),
+                x=(x, ("n",)),
+            )
+        check_dtype("CTRNN", x, I=I, tau=self.tau, theta=self.theta, w=w)
+        check_size("CTRNN", "x", x, -1, I.shape[-1])
+        return (), (I, h, self.tau, self.theta, w)
 
     def step_count(self) -> int:
         """How many steps."""

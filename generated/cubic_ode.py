@@ -24,7 +24,7 @@ Gradients:
     (17) gradient of the initial state = (bar_x) of the first step
 
 Inverse:
-    (26) the old state is the solution of an equation: step(z) = z_next
+    (30) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     b (d) parameter: bias
@@ -37,6 +37,7 @@ Symbols:
 
 Facts:
     may have a value for each step: w, b; that of its start is held over the step
+    may be functions of time: w, b; read at the times of the stages
     order: 1
     scheme: forward Euler
     real interval: [-2, 0]
@@ -72,6 +73,7 @@ DERIVATION: dict[str, object] = {
     "source": "Ruseckas, Differential equations and neural networks; deck B, 'Sum of linear and non-linear parts'",
     "facts": {
         "may have a value for each step": "w, b; that of its start is held over the step",
+        "may be functions of time": "w, b; read at the times of the stages",
         "order": "1",
         "scheme": "forward Euler",
         "real interval": "[-2, 0]",
@@ -97,7 +99,7 @@ DERIVATION: dict[str, object] = {
         "15": r"\bar{w} = \bar{f}_n\,x_{n}^{\top}",
         "16": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "17": r"\nabla_{z_0} L = \left. \left(\bar{x}_{n}\right) \right|_{\text{first step}}",
-        "26": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "30": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
@@ -2010,7 +2012,7 @@ class StepLoop(nn.Module):
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
-        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
+        self.varying: dict[int, int] = {}  # place among what steps share -> axes of it where it has one value for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -2132,17 +2134,18 @@ class StepLoop(nn.Module):
         """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
         rules = self.rules
         local, shared = self.step_parameters(*x, *draws)
-        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
-        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        places = [place for place, value in enumerate(shared) if self._rows_besides(place, value) >= 0]
+        if any(self._rows_besides(place, shared[place]) > 0 for place in places):
+            rules = rules._replace(sweeps=None)  # which have no batch axes in what steps share
         for place in reversed(places):  # what comes later in the tuple does not move what comes before it
             rules, local = rules_per_step(rules, place), (*local, shared[place])
             shared = (*shared[:place], *shared[place + 1 :])
         return rules, local, shared
 
-    def _varies(self, name: str) -> bool:
-        """Whether a quantity has an axis of steps before its own."""
-        value = getattr(self, name, None)
-        return isinstance(value, Tensor) and value.dim() > self.varying[name]
+    def _rows_besides(self, place: int, value: Any) -> int:
+        """How many axes what has a value for each step has between that of the steps and its own; -1 of others."""
+        own = 0 if value is getattr(self, "step_size", None) else self.varying.get(place)
+        return value.dim() - own - 1 if isinstance(value, Tensor) and own is not None else -1
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -2154,7 +2157,8 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, self._varies("step_size")
+        step_size = getattr(self, "step_size", None)
+        own, per_step = rules.sweeps, isinstance(step_size, Tensor) and step_size.dim() > 0
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True
@@ -2825,6 +2829,73 @@ class ExplicitSweeps:
         return ExplicitReverse(steps, needs, inputs[0], stored[0]).run(bars[0])
 
 
+TimeFunction = Callable[..., Tensor]
+
+
+def as_time_function(
+    owner: str, name: str, value: float | Tensor | TimeFunction, shape: tuple[str, ...], steps: int = 0
+) -> Any:
+    """A function of time as it is; anything else as a parameter, with `steps` perhaps with a value for each step."""
+    if not callable(value):
+        return as_parameter(owner, name, value, shape, steps)
+    required = required_arguments(value.forward if isinstance(value, nn.Module) else value)
+    if len(required) > 1:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(f"{owner}: {name} takes {read}; allowed: {name}(t), further ones with a default")
+    return value
+
+
+def value_at(owner: str, name: str, function: TimeFunction, shape: tuple[str, ...], t: Tensor, batched: bool) -> Tensor:
+    """`function(t)`, checked: a tensor of the parameter's shape; with `batched` batch axes may lead."""
+    value: Any = function(t)
+    if isinstance(value, Real) and not shape:
+        value = t.new_tensor(float(value))
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name}(t) returned a {type(value).__name__}; allowed: a tensor {_shown(shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{owner}: {name}(t) has dtype {value.dtype}; allowed: a floating dtype, such as torch.float32")
+    if not shape and value.numel() == 1:
+        return value.reshape(())
+    if value.dim() == len(shape) or (batched and value.dim() > len(shape)):
+        return value
+    batch = f", or ({', '.join(['...', *shape])}) with batch axes" if batched else ""
+    raise ValueError(f"{owner}: {name}(t) has shape {tuple(value.shape)}; allowed: {_shown(shape)}{batch}")
+
+
+def _shown(shape: tuple[str, ...]) -> str:
+    return f"of shape ({', '.join(shape)})"
+
+
+def at_times(owner: str, name: str, value: Any, shape: tuple[str, ...], times: Tensor, batched: bool = False) -> Tensor:
+    """A parameter at one time in each step (steps,): a function at these times, a value for each step, or one for all.
+
+    What is no function is not changed: a value for each step stands for the whole step.
+    """
+    if isinstance(value, Tensor):
+        return value
+    return torch.stack([value_at(owner, name, value, shape, t, batched) for t in times.unbind(0)])
+
+
+def at_stages(
+    owner: str, name: str, value: Any, shape: tuple[str, ...], times: Sequence[Tensor], batched: bool = False
+) -> tuple[Tensor, ...]:
+    """The same at several times in each step, with a value for each step of what has one for all."""
+    if isinstance(value, Tensor):
+        rows = value if value.dim() > len(shape) else value.expand(len(times[0]), *value.shape)
+        return (rows,) * len(times)
+    return tuple(at_times(owner, name, value, shape, moment, batched) for moment in times)
+
+
+def check_sizes(owner: str, **given: tuple[Any, tuple[str | int, ...]]) -> None:
+    """Every named dimension has one size, that of the first tensor that has it; functions have no shape yet."""
+    known: dict[str, int] = {}
+    for name, (value, axes) in given.items():
+        for place, size in enumerate(axes if isinstance(value, Tensor) else ()):
+            axis = place - len(axes)
+            expected = size if isinstance(size, int) else known.setdefault(size, value.shape[axis])
+            check_size(owner, name, value, axis, expected)
+
+
 # --- the module ---------------------------
 
 _RULES = Rules(
@@ -2857,8 +2928,10 @@ class CubicODE(StepNet):
     Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
-        b: bias, (d), or (steps, d) with a value for each step, that of its start held to its end.
-        w: linear coupling, (d, d), or (steps, d, d) with a value for each step, that of its start held to its end.
+        b: bias, (d), or (steps, d) with a value for each step, that of its start held to its end, or a function of
+            time b(t), read at the times of the stages.
+        w: linear coupling, (d, d), or (steps, d, d) with a value for each step, that of its start held to its end, or
+            a function of time w(t), read at the times of the stages.
         gamma: strength of the cubic damping, ().
         steps: number of steps from t0 to t1.
         t0: initial time.
@@ -2871,8 +2944,8 @@ class CubicODE(StepNet):
     def __init__(
         self,
         *,
-        b: Tensor,
-        w: Tensor,
+        b: Tensor | Callable[..., Tensor],
+        w: Tensor | Callable[..., Tensor],
         gamma: float | Tensor = 1.0,
         steps: int,
         t0: float | Tensor = 0.0,
@@ -2884,22 +2957,25 @@ class CubicODE(StepNet):
         """See the class."""
         super().__init__(_RULES, memory=memory, gradient=gradient, check_finite=check_finite)
         steps = check_steps("CubicODE", steps)
-        self.varying |= {"b": 1, "w": 2}
-        self.b = as_parameter("CubicODE", "b", b, ("d",), steps)
+        self.varying = {0: 1, 3: 2}
+        self.b = as_time_function("CubicODE", "b", b, ("d",), steps)
         self.gamma = as_parameter("CubicODE", "gamma", gamma, ())
-        self.w = as_parameter("CubicODE", "w", w, ("d", "d"), steps)
+        self.w = as_time_function("CubicODE", "w", w, ("d", "d"), steps)
         self.steps = steps
         self.t0 = check_number("CubicODE", "t0", t0)
         self.t1 = check_number("CubicODE", "t1", t1)
-        check_size("CubicODE", "w", self.w, -2, self.b.shape[-1])
-        check_size("CubicODE", "w", self.w, -1, self.b.shape[-1])
+        check_sizes("CubicODE", b=(self.b, ("d",)), gamma=(self.gamma, ()), w=(self.w, ("d", "d")))
 
     def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""
-        check_dtype("CubicODE", x, b=self.b, gamma=self.gamma, w=self.w)
-        check_size("CubicODE", "x", x, -1, self.b.shape[-1])
-        h, _ = time_grid(x, self.t0, self.t1, self.steps)
-        return (), (self.b, self.gamma, h, self.w)
+        h, t = time_grid(x, self.t0, self.t1, self.steps)
+        b = at_times("CubicODE", "b", self.b, ("d",), t, True)
+        w = at_times("CubicODE", "w", self.w, ("d", "d"), t)
+        if callable(self.b) or callable(self.w):
+            check_sizes("CubicODE", b=(b, ("d",)), gamma=(self.gamma, ()), w=(w, ("d", "d")), x=(x, ("d",)))
+        check_dtype("CubicODE", x, b=b, gamma=self.gamma, w=w)
+        check_size("CubicODE", "x", x, -1, b.shape[-1])
+        return (), (b, self.gamma, h, w)
 
     def step_count(self) -> int:
         """How many steps."""

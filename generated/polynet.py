@@ -2211,7 +2211,7 @@ class StepLoop(nn.Module):
         if isinstance(q, bool) or not isinstance(q, int) or not 2 <= q <= LARGEST_Q:
             raise ValueError(f"{type(self).__name__}: q={q!r}; allowed: a whole number from 2 to {LARGEST_Q}")
         self.denominator = q
-        self.varying = {"step_size": 0}  # what may have a value for each step, and its axes where it has one for all
+        self.varying: dict[int, int] = {}  # place among what steps share -> axes of it where it has one value for all
         self.implicit = implicit
 
     def step_blocks(self) -> Sequence[Networks]:
@@ -2333,17 +2333,18 @@ class StepLoop(nn.Module):
         """Rules and parameters; what has a value for each step, as a step size may, is a per-step parameter."""
         rules = self.rules
         local, shared = self.step_parameters(*x, *draws)
-        varying = [getattr(self, name) for name in self.varying if self._varies(name)]
-        places = [place for place, value in enumerate(shared) if any(value is one for one in varying)]
+        places = [place for place, value in enumerate(shared) if self._rows_besides(place, value) >= 0]
+        if any(self._rows_besides(place, shared[place]) > 0 for place in places):
+            rules = rules._replace(sweeps=None)  # which have no batch axes in what steps share
         for place in reversed(places):  # what comes later in the tuple does not move what comes before it
             rules, local = rules_per_step(rules, place), (*local, shared[place])
             shared = (*shared[:place], *shared[place + 1 :])
         return rules, local, shared
 
-    def _varies(self, name: str) -> bool:
-        """Whether a quantity has an axis of steps before its own."""
-        value = getattr(self, name, None)
-        return isinstance(value, Tensor) and value.dim() > self.varying[name]
+    def _rows_besides(self, place: int, value: Any) -> int:
+        """How many axes what has a value for each step has between that of the steps and its own; -1 of others."""
+        own = 0 if value is getattr(self, "step_size", None) else self.varying.get(place)
+        return value.dim() - own - 1 if isinstance(value, Tensor) and own is not None else -1
 
     def _needs_plain(self, rules: Rules, functions: Sequence[Networks], x: Tensor) -> bool:
         """Where the derived form cannot serve or has nothing to do.
@@ -2355,7 +2356,8 @@ class StepLoop(nn.Module):
         modules = (isinstance(function, nn.Module) for row in functions for function in networks_of(row))
         hidden = self.memory == "store" and not all(modules)
         casting = torch.is_autocast_enabled(x.device.type)
-        own, per_step = rules.sweeps, self._varies("step_size")
+        step_size = getattr(self, "step_size", None)
+        own, per_step = rules.sweeps, isinstance(step_size, Tensor) and step_size.dim() > 0
         underived = rules.adjoint is None and not (own and own.serves(self.memory, casting, per_step))
         if hidden or underived:
             return True

@@ -150,4 +150,8 @@ def _parameter_argument(facts: Facts, quantity: Quantity) -> Argument:
     if quantity in facts.varying:
         rows = show_shape(("steps", *quantity.shape))
         shape = f"{shape}, or {rows} with a value for each step, that of its start held to its end"
-    return Argument(quantity.name, "float | Tensor" if not quantity.shape else "Tensor", text, f"{meaning}, {shape}")
+    kind = "Tensor" if quantity.shape else "float | Tensor"
+    if quantity in facts.varying and facts.stages:
+        kind += " | Callable[..., Tensor]"
+        shape += f", or a function of time {quantity.name}(t), read at the times of the stages"
+    return Argument(quantity.name, kind, text, f"{meaning}, {shape}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from codegen.steps.arguments import arguments, draw_options
 from codegen.steps.draws import interval_arguments
 from codegen.steps.facts import Facts
+from codegen.steps.functions_of_time import any_function, check_of_time, varying_lines
 from codegen.steps.source import Function, tuple_display
 from derive.discretization import LEADING
 from derive.symbols import Quantity
@@ -32,9 +33,7 @@ def constructor(facts: Facts) -> Function:
         body.append(f"self.blocks = nn.ModuleList(check_blocks({owner}, blocks))")
     body += [f"self.{name} = check_field({owner}, {name})" for name in names if name.startswith("field")]
     body += [f"self.{q.name} = checked.{q.name}" for q in facts.weights + ([LEADING] if facts.ahead else [])]
-    if facts.varying:
-        body.append(f"steps = check_steps({owner}, steps)")
-        body.append(f"self.varying |= {{{', '.join(f'{q.name!r}: {len(q.shape)}' for q in facts.varying)}}}")
+    body += varying_lines(facts)
     body += [_store_layer_parameter(facts, q) for q in facts.layer_parameters]
     body += [_store_parameter(facts, q, axes_of(q)) for q in facts.parameters]
     body += [_store_constant(facts, q) for q in facts.constants]
@@ -45,7 +44,7 @@ def constructor(facts: Facts) -> Function:
     elif facts.has_step_size:
         body.append(f"self.step_size = check_step_size({owner}, step_size, self.step_count())")
     body += _check_start(facts)
-    body += _check_parameters(facts)
+    body += check_of_time(facts, "self.") if facts.stages else _check_parameters(facts)
     return Function("__init__", parameters, "None", "See the class.", tuple(body))
 
 
@@ -67,7 +66,8 @@ def _rules(facts: Facts) -> str:
     if facts.weights:
         return f"started({facts.spec.class_name!r}, checked, start, _RULES, _IMPLICIT, _ORDERS)"
     by = facts.spec.option or ("start" if facts.recurrence.starts else "")
-    return f"_RULES[choose({facts.spec.class_name!r}, {by!r}, {by}, list(_RULES))]" if by else "_RULES"
+    rules = f"(_RULES_OF_TIME if {any_function(facts)} else _RULES)" if facts.of_time else "_RULES"
+    return f"{rules}[choose({facts.spec.class_name!r}, {by!r}, {by}, list(_RULES))]" if by else rules
 
 
 def _unstable(facts: Facts) -> list[str]:
@@ -101,7 +101,8 @@ def _store_times(facts: Facts, steps: str) -> list[str]:
 def _store_parameter(facts: Facts, quantity: Quantity, axes: Sequence[str]) -> str:
     shape = tuple_display([repr(axis) for axis in axes]) if axes else "()"
     name, rows = quantity.name, ", steps" if quantity in facts.varying else ""
-    return f"self.{name} = as_parameter({facts.spec.class_name!r}, {name!r}, {name}, {shape}{rows})"
+    made = "as_time_function" if facts.stages and rows else "as_parameter"
+    return f"self.{name} = {made}({facts.spec.class_name!r}, {name!r}, {name}, {shape}{rows})"
 
 
 def _store_layer_parameter(facts: Facts, quantity: Quantity) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from codegen.steps.amplification import by_lines, by_polynomial, by_roots
@@ -20,8 +20,10 @@ from derive.operators import fill
 from derive.random_recurrence import RandomRecurrence
 from derive.reversibility import inverse_amplification
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme
-from derive.symbols import Dimension, Role, by_name
+from derive.step_quantities import StageValue
+from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import ODE, Recurrence, Spec
+from derive.time_dependence import OF_TIME
 from derive.windows import LAGS
 
 BY_AUTOGRAD = {
@@ -41,6 +43,8 @@ class Facts:
         derivation: for the equation numbers.
         option: the variant of the spec that this step belongs to; empty where there are none.
         ahead: the implicit form of the step, where the weights of a family of schemes decide between two.
+        of_time: the step that reads functions of time at its stages, where that is another one.
+        stages: what it reads of them; functions of time are parameters like others where that is nothing.
     """
 
     def __init__(
@@ -51,17 +55,19 @@ class Facts:
         derivation: Derivation,
         option: str = "",
         ahead: Facts | None = None,
+        of_time: Facts | None = None,
+        stages: tuple[StageValue, ...] = (),
     ) -> None:
         self.spec, self.scheme, self.recurrence, self.derivation = spec, scheme, recurrence, derivation
         self.option = option
         system = spec.system
         self.initial = system.initial if isinstance(system, ODE) else {}
-        self.ahead = ahead
+        self.ahead, self.of_time, self.stages = ahead, of_time, stages
         self.layout: Layout = layout_of(recurrence) if ahead is None else ahead.layout
         self.networks = self.layout.networks
         self.implicit = any(systems(program) for program in (recurrence.step, *recurrence.starts.values()))
         self.inverse: Inverse | None = replayed(recurrence)
-        split = len(self.networks) == 1 and not self.implicit
+        split = len(self.networks) == 1 and not self.implicit and option != OF_TIME
         self.exact: SplitStep | None = split_off_oldest(recurrence) if split else None
         if self.exact is not None and any(q.name == "q" for q in (*self.layout.local, *self.layout.shared)):
             raise SpecError(f"{spec.id}: 'q' is an option of the emitted module; rename the parameter, for example q_0")
@@ -81,7 +87,8 @@ class Facts:
         if len(kinds) > 1:
             names = ", ".join(n.name for n in self.networks)
             raise SpecError(f"{spec.id}: of the networks {names} some are per layer and some are not; make them alike")
-        self.layered = kinds == {True} if self.networks else bool(self.layer_parameters or self.layer_constants)
+        by_layer = option != OF_TIME and bool(self.layer_parameters or self.layer_constants)
+        self.layered = kinds == {True} if self.networks else by_layer
 
     @property
     def notes(self) -> Mapping[str, str]:
@@ -156,10 +163,11 @@ class Facts:
         held = {node.args[1] for value in self.initial.values() for node in value.atoms(fill)}
         return [q.shape[0] for q in by_name(held)]
 
-    def known_sizes(self) -> dict[Dimension, str]:
-        """Where the size of each named dimension is read: the first parameter that has it."""
+    def known_sizes(self, local: Sequence[Quantity] = ()) -> dict[Dimension, str]:
+        """Where each named size is read: of the first parameter that has it, or of what is `local` under its name."""
         known: dict[Dimension, str] = {}
         for quantity in [*self.layer_parameters, *self.parameters]:
+            owner = "" if quantity in local else "self."
             for place, size in enumerate(quantity.shape):
-                known.setdefault(size, f"self.{quantity.name}.shape[{place - len(quantity.shape)}]")
+                known.setdefault(size, f"{owner}{quantity.name}.shape[{place - len(quantity.shape)}]")
         return known

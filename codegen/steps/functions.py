@@ -32,6 +32,7 @@ def rule_functions(facts: Facts) -> list[Function]:
         *_start_functions(facts),
         *_inverse_functions(facts),
         *exact_functions(facts.exact, _writer(facts)),
+        *(rule_functions(facts.of_time) if facts.of_time else ()),
     ]
 
 
@@ -76,11 +77,12 @@ def _start_functions(facts: Facts) -> list[Function]:
     for name, program in facts.recurrence.starts.items():
         writer = _writer(facts, f"start.{name}")
         made = f"{unknown}_{'n+1' if many else 1} from {unknown}_{'n' if many else 0}, start {name!r}"
-        functions += writer.equations(f"_start_{name}", program, old)
+        rule = _named(facts, f"_start_{name}")
+        functions += writer.equations(rule, program, old)
         which = "One of the first steps" if many else "The first step"
-        functions.append(writer.step(f"_start_{name}", program, old, program.outputs, f"{which}: {made}."))
+        functions.append(writer.step(rule, program, old, program.outputs, f"{which}: {made}."))
         doc = f"Reverse sweep over {which[0].lower()}{which[1:]}: {made}."
-        functions.append(writer.adjoint(f"_start_{name}_adjoint", program, old, program.outputs, doc))
+        functions.append(writer.adjoint(f"{rule}_adjoint", program, old, program.outputs, doc))
     return functions
 
 
@@ -120,7 +122,8 @@ def rules_of(facts: Facts) -> list[str]:
     count = f" * {facts.layout.lags - 1}" if facts.layout.lags > 2 else ""
     rows = []
     for name in facts.recurrence.starts:
-        start = f"(Rules(step=_start_{name}, adjoint=_start_{name}_adjoint),){count}"
+        rule = _named(facts, f"_start_{name}")
+        start = f"(Rules(step={rule}, adjoint={rule}_adjoint),){count}"
         rows.append(f"{name!r}: Rules({', '.join(fields)}, start={start})")
     return rows
 
@@ -131,11 +134,16 @@ def rules_table(variants: Mapping[Option, Facts]) -> str:
     (first, *others) = variants.values()
     if others:
         rows = [f"{option!r}: {row}" for option, row in zip(variants, rows, strict=True)]
-    elif not first.recurrence.starts:
-        return f"_RULES = {rows[0]}"
-    table = "\n".join(["_RULES = {", *(f"    {row}," for row in rows), "}"])
+    table = _table("_RULES", rows, bool(others or first.recurrence.starts))
+    if first.of_time:
+        table += "\n" + _table("_RULES_OF_TIME", rules_of(first.of_time), bool(first.recurrence.starts))
     if not isinstance(first.scheme, MultistepFamily):
         return table
     orders = {name: order(tableau) for name, tableau in first.scheme.starts.items()}
     implicit = "".join(f"\n_IMPLICIT = {row}" for one in variants.values() if one.ahead for row in rules_of(one.ahead))
     return f"{table}{implicit}\n_ORDERS = {orders!r}"
+
+
+def _table(name: str, rows: list[str], several: bool) -> str:
+    """Source of one table, or of the only rules where there are no several by name."""
+    return "\n".join([f"{name} = {{", *(f"    {row}," for row in rows), "}"]) if several else f"{name} = {rows[0]}"

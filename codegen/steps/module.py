@@ -12,6 +12,7 @@ from codegen.steps.constructor import constructor
 from codegen.steps.draws import law_methods, unpack_draws, value_of_step
 from codegen.steps.facts import Facts
 from codegen.steps.functions import rule_functions, rules_table
+from codegen.steps.functions_of_time import check_of_time, read_at_beginnings, read_at_stages, sizes_of_states
 from codegen.steps.source import Function, tuple_display
 from codegen.steps.streams import call_doc, stream_methods, stream_names
 from derive.analysis import STABILITY_FACTS
@@ -80,6 +81,7 @@ def _besides(facts: Facts) -> dict[str, bool]:
         "exact": facts.exact is not None,
         "polynomial_roots": facts.measures_roots,
         "inverse_growth": facts.measures_growth,
+        "time_functions": bool(facts.stages),
         "implicit": facts.solves,
         "random_net": bool(facts.draws),
         "windows": isinstance(facts.scheme, MultistepFamily),
@@ -143,29 +145,65 @@ def _blocks(facts: Facts) -> list[Function]:
 
 
 def _step_parameters(facts: Facts) -> Function:
-    local, shared = facts.layout.local, facts.layout.shared
     names = stream_names(facts)
     x = names[0]
-    body = _check_input(facts, names)
+    body = [] if facts.stages else _check_input(facts, names)
     if not facts.layered:
-        body.append(f"h, {'t' if _uses_time(facts) else '_'} = time_grid({x}, self.t0, self.t1, self.steps)")
+        timed = _uses_time(facts) or facts.stages
+        body.append(f"h, {'t' if timed else '_'} = time_grid({x}, self.t0, self.t1, self.steps)")
     elif _uses_time(facts):
         body.append(f"t = layer_times({x}, self.step_size, self.step_count())")
     body += [f"{q.name} = {value_of_step(q)}" for q in facts.layer_constants]
     if facts.draws:
         body.append(unpack_draws(facts))
-    tuples = [tuple_display([_source(facts, q) for q in group]) for group in (local, shared)]
-    body.append(f"return {', '.join(tuples)}")
+    body += _read_of_time(facts, names) if facts.stages else [_returned(facts)]
     doc = "What varies from step to step, and what every step uses."
     given = ", ".join([*(f"{name}: Tensor" for name in names), *(["*draws: Tensor"] if facts.draws else [])])
     return Function("step_parameters", f"self, {given}", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
 
 
-def _check_input(facts: Facts, names: Sequence[str]) -> list[str]:
+def _returned(facts: Facts, read: Sequence[Quantity] = ()) -> str:
+    """The tuples of what is local and what is shared; `read` is there under its own name."""
+    groups = (facts.layout.local, facts.layout.shared)
+    sources = ([q.name if q in read else _source(facts, q) for q in group] for group in groups)
+    return f"return {', '.join(tuple_display(group) for group in sources)}"
+
+
+def _read_of_time(facts: Facts, names: Sequence[str]) -> list[str]:
+    """Values of functions of time, and what is returned with them."""
+    sizes = sizes_of_states(facts)
+    if facts.of_time is None:
+        functions = " or ".join(f"callable(self.{q.name})" for q in facts.varying)
+        checks = [f"if {functions}:", *_inside(check_of_time(facts, "", sizes))]
+        checks += _check_input(facts, names, facts.varying)
+        return [*read_at_beginnings(facts), *checks, _returned(facts, facts.varying)]
+    first = [next(q for q in facts.stages if q.parameter == one) for one in facts.varying]
+    named = [f"{one.name} = {q.name}" for one, q in zip(facts.varying, first, strict=True)]
+    checks = [*_check_dtype(facts, names, facts.varying), *check_of_time(facts, "", sizes)]
+    return [
+        "if not self.of_time:",
+        *_inside([*_check_input(facts, names), _returned(facts)]),
+        *read_at_stages(facts),
+        *named,
+        *checks,
+        _returned(facts.of_time, facts.stages),
+    ]
+
+
+def _inside(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _check_dtype(facts: Facts, names: Sequence[str], read: Sequence[Quantity] = ()) -> list[str]:
+    known = (*facts.layer_parameters, *facts.parameters)
+    held = "".join(f", {q.name}={'' if q in read else 'self.'}{q.name}" for q in known)
+    return [f"check_dtype({facts.spec.class_name!r}, {names[0]}{held})"] if not facts.networks and held else []
+
+
+def _check_input(facts: Facts, names: Sequence[str], read: Sequence[Quantity] = ()) -> list[str]:
     """The last axis of every stream, where its size is known; the dtype, where no network checks it."""
-    owner, known = facts.spec.class_name, facts.known_sizes()
-    held = "".join(f", {q.name}=self.{q.name}" for q in (*facts.layer_parameters, *facts.parameters))
-    lines = [f"check_dtype({owner!r}, {names[0]}{held})"] if not facts.networks and held else []
+    owner, known = facts.spec.class_name, facts.known_sizes(read)
+    lines = _check_dtype(facts, names, read)
     if facts.layout.components > 1:
         return [*lines, f"check_size({owner!r}, {names[0]!r}, {names[0]}, -1, {facts.layout.components})"]
     for name, unknown in zip(names, facts.recurrence.old, strict=False):

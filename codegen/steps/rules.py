@@ -56,7 +56,8 @@ class Layout:
 
 def layout_of(recurrence: Recurrence) -> Layout:
     """Layout of a step whose state is made of one or several unknowns: their values and what else is remembered."""
-    quantities = [q for q in recurrence.quantities if not _is_network_parameter(recurrence, q)]
+    read = recurrence.quantities.union(*(start.inputs for start in recurrence.starts.values()))
+    quantities = [q for q in read if not _is_network_parameter(recurrence, q)]
     local = [q for q in quantities if q.role.per_step]
     shared = [q for q in quantities if q.role in (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)]
     unknowns = recurrence.old[: recurrence.unknowns or len(recurrence.old)]

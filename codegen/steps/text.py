@@ -12,6 +12,7 @@ from derive.explanation import recurrences
 from derive.reverse_sweep import reverse_sweep
 from derive.schemes import MultistepFamily, scheme_by_name
 from derive.systems import ODE, Recurrence, Spec
+from derive.time_dependence import OF_TIME, reads_beginnings_only, stage_values, step_of_time
 
 IMPORTS = (
     "import cmath",
@@ -28,7 +29,8 @@ def step_text(spec: Spec, derivation: Derivation, command: str) -> str:
     variants = {option: _facts(spec, step, derivation, str(option)) for option, step in found.items()}
     module = write_module(variants)
     programs = []
-    for recurrence in found.values():
+    others = [one.of_time.recurrence for one in variants.values() if one.of_time]
+    for recurrence in (*found.values(), *others):
         programs += [recurrence.step, reverse_sweep(recurrence.step).program, *recurrence.starts.values()]
     view = {
         "functions": module.functions,
@@ -49,4 +51,8 @@ def _facts(spec: Spec, recurrence: Recurrence, derivation: Derivation, option: s
     scheme, ahead = scheme_by_name(spec.scheme), None
     if isinstance(scheme, MultistepFamily):
         ahead = Facts(spec, scheme, implicit_family(spec.system, scheme), derivation, IMPLICIT)
-    return Facts(spec, scheme, recurrence, derivation, option, ahead)
+    driven = step_of_time(spec.system, scheme, spec.may_vary)
+    if driven is None:
+        return Facts(spec, scheme, recurrence, derivation, option, ahead)
+    own = None if reads_beginnings_only(driven) else Facts(spec, None, driven, derivation, OF_TIME)
+    return Facts(spec, scheme, recurrence, derivation, option, ahead, own, stage_values(driven))
