@@ -33,6 +33,7 @@ class Adaptive(System):
             is given instead.
     """
 
+    varies = True
     ode: ODE
     scheme: Any = "dopri5"
 

@@ -19,6 +19,8 @@ from derive.program import Builder, Program
 from derive.reverse_sweep import reverse_sweep
 from derive.step_control import write_control
 from derive.symbols import constant, time
+from derive.time_sections import TITLE as VARYING
+from derive.time_sections import write_rate
 
 START, END = time("t_0", meaning="initial time"), time("t_1", meaning="final time")
 
@@ -30,6 +32,10 @@ def explain_adaptive(draft: Draft, adaptive: Adaptive, names: StepNames) -> None
     write_problem(author, control, names)
     draft.results |= write_adjoint_equations(author, control, names)
     draft.results |= write_gradients(author, control, names, runs)
+    if draft.spec.may_vary:
+        draft.results |= write_rate(author, adaptive.ode, draft.spec.may_vary)
+        author.close(VARYING)
+        draft.facts["may be functions of time"] = ", ".join(q.name for q in draft.spec.may_vary)
     step = adaptive.step
     _write_step(draft, step, names)
     draft.results |= _write_pair(author, adaptive, step, names)

@@ -19,6 +19,9 @@ class System(ABC):
     has_module: ClassVar[bool] = True
     """Whether code is emitted of it; where not, its specs are statements."""
 
+    varies: ClassVar[bool] = False
+    """Whether parameters of it may be functions of time."""
+
     @property
     @abstractmethod
     def quantities(self) -> set[Quantity]:

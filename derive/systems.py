@@ -42,6 +42,7 @@ class ODE(System):
         SpecError: undeclared symbols, or a velocity whose shape is not its unknown's.
     """
 
+    varies = True
     state: tuple[Quantity, ...]
     velocity: tuple[Expr, ...]
     time: Quantity | None = None
@@ -154,8 +155,7 @@ class Recurrence(System):
         output: what the step gives out.
         starts: for a state of several past values, how the first steps are made: name -> program, state to state.
         lags: how many consecutive times the state reaches back over; lags - 1 steps are made by a start.
-        unknowns: how many of the first parts of the state are its newest values; all of them where it is 0. The others
-            are past values, of the state or of the field.
+        unknowns: how many of the first parts of the state are its newest values, before past ones; all where it is 0.
 
     Raises:
         SpecError: the two states do not fit, or a state of several past values has no start.
@@ -274,7 +274,7 @@ class Spec:
         if isinstance(self.system, ODE):
             self._check_scheme()
         self._check_defaults()
-        check_may_vary(self.id, self.may_vary, self._quantities() if isinstance(self.system, ODE) else ())
+        check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())
 
     def _check_class_name(self) -> None:
         if bool(self.class_name) == bool(self.no_module):

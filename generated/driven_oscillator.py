@@ -30,13 +30,13 @@ Gradients:
     (25) gradient of the initial state = (bar_s, bar_v) of the first step
 
 The step as a linear map:
-    (32) W = [[1, h], [-h*k/m, 1]]
-    (33) det W = h**2*k/m + 1
-    (34) lambda = 1 +- sqrt(-4*h**2*k/m)/2
-    (35) |lambda|^2 - 1 = h**2*k/m
+    (36) W = [[1, h], [-h*k/m, 1]]
+    (37) det W = h**2*k/m + 1
+    (38) lambda = 1 +- sqrt(-4*h**2*k/m)/2
+    (39) |lambda|^2 - 1 = h**2*k/m
 
 Inverse:
-    (38) the old state is the solution of an equation: step(z) = z_next
+    (42) the old state is the solution of an equation: step(z) = z_next
 
 Symbols:
     A () parameter: amplitude of the drive
@@ -52,6 +52,8 @@ Symbols:
     v_next () intermediate: velocity
 
 Facts:
+    may have a value for each step: A; that of its start is held over the step
+    may be functions of time: A; read at the times of the stages
     order: 1
     scheme: forward Euler
     real interval: [-2, 0]
@@ -86,6 +88,8 @@ DERIVATION: dict[str, object] = {
     "title": "Driven harmonic oscillator",
     "source": "Lecture October 16, 'Example'",
     "facts": {
+        "may have a value for each step": "A; that of its start is held over the step",
+        "may be functions of time": "A; read at the times of the stages",
         "order": "1",
         "scheme": "forward Euler",
         "real interval": "[-2, 0]",
@@ -122,14 +126,14 @@ DERIVATION: dict[str, object] = {
         "23": r"\bar{t}_{n} = - \frac{A \, \bar{f}_{v} \, \sin{\left(t_{n} \right)}}{m}",
         "24": r"\nabla_p L = \sum_{\text{steps}} \bar p",
         "25": r"\nabla_{z_0} L = \left. \left(\bar{s}_{n}, \bar{v}_{n}\right) \right|_{\text{first step}}",
-        "32": (
+        "36": (
             r"W = \frac{\partial(s_{n+1}, v_{n+1})}{\partial(s_{n}, v_{n})} = \begin{pmatrix}1 & h \\ - \frac{h \, "
             r"k}{m} & 1\end{pmatrix}"
         ),
-        "33": r"\det W = 1 + \frac{k \, h^{2}}{m}",
-        "34": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
-        "35": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
-        "38": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
+        "37": r"\det W = 1 + \frac{k \, h^{2}}{m}",
+        "38": r"\lambda_\pm = 1 \pm \tfrac12 \sqrt{- \frac{4 \, k \, h^{2}}{m}}",
+        "39": r"|\lambda|^2 - 1 = \frac{k \, h^{2}}{m}",
+        "42": r"z_n = \Phi^{-1}(z_{n+1})\ \text{is the solution of an equation}",
     },
 }
 
@@ -2864,6 +2868,78 @@ class ExplicitSweeps:
         return ExplicitReverse(steps, needs, inputs[0], stored[0]).run(bars[0])
 
 
+TimeFunction = Callable[..., Tensor]
+
+
+def as_time_function(
+    owner: str, name: str, value: float | Tensor | TimeFunction, shape: tuple[str, ...], steps: int = 0
+) -> Any:
+    """A function of time as it is; anything else as a parameter, with `steps` perhaps with a value for each step."""
+    if not callable(value):
+        return as_parameter(owner, name, value, shape, steps)
+    required = required_arguments(value.forward if isinstance(value, nn.Module) else value)
+    if len(required) > 1:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(f"{owner}: {name} takes {read}; allowed: {name}(t), further ones with a default")
+    return value
+
+
+def value_at(owner: str, name: str, function: TimeFunction, shape: tuple[str, ...], t: Tensor, batched: bool) -> Tensor:
+    """`function(t)`, checked: a tensor of the parameter's shape; with `batched` batch axes may lead."""
+    value: Any = function(t)
+    if isinstance(value, Real) and not shape:
+        value = t.new_tensor(float(value))
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name}(t) returned a {type(value).__name__}; allowed: a tensor {_shown(shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{owner}: {name}(t) has dtype {value.dtype}; allowed: a floating dtype, such as torch.float32")
+    if not shape and value.numel() == 1:
+        return value.reshape(())
+    if value.dim() == len(shape) or (batched and value.dim() > len(shape)):
+        return value
+    batch = f", or ({', '.join(['...', *shape])}) with batch axes" if batched else ""
+    raise ValueError(f"{owner}: {name}(t) has shape {tuple(value.shape)}; allowed: {_shown(shape)}{batch}")
+
+
+def _shown(shape: tuple[str, ...]) -> str:
+    return f"of shape ({', '.join(shape)})"
+
+
+def at_time(owner: str, name: str, value: Any, shape: tuple[str, ...], t: Tensor, batched: bool) -> Tensor:
+    """A parameter at one time."""
+    return value if isinstance(value, Tensor) else value_at(owner, name, value, shape, t, batched)
+
+
+def at_times(owner: str, name: str, value: Any, shape: tuple[str, ...], times: Tensor, batched: bool = False) -> Tensor:
+    """A parameter at one time in each step (steps,): a function at these times, a value for each step, or one for all.
+
+    What is no function is not changed: a value for each step stands for the whole step.
+    """
+    if isinstance(value, Tensor):
+        return value
+    return torch.stack([value_at(owner, name, value, shape, t, batched) for t in times.unbind(0)])
+
+
+def at_stages(
+    owner: str, name: str, value: Any, shape: tuple[str, ...], times: Sequence[Tensor], batched: bool = False
+) -> tuple[Tensor, ...]:
+    """The same at several times in each step, with a value for each step of what has one for all."""
+    if isinstance(value, Tensor):
+        rows = value if value.dim() > len(shape) else value.expand(len(times[0]), *value.shape)
+        return (rows,) * len(times)
+    return tuple(at_times(owner, name, value, shape, moment, batched) for moment in times)
+
+
+def check_sizes(owner: str, **given: tuple[Any, tuple[str | int, ...]]) -> None:
+    """Every named dimension has one size, that of the first tensor that has it; functions have no shape yet."""
+    known: dict[str, int] = {}
+    for name, (value, axes) in given.items():
+        for place, size in enumerate(axes if isinstance(value, Tensor) else ()):
+            axis = place - len(axes)
+            expected = size if isinstance(size, int) else known.setdefault(size, value.shape[axis])
+            check_size(owner, name, value, axis, expected)
+
+
 # --- the module ---------------------------
 
 _RULES = Rules(
@@ -2896,7 +2972,8 @@ class DrivenOscillator(StepNet):
     Order: 1; real interval: [-2, 0]; imaginary interval: {0}; A-stable: no; L-stable: no.
 
     Args:
-        A: amplitude of the drive, ().
+        A: amplitude of the drive, (), or (steps) with a value for each step, that of its start held to its end, or a
+            function of time A(t), read at the times of the stages.
         k: stiffness, ().
         m: mass, ().
         steps: number of steps from t0 to t1.
@@ -2910,7 +2987,7 @@ class DrivenOscillator(StepNet):
     def __init__(
         self,
         *,
-        A: float | Tensor = 1.0,
+        A: float | Tensor | Callable[..., Tensor] = 1.0,
         k: float | Tensor = 1.0,
         m: float | Tensor = 1.0,
         steps: int,
@@ -2922,19 +2999,25 @@ class DrivenOscillator(StepNet):
     ) -> None:
         """See the class."""
         super().__init__(_RULES, memory=memory, gradient=gradient, check_finite=check_finite)
-        self.A = as_parameter("DrivenOscillator", "A", A, ())
+        steps = check_steps("DrivenOscillator", steps)
+        self.varying = {0: 0}
+        self.A = as_time_function("DrivenOscillator", "A", A, (), steps)
         self.k = as_parameter("DrivenOscillator", "k", k, ())
         self.m = as_parameter("DrivenOscillator", "m", m, ())
-        self.steps = check_steps("DrivenOscillator", steps)
+        self.steps = steps
         self.t0 = check_number("DrivenOscillator", "t0", t0)
         self.t1 = check_number("DrivenOscillator", "t1", t1)
+        check_sizes("DrivenOscillator", A=(self.A, ()), k=(self.k, ()), m=(self.m, ()))
 
     def step_parameters(self, x: Tensor) -> tuple[tuple[Tensor, ...], Shared]:
         """What varies from step to step, and what every step uses."""
-        check_dtype("DrivenOscillator", x, A=self.A, k=self.k, m=self.m)
-        check_size("DrivenOscillator", "x", x, -1, 2)
         h, t = time_grid(x, self.t0, self.t1, self.steps)
-        return (t,), (self.A, h, self.k, self.m)
+        A = at_times("DrivenOscillator", "A", self.A, (), t, True)
+        if callable(self.A):
+            check_sizes("DrivenOscillator", A=(A, ()), k=(self.k, ()), m=(self.m, ()), x=(x, (2,)))
+        check_dtype("DrivenOscillator", x, A=A, k=self.k, m=self.m)
+        check_size("DrivenOscillator", "x", x, -1, 2)
+        return (t,), (A, h, self.k, self.m)
 
     def step_count(self) -> int:
         """How many steps."""

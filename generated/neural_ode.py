@@ -2686,7 +2686,7 @@ class AdaptiveNet(nn.Module):
         given = [t if isinstance(t, Tensor) else None for t in (self.t0, self.t1, times)]
         moving = [None if t is None or not (ahead or t.requires_grad) else t for t in given]
         inputs = (x, *moving, *form.parameters)
-        unseen = self.gradient == "autograd" and not isinstance(self.field, nn.Module)
+        unseen = self.gradient == "autograd" and not self._sees_all()
         asked = unseen or any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
         keep = ahead or (torch.is_grad_enabled() and asked)
         self.stats = SolveStats()
@@ -2719,6 +2719,15 @@ class AdaptiveNet(nn.Module):
     def _hides(self) -> bool:
         """Whether the field may use tensors that need gradients and are not seen from outside."""
         return self.gradient == "derived" and torch.is_grad_enabled()
+
+    def _sees_all(self) -> bool:
+        """Whether all that is learned is found in modules."""
+        return all(isinstance(one, nn.Module) for one in (self.field, *self.functions_of_time()))
+
+    def functions_of_time(self) -> list[Callable[..., Tensor]]:
+        """Parameters of a written-out field that are functions of time."""
+        found = (getattr(self.field, name) for name in getattr(self.field, "may_be_functions", ()))
+        return [one for one in found if callable(one)]
 
     def extra_repr(self) -> str:
         t0, t1 = self._ends()

@@ -112,14 +112,16 @@ class FieldClass:
 
     def _argument(self, quantity: Quantity) -> str:
         kind = "float" if quantity.role is Role.CONSTANT else "float | Tensor"
+        kind += " | Callable[..., Tensor]" if quantity in self.spec.may_vary else ""
         default = self.spec.defaults.get(quantity.name)
         return f"{quantity.name}: {kind}" + ("" if default is None else f" = {float(default)!r}")
 
     @property
     def argument_docs(self) -> str:
         """Lines of the class's docstring on the arguments."""
-        rows = [f"        {q.name}: {q.meaning or q.role.value}, {show_shape(q.shape)}.\n" for q in self.held]
-        return "".join(rows)
+        rows = [(q, f"{q.name}: {q.meaning or q.role.value}, {show_shape(q.shape)}") for q in self.held]
+        functions = {q: f", or a function of time {q.name}(t)" for q in self.spec.may_vary}
+        return "".join(f"        {row}{functions.get(q, '')}.\n" for q, row in rows)
 
     @property
     def equation(self) -> str:
@@ -146,9 +148,9 @@ class FieldClass:
             if q.role is Role.CONSTANT:
                 body.append(f"self.{q.name} = float(check_number({owner}, {q.name!r}, {q.name}))")
                 continue
-            shape = tuple_display([repr(str(size)) for size in q.shape]) if q.shape else "()"
-            body.append(f"self.{q.name} = as_parameter({owner}, {q.name!r}, {q.name}, {shape})")
-        body += self._size_checks()
+            made = "as_time_function" if q in self.spec.may_vary else "as_parameter"
+            body.append(f"self.{q.name} = {made}({owner}, {q.name!r}, {q.name}, {_axes(q)})")
+        body += [self._all_sizes("self.")] if self.spec.may_vary else self._size_checks()
         given = ", ".join(["self", "*", *self.arguments]) if self.held else "self"
         return Function("__init__", given, "None", "See the class.", tuple(body)), self._forward()
 
@@ -164,14 +166,34 @@ class FieldClass:
                     )
         return lines
 
+    def _source(self, quantity: Quantity) -> str:
+        return quantity.name if quantity in self.spec.may_vary else f"self.{quantity.name}"
+
+    def _reading(self, quantity: Quantity) -> str:
+        owner, name = self.spec.class_name, quantity.name
+        batched = len(quantity.shape) == len(self.ode.state[0].shape)
+        return f"{name} = at_time({owner!r}, {name!r}, self.{name}, {_axes(quantity)}, moment, {batched})"
+
+    def _all_sizes(self, held: str) -> str:
+        """The line that compares sizes: in the constructor those of tensors, in a call those of functions as well."""
+        learned = [q for q in self.held if q.role is Role.PARAMETER]
+        names = {q: f"{held}{q.name}" if q in self.spec.may_vary else f"self.{q.name}" for q in learned}
+        pairs = [f"{q.name}=({name}, {_axes(q)})" for q, name in names.items()]
+        return f"check_sizes({self.spec.class_name!r}, {', '.join(pairs)})"
+
     def _forward(self) -> Function:
         printer = TorchPrinter()
         names = [q.name for q in self.ode.state]
         scalars = not self.ode.state[0].shape
         time = self.ode.time
         owner = repr(self.spec.class_name)
-        learned = "".join(f", {q.name}=self.{q.name}" for q in self.held if q.role is Role.PARAMETER)
-        body = [f"check_dtype({owner}, state{learned})"]
+        varying = self.spec.may_vary
+        learned = "".join(f", {q.name}={self._source(q)}" for q in self.held if q.role is Role.PARAMETER)
+        body = [self._reading(q) for q in varying]
+        if varying:
+            calls = " or ".join(f"callable(self.{q.name})" for q in varying)
+            body += [f"if {calls}:", f"    {self._all_sizes('')}"]
+        body.append(f"check_dtype({owner}, state{learned})")
         if scalars:
             body += [
                 f"check_size({owner}, 'x0', state, -1, {len(names)})",
@@ -180,7 +202,7 @@ class FieldClass:
         else:
             body.append(f"{names[0]} = state")
         body += [f"{time.name} = moment"] if time is not None else []
-        body += [f"{q.name} = self.{q.name}" for q in self.held]
+        body += [f"{q.name} = self.{q.name}" for q in self.held if q not in varying]
         numbers = [self.derivation.number_of(f"ode.{x.name}") for x in self.ode.state]
         for line in self.program.assignments:
             which = self.program.outputs.index(line.target) if line.target in self.program.outputs else 0
@@ -196,3 +218,7 @@ class FieldClass:
             )
             body.append(f"return {values[0]}{spread}")
         return Function("forward", "self, moment: Tensor, state: Tensor", "Tensor", "Velocity at a time.", tuple(body))
+
+
+def _axes(quantity: Quantity) -> str:
+    return tuple_display([repr(str(size)) for size in quantity.shape]) if quantity.shape else "()"

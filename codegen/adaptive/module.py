@@ -53,10 +53,12 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "functions": () if in_place is None else in_place.functions,
         "table": "" if in_place is None else in_place.table,
         "read": "" if in_place is None else tuple_display([repr(name) for name in in_place.names]),
+        "varying": tuple_display([repr(q.name) for q in spec.may_vary]) if spec.may_vary else "",
         "base": "AdaptiveNet" if in_place is None else "WrittenAdaptiveNet",
     }
     programs = [program, reverse_sweep(program, system.step.old).program]
-    entries = (*SUPPORT, "adaptive_written_net", "slopes", "affine", "cotangents") if in_place else SUPPORT
+    entries = [*SUPPORT, *(("adaptive_written_net", "slopes", "affine", "cotangents") if in_place else ())]
+    entries += ["time_functions"] if spec.may_vary else []
     common = common_view(spec, derivation, programs, command, entries, IMPORTS, NOTES)
     return render("adaptive_module.py.jinja", {**view, **common})
 

@@ -20,7 +20,7 @@ class WrittenAdaptiveNet(AdaptiveNet):
 
     def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
         """The field in the forms that a solution needs."""
-        if shapes is not None or not isinstance(self.field, nn.Module):
+        if shapes is not None or not isinstance(self.field, nn.Module) or self.functions_of_time():
             return super().form_of(x, shapes, event)
         given = (self.owner, x, self.adjoint, self.memory, event)
         return WrittenForm(self.field, self.written, self.reads, *given)

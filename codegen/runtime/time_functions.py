@@ -50,6 +50,11 @@ def _shown(shape: tuple[str, ...]) -> str:
     return f"of shape ({', '.join(shape)})"
 
 
+def at_time(owner: str, name: str, value: Any, shape: tuple[str, ...], t: Tensor, batched: bool) -> Tensor:
+    """A parameter at one time."""
+    return value if isinstance(value, Tensor) else value_at(owner, name, value, shape, t, batched)
+
+
 def at_times(owner: str, name: str, value: Any, shape: tuple[str, ...], times: Tensor, batched: bool = False) -> Tensor:
     """A parameter at one time in each step (steps,): a function at these times, a value for each step, or one for all.
 

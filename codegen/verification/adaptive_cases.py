@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from codegen.verification.case import Case
+from codegen.verification.functions_of_time import Wave, waves
 from codegen.verification.measures import uniform
 from codegen.verification.stand_in import stand_in
 from codegen.verification.step_setting import numeric
 from derive.adaptive import Adaptive
 from derive.discretization import STEP_SIZE, time_at_step
+from derive.embedded import EmbeddedStep, embedded_step
 from derive.evaluator import evaluate
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.sampling import TanhNetwork
+from derive.step_quantities import StageValue
 from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import Spec
+from derive.time_dependence import moving
 
 DIM, SMALL_DIM = 3, 2
 BATCH, SMALL_BATCH = (2, 1), (1,)
@@ -40,6 +45,7 @@ class Model:
         spec, system: what is emitted.
         values: parameters and constants of a field that is written out.
         network: the stand-in for an opaque one, with its parameters.
+        functions: parameters that are functions of time.
     """
 
     spec: Spec
@@ -47,13 +53,15 @@ class Model:
     values: Mapping[Quantity, Tensor]
     network: tuple[Network, TanhNetwork, Tensor] | None
     dim: int
+    functions: Mapping[Quantity, Wave] = field(default_factory=dict)
 
     def build(self, kind: Callable[..., nn.Module], **options: Any) -> nn.Module:
         """The module in float64 with these numbers."""
         if self.network is not None:
             _, model, theta = self.network
             return kind(stand_in(model.shapes, theta), **options)
-        held = {q.name: float(v) if q.role is Role.CONSTANT else v for q, v in self.values.items()}
+        held: dict[str, Any] = {q.name: float(v) if q.role is Role.CONSTANT else v for q, v in self.values.items()}
+        held |= {q.name: function.copied() for q, function in self.functions.items()}
         return kind(**held, **options)
 
     def build_even(self, kind: Callable[..., nn.Module], steps: int, **options: Any) -> nn.Module:
@@ -63,6 +71,22 @@ class Model:
         module: Any = self.build(kind, **ends, rtol=LOOSE, first_step=span, **options)
         module.options = module.options._replace(control=module.control._replace(smallest=1.0, largest=1.0))
         return module
+
+    @property
+    def step(self) -> EmbeddedStep:
+        """One step, which reads functions of time at its stages."""
+        return embedded_step(moving(self.system.ode, self.functions), self.system.pair)
+
+    @property
+    def label(self) -> str:
+        """Which parameters are functions."""
+        return f"{', '.join(q.name for q in self.functions)} of time" if self.functions else ""
+
+    def of_time(self) -> list[Model]:
+        """The same with functions of time, where the spec allows some."""
+        varying = self.spec.may_vary
+        functions = dict(zip(varying, waves([self.values[q] for q in varying]), strict=True))
+        return [replace(self, functions=functions)] if functions else []
 
     @property
     def features(self) -> int:
@@ -97,7 +121,7 @@ def _sizes(system: Adaptive, dim: int) -> dict[Dimension, int]:
 
 
 def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = False) -> list[Case]:
-    """One case: the last state, and outputs inside the steps."""
+    """One case, and one with functions of time: the last state, and outputs inside the steps."""
     dim, batch, steps = (SMALL_DIM, SMALL_BATCH, SMALL_STEPS) if small else (DIM, BATCH, STEPS)
     model = model_of(spec, dim, SMALL_HIDDEN if small else HIDDEN)
     x = uniform((*batch, model.features), -1.0, 1.0, torch.Generator().manual_seed(23))
@@ -111,16 +135,21 @@ def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = Fal
         every = torch.cat((times[:1], moving, times[-1:])) if len(times) > 1 else moving
         return module(x0), module.trajectory(x0, every)
 
-    case = Case(
-        label="",
-        build=lambda given, memory, gradient: model.build_even(kind, steps, **given, memory=memory, gradient=gradient),
-        constructor={},
-        inputs={"x": x} if stops else {"x": x, "times": inner},
-        call=call,
-        reference=lambda: _reference(model, x, steps, times.tolist()),
-        memory=("recompute", "store"),
-    )
-    return [case]
+    def build(model: Model, given: Mapping[str, Tensor], memory: str, gradient: str) -> nn.Module:
+        return model.build_even(kind, steps, **given, memory=memory, gradient=gradient)
+
+    return [
+        Case(
+            label=one.label,
+            build=partial(build, one),
+            constructor={},
+            inputs={"x": x} if stops else {"x": x, "times": inner},
+            call=call,
+            reference=partial(_reference, one, x, steps, times.tolist()),
+            memory=("recompute", "store"),
+        )
+        for one in (model, *model.of_time())
+    ]
 
 
 def _reference(model: Model, x: Tensor, steps: int, times: Sequence[float]) -> list[Tensor]:
@@ -133,7 +162,7 @@ def _reference(model: Model, x: Tensor, steps: int, times: Sequence[float]) -> l
 
 def _solved(model: Model, x: Numeric, steps: int, times: Sequence[float]) -> tuple[Numeric, Numeric]:
     """One sample by the reference evaluator, on steps of one size."""
-    system, step = model.system, model.system.step
+    system, step = model.system, model.step
     networks: Any = {model.network[0]: model.network[1]} if model.network else {}
     known: dict[Quantity, Numeric] = {q: numeric(value) for q, value in model.values.items()}
     if model.network:
@@ -144,6 +173,8 @@ def _solved(model: Model, x: Numeric, steps: int, times: Sequence[float]) -> tup
         t = INTERVAL[0] + n * h
         given = known | dict(zip(step.old, _parts(model, x), strict=True)) | {STEP_SIZE: h}
         given |= {now: t} if now is not None else {}
+        at_stages = [q for q in step.program.inputs if isinstance(q, StageValue)]
+        given |= {q: model.functions[q.parameter].numeric(t + float(q.node) * h, float) for q in at_stages}
         end = t + h * (1 + 1e-9) if n == steps - 1 else t + h
         while len(outputs) < len(times) and times[len(outputs)] <= end:
             place = {step.theta: (times[len(outputs)] - t) / h}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -32,9 +32,13 @@ SHARES = (0.1, 0.37, 0.8, 0.9)
 def adaptive_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
     """All of them."""
     model = model_of(spec)
-    for method in getattr(kind, "methods", {}):
-        check = f"derived gradient against autograd on the accepted steps [{method}]"
-        yield row(spec.id, check, EXACT, partial(_on_accepted, model, kind, method))
+    for one, method in product((model, *model.of_time()), getattr(kind, "methods", {})):
+        label = f"{method}, {one.label}" if one.label else method
+        check = f"derived gradient against autograd on the accepted steps [{label}]"
+        yield row(spec.id, check, EXACT, partial(_on_accepted, one, kind, method))
+    for one in model.of_time():
+        check = f"gradients in t0, t1 and times against differences [{one.label}]"
+        yield row(spec.id, check, NEAR, partial(_times, one, kind))
     yield row(spec.id, "gradients in t0, t1 and times against differences", NEAR, partial(_times, model, kind))
     yield row(spec.id, "backwards in time: there and back", NEAR, partial(_there_and_back, model, kind))
     yield row(spec.id, "event: gradients of time and state against differences", NEAR, partial(_event, model, kind))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -14,6 +15,7 @@ import torch
 from sympy import Expr, Integer, Rational, S
 from torch import Tensor, nn
 
+from codegen.verification.functions_of_time import waves
 from codegen.verification.measures import Measured, judged, uniform
 from codegen.verification.reference import BIG_STEPS, solve, velocity
 from codegen.verification.report import Row
@@ -32,6 +34,7 @@ from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Sch
 from derive.series.one_step import additive_tableau
 from derive.symbols import Quantity
 from derive.systems import ODE
+from derive.time_dependence import step_of_time
 from derive.truncation import truncation
 
 WITHIN = 0.1
@@ -77,10 +80,12 @@ def order_rows(spec: str, sample: Sampled, ode: ODE) -> Iterator[Row]:
     """One row for each start and each special value of the scheme's symbols."""
     scheme = scheme_by_name(sample.spec.scheme)
     problem_of = cache(partial(_Problem, ode, scheme))
-    for expected in expectations(ode, scheme):
-        label = sample.titled(expected.label)
+    varying = sample.spec.may_vary if step_of_time(ode, scheme, sample.spec.may_vary) else ()
+    for expected, functions in product(expectations(ode, scheme), dict.fromkeys(((), varying))):
+        named = [f"{', '.join(q.name for q in functions)} of time"] if functions else []
+        label = sample.titled(", ".join([expected.label, *named] if expected.label else named))
         check = "observed order" + (f" [{label}]" if label else "")
-        problem = partial(problem_of, tuple(expected.symbols.items()), expected.speed)
+        problem = partial(problem_of, tuple(expected.symbols.items()), expected.speed, functions)
         measure = partial(_observed, sample.kind, problem, expected)
         yield judged(spec, check, str(expected.order), f"{WITHIN:g}", measure, partial(_is_near, expected.order))
 
@@ -140,13 +145,24 @@ class _Problem:
     steps' own times only.
     """
 
-    def __init__(self, ode: ODE, scheme: Scheme, symbols: Sequence[tuple[Quantity, Expr]], speed: Expr) -> None:
+    def __init__(
+        self,
+        ode: ODE,
+        scheme: Scheme,
+        symbols: Sequence[tuple[Quantity, Expr]],
+        speed: Expr,
+        functions: tuple[Quantity, ...] = (),
+    ) -> None:
         self.ode, self.speed = ode, speed
         self.recurrence = discretize(ode, scheme)
         first = Numbers().setting(ode, self.recurrence, max(2, self.recurrence.lags), "", INTERVAL)
         special = {q: torch.tensor(float(v), dtype=torch.float64) for q, v in symbols}
         self.once = {q: special.get(q, value[0] if per_layer(q) else value) for q, value in first.values.items()}
         self.first = replace(first, t0=0.0, t1=INTERVAL[1] - INTERVAL[0]) if first.layered else first
+        driven = step_of_time(ode, scheme, functions)
+        if driven is not None:
+            moving = dict(zip(functions, waves([self.once[q] for q in functions]), strict=True))
+            self.first = replace(self.first, recurrence=driven, functions=moving)
         self.drifts = _at_step_times_only(ode, scheme)
         generator = torch.Generator().manual_seed(19)
         shapes = first.input_shapes().values()
@@ -196,7 +212,8 @@ class _Problem:
 
         def values_at(t: Any) -> dict[Quantity, Numeric]:
             thetas = {network.theta: lift(numeric(self.theta(network, t))) for network in self.first.networks}
-            return {**{q: lift(numeric(value)) for q, value in self.once.items()}, **thetas}
+            moving = {q: function.numeric(t, lift) for q, function in self.first.functions.items()}
+            return {**{q: lift(numeric(value)) for q, value in self.once.items()}, **moving, **thetas}
 
         speed = lift(np.float64(self.speed))
         field = velocity(self.ode, speed, values_at, self.first.networks)

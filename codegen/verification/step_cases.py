@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.verification.case import Case
+from codegen.verification.functions_of_time import waves
 from codegen.verification.given_draws import GivenDraws, given_draws
 from codegen.verification.measures import uniform
 from codegen.verification.step_setting import Numbers, Setting, has_rows, per_layer
@@ -24,8 +25,10 @@ from derive.exact_reversal import split_off_oldest
 from derive.explanation import recurrences
 from derive.inversion import invert, replayed
 from derive.operators import Numeric
+from derive.schemes import scheme_by_name
 from derive.symbols import Quantity
 from derive.systems import ODE, Spec
+from derive.time_dependence import step_of_time
 
 SMALL = 2
 STEPS = 3  # or as many as it takes to get past the start
@@ -63,9 +66,10 @@ def _settings(spec: Spec, steps: int, interval: tuple[float, float], hidden: int
         few = max(steps, recurrence.lags + (steps > SMALL))
         for start in list(recurrence.starts) or [""]:
             made = Numbers().setting(system, recurrence, few, start, interval, hidden)
-            settings.append(replace(made, option={spec.option: option} if spec.option else {}))
+            made = replace(made, option={spec.option: option} if spec.option else {})
+            settings.append(made)
             if spec.may_vary:
-                settings.append(_varied(settings[-1], spec.may_vary))
+                settings += [_varied(made, spec.may_vary), *of_time(made, spec)]
     return [_from_zero(setting) if setting.layered else setting for setting in settings]
 
 
@@ -75,6 +79,15 @@ def _varied(setting: Setting, parameters: Sequence[Quantity]) -> Setting:
     given = {q: setting.values[q] for q in parameters}
     rows = {q: v * uniform([setting.steps, *(1 for _ in v.shape)], 0.5, 1.0, generator) for q, v in given.items()}
     return replace(setting, values={**setting.values, **rows})
+
+
+def of_time(setting: Setting, spec: Spec) -> list[Setting]:
+    """The same with functions of time in the place of these parameters, where the scheme takes them."""
+    if setting.ode is None:
+        return []
+    driven = step_of_time(setting.ode, scheme_by_name(spec.scheme), spec.may_vary)
+    functions = dict(zip(spec.may_vary, waves([setting.values[q] for q in spec.may_vary]), strict=True))
+    return [] if driven is None else [replace(setting, recurrence=driven, functions=functions)]
 
 
 def _from_zero(setting: Setting) -> Setting:
@@ -109,6 +122,7 @@ def _label(setting: Setting) -> str:
     parts = [f"start={setting.start!r}"] if setting.start else []
     varied = [q.name for q, value in setting.values.items() if has_rows(q, value) and not per_layer(q)]
     parts += [f"{', '.join(varied)} of each step"] if varied else []
+    parts += [f"{', '.join(q.name for q in setting.functions)} of time"] if setting.functions else []
     return ", ".join([*parts, *(f"{name}={value!r}" for name, value in setting.option.items())])
 
 
@@ -117,7 +131,9 @@ def memory_modes(kind: Callable[..., nn.Module], setting: Setting) -> tuple[str,
     # A module whose weights are arguments may be given a two-step scheme, but has no rules for its exact reversal.
     known = inspect.signature(kind).parameters
     exact = "q" in known and len(setting.networks) == 1 and split_off_oldest(setting.recurrence) is not None
-    return ("store", "recompute", "checkpoint", *["invert"] * rebuilds_states(setting), *["exact"] * exact)
+    inverted = not setting.functions and rebuilds_states(setting)
+    exact = exact and not setting.functions
+    return ("store", "recompute", "checkpoint", *["invert"] * inverted, *["exact"] * exact)
 
 
 def rebuilds_states(setting: Setting) -> bool:

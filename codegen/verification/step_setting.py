@@ -12,6 +12,7 @@ import torch
 from sympy import Expr
 from torch import Tensor, nn
 
+from codegen.verification.functions_of_time import Wave, number
 from codegen.verification.measures import uniform
 from codegen.verification.reference import run_recurrence, split
 from codegen.verification.stand_in import stand_in
@@ -22,6 +23,7 @@ from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import symbols_of
 from derive.sampling import TanhNetwork
+from derive.step_quantities import StageValue
 from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import ODE, Recurrence
 
@@ -44,6 +46,7 @@ class Setting:
         networks: the stand-ins.
         sizes: of the named dimensions.
         option: the variant of the module, by the name of the constructor's argument.
+        functions: parameters that are functions of time, which the recurrence reads at its stages.
     """
 
     ode: ODE | None
@@ -57,6 +60,7 @@ class Setting:
     t0: float = 0.0
     t1: float = 1.0
     option: Mapping[str, str | int] = field(default_factory=dict)
+    functions: Mapping[Quantity, Wave] = field(default_factory=dict)
 
     @property
     def unknowns(self) -> tuple[Quantity, ...]:
@@ -91,6 +95,7 @@ class Setting:
         wanted = {"steps": self.steps, "start": self.start, "t0": self.t0, "t1": self.t1, "step_size": self.step_size}
         wanted |= {str(name): size for name, size in self.sizes.items()}
         wanted |= {q.name: _argument(q, value) for q, value in self.values.items()}
+        wanted |= {q.name: function.copied() for q, function in self.functions.items()}
         known = inspect.signature(kind).parameters
         wanted |= {"tol": RESIDUAL} if "solver" in known else {}
         keywords = {name: value for name, value in {**wanted, **tensors}.items() if name in known} | dict(self.option)
@@ -99,7 +104,7 @@ class Setting:
             module = module.double()
         with torch.no_grad():
             for q, value in self.values.items():
-                if not q.role.fixed:
+                if not q.role.fixed and q not in self.functions:
                     _set(module, q.name, value)
         return module
 
@@ -152,6 +157,8 @@ class Setting:
         known |= {q: t0 + n * h for p in programs for q in p.inputs if q.role is Role.TIME}
         for q, value in self.values.items():
             known[q] = lift(numeric(value[_row(n, self.steps, len(value))] if has_rows(q, value) else value))
+        for q in {q for p in programs for q in p.inputs if isinstance(q, StageValue)}:
+            known[q] = self.functions[q.parameter].numeric(t0 + (n + number(q.node, h)) * h, lift)
         for network, theta in self.thetas.items():
             known[network.theta] = lift(numeric(theta[n if network.per_layer else 0]))
         return known

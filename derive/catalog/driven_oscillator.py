@@ -20,6 +20,7 @@ SPEC = Spec(
     source="Lecture October 16, 'Example'",
     system=ODE(state=(s, v), velocity=(v, A / m * cos(t) - k / m * s), time=t),
     scheme="forward_euler",
+    may_vary=(A,),
     invariants={"energy": ((m * v**2 + k * s**2) / 2, {A: 0})},
     statements=(
         (
