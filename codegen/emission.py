@@ -7,6 +7,7 @@ from pathlib import Path
 
 from derive.adaptive import Adaptive
 from derive.chains import Chain
+from derive.delay import DelayODE
 from derive.errors import DeriveError
 from derive.explanation import explain_system
 from derive.files import check_folder, make_folder, write_whole
@@ -27,6 +28,7 @@ OF_KIND: dict[type, tuple[str, str]] = {
     Adaptive: ("codegen.adaptive.module", "adaptive_text"),
     SDE: ("codegen.stochastic.module", "sde_text"),
     FixedPoint: ("codegen.fixed_points.module", "fixed_point_text"),
+    DelayODE: ("codegen.delays.module", "delay_text"),
 }
 
 

@@ -23,6 +23,7 @@ _HOME = {
     "derive.systems": "ODE Recurrence Spec velocity_of zeros",
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",
     "derive.flow": "ContinuousFlow Flow",
+    "derive.delay": "DelayODE delay_terms delayed",
     "derive.sde": "SDE of_every_noise",
     "derive.sde_calculus": "correction drift_in",
     "derive.sde_density": "stationarity",

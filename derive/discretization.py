@@ -88,19 +88,26 @@ def finished_step(builder: Builder, outputs: Iterable[Quantity]) -> Program:
 
 
 def runge_kutta_lines(
-    builder: Builder, ode: ODE, tableau: ButcherTableau, speed: Expr, old: Sequence[Quantity]
+    builder: Builder,
+    ode: ODE,
+    tableau: ButcherTableau,
+    speed: Expr,
+    old: Sequence[Quantity],
+    inputs: Sequence[Mapping[Quantity, Expr]] = (),
 ) -> tuple[tuple[Quantity, ...], list[list[Quantity]]]:
     """Writes the lines of a step from the old values; returns the new ones and the slopes of every stage.
 
     Slopes at the stage points, and the points from the slopes, are equations; `separated` finds what is explicit.
+    What the field reads besides may have a value of its own at each stage: `inputs[stage]`.
     """
     first, old = len(builder.lines), tuple(old)
     new = tuple(at_step(x, -1) for x in ode.state)
-    points = _stage_points(tableau, old, new, last_is_new=speed == 1)
+    points = stage_points(tableau, old, new, last_is_new=speed == 1)
     slopes = []
     for stage, names in enumerate(points):
         suffix = f"_{stage + 1}" if tableau.stages > 1 else ""
-        slopes.append(_evaluate_field(builder, ode, names, tableau.c[stage], suffix))
+        read = inputs[stage] if inputs else {}
+        slopes.append(_evaluate_field(builder, ode, names, tableau.c[stage], suffix, read))
     for names, row in zip(points, tableau.A, strict=True):
         _write_points(builder, names, old, row, slopes, tableau.title if names == new else "stage point")
     own = [names for names in points if names != old]
@@ -125,7 +132,7 @@ def _write_points(
         _let_as(builder, name, x + STEP_SIZE * increment, reason)
 
 
-def _stage_points(
+def stage_points(
     tableau: ButcherTableau, old: tuple[Quantity, ...], new: tuple[Quantity, ...], last_is_new: bool
 ) -> list[tuple[Quantity, ...]]:
     """Names of the stage points: x_n where a row is zero, x_(n+1) where the last, implicit one is b, or their own."""
@@ -145,8 +152,15 @@ def _let_as(builder: Builder, target: Quantity, value: Expr, reason: str) -> Qua
     return builder.let(target.name, value, latex=target.latex, meaning=target.meaning, reason=reason)
 
 
-def _evaluate_field(builder: Builder, ode: ODE, points: Sequence[Quantity], node: Expr, suffix: str) -> list[Quantity]:
-    table: dict[Quantity, Expr] = dict(zip(ode.state, points, strict=True)) | at_node(ode, node)
+def _evaluate_field(
+    builder: Builder,
+    ode: ODE,
+    points: Sequence[Quantity],
+    node: Expr,
+    suffix: str,
+    inputs: Mapping[Quantity, Expr] = {},
+) -> list[Quantity]:
+    table: dict[Quantity, Expr] = {**dict(zip(ode.state, points, strict=True)), **inputs, **at_node(ode, node)}
     found = []
     for x, velocity in zip(ode.state, ode.velocity, strict=True):
         owner = f"_{x.name}" if len(ode.state) > 1 else ""

@@ -38,6 +38,7 @@ def arguments(facts: Facts) -> tuple[list[Argument], list[Argument]]:
     keywords = [_parameter_argument(facts, q) for q in numbers]
     keywords += [_weights_argument(q, place == 0) for place, q in enumerate(facts.weights)]
     keywords += [Argument(str(size), "int", "", f"size {size} of the augmentation") for size in facts.augmented_sizes()]
+    keywords += [Argument(one.name, "int", one.default, one.doc) for one in facts.delays if one.name == one.value]
     keywords.sort(key=lambda argument: bool(argument.default))
     if facts.layered and facts.has_step_size:
         keywords.append(Argument("step_size", "float | Tensor", "1.0", "h, for all layers or one for each"))

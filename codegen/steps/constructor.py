@@ -24,6 +24,8 @@ def constructor(facts: Facts) -> Function:
     implicit = f", implicit={solver}" if facts.implicit else ""
     implicit = ", implicit=solving if checked.beta_next else None" if facts.ahead else implicit
     options += "".join(f", {one.name}={one.name}" for one in draw_options(facts))
+    lags = ", ".join(f"{one.name!r}: {one.value}" for one in facts.delays)
+    options += f", lags={{{lags}}}" if lags else ""
     given = f"memory=memory, gradient=gradient, check_finite=check_finite{options}{implicit}"
     body = [*_unstable(facts), *chosen, f"super().__init__({_rules(facts)}, {given})"]
     if "blocks" in names and len(facts.networks) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from codegen.steps.amplification import by_lines, by_polynomial, by_roots
 from codegen.steps.field_plan import FieldPlan, plan_field
@@ -31,6 +32,15 @@ BY_AUTOGRAD = {
     "which call the network several times; no line of this file has these numbers.",
     "Gradients": "computed by autograd of one step, too.",
 }
+
+
+class DelayArgument(NamedTuple):
+    """How a module is told a delay: the name of the argument, or of a fixed delay that number; default; what it is."""
+
+    name: str
+    value: str
+    default: str
+    doc: str
 
 
 class Facts:
@@ -81,6 +91,7 @@ class Facts:
         self.constants = [q for q in self.layout.shared if q.role is Role.CONSTANT and not q.shape and q != LEADING]
         self.weights = [q for q in self.layout.shared if q.shape == (LAGS,)]  # of a family of schemes
         self.layer_constants = [q for q in self.layout.local if q.role is Role.LAYER_CONSTANT]
+        self.delays: tuple[DelayArgument, ...] = ()
         self.draws = recurrence.draws if isinstance(recurrence, RandomRecurrence) else ()
         self.ranges = recurrence.ranges if isinstance(recurrence, RandomRecurrence) else {}
         kinds = {network.per_layer for network in self.networks}

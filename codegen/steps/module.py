@@ -60,10 +60,10 @@ def write_module(variants: Mapping[Option, Facts]) -> StepModule:
         constructor(facts),
         *stream_methods(facts),
         *_embedding(facts),
-        *_blocks(facts),
+        *step_blocks(facts),
         *law_methods(facts),
-        _step_parameters(facts),
-        *_step_count(facts),
+        step_parameters(facts),
+        *step_count(facts),
     ]
     functions = tuple(function for one in variants.values() for function in rule_functions(one))
     base = "RandomNet" if facts.draws else "StepNet" if facts.layout.streams == 1 else "StepLoop"
@@ -127,7 +127,8 @@ def _embedding(facts: Facts) -> list[Function]:
     return [embed, solve]
 
 
-def _blocks(facts: Facts) -> list[Function]:
+def step_blocks(facts: Facts) -> list[Function]:
+    """The method that says which networks each step calls."""
     if not facts.networks:
         return []
     several = len(facts.networks) > 1
@@ -144,7 +145,8 @@ def _blocks(facts: Facts) -> list[Function]:
     return [Function("step_blocks", "self", "Sequence[Networks]", doc, (f"return {value}",))]
 
 
-def _step_parameters(facts: Facts) -> Function:
+def step_parameters(facts: Facts) -> Function:
+    """The method that says what the steps read: per-step values, and what they share."""
     names = stream_names(facts)
     x = names[0]
     body = [] if facts.stages else _check_input(facts, names)
@@ -158,14 +160,16 @@ def _step_parameters(facts: Facts) -> Function:
         body.append(unpack_draws(facts))
     body += _read_of_time(facts, names) if facts.stages else [_returned(facts)]
     doc = "What varies from step to step, and what every step uses."
-    given = ", ".join([*(f"{name}: Tensor" for name in names), *(["*draws: Tensor"] if facts.draws else [])])
+    more = ["*draws: Tensor"] * bool(facts.draws) + ["*history: Tensor"] * bool(facts.delays)
+    given = ", ".join([*(f"{name}: Tensor" for name in names), *more])
     return Function("step_parameters", f"self, {given}", "tuple[tuple[Tensor, ...], Shared]", doc, tuple(body))
 
 
 def _returned(facts: Facts, read: Sequence[Quantity] = ()) -> str:
     """The tuples of what is local and what is shared; `read` is there under its own name."""
     groups = (facts.layout.local, facts.layout.shared)
-    sources = ([q.name if q in read else _source(facts, q) for q in group] for group in groups)
+    sources = [[q.name if q in read else _source(facts, q) for q in group] for group in groups]
+    sources[0] += ["*history"] if facts.delays else []
     return f"return {', '.join(tuple_display(group) for group in sources)}"
 
 
@@ -227,7 +231,8 @@ def _uses_time(facts: Facts) -> bool:
     return any(q.role is Role.TIME for q in facts.layout.local)
 
 
-def _step_count(facts: Facts) -> list[Function]:
+def step_count(facts: Facts) -> list[Function]:
+    """The method that says how many steps there are, where blocks do not."""
     if facts.layered and facts.networks:
         return []
     rows = [*facts.layer_parameters, *facts.layer_constants]
@@ -235,7 +240,7 @@ def _step_count(facts: Facts) -> list[Function]:
     return [Function("step_count", "self", "int", "How many steps.", (f"return {value}",))]
 
 
-def _accuracy(facts: Facts) -> list[str]:
+def accuracy(facts: Facts) -> list[str]:
     """Order and stability of the scheme, as far as they are facts of the derivation."""
     found = facts.derivation.facts
     named = [f"{name}: {found[name]}" for name in STABILITY_FACTS.values() if name in found]
@@ -260,7 +265,8 @@ def _stable_range(facts: Facts) -> list[str]:
     return [f"    The scheme is zero-stable for {stable}; nothing keeps a learned parameter in that range."]
 
 
-def _wrapped(line: str) -> str:
+def wrapped(line: str) -> str:
+    """A line on an argument, for the docstring of a class."""
     return textwrap.fill(line, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
@@ -273,12 +279,12 @@ def _class_doc(variants: Mapping[Option, Facts]) -> str:
     parts += [*several, ""] if len(variants) > 1 else []
     parts += [
         *call_doc(facts),
-        *_accuracy(facts),
+        *accuracy(facts),
         *_stable_range(facts),
         "",
         "    Args:",
     ]
-    parts += [_wrapped(f"{a.name}: {a.doc}.") for a in (*positional, *keywords)]
+    parts += [wrapped(f"{a.name}: {a.doc}.") for a in (*positional, *keywords)]
     return "\n".join(parts)
 
 

@@ -16,6 +16,7 @@ from codegen.verification.adaptive_rows import adaptive_rows
 from codegen.verification.case import Case
 from codegen.verification.continuous_cases import continuous_cases, continuous_rows
 from codegen.verification.convergence import order_rows
+from codegen.verification.delay_cases import delay_cases, delay_rows
 from codegen.verification.fixed_point_cases import fixed_point_cases, fixed_point_rows
 from codegen.verification.flow_cases import flow_cases
 from codegen.verification.flow_rows import flow_rows
@@ -41,6 +42,7 @@ from codegen.verification.step_cases import long_cases, small_cases, step_cases
 from derive import functions
 from derive.adaptive import Adaptive
 from derive.chains import Chain
+from derive.delay import DelayODE
 from derive.errors import DeriveError
 from derive.explanation import recurrences
 from derive.fixed_point import FixedPoint
@@ -129,6 +131,7 @@ _OWN_ROWS: dict[type, Callable[[Spec, Callable[..., nn.Module]], Iterator[Row]]]
     RandomRecurrence: random_rows,
     FixedPoint: fixed_point_rows,
     SDE: sde_rows,
+    DelayODE: delay_rows,
 }
 _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     Chain: layer_cases,
@@ -136,6 +139,7 @@ _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     ContinuousFlow: continuous_cases,
     Adaptive: adaptive_cases,
     SDE: sde_cases,
+    DelayODE: delay_cases,
     FixedPoint: fixed_point_cases,
 }
 
