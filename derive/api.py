@@ -11,6 +11,8 @@ from derive import discretization, phase_space
 from derive.analysis import Analysis
 from derive.chains import Chain
 from derive.control import OptimalControl
+from derive.delay import DelayODE
+from derive.delay_steps import delay_step
 from derive.determinants import log_determinant
 from derive.errors import SpecError, UnsupportedError
 from derive.explanation import programs_of, recurrences
@@ -99,6 +101,8 @@ def adjoint(source: Source, option: str | None = None) -> Adjoint:
         return adjoint_of(flow_programs(system).forward)
     if isinstance(system, FixedPoint):
         return implicit_adjoint(system)
+    if isinstance(system, DelayODE):
+        return reverse_sweep(delay_step(system).step)
     if isinstance(system, Chain | Program | OptimalControl):
         return reverse_sweep(name_functions(programs_of(system)[0]))
     return reverse_sweep(step_of(spec, option).step)

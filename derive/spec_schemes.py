@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from derive.adaptive import Adaptive
+from derive.delay import DelayODE
 from derive.errors import SpecError
 from derive.explanation import recurrences
 from derive.flow import ContinuousFlow
@@ -51,7 +52,7 @@ def with_scheme(spec: Spec, scheme: Any) -> Spec:
     systems = spec.variants
     if systems and all(isinstance(one, SDE) for one in systems.values()):
         return _with_stochastic(spec, scheme)
-    if not isinstance(spec.system, ODE | Adaptive | ContinuousFlow):
+    if not isinstance(spec.system, ODE | Adaptive | ContinuousFlow | DelayODE):
         raise SpecError(f"{spec.id}: solved by no scheme; that of an ODE or of an SDE is exchanged")
     given = EVERY_SCHEME.get(scheme) if isinstance(scheme, str) else scheme
     if isinstance(given, StochasticRungeKutta):

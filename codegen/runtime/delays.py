@@ -2,141 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from codegen.runtime.delay_steps import DelayedSteps, DelayRules
+from codegen.runtime.delay_sweeps import DelaySweeps
 from codegen.runtime.step_net import StepLoop
-from codegen.runtime.steps import Cotangents, Rules, Shared, State
-
-
-class DelayRules(NamedTuple):
-    """The derived equations of one step, with past values as inputs.
-
-    step(field, (values, past values), local, shared) -> outputs
-    adjoint(linearize, (values, past values), local, shared, bar_outputs) -> (bars of both, bar_local, bar_shared)
-    streams: how many tensors hold one value of the state; past values and outputs come in groups of as many.
-    reads: (number of the delay, number of the record) of each group of past values.
-    records: which group of the outputs is each of the records that a step keeps.
-    nodes: times of the records, in steps after the begin of theirs.
-    local: how many per-step parameters the step reads.
-    """
-
-    step: Callable[..., State]
-    adjoint: Callable[..., Cotangents]
-    streams: int
-    reads: tuple[tuple[int, int], ...]
-    records: tuple[int, ...]
-    nodes: tuple[float, ...]
-    local: int
-
-
-class DelayedSteps:
-    """Rules of a state that carries the records of as many steps as the longest delay has, newest first.
-
-    The first state is made inside the first step: from a history, which comes after the per-step parameters, or from
-    the initial value, which the state then had all along.
-    """
-
-    def __init__(self, rules: DelayRules, lags: Sequence[int]) -> None:
-        self.rules, self.depth = rules, max(lags)
-        self.kept = len(rules.records) * rules.streams  # tensors of one step
-        self.places = [self._place(lags[delay], record) for delay, record in rules.reads]
-
-    def _place(self, lag: int, record: int) -> int:
-        """Where the record of so many steps ago stands in the state."""
-        return self.rules.streams + (lag - 1) * self.kept + record * self.rules.streams
-
-    @property
-    def width(self) -> int:
-        """Values of every stream in a state."""
-        return 1 + self.depth * len(self.rules.records)
-
-    def as_rules(self) -> Rules:
-        """Rules for the loop over steps."""
-        first = Rules(step=self.first_step, adjoint=self.first_adjoint)
-        return Rules(step=self.step, adjoint=self.adjoint, start=(first,), streams=self.rules.streams, width=self.width)
-
-    def _points(self, state: State) -> State:
-        streams = self.rules.streams
-        return (*state[:streams], *(x for place in self.places for x in state[place : place + streams]))
-
-    def _group(self, values: Sequence[Any], place: int) -> tuple[Any, ...]:
-        streams = self.rules.streams
-        return tuple(values[place * streams : (place + 1) * streams])
-
-    def step(self, field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
-        """The new values, this step's records, and the older ones."""
-        streams = self.rules.streams
-        found = self.rules.step(field, self._points(state), local[: self.rules.local], shared)
-        records = (x for record in self.rules.records for x in self._group(found, record))
-        return (*found[:streams], *records, *state[streams : len(state) - self.kept])
-
-    def adjoint(
-        self, linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
-    ) -> Cotangents:
-        """What a past value is sent goes to the record that it was read from."""
-        rules, streams = self.rules, self.rules.streams
-        outputs = 1 + max(rules.records)
-        bars: list[list[Tensor | None]] = [[None] * streams for _ in range(outputs)]
-        bars[0] = list(bar_new[:streams])
-        for place, record in enumerate(rules.records, 1):
-            bars[record] = list(map(total, bars[record], self._group(bar_new, place)))
-        given = tuple(bar for group in bars for bar in group)
-        found, bar_local, bar_shared = rules.adjoint(
-            linearize, self._points(state), local[: rules.local], shared, given
-        )
-        bar_state: list[Tensor | None] = [*found[:streams], *bar_new[streams + self.kept :], *[None] * self.kept]
-        for group, place in enumerate(self.places, 1):
-            for stream, bar in enumerate(self._group(found, group)):
-                bar_state[place + stream] = total(bar_state[place + stream], bar)
-        return tuple(bar_state), (*bar_local, *(None for _ in local[rules.local :])), bar_shared
-
-    def first_step(self, field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
-        """The step from the initial value and what was before."""
-        return self.step(field, self._begin(state, local), local, shared)
-
-    def _begin(self, state: State, local: tuple[Tensor, ...]) -> State:
-        """The first state: the initial value, then records from the newest to the oldest."""
-        x, history = state[: self.rules.streams], local[self.rules.local :]
-        if not history:
-            return x * self.width
-        rows = [past.unflatten(0, (self.depth, len(self.rules.nodes))).unbind(0) for past in history]
-        ordered = [[row.unbind(0) for row in reversed(stream)] for stream in rows]
-        records = (
-            stream[lag][record]
-            for lag in range(self.depth)
-            for record in range(len(self.rules.nodes))
-            for stream in ordered
-        )
-        return (*x, *records)
-
-    def first_adjoint(
-        self, linearize: Any, state: State, local: tuple[Tensor, ...], shared: Shared, bar_new: State
-    ) -> Cotangents:
-        """What the records are sent belongs to the history, or to the initial value."""
-        begin, streams = self._begin(state, local), self.rules.streams
-        bars, bar_local, bar_shared = self.adjoint(linearize, begin, local, shared, bar_new)
-        full = [torch.zeros_like(x) if bar is None else bar for x, bar in zip(begin, bars, strict=True)]
-        groups = [tuple(full[place : place + streams]) for place in range(0, len(full), streams)]
-        rest = (None,) * (len(state) - streams)
-        if len(local) == self.rules.local:
-            sums = tuple(torch.stack(column).sum(0) for column in zip(*groups, strict=True))
-            return (*sums, *rest), bar_local, bar_shared
-        nodes = len(self.rules.nodes)
-        steps = [groups[1 + lag * nodes : 1 + (lag + 1) * nodes] for lag in reversed(range(self.depth))]
-        times = [group for records in steps for group in records]
-        histories = tuple(torch.stack(column) for column in zip(*times, strict=True))
-        return (*groups[0], *rest), (*bar_local[: self.rules.local], *histories), bar_shared
-
-
-def total(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """A sum of cotangents of which either may be missing."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
+from codegen.runtime.steps import State
 
 
 class DelayNet(StepLoop):
@@ -153,7 +27,7 @@ class DelayNet(StepLoop):
     def __init__(self, rules: DelayRules, *, lags: dict[str, int], **options: Any) -> None:
         lags = {name: check_lag(type(self).__name__, name, lag) for name, lag in lags.items()}
         delayed = DelayedSteps(rules, tuple(lags.values()))
-        super().__init__(delayed.as_rules(), **options)
+        super().__init__(delayed.as_rules()._replace(sweeps=DelaySweeps(delayed)), **options)
         self.lags, self.depth, self.nodes = lags, delayed.depth, rules.nodes
 
     def history_times(self) -> Tensor:

@@ -15,6 +15,7 @@ from derive import (
     Spec,
     SpecError,
     UnsupportedError,
+    adjoint,
     constant,
     delay_terms,
     delayed,
@@ -30,6 +31,7 @@ from derive.delay_checks import run
 from derive.delay_steps import delay_step, linear_part
 from derive.schemes import SCHEMES, ButcherTableau
 from derive.step_quantities import STEP_SIZE
+from derive.systems import with_scheme
 
 x, tau = state("x", ()), constant("tau")
 x_tau = delayed(x, tau)
@@ -151,10 +153,10 @@ def test_adjoint_rate_of_a_linear_equation():
     """a' = -a A - b a(t + tau), and for the history b a(t + tau)."""
     first, second = parameter("A"), parameter("B")
     system = scalar(first * x + second * x_tau)
-    adjoint = continuous_adjoint(system)
-    (costate,), ahead = adjoint.costates, adjoint.ahead[tau]
-    assert adjoint.rates == (-first * costate - second * ahead[costate],)
-    assert adjoint.past == {x_tau: second * ahead[costate]}
+    derived = continuous_adjoint(system)
+    (costate,), ahead = derived.costates, derived.ahead[tau]
+    assert derived.rates == (-first * costate - second * ahead[costate],)
+    assert derived.past == {x_tau: second * ahead[costate]}
 
 
 def test_closed_form_of_an_adjoint():
@@ -250,6 +252,15 @@ def test_a_delay_of_a_fixed_number_of_steps_is_an_error_of_first_order():
 def test_refused(make, message):
     with pytest.raises(DeriveError, match=re.sub(r"\s+", " ", message)):
         make()
+
+
+def test_another_scheme_for_a_spec():
+    spec = Spec(id="delay_under_test", class_name="Tested", title="Tested", system=scalar(-x_tau))
+    other = with_scheme(spec, RK4)
+    assert isinstance(other.system, DelayODE) and delay_step(other.system).order == 4
+    with pytest.raises(UnsupportedError, match="explicit Runge-Kutta"):
+        with_scheme(spec, "leapfrog")
+    assert {q.name for q in adjoint(other).seeds} == {"x_next", "x", "x_2", "x_3", "x_4"}
 
 
 def test_a_scheme_of_ones_own():
