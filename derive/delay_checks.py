@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import mpmath
-from sympy import Expr, exp
+from sympy import Expr, Integer, exp
 
-from derive.convergence import DIGITS, distance, solution
+from derive.checks import ResidualCheck
+from derive.convergence import DIGITS, OrderCheck, distance, solution
 from derive.delay import Delay, DelayODE
 from derive.delay_steps import DelayStep
+from derive.discretization import discretize
 from derive.evaluator import NetworkModel, evaluate
 from derive.networks import Network
 from derive.operators import Numeric
+from derive.program import Program
 from derive.sampling import Sampler
+from derive.schemes import scheme_by_name
 from derive.symbols import Quantity, Role, constant, time
 from derive.systems import ODE
 
 STRETCH = mpmath.mpf(1) / 16  # the shortest of the delays; the others are its multiples
 SUBSTEPS = 8  # of Taylor polynomials for the exact solution on a stretch
+SHOWN = 4  # the highest order that shows over a few numbers of steps
+FEW = 2  # steps on a stretch, where two runs are compared
+CLOSE = 1e-25
 Values = Mapping[Quantity, Numeric]
 Record = list[Numeric]  # one value for each unknown
 
@@ -118,6 +126,45 @@ def error_of_steps(system: DelayODE, made: DelayStep, count: int) -> Any:
         return mpmath.sqrt(sum(distance(a, b) ** 2 for a, b in zip(states[-1], exact, strict=True)))
 
 
+def order_check(system: DelayODE, made: DelayStep) -> OrderCheck | ResidualCheck:
+    """That the scheme has its order: it shows where it is low, and is the scheme's own on the stretches in any case."""
+    if made.order > SHOWN:
+        return side_by_side_check(system, made)
+    return OrderCheck(partial(error_of_steps, system, made), Integer(made.order))
+
+
+def side_by_side_check(system: DelayODE, made: DelayStep) -> ResidualCheck:
+    """That a Runge-Kutta step is that of its tableau on the stretches, whose nodes are where the past is read."""
+    detail = f"{FEW} steps on each stretch, read at these nodes, against the tableau on all stretches, 60 digits"
+    return ResidualCheck(partial(_side_by_side, system, made), made.nodes, detail, CLOSE)
+
+
+def _side_by_side(system: DelayODE, made: DelayStep, nodes: tuple[Expr, ...]) -> float:
+    sampler = sampler_of(system)
+    values = sampler.values()
+    initial = [values[x] for x in system.state]
+    begins, step = list(initial), STRETCH / FEW
+    for count in range(1, len(system.delays) + 2):
+        ode, _ = stretches(system, count)
+        recurrence = discretize(ode, scheme_by_name(system.scheme))
+        known = {**plain_values(system, values, initial), **dict(zip(recurrence.old, begins, strict=True))}
+        for n in range(FEW):
+            given = {**known, **times_at(recurrence.step, n, step)}
+            found = evaluate(recurrence.step, {q: given[q] for q in recurrence.step.inputs}, sampler.networks)
+            known |= {old: found[new] for old, new in zip(recurrence.old, recurrence.new, strict=True)}
+        begins = [*initial, *(known[q] for q in recurrence.old)]
+    expected = begins[-len(system.state) :]
+    found_states = sampled_run(system, replace(made, nodes=nodes), FEW, sampler, values)[-1]
+    gaps = (distance(a, b) / (distance(b, 0 * b) + 1) for a, b in zip(found_states, expected, strict=True))
+    return float(max(gaps))
+
+
+def times_at(step: Program, n: int, size: Any) -> dict[Quantity, Any]:
+    """The size of a step and its time, as far as its program reads them."""
+    sizes = {q: size for q in step.inputs if q.role is Role.STEP_SIZE}
+    return {**sizes, **{q: n * size for q in step.inputs if q.role is Role.TIME}}
+
+
 def sampled_run(
     system: DelayODE,
     made: DelayStep,
@@ -143,8 +190,7 @@ def sampled_run(
         return [mpmath.exp((n + mpmath.mpf(str(made.nodes[record].evalf(DIGITS)))) * step) * x for x in initial]
 
     def given(n: int) -> Values:
-        found = {**values, **{q: step for q in made.step.inputs if q.role is Role.STEP_SIZE}}
-        return {**found, **{q: n * step for q in made.step.inputs if q.role is Role.TIME}}
+        return {**values, **times_at(made.step, n, step)}
 
     lags = {delay: rank * count for delay, rank in ranks(system).items()}
     steps = (len(system.delays) + 1) * count

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from sympy import Integer
-
-from derive.convergence import OrderCheck
 from derive.delay import Delay, DelayODE
-from derive.delay_checks import error_of_steps
+from derive.delay_checks import order_check, side_by_side_check
 from derive.delay_steps import DelayStep, Group, steps_latex, steps_text
 from derive.derivation import Kind
 from derive.lagrangian import GRADIENTS, OTHERS, StepNames, write_adjoint, write_lagrangian, write_program
@@ -62,6 +57,16 @@ def write_method_of_steps(author: Author, system: DelayODE, made: DelayStep) -> 
         reason="on 0 <= s <= sigma these are ODEs side by side, and smooth where F and phi are",
         name="method_of_steps",
     )
+    if not system.linearly_implicit:
+        author.relation(
+            "a step is one of all stretches",
+            Kind.IDENTITY,
+            r"\Phi_h^{\text{delay}}\big|_{n + jm} = \Phi_h\big|_{y_j,\, n}",
+            text=f"step n + j m of the delay equation = step n of y_j by {made.title}",
+            reason="past values at the nodes are stages of the stretches before, or the history there",
+            name="side_by_side",
+            check=side_by_side_check(system, made),
+        )
     author.relation(
         "order of the scheme",
         Kind.ASYMPTOTIC,
@@ -70,7 +75,7 @@ def write_method_of_steps(author: Author, system: DelayODE, made: DelayStep) -> 
         reason=f"{made.title}: a past value at a stage is the same stage of an earlier step, so the step is that of "
         "the scheme on the stretches side by side, where it has this order",
         name="order",
-        check=OrderCheck(partial(error_of_steps, system, made), Integer(made.order)),
+        check=order_check(system, made),
     )
     author.close("The method of steps", "A delay equation as ODEs side by side.")
 

@@ -86,6 +86,7 @@ def delay_step(system: DelayODE) -> DelayStep:
 def _runge_kutta(system: DelayODE) -> DelayStep:
     tableau = scheme_by_name(system.scheme)
     assert isinstance(tableau, ButcherTableau), "checked where the system is made"
+    tableau = _without_spare_stages(tableau)
     old, new = (tuple(at_step(x, lag) for x in system.state) for lag in (0, -1))
     reads = [_reads(system, stage, tableau.stages > 1) for stage in range(tableau.stages)]
     tables = [_table(system, stage_reads) for stage_reads in reads]
@@ -104,6 +105,15 @@ def _runge_kutta(system: DelayODE) -> DelayStep:
         order=order(tableau),
         title=tableau.title,
     )
+
+
+def _without_spare_stages(tableau: ButcherTableau) -> ButcherTableau:
+    """Without last stages that only serve an error estimate: their slopes are not read."""
+    count = max(place for place, weight in enumerate(tableau.b, 1) if weight != 0)
+    if count == tableau.stages:
+        return tableau
+    rows = [row[:count] for row in tableau.A[:count]]
+    return ButcherTableau(rows, tableau.b[:count], tableau.c[:count], digits=tableau.digits, title=tableau.title)
 
 
 def _reads(system: DelayODE, record: int, several: bool) -> list[Read]:

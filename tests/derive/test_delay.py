@@ -30,8 +30,8 @@ from derive.delay_adjoint import continuous_adjoint
 from derive.delay_checks import run
 from derive.delay_steps import delay_step, linear_part
 from derive.schemes import SCHEMES, ButcherTableau
+from derive.spec_schemes import with_scheme
 from derive.step_quantities import STEP_SIZE
-from derive.systems import with_scheme
 
 x, tau = state("x", ()), constant("tau")
 x_tau = delayed(x, tau)
@@ -175,6 +175,22 @@ def test_closed_form_of_an_adjoint():
         runs.append(found[-1])
     forwards = states(system, h, lag, steps, S.One, values, lambda n, record: [S.Zero])
     assert runs == [forwards[steps - place] for place in range(steps)]
+
+
+@pytest.mark.parametrize("scheme", ["dopri5", "dop853"])
+def test_high_orders_are_those_of_the_tableau_on_the_stretches(scheme):
+    """A last stage that only estimates errors is left out; every other node is where the past is read."""
+    system = scalar(x * (1 - x_tau), scheme)
+    named = {relation.name: relation for relation in relations(system)}
+    check = named["order"].check
+    assert check.run().holds and not any(check.perturbed(term).run().holds for term in range(check.terms))
+    assert named["order"].text.startswith(f"x_N - x(t_N) = O(h^{delay_step(system).order})")
+    errors = []
+    for lag in (8, 16):
+        ends = [states(scalar(x * (1 - x_tau), s), 3 / mpmath.mpf(n), n, 2 * n, mpmath.mpf("0.3"))[-1]
+                for s, n in ((scheme, lag), (scheme, 6 * lag))]  # fmt: skip
+        errors.append(abs(ends[0] - ends[1]))
+    assert float(mpmath.log(errors[0] / errors[1], 2)) > delay_step(system).order - 0.6
 
 
 SPECS = {
