@@ -173,6 +173,14 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+def check_generator(owner: str, generator: Any, given: Any, name: str) -> None:
+    """Refuse what is no generator, and one that would draw nothing since what it draws is given as `name`."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"{owner}: generator is a {type(generator).__name__}; allowed: a torch.Generator, or None")
+    if generator is not None and given is not None:
+        raise ValueError(f"{owner}: generator is given with {name}, so that it draws nothing; allowed: one of the two")
+
+
 @contextlib.contextmanager
 def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
     """Modules in the modes that they had in the first call."""
@@ -654,27 +662,34 @@ SOLVERS: dict[str, Callable[[FixedPointRules], Iteration]] = {
 def iterate(function: Map, start: Tensor, solver: str, rules: FixedPointRules, tol: float, max_iter: int) -> Solution:
     """The fixed point of every sample, or the state of the smallest residual on the way.
 
-    Samples end where they converge, or where their residual is not finite; at least one evaluation is made.
+    Samples end where they converge, or where their residual is not finite; at least one evaluation is made. A residual
+    that is small beside the state alone is none of a fixed point: it has to be half the first one, unless that is
+    small by itself or that of a good start. Else z <- z + x would be said to converge once z is large.
     """
     iteration = SOLVERS[solver](rules)
     z = best = start
     smallest = torch.full_like(start[..., 0], math.inf)
-    lost = torch.zeros_like(smallest, dtype=torch.bool)
+    first = smallest
+    lost = converged = torch.zeros_like(smallest, dtype=torch.bool)
     count = torch.zeros_like(smallest, dtype=torch.int64)
     for step in range(max_iter + 1):
         y = function(z)
         g = rules.residual(z, y)
-        error = torch.linalg.vector_norm(g, dim=-1) / (1 + torch.linalg.vector_norm(z, dim=-1))
-        better = error < smallest
+        size = torch.linalg.vector_norm(g, dim=-1)
+        error = size / (1 + torch.linalg.vector_norm(z, dim=-1))
+        enough = torch.maximum(0.5 * first, torch.full_like(first, tol))  # of a start, which has not grown, any
+        first = first if step else size
+        reached = (error <= tol) & (size <= enough) & ~converged
+        better = reached | ((error < smallest) & ~converged)
         best, smallest = torch.where(better.unsqueeze(-1), z, best), torch.where(better, error, smallest)
-        lost = lost | ~torch.isfinite(error)
-        active = ~(lost | (smallest <= tol))
+        lost, converged = lost | ~torch.isfinite(error), converged | reached
+        active = ~(lost | converged)
         if step == max_iter or not on_host(active.to(smallest.dtype)) > 0:
             break
         count = count + active
         moved = iteration.next(z, y, g)
         z = torch.where(active.unsqueeze(-1), moved, best)
-    return Solution(best, smallest, count, smallest <= tol)
+    return Solution(best, smallest, count, converged)
 
 
 def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:

@@ -344,6 +344,61 @@ def time_grid(x: Tensor, t0: float | Tensor, t1: float | Tensor, steps: int) -> 
     return h, start + h * torch.arange(steps, dtype=x.dtype, device=x.device)
 
 
+class StepError(RuntimeError):
+    """A loop over steps that cannot go on; the message names the step."""
+
+
+class Where(NamedTuple):
+    """Which of how many networks of a step; its title is the argument that it is, where it is one."""
+
+    step: int
+    network: int
+    width: int
+    title: str = ""
+
+
+CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
+"""What torch raises where a block does not fit its input."""
+
+PASSED_ON = (StepError, torch.OutOfMemoryError)
+"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
+
+
+def block_name(where: Where) -> str:
+    """`block of step 3`, `block[1] of step 3` where a step has several, or `field in step 3`."""
+    step, network, width, title = where
+    if title:
+        return f"{title} in step {step}"
+    return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
+
+
+def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
+    """The error of a block with the step and the input added."""
+    x = points[-1]
+    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
+    return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
+
+
+def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function: Any = None) -> None:
+    """A block keeps the shape of its state, unless it checks its value itself; the message names axis and sizes."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
+    if value.shape == state.shape or getattr(function, "checks_itself", False):
+        return
+    shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
+    place = f"{owner}: {block_name(where)}: {shapes}"
+    if value.dim() != state.dim():
+        raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
+    axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
+    raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
+
+
+def note_where(watched: list[Where] | None, where: Where, value: Tensor) -> None:
+    """Add the place of a value that is not finite, where somebody wants to know."""
+    if watched is not None and not bool(torch.isfinite(value).all()):
+        watched.append(where)
+
+
 def refuse_others(value: Any, known: Iterable[Any]) -> None:
     """Refuse a value that reads tensors needing gradients beside the known ones, whose gradients would be lost.
 
@@ -592,6 +647,14 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
+def check_generator(owner: str, generator: Any, given: Any, name: str) -> None:
+    """Refuse what is no generator, and one that would draw nothing since what it draws is given as `name`."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"{owner}: generator is a {type(generator).__name__}; allowed: a torch.Generator, or None")
+    if generator is not None and given is not None:
+        raise ValueError(f"{owner}: generator is given with {name}, so that it draws nothing; allowed: one of the two")
+
+
 @contextlib.contextmanager
 def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
     """Modules in the modes that they had in the first call."""
@@ -629,11 +692,6 @@ def _versions(arguments: Sequence[Any]) -> list[int]:
 
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
-Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
-
-
-class StepError(RuntimeError):
-    """A loop over steps that cannot go on; the message names the step."""
 
 
 Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
@@ -668,6 +726,7 @@ class Block:
         self.buffers: list[tuple[str, dict[str, Any], str]] = []
         self.modes: list[tuple[nn.Module, bool]] = []
         self.chain: tuple[ChainLayer, ...] | None = None
+        self.title = ""
 
 
 class Blocks:
@@ -678,12 +737,14 @@ class Blocks:
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
     the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
     `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
-    calls of an implicit step do. The first call updates them, once for the step.
+    calls of an implicit step do. The first call updates them, once for the step. `titles`: what functions are called in
+    messages, by their ids.
     """
 
     def __init__(
-        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
-    ) -> None:
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False,
+        titles: Mapping[int, str] = {},
+    ) -> None:  # fmt: skip
         self.owner = owner
         self.chains = chains and not hooks_everywhere()
         self.frozen = frozen
@@ -696,6 +757,7 @@ class Blocks:
             for function in row:
                 if id(function) not in known:
                     known[id(function)] = self._read(function, places)
+                    known[id(function)].title = titles.get(id(function), "")
                     self.distinct.append(known[id(function)])
             self.of_step.append(tuple(known[id(function)] for function in row))
 
@@ -804,6 +866,7 @@ class Evaluation:
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
         self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
+        self.watched: list[Where] | None = None  # places of values that are not finite, where they are looked for
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -842,7 +905,7 @@ class Evaluation:
         step, network, _ = call
         row = self.blocks.of_step[step]
         block = row[network]
-        self.last[network] = (call, points)
+        self.last[network], where = (call, points), Where(step, network, len(row), block.title)
         try:
             if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
@@ -854,8 +917,9 @@ class Evaluation:
             raise
         except CALL_FAILURES as error:
             given = points[-block.arity :]
-            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
-        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
+            raise failed_call(self.blocks.owner, where, given, error) from error
+        check_shape(self.blocks.owner, value, points[-1], where, block.function)
+        note_where(self.watched, where, value)
         return value
 
     def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
@@ -963,38 +1027,34 @@ class StepTape:
         return self.calls[key]
 
 
-CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
-"""What torch raises where a block does not fit its input."""
-
-PASSED_ON = (StepError, torch.OutOfMemoryError)
-"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
+class NotFiniteError(StepError):
+    """The result is not finite."""
 
 
-def block_name(where: Where) -> str:
-    """`block of step 3`, or `block[1] of step 3` where a step has several."""
-    step, network, width = where
-    return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
+def all_finite(values: Sequence[Tensor]) -> Tensor:
+    """Whether all numbers of several tensors are finite, as a tensor of shape ()."""
+    answers = [torch.isfinite(value).all() for value in values]
+    return answers[0] if len(answers) == 1 else torch.stack(answers).all()
 
 
-def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
-    """The error of a block with the step and the input added."""
-    x = points[-1]
-    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
-    return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
+def name_bad_step(name: str, trajectories: Sequence[Tensor], has_blocks: bool, watched: Sequence[Where] = ()) -> None:
+    """Raise with the first of the states x_0 … x_N that is not finite; `watched`: the networks that were not, first."""
+    answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
+    finite = torch.stack(answers).all(0).tolist()
+    step = finite.index(False) if False in finite else len(finite) - 1
+    raise not_finite(name, step, len(finite) - 1, has_blocks, next((w for w in watched if w.step == step - 1), None))
 
 
-def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function: Any = None) -> None:
-    """A block keeps the shape of its state, unless it checks its value itself; the message names axis and sizes."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
-    if value.shape == state.shape or getattr(function, "checks_itself", False):
-        return
-    shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
-    place = f"{owner}: {block_name(where)}: {shapes}"
-    if value.dim() != state.dim():
-        raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
-    axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
-    raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
+def not_finite(name: str, state: int, steps: int, has_blocks: bool, where: Where | None = None) -> NotFiniteError:
+    """The error whose first state that is not finite is x_state of x_0 … x_steps, which a network has made."""
+    if state == 0:
+        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
+    maker = f"step {state - 1}" if where is None else f"the value of the {block_name(where)}"
+    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
+    return NotFiniteError(
+        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
+        f"{maker}); allowed: finite states. Try a smaller step size, or {other}"
+    )
 
 
 LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
@@ -1002,10 +1062,6 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
-
-
-class NotFiniteError(StepError):
-    """The result is not finite."""
 
 
 class InversionError(StepError):
@@ -1276,14 +1332,21 @@ def solving(field_of: Callable[[int], Any], implicit: Any, changing: bool = Fals
     return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n, changing)
 
 
-def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
+def checked_fields(
+    given: Networks, arities: dict[int, int], owner: str, step: int, titles: Mapping[int, str] = {},
+    watched: list[Where] | None = None,
+) -> Any:  # fmt: skip
     """The networks of a step for the plain form."""
     row = networks_of(given)
-    where = [(step, network, len(row)) for network in range(len(row))]
-    return as_given([checked_field(f, arities[id(f)], owner, place) for f, place in zip(row, where, strict=True)])
+    where = [Where(step, network, len(row), titles.get(id(f), "")) for network, f in enumerate(row)]
+    return as_given(
+        [checked_field(f, arities[id(f)], owner, place, watched) for f, place in zip(row, where, strict=True)]
+    )
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where: Where) -> Callable[..., Tensor]:
+def checked_field(
+    function: Callable[..., Tensor], arity: int, owner: str, where: Where, watched: list[Where] | None = None
+) -> Callable[..., Tensor]:
     """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
     def field(*points: Any, call: int | None = None) -> Tensor:
@@ -1297,6 +1360,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             except CALL_FAILURES as error:
                 raise failed_call(owner, where, points[-arity:], error) from error
         check_shape(owner, value, points[-1], where, function)
+        note_where(watched, where, value)
         return value
 
     return field
@@ -1324,11 +1388,13 @@ def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Seq
     return [*x, *known, *saved]
 
 
-def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> State:
+def run_replay(
+    plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False, watched: list[Where] | None = None
+) -> State:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
-    evaluation.layer_by_layer = False
+    evaluation.layer_by_layer, evaluation.watched = False, watched
     with plan.as_called():
         full = plan.full_shared(shared)
         field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
@@ -1338,33 +1404,9 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
     if plan.check_finite and not bool(all_finite(outputs)):
-        states = run_replay(replace(plan, trajectory=True), recording, inputs)
-        name_bad_step(plan.name, states, bool(plan.blocks.of_step))
-
-
-def all_finite(values: State) -> Tensor:
-    """Whether all numbers of several tensors are finite, as a tensor of shape ()."""
-    answers = [torch.isfinite(value).all() for value in values]
-    return answers[0] if len(answers) == 1 else torch.stack(answers).all()
-
-
-def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
-    """Raise with the first of the states x_0 … x_N that is not finite."""
-    answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
-    finite = torch.stack(answers).all(0).tolist()
-    step = finite.index(False) if False in finite else len(finite) - 1
-    raise not_finite(name, step, len(finite) - 1, has_blocks)
-
-
-def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFiniteError:
-    """The error whose first state that is not finite is x_state of x_0 … x_steps."""
-    if state == 0:
-        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
-    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
-    return NotFiniteError(
-        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
-        f"step {state - 1}); allowed: finite states. Try a smaller step size, or {other}"
-    )
+        watched: list[Where] = []
+        states = run_replay(replace(plan, trajectory=True), recording, inputs, watched=watched)
+        name_bad_step(plan.name, states, bool(plan.blocks.of_step), watched)
 
 
 MEASURE_EVERY = 128  # steps between two measurements of a block's Jacobian
@@ -2037,8 +2079,10 @@ class StepLoop(nn.Module):
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
-        frozen = self.implicit is not None
-        blocks = Blocks(functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen)
+        frozen, titles = self.implicit is not None, self._titles(functions)
+        blocks = Blocks(
+            functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen, titles=titles
+        )
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -2121,21 +2165,32 @@ class StepLoop(nn.Module):
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad(), random_state_of(random, x[0].device):
-                    states = run(field_at, steps, x, local, shared, True)
-                    name_bad_step(name, states, bool(functions))
+                    watched: list[Where] = []
+                    fields = self._plain_fields(functions, x[0].device, watched)
+                    name_bad_step(name, run(fields, steps, x, local, shared, True), bool(functions), watched)
         return outputs
 
-    def _plain_fields(self, functions: Sequence[Networks], device: torch.device) -> Callable[[int], Any]:
+    def _titles(self, functions: Sequence[Networks]) -> dict[int, str]:
+        """What the networks of every step are called that are arguments of their own, by their ids."""
+        own = {id(value): name for name, value in (*vars(self).items(), *self._modules.items())}
+        row = networks_of(functions[0]) if functions else ()
+        return {id(one): str(own.get(id(one)) or getattr(one, "title", "")) for one in row}
+
+    def _plain_fields(
+        self, functions: Sequence[Networks], device: torch.device, watched: list[Where] | None = None
+    ) -> Callable[[int], Any]:
         """The blocks of each step for the plain form; those of implicit steps are called again as they were."""
         name = type(self).__name__
         if self.implicit is not None and functions and not torch.compiler.is_compiling():
-            blocks = Blocks(functions, name, frozen=True)
+            blocks = Blocks(functions, name, frozen=True, titles=self._titles(functions))
             evaluation = Evaluation(blocks, blocks.parameters, {}, device, live=True)
+            evaluation.watched = watched
             return solving(evaluation.field, self.implicit, blocks.has_buffers)
+        titles = self._titles(functions)
         arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
 
         def field_of(n: int) -> Any:
-            return checked_fields(functions[n], arities, name, n) if functions else no_field
+            return checked_fields(functions[n], arities, name, n, titles, watched) if functions else no_field
 
         return solving(field_of, self.implicit)
 
@@ -2246,6 +2301,7 @@ class RandomNet(StepNet):
 
     def _run(self, x: Tensor, draws: Any, generator: torch.Generator | None, trajectory: bool) -> Tensor:
         (x,) = self.checked(x=x)
+        check_generator(type(self).__name__, generator, draws, "draws")
         laws = self.step_laws(x)
         if draws is not None:
             rows = self._checked_draws(laws, x, draws)

@@ -593,664 +593,17 @@ def completed(A: Sequence[Row], b: Row, c: Row, b_error: Row, dense: Sequence[Ro
     return Pair(tuple(A), c, error, tuple(dense), power, stops, len(c) - 1)
 
 
-def field_arity(function: Callable[..., Tensor]) -> int:
-    """1 for `field(x)`, 2 for `field(t, x)`, 3 with a direction; one required argument means `field(x)`."""
-    if not isinstance(function, nn.Module):
-        return _arity(function)
-    kind = type(function)
-    if "forward" in vars(function):
-        return _arity(function.forward)
-    if kind not in ARITIES:
-        ARITIES[kind] = _arity(function.forward)
-    return ARITIES[kind]
-
-
-ARITIES: dict[type[nn.Module], int] = {}
-"""Of the classes met: reading a signature costs as much as a small block."""
-
-
-def _arity(target: Callable[..., Tensor]) -> int:
-    count = len(required_arguments(target))
-    return count if count in (1, 3) else 2
-
-
-def required_arguments(target: Callable[..., Tensor]) -> list[str]:
-    """Names of the positional arguments without a default; nothing where they cannot be known."""
-    try:
-        arguments = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [a.name for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
-
-
-def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> None:
-    """Refuse a field or block that wants more than a time and a state."""
-    required = required_arguments(function.forward if isinstance(function, nn.Module) else function)
-    if len(required) > 2:
-        read = f"{len(required)} required arguments ({', '.join(required)})"
-        raise TypeError(
-            f"{owner}: {what} takes {read}; allowed: {what}(x) or {what}(t, x), further ones with a default"
-        )
-
-
-def refuse_others(value: Any, known: Iterable[Any]) -> None:
-    """Refuse a value that reads tensors needing gradients beside the known ones, whose gradients would be lost.
-
-    Raises:
-        ValueError: there are some.
-    """
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return
-    tensors = [one for one in known if isinstance(one, Tensor)]
-    leaves = {id(one) for one in tensors}
-    seen = {None, *(one.grad_fn for one in tensors)}
-    todo = [value.grad_fn]
-    if value.grad_fn is None and id(value) not in leaves:
-        raise ValueError(OTHERS)
-    while todo:
-        node: Any = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable") and id(node.variable) not in leaves:
-            raise ValueError(OTHERS)
-        todo += [earlier for earlier, _ in node.next_functions]
-
-
-OTHERS = (
-    "it uses tensors needing gradients that are not its parameters, which only gradient='autograd' can follow; "
-    "allowed: a module that has these tensors as its parameters, or gradient='autograd'"
-)
-
-
-def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
-
-    def closed(*points: Any, call: int | None = None) -> Tensor:
-        with torch.enable_grad():
-            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
-        if value.requires_grad:
-            raise ValueError(
-                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
-                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
-            )
-        return value
-
-    return closed
-
-
-TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
-LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
-TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
-
-
-def tanh_into(value: Tensor, out: Tensor) -> Tensor:
-    """Write tanh(value) into `out`, which may be `value` itself.
-
-    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there
-    once its four operations cost less than they save. Half precision would be rounded four times.
-    """
-    if value.device.type != "cpu" or value.numel() < LEAST_EXPM1 or value.element_size() < 4:
-        return torch.tanh(value, out=out)
-    torch.clamp_max(value, TANH_IS_ONE, out=out)
-    torch.add(out, out, out=out).expm1_()
-    return out.div_(out + TWO)
-
-
-LEAST_TANH, LEAST_PRODUCT = 2**14, 2**18  # elements of a result from which on the kernel takes less time
-
-
-def _kernel() -> Any:
-    """The kernel; None where torch was built without it."""
-    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return torch.ops.mkldnn._linear_pointwise.default if found else None
-
-
-KERNEL = _kernel()
-
-
-def kernel_serves(x: Tensor, inputs: int) -> bool:
-    """Whether the kernel multiplies x (..., inputs) by a matrix.
-
-    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
-    """
-    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
-
-
-def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """tanh(W x + b) of vectors x (..., inputs), with W (outputs, inputs)."""
-    outputs, inputs = weight.shape
-    if x.numel() * outputs >= LEAST_TANH * inputs and kernel_serves(x, inputs):
-        fused: Tensor = KERNEL(x, weight, bias, "tanh", [], "")
-        return fused
-    value = functional.linear(x, weight, bias)
-    return value.tanh() if torch.is_grad_enabled() else tanh_into(value, value)
-
-
-Kept = tuple[Tensor | None, Tensor | None]
-"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
-
-SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
-    nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
-    nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
-    nn.ReLU: (True, lambda bar, value: torch.ops.aten.threshold_backward(bar, value, 0)),
-    nn.SiLU: (False, torch.ops.aten.silu_backward.default),
-}
-"""Of elementwise layers: whether the pullback reads the value or the point, and pullback(bar, what it reads)."""
-
-
-class ChainLayer(NamedTuple):
-    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
-
-    Parameters, weight first, stand with their places in all parameters.
-    """
-
-    run: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor, Tensor], Tensor] | None
-    keeps_value: bool
-    parameters: tuple[tuple[int, Tensor], ...]
-
-
-class Linearized(Protocol):
-    """A value with its pullback."""
-
-    @property
-    def value(self) -> Tensor:
-        """What the call gave."""
-
-    def pull_back(
-        self, bar: Tensor, needed: Callable[[int], bool]
-    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
-        """Cotangents of the points, and those of the parameters that are needed, with their places."""
-
-
-class ChainCall(NamedTuple):
-    """A call of a chain with what its pullback reads of each layer."""
-
-    value: Tensor
-    points: tuple[Any, ...]
-    chain: tuple[ChainLayer, ...]
-    kept: list[Kept]
-
-    def pull_back(
-        self, bar: Tensor, needed: Callable[[int], bool]
-    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
-        """Cotangents of the points, and those of the parameters that are needed, with their places."""
-        bar = bar.to(self.value.dtype)
-        found: list[tuple[int, Tensor | None]] = []
-        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
-            if layer.slope is not None:
-                assert at is not None, "what the slope is taken at is kept"
-                bar = layer.slope(bar, at)
-            if point is None:
-                continue
-            rows = bar.reshape(-1, bar.shape[-1])
-            (place, weight), *bias = layer.parameters
-            if needed(place):
-                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
-            found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
-            bar = bar @ weight
-        times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
-        return (*times, bar), found
-
-
-def hooks_everywhere() -> bool:
-    """Whether hooks on all modules or on all saved tensors are to see what a call does."""
-    return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
-
-
-def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
-    """The value; what the pullback reads goes into `kept`."""
-    for layer in chain:
-        value = layer.run(x)
-        if kept is not None:
-            at = None if layer.slope is None else value if layer.keeps_value else x
-            kept.append((x if layer.parameters else None, at))
-        x = value
-    return x
-
-
-def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, ...] | None:
-    """The layers that a call of the module runs through; None where it is no plain chain or a hook may see the call.
-
-    `places`: of every parameter by its id, the place in all parameters.
-    """
-    own = vars(module)
-    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    if hooked or "forward" in own or own.get("inplace"):
-        return None
-    kind = type(module)
-    if kind in SLOPES:
-        keeps_value, slope = SLOPES[kind]
-        return (ChainLayer(module.forward, slope, keeps_value, ()),)
-    if kind is nn.Linear:
-        parameters = tuple((places[id(one)], one) for one in own["_parameters"].values() if one is not None)
-        return (ChainLayer(module.forward, None, False, parameters),)
-    if kind is not nn.Sequential:
-        return None
-    found: list[ChainLayer] = []
-    for child in own["_modules"].values():
-        layers = chain_of(child, places)
-        if layers is None:
-            return None
-        found += layers
-    return _with_tanh(found) or None
-
-
-def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
-    """The layers with every tanh behind a linear layer joined to it."""
-    slope_of_tanh = SLOPES[nn.Tanh][1]
-    found: list[ChainLayer] = []
-    for layer in layers:
-        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
-            weight, *bias = (one for _, one in found[-1].parameters)
-            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
-            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
-        else:
-            found.append(layer)
-    return tuple(found)
-
-
-def random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """State of the generators that a block on `device` may draw from."""
-    if device.type == "cuda":
-        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
-    return (torch.get_rng_state(),)
-
-
-@contextlib.contextmanager
-def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
-    """Run under remembered generator states and put the present ones back; None leaves them alone."""
-    if states is None:
-        yield
-        return
-    present = random_state(device)
-    set_random_state(states, device)
-    try:
-        yield
-    finally:
-        set_random_state(present, device)
-
-
-def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
-    """Set the generators read by `random_state`."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-
-
-@contextlib.contextmanager
-def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
-    """Modules in the modes that they had in the first call."""
-    changed = [(module, mode) for module, mode in modes if module.training is not mode]
-    for module, mode in changed:
-        module.training = mode
-    try:
-        yield
-    finally:
-        for module, mode in changed:
-            module.training = not mode
-
-
-def call_untouched(function: Callable[..., Tensor], arguments: Sequence[Any]) -> Tensor:
-    """The value.
-
-    Raises:
-        ValueError: the function has changed a tensor in place that it was given: the state, which is read afterwards.
-    """
-    versions = _versions(arguments)
-    value = function(*arguments)
-    if versions != _versions(arguments):
-        raise ValueError(
-            "it changes what it is given in place; allowed: a function that leaves it as it is, as with "
-            "nn.ReLU(inplace=False), or x = x.clone() first"
-        )
-    return value
-
-
-def _versions(arguments: Sequence[Any]) -> list[int]:
-    """How often each tensor was changed; nothing of inference tensors and in compiled code, which do not count."""
-    if torch.compiler.is_compiling():
-        return []
-    return [one._version for one in arguments if isinstance(one, Tensor) and not one.is_inference()]
-
-
-Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
-Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
-
-
 class StepError(RuntimeError):
     """A loop over steps that cannot go on; the message names the step."""
 
 
-Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
+class Where(NamedTuple):
+    """Which of how many networks of a step; its title is the argument that it is, where it is one."""
 
-
-def networks_of(given: Networks) -> tuple[Callable[..., Tensor], ...]:
-    """The networks of one step: a single one is given as it is."""
-    return given if isinstance(given, tuple) else (given,)
-
-
-def as_given(found: Sequence[Callable[..., Any]]) -> Any:
-    """What the rules of a step take for its networks: a function, or a tuple of them where there are several."""
-    return found[0] if len(found) == 1 else tuple(found)
-
-
-class ParameterSlot(NamedTuple):
-    """Where one parameter of a block lives, and its place in the flat tuple of all parameters."""
-
-    holder: dict[str, Any]
-    key: str
-    name: str
-    place: int
-
-
-class Block:
-    """One distinct block with its parameters and buffers as they are when the net is called."""
-
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        self.function = function
-        self.arity = field_arity(function)
-        self.parameters: list[ParameterSlot] = []
-        self.buffers: list[tuple[str, dict[str, Any], str]] = []
-        self.modes: list[tuple[nn.Module, bool]] = []
-        self.chain: tuple[ChainLayer, ...] | None = None
-
-
-class Blocks:
-    """All blocks of one call: `of_step[n]` are the networks of step n (a block may serve several steps).
-
-    They are given as one function for each step, or a tuple of them where a step has several networks.
-
-    `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
-    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
-    `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
-    calls of an implicit step do. The first call updates them, once for the step.
-    """
-
-    def __init__(
-        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
-    ) -> None:
-        self.owner = owner
-        self.chains = chains and not hooks_everywhere()
-        self.frozen = frozen
-        self.parameters: list[Tensor] = []
-        self.distinct: list[Block] = []
-        self.of_step: list[tuple[Block, ...]] = []
-        known: dict[int, Block] = {}
-        places: dict[int, int] = {}
-        for row in map(networks_of, functions):
-            for function in row:
-                if id(function) not in known:
-                    known[id(function)] = self._read(function, places)
-                    self.distinct.append(known[id(function)])
-            self.of_step.append(tuple(known[id(function)] for function in row))
-
-    def width(self, step: int) -> int:
-        """How many networks a step has."""
-        return len(self.of_step[step]) if self.of_step else 0
-
-    def _read(self, function: Callable[..., Tensor], places: dict[int, int]) -> Block:
-        block = Block(function)
-        if not isinstance(function, nn.Module):
-            return block
-        self._read_module(function, "", block, places, set())
-        if self.chains:
-            block.chain = chain_of(function, places)
-        return block
-
-    def _read_module(
-        self, module: nn.Module, prefix: str, block: Block, places: dict[int, int], seen: set[int]
-    ) -> None:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        block.modes.append((module, module.training))
-        own = vars(module)
-        for key, parameter in own["_parameters"].items():
-            if parameter is not None:
-                if id(parameter) not in places:
-                    places[id(parameter)] = len(self.parameters)
-                    self.parameters.append(parameter)
-                slot = ParameterSlot(own["_parameters"], key, prefix + key, places[id(parameter)])
-                block.parameters.append(slot)
-        for key, buffer in own["_buffers"].items():
-            if buffer is not None:
-                block.buffers.append((prefix + key, own["_buffers"], key))
-        for key, child in own["_modules"].items():
-            if child is not None:
-                self._read_module(child, f"{prefix}{key}.", block, places, seen)
-
-    @property
-    def has_buffers(self) -> bool:
-        """Whether a call may change a block."""
-        return any(block.buffers for block in self.distinct)
-
-    def modes_as_called(self) -> contextlib.AbstractContextManager[None]:
-        """Train/eval modes of every module as they were in the first call."""
-        return modes_as_called(pair for block in self.distinct for pair in block.modes)
-
-
-Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
-
-
-class Snapshot(NamedTuple):
-    """What a second call of a block needs to be equal to the first."""
-
-    random: tuple[Tensor, ...] | None
-    buffers: dict[str, Tensor]
-
-
-class Evaluated(NamedTuple):
-    """A block value with the graph behind it: `points` are the leaves it was evaluated at."""
-
-    value: Tensor
-    points: tuple[Any, ...]
-    parameters: list[tuple[int, Tensor]]
-
-    def pull_back(
-        self, bar: Tensor, needed: Callable[[int], bool]
-    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
-        """Cotangents of the points, and those of the parameters that are needed, with their places."""
-        wanted = [pair for pair in self.parameters if needed(pair[0])] if self.value.requires_grad else []
-        leaves = [point for point in self.points if isinstance(point, Tensor)]
-        found: Sequence[Tensor | None] = [None] * len(leaves)
-        if self.value.requires_grad:
-            targets = leaves + [parameter for _, parameter in wanted]
-            found = torch.autograd.grad(self.value, targets, bar.to(self.value.dtype), allow_unused=True)
-        places = [place for place, _ in wanted]
-        at_points = (torch.zeros_like(p) if one is None else one for p, one in zip(leaves, found, strict=False))
-        whole = tuple(next(at_points) if isinstance(point, Tensor) else None for point in self.points)
-        return whole, list(zip(places, found[len(leaves) :], strict=True))
-
-
-class Evaluation:
-    """Calls blocks with given parameter tensors: `live` for the first time, else as the snapshots remember it.
-
-    A replay may not touch the modules' own buffers or the random state of the program around it. With `closed` the
-    first call of each module shows whether it uses tensors whose gradients would be lost.
-    """
-
-    def __init__(
-        self,
-        blocks: Blocks,
-        parameters: Sequence[Tensor],
-        snapshots: dict[Call, Snapshot],
-        device: torch.device,
-        live: bool,
-        closed: bool = False,
-    ) -> None:
-        self.blocks = blocks
-        self.unseen = {id(b) for b in blocks.distinct if closed and not b.chain and isinstance(b.function, nn.Module)}
-        self.parameters = parameters
-        self.snapshots = snapshots
-        self.device = device
-        self.live = live
-        self.random = random_state(device) if live else ()
-        self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
-        self.leaves: dict[int, Tensor] = {}
-        self.own: dict[int, bool] = {}
-        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
-
-    def for_replay(self) -> Evaluation:
-        """The same blocks and parameters, called again as remembered so far."""
-        return Evaluation(self.blocks, self.parameters, self.snapshots, self.device, live=False)
-
-    def calls_directly(self, block: Block) -> bool:
-        """Whether the tensors given for this block are its own, so that it is called as it is.
-
-        A call through functional_call costs as much as a small block.
-        """
-        if id(block) not in self.own:
-            self.own[id(block)] = all(slot.holder[slot.key] is self.parameters[slot.place] for slot in block.parameters)
-        return self.own[id(block)]
-
-    def field(self, step: int, through: Through | None = None) -> Any:
-        """The networks of one step as functions that count their calls; `through` wraps each."""
-        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
-        return as_given([through(one) for one in found] if through else found)
-
-    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
-        calls = itertools.count()
-
-        def field(*points: Any, call: int | None = None) -> Tensor:
-            return self.call((step, network, next(calls) if call is None else call), points, parameters)
-
-        return field
-
-    def call(
-        self,
-        call: Call,
-        points: tuple[Any, ...],
-        parameters: Sequence[Tensor] | dict[int, Tensor],
-        kept: list[Kept] | None = None,
-    ) -> Tensor:
-        """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
-        step, network, _ = call
-        row = self.blocks.of_step[step]
-        block = row[network]
-        self.last[network] = (call, points)
-        try:
-            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
-                value = run_chain(block.chain, points[-1], kept)
-            else:
-                known = (step, network, 0) if self.blocks.frozen else call
-                first = self.live and not (self.blocks.frozen and known in self.snapshots)
-                value = (self._first if first else self._again)(block, known, points, parameters)
-        except PASSED_ON:
-            raise
-        except CALL_FAILURES as error:
-            given = points[-block.arity :]
-            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
-        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
-        return value
-
-    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
-        """Value of the block with its pullback."""
-        block = self.blocks.of_step[call[0]][call[1]]
-        if block.chain is None or not self.calls_directly(block):
-            return self.with_graph(call, points)
-        kept: list[Kept] = []
-        return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
-
-    def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
-        """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
-        block = self.blocks.of_step[call[0]][call[1]]
-        with torch.enable_grad():
-            leaves = tuple(point.detach().requires_grad_() if isinstance(point, Tensor) else point for point in points)
-            parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
-            value = self.call(call, leaves, self.leaves)
-        return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
-
-    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
-        """Place and leaf of the parameters of a step's blocks that need gradients."""
-        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
-        return [pair for pair in leaves.items() if pair[1].requires_grad]
-
-    def field_of_leaves(self, step: int) -> Any:
-        """The networks of one step as functions of their leaves, for a graph of the whole step."""
-        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
-
-    def _leaf(self, slot: ParameterSlot) -> Tensor:
-        leaf = self.leaves.get(slot.place)
-        if leaf is None:
-            given = self.parameters[slot.place]
-            keep = slot.holder[slot.key] is given or (given.is_leaf and given.requires_grad)
-            leaf = given if keep or not given.is_floating_point() else given.detach().requires_grad_()
-            self.leaves[slot.place] = leaf
-        return leaf
-
-    def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
-        buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
-        value = (self._closed if id(block) in self.unseen else self._apply)(block, points, parameters, {})
-        random = random_state(self.device)
-        drew = not all(map(torch.equal, random, self.random))
-        if drew or buffers:
-            self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
-        self.random = random
-        return value
-
-    def _closed(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
-        self.unseen.discard(id(block))
-        keeps = torch.is_grad_enabled()
-        seen = points if keeps else tuple(p.detach() if isinstance(p, Tensor) else p for p in points)
-        with torch.enable_grad():
-            value = self._apply(block, seen, parameters, buffers)
-        own = (tensor for slot in block.parameters for tensor in (parameters[slot.place], slot.holder[slot.key]))
-        refuse_others(value, (*seen, *own))
-        return value if keeps or not isinstance(value, Tensor) else value.detach()
-
-    def _again(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
-        snapshot = self.snapshots.get(call)
-        if snapshot is None:
-            return self._apply(block, points, parameters, {})
-        with random_state_of(snapshot.random, self.device):
-            # The call may update its buffers in place, so that it gets copies of the remembered ones.
-            return self._apply(block, points, parameters, {name: b.clone() for name, b in snapshot.buffers.items()})
-
-    def _apply(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
-        arguments = points[-block.arity :]
-        function = block.function
-        if not isinstance(function, nn.Module) or (not buffers and self.calls_directly(block)):
-            return call_untouched(function, arguments)
-        tensors = {slot.name: parameters[slot.place] for slot in block.parameters} | buffers
-        return call_untouched(lambda *given: torch.func.functional_call(function, tensors, given), arguments)
-
-
-class StepTape:
-    """The block calls of one step, each with its graph, for the adjoint of that step."""
-
-    def __init__(self, evaluation: Evaluation, step: int) -> None:
-        self.evaluation = evaluation
-        self.step = step
-        self.calls: dict[Call, Linearized] = {}
-        self.read = [0] * evaluation.blocks.width(step)
-        self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
-
-    def field(self) -> Any:
-        """The networks of the step as functions that keep the graphs of their calls."""
-        return as_given([self._keeping(network) for network in range(len(self.read))])
-
-    def _keeping(self, network: int) -> Callable[..., Tensor]:
-        calls = itertools.count()
-
-        def field(*points: Any, call: int | None = None) -> Tensor:
-            key = (self.step, network, next(calls) if call is None else call)
-            self.calls[key] = self.evaluation.linearized(key, points)
-            return self.calls[key].value.detach()
-
-        return field
-
-    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
-        """The next call of a network in the order of the step; evaluated now unless it was kept."""
-        key = (self.step, network, self.read[network])
-        self.read[network] += 1
-        if key not in self.calls:
-            self.calls[key] = self.evaluation.linearized(key, points)
-        return self.calls[key]
+    step: int
+    network: int
+    width: int
+    title: str = ""
 
 
 CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
@@ -1261,8 +614,10 @@ PASSED_ON = (StepError, torch.OutOfMemoryError)
 
 
 def block_name(where: Where) -> str:
-    """`block of step 3`, or `block[1] of step 3` where a step has several."""
-    step, network, width = where
+    """`block of step 3`, `block[1] of step 3` where a step has several, or `field in step 3`."""
+    step, network, width, title = where
+    if title:
+        return f"{title} in step {step}"
     return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
 
 
@@ -1285,6 +640,12 @@ def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function
         raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
     axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
     raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")
+
+
+def note_where(watched: list[Where] | None, where: Where, value: Tensor) -> None:
+    """Add the place of a value that is not finite, where somebody wants to know."""
+    if watched is not None and not bool(torch.isfinite(value).all()):
+        watched.append(where)
 
 
 EARLY_ERROR = 1e-3  # what the first step may err, as a share of the tolerance: nothing is known of its derivatives yet
@@ -2085,6 +1446,675 @@ class Backsolve:
         for place, count in counts:
             self.gathered.bars[place] = rest[:count].view(self.parameters[place].shape)
             rest = rest[count:]
+
+
+def field_arity(function: Callable[..., Tensor]) -> int:
+    """1 for `field(x)`, 2 for `field(t, x)`, 3 with a direction; one required argument means `field(x)`."""
+    if not isinstance(function, nn.Module):
+        return _arity(function)
+    kind = type(function)
+    if "forward" in vars(function):
+        return _arity(function.forward)
+    if kind not in ARITIES:
+        ARITIES[kind] = _arity(function.forward)
+    return ARITIES[kind]
+
+
+ARITIES: dict[type[nn.Module], int] = {}
+"""Of the classes met: reading a signature costs as much as a small block."""
+
+
+def _arity(target: Callable[..., Tensor]) -> int:
+    count = len(required_arguments(target))
+    return count if count in (1, 3) else 2
+
+
+def required_arguments(target: Callable[..., Tensor]) -> list[str]:
+    """Names of the positional arguments without a default; nothing where they cannot be known."""
+    try:
+        arguments = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [a.name for a in arguments if a.kind in positional and a.default is inspect.Parameter.empty]
+
+
+def check_arguments(owner: str, what: str, function: Callable[..., Tensor]) -> None:
+    """Refuse a field or block that wants more than a time and a state."""
+    required = required_arguments(function.forward if isinstance(function, nn.Module) else function)
+    if len(required) > 2:
+        read = f"{len(required)} required arguments ({', '.join(required)})"
+        raise TypeError(
+            f"{owner}: {what} takes {read}; allowed: {what}(x) or {what}(t, x), further ones with a default"
+        )
+
+
+def refuse_others(value: Any, known: Iterable[Any]) -> None:
+    """Refuse a value that reads tensors needing gradients beside the known ones, whose gradients would be lost.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return
+    tensors = [one for one in known if isinstance(one, Tensor)]
+    leaves = {id(one) for one in tensors}
+    seen = {None, *(one.grad_fn for one in tensors)}
+    todo = [value.grad_fn]
+    if value.grad_fn is None and id(value) not in leaves:
+        raise ValueError(OTHERS)
+    while todo:
+        node: Any = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable") and id(node.variable) not in leaves:
+            raise ValueError(OTHERS)
+        todo += [earlier for earlier, _ in node.next_functions]
+
+
+OTHERS = (
+    "it uses tensors needing gradients that are not its parameters, which only gradient='autograd' can follow; "
+    "allowed: a module that has these tensors as its parameters, or gradient='autograd'"
+)
+
+
+def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A plain function as field, refused where it uses tensors that need a gradient but are not seen from outside."""
+
+    def closed(*points: Any, call: int | None = None) -> Tensor:
+        with torch.enable_grad():
+            value = field(*(point.detach() if isinstance(point, Tensor) else point for point in points), call=call)
+        if value.requires_grad:
+            raise ValueError(
+                "the field is a plain function that uses tensors needing gradients, which only memory='store' can "
+                "follow; allowed: an nn.Module with these tensors as its parameters, or memory='store'"
+            )
+        return value
+
+    return closed
+
+
+TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
+LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
+TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
+
+
+def tanh_into(value: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(value) into `out`, which may be `value` itself.
+
+    On CPUs as expm1(2 v) / (expm1(2 v) + 2), which loses no digits near 0 and takes half as long as torch.tanh there
+    once its four operations cost less than they save. Half precision would be rounded four times.
+    """
+    if value.device.type != "cpu" or value.numel() < LEAST_EXPM1 or value.element_size() < 4:
+        return torch.tanh(value, out=out)
+    torch.clamp_max(value, TANH_IS_ONE, out=out)
+    torch.add(out, out, out=out).expm1_()
+    return out.div_(out + TWO)
+
+
+LEAST_TANH, LEAST_PRODUCT = 2**14, 2**18  # elements of a result from which on the kernel takes less time
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """tanh(W x + b) of vectors x (..., inputs), with W (outputs, inputs)."""
+    outputs, inputs = weight.shape
+    if x.numel() * outputs >= LEAST_TANH * inputs and kernel_serves(x, inputs):
+        fused: Tensor = KERNEL(x, weight, bias, "tanh", [], "")
+        return fused
+    value = functional.linear(x, weight, bias)
+    return value.tanh() if torch.is_grad_enabled() else tanh_into(value, value)
+
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""Of a layer: the point of its linear map, and what the slope of its function is taken at."""
+
+SLOPES: dict[type[nn.Module], tuple[bool, Callable[[Tensor, Tensor], Tensor]]] = {
+    nn.Tanh: (True, torch.ops.aten.tanh_backward.default),
+    nn.Sigmoid: (True, torch.ops.aten.sigmoid_backward.default),
+    nn.ReLU: (True, lambda bar, value: torch.ops.aten.threshold_backward(bar, value, 0)),
+    nn.SiLU: (False, torch.ops.aten.silu_backward.default),
+}
+"""Of elementwise layers: whether the pullback reads the value or the point, and pullback(bar, what it reads)."""
+
+
+class ChainLayer(NamedTuple):
+    """A linear layer (`slope` is None), a function (no parameters), or the one after the other.
+
+    Parameters, weight first, stand with their places in all parameters.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor] | None
+    keeps_value: bool
+    parameters: tuple[tuple[int, Tensor], ...]
+
+
+class Linearized(Protocol):
+    """A value with its pullback."""
+
+    @property
+    def value(self) -> Tensor:
+        """What the call gave."""
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+
+
+class ChainCall(NamedTuple):
+    """A call of a chain with what its pullback reads of each layer."""
+
+    value: Tensor
+    points: tuple[Any, ...]
+    chain: tuple[ChainLayer, ...]
+    kept: list[Kept]
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+        bar = bar.to(self.value.dtype)
+        found: list[tuple[int, Tensor | None]] = []
+        for layer, (point, at) in zip(reversed(self.chain), reversed(self.kept), strict=True):
+            if layer.slope is not None:
+                assert at is not None, "what the slope is taken at is kept"
+                bar = layer.slope(bar, at)
+            if point is None:
+                continue
+            rows = bar.reshape(-1, bar.shape[-1])
+            (place, weight), *bias = layer.parameters
+            if needed(place):
+                found.append((place, rows.mT @ point.reshape(-1, point.shape[-1])))
+            found += [(place, rows.sum(0)) for place, _ in bias if needed(place)]
+            bar = bar @ weight
+        times = [torch.zeros_like(time) if isinstance(time, Tensor) else None for time in self.points[:-1]]
+        return (*times, bar), found
+
+
+def hooks_everywhere() -> bool:
+    """Whether hooks on all modules or on all saved tensors are to see what a call does."""
+    return any((torch._C._autograd._top_saved_tensors_default_hooks(True), nn.modules.module._has_any_global_hook()))
+
+
+def run_chain(chain: tuple[ChainLayer, ...], x: Tensor, kept: list[Kept] | None = None) -> Tensor:
+    """The value; what the pullback reads goes into `kept`."""
+    for layer in chain:
+        value = layer.run(x)
+        if kept is not None:
+            at = None if layer.slope is None else value if layer.keeps_value else x
+            kept.append((x if layer.parameters else None, at))
+        x = value
+    return x
+
+
+def chain_of(module: nn.Module, places: Mapping[int, int]) -> tuple[ChainLayer, ...] | None:
+    """The layers that a call of the module runs through; None where it is no plain chain or a hook may see the call.
+
+    `places`: of every parameter by its id, the place in all parameters.
+    """
+    own = vars(module)
+    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+    if hooked or "forward" in own or own.get("inplace"):
+        return None
+    kind = type(module)
+    if kind in SLOPES:
+        keeps_value, slope = SLOPES[kind]
+        return (ChainLayer(module.forward, slope, keeps_value, ()),)
+    if kind is nn.Linear:
+        parameters = tuple((places[id(one)], one) for one in own["_parameters"].values() if one is not None)
+        return (ChainLayer(module.forward, None, False, parameters),)
+    if kind is not nn.Sequential:
+        return None
+    found: list[ChainLayer] = []
+    for child in own["_modules"].values():
+        layers = chain_of(child, places)
+        if layers is None:
+            return None
+        found += layers
+    return _with_tanh(found) or None
+
+
+def _with_tanh(layers: list[ChainLayer]) -> tuple[ChainLayer, ...]:
+    """The layers with every tanh behind a linear layer joined to it."""
+    slope_of_tanh = SLOPES[nn.Tanh][1]
+    found: list[ChainLayer] = []
+    for layer in layers:
+        if layer.slope is slope_of_tanh and found and found[-1].slope is None:
+            weight, *bias = (one for _, one in found[-1].parameters)
+            run = partial(linear_tanh, weight=weight, bias=bias[0] if bias else None)
+            found[-1] = ChainLayer(run, slope_of_tanh, True, found[-1].parameters)
+        else:
+            found.append(layer)
+    return tuple(found)
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """State of the generators that a block on `device` may draw from."""
+    if device.type == "cuda":
+        return (torch.get_rng_state(), torch.cuda.get_rng_state(device))
+    return (torch.get_rng_state(),)
+
+
+@contextlib.contextmanager
+def random_state_of(states: tuple[Tensor, ...] | None, device: torch.device) -> Iterator[None]:
+    """Run under remembered generator states and put the present ones back; None leaves them alone."""
+    if states is None:
+        yield
+        return
+    present = random_state(device)
+    set_random_state(states, device)
+    try:
+        yield
+    finally:
+        set_random_state(present, device)
+
+
+def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
+    """Set the generators read by `random_state`."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def check_generator(owner: str, generator: Any, given: Any, name: str) -> None:
+    """Refuse what is no generator, and one that would draw nothing since what it draws is given as `name`."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"{owner}: generator is a {type(generator).__name__}; allowed: a torch.Generator, or None")
+    if generator is not None and given is not None:
+        raise ValueError(f"{owner}: generator is given with {name}, so that it draws nothing; allowed: one of the two")
+
+
+@contextlib.contextmanager
+def modes_as_called(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Modules in the modes that they had in the first call."""
+    changed = [(module, mode) for module, mode in modes if module.training is not mode]
+    for module, mode in changed:
+        module.training = mode
+    try:
+        yield
+    finally:
+        for module, mode in changed:
+            module.training = not mode
+
+
+def call_untouched(function: Callable[..., Tensor], arguments: Sequence[Any]) -> Tensor:
+    """The value.
+
+    Raises:
+        ValueError: the function has changed a tensor in place that it was given: the state, which is read afterwards.
+    """
+    versions = _versions(arguments)
+    value = function(*arguments)
+    if versions != _versions(arguments):
+        raise ValueError(
+            "it changes what it is given in place; allowed: a function that leaves it as it is, as with "
+            "nn.ReLU(inplace=False), or x = x.clone() first"
+        )
+    return value
+
+
+def _versions(arguments: Sequence[Any]) -> list[int]:
+    """How often each tensor was changed; nothing of inference tensors and in compiled code, which do not count."""
+    if torch.compiler.is_compiling():
+        return []
+    return [one._version for one in arguments if isinstance(one, Tensor) and not one.is_inference()]
+
+
+Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
+
+
+Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
+
+
+def networks_of(given: Networks) -> tuple[Callable[..., Tensor], ...]:
+    """The networks of one step: a single one is given as it is."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def as_given(found: Sequence[Callable[..., Any]]) -> Any:
+    """What the rules of a step take for its networks: a function, or a tuple of them where there are several."""
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+class ParameterSlot(NamedTuple):
+    """Where one parameter of a block lives, and its place in the flat tuple of all parameters."""
+
+    holder: dict[str, Any]
+    key: str
+    name: str
+    place: int
+
+
+class Block:
+    """One distinct block with its parameters and buffers as they are when the net is called."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self.arity = field_arity(function)
+        self.parameters: list[ParameterSlot] = []
+        self.buffers: list[tuple[str, dict[str, Any], str]] = []
+        self.modes: list[tuple[nn.Module, bool]] = []
+        self.chain: tuple[ChainLayer, ...] | None = None
+        self.title = ""
+
+
+class Blocks:
+    """All blocks of one call: `of_step[n]` are the networks of step n (a block may serve several steps).
+
+    They are given as one function for each step, or a tuple of them where a step has several networks.
+
+    `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
+    the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
+    `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
+    calls of an implicit step do. The first call updates them, once for the step. `titles`: what functions are called in
+    messages, by their ids.
+    """
+
+    def __init__(
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False,
+        titles: Mapping[int, str] = {},
+    ) -> None:  # fmt: skip
+        self.owner = owner
+        self.chains = chains and not hooks_everywhere()
+        self.frozen = frozen
+        self.parameters: list[Tensor] = []
+        self.distinct: list[Block] = []
+        self.of_step: list[tuple[Block, ...]] = []
+        known: dict[int, Block] = {}
+        places: dict[int, int] = {}
+        for row in map(networks_of, functions):
+            for function in row:
+                if id(function) not in known:
+                    known[id(function)] = self._read(function, places)
+                    known[id(function)].title = titles.get(id(function), "")
+                    self.distinct.append(known[id(function)])
+            self.of_step.append(tuple(known[id(function)] for function in row))
+
+    def width(self, step: int) -> int:
+        """How many networks a step has."""
+        return len(self.of_step[step]) if self.of_step else 0
+
+    def _read(self, function: Callable[..., Tensor], places: dict[int, int]) -> Block:
+        block = Block(function)
+        if not isinstance(function, nn.Module):
+            return block
+        self._read_module(function, "", block, places, set())
+        if self.chains:
+            block.chain = chain_of(function, places)
+        return block
+
+    def _read_module(
+        self, module: nn.Module, prefix: str, block: Block, places: dict[int, int], seen: set[int]
+    ) -> None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        block.modes.append((module, module.training))
+        own = vars(module)
+        for key, parameter in own["_parameters"].items():
+            if parameter is not None:
+                if id(parameter) not in places:
+                    places[id(parameter)] = len(self.parameters)
+                    self.parameters.append(parameter)
+                slot = ParameterSlot(own["_parameters"], key, prefix + key, places[id(parameter)])
+                block.parameters.append(slot)
+        for key, buffer in own["_buffers"].items():
+            if buffer is not None:
+                block.buffers.append((prefix + key, own["_buffers"], key))
+        for key, child in own["_modules"].items():
+            if child is not None:
+                self._read_module(child, f"{prefix}{key}.", block, places, seen)
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a call may change a block."""
+        return any(block.buffers for block in self.distinct)
+
+    def modes_as_called(self) -> contextlib.AbstractContextManager[None]:
+        """Train/eval modes of every module as they were in the first call."""
+        return modes_as_called(pair for block in self.distinct for pair in block.modes)
+
+
+Through = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+
+
+class Snapshot(NamedTuple):
+    """What a second call of a block needs to be equal to the first."""
+
+    random: tuple[Tensor, ...] | None
+    buffers: dict[str, Tensor]
+
+
+class Evaluated(NamedTuple):
+    """A block value with the graph behind it: `points` are the leaves it was evaluated at."""
+
+    value: Tensor
+    points: tuple[Any, ...]
+    parameters: list[tuple[int, Tensor]]
+
+    def pull_back(
+        self, bar: Tensor, needed: Callable[[int], bool]
+    ) -> tuple[tuple[Tensor | None, ...], list[tuple[int, Tensor | None]]]:
+        """Cotangents of the points, and those of the parameters that are needed, with their places."""
+        wanted = [pair for pair in self.parameters if needed(pair[0])] if self.value.requires_grad else []
+        leaves = [point for point in self.points if isinstance(point, Tensor)]
+        found: Sequence[Tensor | None] = [None] * len(leaves)
+        if self.value.requires_grad:
+            targets = leaves + [parameter for _, parameter in wanted]
+            found = torch.autograd.grad(self.value, targets, bar.to(self.value.dtype), allow_unused=True)
+        places = [place for place, _ in wanted]
+        at_points = (torch.zeros_like(p) if one is None else one for p, one in zip(leaves, found, strict=False))
+        whole = tuple(next(at_points) if isinstance(point, Tensor) else None for point in self.points)
+        return whole, list(zip(places, found[len(leaves) :], strict=True))
+
+
+class Evaluation:
+    """Calls blocks with given parameter tensors: `live` for the first time, else as the snapshots remember it.
+
+    A replay may not touch the modules' own buffers or the random state of the program around it. With `closed` the
+    first call of each module shows whether it uses tensors whose gradients would be lost.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        parameters: Sequence[Tensor],
+        snapshots: dict[Call, Snapshot],
+        device: torch.device,
+        live: bool,
+        closed: bool = False,
+    ) -> None:
+        self.blocks = blocks
+        self.unseen = {id(b) for b in blocks.distinct if closed and not b.chain and isinstance(b.function, nn.Module)}
+        self.parameters = parameters
+        self.snapshots = snapshots
+        self.device = device
+        self.live = live
+        self.random = random_state(device) if live else ()
+        self.last: dict[int, tuple[Call, tuple[Any, ...]]] = {}  # of every network of a step
+        self.leaves: dict[int, Tensor] = {}
+        self.own: dict[int, bool] = {}
+        self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
+        self.watched: list[Where] | None = None  # places of values that are not finite, where they are looked for
+
+    def for_replay(self) -> Evaluation:
+        """The same blocks and parameters, called again as remembered so far."""
+        return Evaluation(self.blocks, self.parameters, self.snapshots, self.device, live=False)
+
+    def calls_directly(self, block: Block) -> bool:
+        """Whether the tensors given for this block are its own, so that it is called as it is.
+
+        A call through functional_call costs as much as a small block.
+        """
+        if id(block) not in self.own:
+            self.own[id(block)] = all(slot.holder[slot.key] is self.parameters[slot.place] for slot in block.parameters)
+        return self.own[id(block)]
+
+    def field(self, step: int, through: Through | None = None) -> Any:
+        """The networks of one step as functions that count their calls; `through` wraps each."""
+        found = [self._counted(step, network, self.parameters) for network in range(self.blocks.width(step))]
+        return as_given([through(one) for one in found] if through else found)
+
+    def _counted(self, step: int, network: int, parameters: Any) -> Callable[..., Tensor]:
+        calls = itertools.count()
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            return self.call((step, network, next(calls) if call is None else call), points, parameters)
+
+        return field
+
+    def call(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Kept] | None = None,
+    ) -> Tensor:
+        """Value of the block at `points`, with `parameters[index]` for its parameters; `kept`: see `run_chain`."""
+        step, network, _ = call
+        row = self.blocks.of_step[step]
+        block = row[network]
+        self.last[network], where = (call, points), Where(step, network, len(row), block.title)
+        try:
+            if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
+                value = run_chain(block.chain, points[-1], kept)
+            else:
+                known = (step, network, 0) if self.blocks.frozen else call
+                first = self.live and not (self.blocks.frozen and known in self.snapshots)
+                value = (self._first if first else self._again)(block, known, points, parameters)
+        except PASSED_ON:
+            raise
+        except CALL_FAILURES as error:
+            given = points[-block.arity :]
+            raise failed_call(self.blocks.owner, where, given, error) from error
+        check_shape(self.blocks.owner, value, points[-1], where, block.function)
+        note_where(self.watched, where, value)
+        return value
+
+    def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
+        """Value of the block with its pullback."""
+        block = self.blocks.of_step[call[0]][call[1]]
+        if block.chain is None or not self.calls_directly(block):
+            return self.with_graph(call, points)
+        kept: list[Kept] = []
+        return ChainCall(self.call(call, points, self.parameters, kept), points, block.chain, kept)
+
+    def with_graph(self, call: Call, points: tuple[Any, ...]) -> Evaluated:
+        """Value of the block with its graph kept, as a function of fresh leaves and of its parameters."""
+        block = self.blocks.of_step[call[0]][call[1]]
+        with torch.enable_grad():
+            leaves = tuple(point.detach().requires_grad_() if isinstance(point, Tensor) else point for point in points)
+            parameters = {slot.place: self._leaf(slot) for slot in block.parameters}
+            value = self.call(call, leaves, self.leaves)
+        return Evaluated(value, leaves, [pair for pair in parameters.items() if pair[1].requires_grad])
+
+    def leaves_of(self, step: int) -> list[tuple[int, Tensor]]:
+        """Place and leaf of the parameters of a step's blocks that need gradients."""
+        leaves = {slot.place: self._leaf(slot) for block in self.blocks.of_step[step] for slot in block.parameters}
+        return [pair for pair in leaves.items() if pair[1].requires_grad]
+
+    def field_of_leaves(self, step: int) -> Any:
+        """The networks of one step as functions of their leaves, for a graph of the whole step."""
+        return as_given([self._counted(step, network, self.leaves) for network in range(self.blocks.width(step))])
+
+    def _leaf(self, slot: ParameterSlot) -> Tensor:
+        leaf = self.leaves.get(slot.place)
+        if leaf is None:
+            given = self.parameters[slot.place]
+            keep = slot.holder[slot.key] is given or (given.is_leaf and given.requires_grad)
+            leaf = given if keep or not given.is_floating_point() else given.detach().requires_grad_()
+            self.leaves[slot.place] = leaf
+        return leaf
+
+    def _first(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
+        buffers = {name: holder[key].clone() for name, holder, key in block.buffers} if block.buffers else {}
+        value = (self._closed if id(block) in self.unseen else self._apply)(block, points, parameters, {})
+        random = random_state(self.device)
+        drew = not all(map(torch.equal, random, self.random))
+        if drew or buffers:
+            self.snapshots[call] = Snapshot(self.random if drew else None, buffers)
+        self.random = random
+        return value
+
+    def _closed(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
+        self.unseen.discard(id(block))
+        keeps = torch.is_grad_enabled()
+        seen = points if keeps else tuple(p.detach() if isinstance(p, Tensor) else p for p in points)
+        with torch.enable_grad():
+            value = self._apply(block, seen, parameters, buffers)
+        own = (tensor for slot in block.parameters for tensor in (parameters[slot.place], slot.holder[slot.key]))
+        refuse_others(value, (*seen, *own))
+        return value if keeps or not isinstance(value, Tensor) else value.detach()
+
+    def _again(self, block: Block, call: Call, points: tuple[Any, ...], parameters: Any) -> Tensor:
+        snapshot = self.snapshots.get(call)
+        if snapshot is None:
+            return self._apply(block, points, parameters, {})
+        with random_state_of(snapshot.random, self.device):
+            # The call may update its buffers in place, so that it gets copies of the remembered ones.
+            return self._apply(block, points, parameters, {name: b.clone() for name, b in snapshot.buffers.items()})
+
+    def _apply(self, block: Block, points: tuple[Any, ...], parameters: Any, buffers: dict[str, Tensor]) -> Tensor:
+        arguments = points[-block.arity :]
+        function = block.function
+        if not isinstance(function, nn.Module) or (not buffers and self.calls_directly(block)):
+            return call_untouched(function, arguments)
+        tensors = {slot.name: parameters[slot.place] for slot in block.parameters} | buffers
+        return call_untouched(lambda *given: torch.func.functional_call(function, tensors, given), arguments)
+
+
+class StepTape:
+    """The block calls of one step, each with its graph, for the adjoint of that step."""
+
+    def __init__(self, evaluation: Evaluation, step: int) -> None:
+        self.evaluation = evaluation
+        self.step = step
+        self.calls: dict[Call, Linearized] = {}
+        self.read = [0] * evaluation.blocks.width(step)
+        self.solutions: list[tuple[Tensor, ...]] = []  # of an implicit step's equations, in order
+
+    def field(self) -> Any:
+        """The networks of the step as functions that keep the graphs of their calls."""
+        return as_given([self._keeping(network) for network in range(len(self.read))])
+
+    def _keeping(self, network: int) -> Callable[..., Tensor]:
+        calls = itertools.count()
+
+        def field(*points: Any, call: int | None = None) -> Tensor:
+            key = (self.step, network, next(calls) if call is None else call)
+            self.calls[key] = self.evaluation.linearized(key, points)
+            return self.calls[key].value.detach()
+
+        return field
+
+    def next(self, network: int, points: tuple[Any, ...]) -> Linearized:
+        """The next call of a network in the order of the step; evaluated now unless it was kept."""
+        key = (self.step, network, self.read[network])
+        self.read[network] += 1
+        if key not in self.calls:
+            self.calls[key] = self.evaluation.linearized(key, points)
+        return self.calls[key]
 
 
 KEPT_STEPS = 2  # how many are the newest: their stages take about as much memory as odeint_adjoint needs

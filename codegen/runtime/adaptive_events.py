@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.adaptive_steps import PairStages, Solution
-from codegen.runtime.blocks import StepError
+from codegen.runtime.block_errors import StepError
 
 ROOT_STEPS = 200
 

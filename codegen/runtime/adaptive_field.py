@@ -10,17 +10,8 @@ from torch import Tensor
 
 from codegen.runtime.adaptive_pairs import Pair
 from codegen.runtime.adaptive_steps import PairStages
-from codegen.runtime.blocks import (
-    CALL_FAILURES,
-    PASSED_ON,
-    Block,
-    Blocks,
-    Call,
-    Evaluated,
-    Evaluation,
-    Snapshot,
-    StepError,
-)
+from codegen.runtime.block_errors import CALL_FAILURES, PASSED_ON, StepError
+from codegen.runtime.blocks import Block, Blocks, Call, Evaluated, Evaluation, Snapshot
 from codegen.runtime.layer_chains import ChainCall, Kept, Linearized, run_chain
 
 KEPT_STEPS = 2  # how many are the newest: their stages take about as much memory as odeint_adjoint needs

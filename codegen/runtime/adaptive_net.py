@@ -17,7 +17,7 @@ from codegen.runtime.adaptive_pairs import Pair, chosen_pair
 from codegen.runtime.adaptive_steps import Control, Options, SolveStats, moving_forward
 from codegen.runtime.arguments import choose
 from codegen.runtime.arities import field_arity
-from codegen.runtime.blocks import StepError
+from codegen.runtime.block_errors import StepError
 from codegen.runtime.construction import check_field, check_number
 
 ROUNDINGS = 4  # of a state: a smaller rtol asks for what its dtype does not have

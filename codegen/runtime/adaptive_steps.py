@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from codegen.runtime.adaptive_pairs import Pair
-from codegen.runtime.blocks import StepError
+from codegen.runtime.block_errors import StepError
 
 EARLY_ERROR = 1e-3  # what the first step may err, as a share of the tolerance: nothing is known of its derivatives yet
 SMALLEST_STEP = 4 * torch.finfo(torch.float64).eps  # times the larger of the two times

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import field_arity
+from codegen.runtime.block_errors import CALL_FAILURES, PASSED_ON, Where, check_shape, failed_call, note_where
 from codegen.runtime.closed_calls import refuse_others
 from codegen.runtime.layer_chains import ChainCall, ChainLayer, Kept, Linearized, chain_of, hooks_everywhere, run_chain
 from codegen.runtime.random_states import random_state, random_state_of
@@ -23,11 +24,6 @@ from codegen.runtime.train_modes import modes_as_called
 from codegen.runtime.untouched import call_untouched
 
 Call = tuple[int, int, int]  # (step, which of its networks, which of that network's calls)
-Where = tuple[int, int, int]  # (step, which of its networks, how many it has)
-
-
-class StepError(RuntimeError):
-    """A loop over steps that cannot go on; the message names the step."""
 
 
 Networks = Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]
@@ -62,6 +58,7 @@ class Block:
         self.buffers: list[tuple[str, dict[str, Any], str]] = []
         self.modes: list[tuple[nn.Module, bool]] = []
         self.chain: tuple[ChainLayer, ...] | None = None
+        self.title = ""
 
 
 class Blocks:
@@ -72,12 +69,14 @@ class Blocks:
     `parameters` holds every distinct parameter once, in the order in which the blocks are met. `owner` is the name of
     the net, for messages; `chains`: whether blocks that are chains of torch's layers may be called layer by layer;
     `frozen`: whether all calls of one step find the random state and the buffers that the first of them finds, as the
-    calls of an implicit step do. The first call updates them, once for the step.
+    calls of an implicit step do. The first call updates them, once for the step. `titles`: what functions are called in
+    messages, by their ids.
     """
 
     def __init__(
-        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False
-    ) -> None:
+        self, functions: Sequence[Networks], owner: str = "net", chains: bool = False, frozen: bool = False,
+        titles: Mapping[int, str] = {},
+    ) -> None:  # fmt: skip
         self.owner = owner
         self.chains = chains and not hooks_everywhere()
         self.frozen = frozen
@@ -90,6 +89,7 @@ class Blocks:
             for function in row:
                 if id(function) not in known:
                     known[id(function)] = self._read(function, places)
+                    known[id(function)].title = titles.get(id(function), "")
                     self.distinct.append(known[id(function)])
             self.of_step.append(tuple(known[id(function)] for function in row))
 
@@ -198,6 +198,7 @@ class Evaluation:
         self.leaves: dict[int, Tensor] = {}
         self.own: dict[int, bool] = {}
         self.layer_by_layer = True  # call chains so, which transforms of torch cannot follow
+        self.watched: list[Where] | None = None  # places of values that are not finite, where they are looked for
 
     def for_replay(self) -> Evaluation:
         """The same blocks and parameters, called again as remembered so far."""
@@ -236,7 +237,7 @@ class Evaluation:
         step, network, _ = call
         row = self.blocks.of_step[step]
         block = row[network]
-        self.last[network] = (call, points)
+        self.last[network], where = (call, points), Where(step, network, len(row), block.title)
         try:
             if block.chain and self.layer_by_layer and self.calls_directly(block):  # no numbers drawn, no buffers
                 value = run_chain(block.chain, points[-1], kept)
@@ -248,8 +249,9 @@ class Evaluation:
             raise
         except CALL_FAILURES as error:
             given = points[-block.arity :]
-            raise failed_call(self.blocks.owner, (step, network, len(row)), given, error) from error
-        check_shape(self.blocks.owner, value, points[-1], (step, network, len(row)), block.function)
+            raise failed_call(self.blocks.owner, where, given, error) from error
+        check_shape(self.blocks.owner, value, points[-1], where, block.function)
+        note_where(self.watched, where, value)
         return value
 
     def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
@@ -355,37 +357,3 @@ class StepTape:
         if key not in self.calls:
             self.calls[key] = self.evaluation.linearized(key, points)
         return self.calls[key]
-
-
-CALL_FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
-"""What torch raises where a block does not fit its input."""
-
-PASSED_ON = (StepError, torch.OutOfMemoryError)
-"""Of these, what stays as it is: an inner net that failed names its own step, and a full memory is no block's fault."""
-
-
-def block_name(where: Where) -> str:
-    """`block of step 3`, or `block[1] of step 3` where a step has several."""
-    step, network, width = where
-    return f"block of step {step}" if width == 1 else f"block[{network}] of step {step}"
-
-
-def failed_call(owner: str, where: Where, points: tuple[Any, ...], error: Exception) -> StepError:
-    """The error of a block with the step and the input added."""
-    x = points[-1]
-    given = f"{'x' if len(points) == 1 else '(t, x), x'} of shape {tuple(x.shape)} and dtype {x.dtype}"
-    return StepError(f"{owner}: the {block_name(where)} was called with {given}: {error}")
-
-
-def check_shape(owner: str, value: Tensor, state: Tensor, where: Where, function: Any = None) -> None:
-    """A block keeps the shape of its state, unless it checks its value itself; the message names axis and sizes."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {block_name(where)}: it returned a {type(value).__name__}; allowed: a Tensor")
-    if value.shape == state.shape or getattr(function, "checks_itself", False):
-        return
-    shapes = f"it was given x of shape {tuple(state.shape)} and returned {tuple(value.shape)}"
-    place = f"{owner}: {block_name(where)}: {shapes}"
-    if value.dim() != state.dim():
-        raise ValueError(f"{place}; allowed: the same number of axes, {state.dim()}, read {value.dim()}")
-    axis = next(a for a in range(state.dim()) if value.shape[a] != state.shape[a])
-    raise ValueError(f"{place}; allowed: axis {axis} of size {state.shape[axis]}, read size {value.shape[axis]}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from codegen.runtime.blocks import Evaluation, StepTape
 from codegen.runtime.closed_calls import closed_field
+from codegen.runtime.finite_states import not_finite
 from codegen.runtime.information_buffer import InformationBuffer
 from codegen.runtime.step_functions import FiniteTest
 from codegen.runtime.steps import (
@@ -26,7 +27,6 @@ from codegen.runtime.steps import (
     Shared,
     State,
     StepError,
-    not_finite,
     row_of_step,
     rows_of,
 )

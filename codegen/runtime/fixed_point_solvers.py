@@ -173,24 +173,31 @@ SOLVERS: dict[str, Callable[[FixedPointRules], Iteration]] = {
 def iterate(function: Map, start: Tensor, solver: str, rules: FixedPointRules, tol: float, max_iter: int) -> Solution:
     """The fixed point of every sample, or the state of the smallest residual on the way.
 
-    Samples end where they converge, or where their residual is not finite; at least one evaluation is made.
+    Samples end where they converge, or where their residual is not finite; at least one evaluation is made. A residual
+    that is small beside the state alone is none of a fixed point: it has to be half the first one, unless that is
+    small by itself or that of a good start. Else z <- z + x would be said to converge once z is large.
     """
     iteration = SOLVERS[solver](rules)
     z = best = start
     smallest = torch.full_like(start[..., 0], math.inf)
-    lost = torch.zeros_like(smallest, dtype=torch.bool)
+    first = smallest
+    lost = converged = torch.zeros_like(smallest, dtype=torch.bool)
     count = torch.zeros_like(smallest, dtype=torch.int64)
     for step in range(max_iter + 1):
         y = function(z)
         g = rules.residual(z, y)
-        error = torch.linalg.vector_norm(g, dim=-1) / (1 + torch.linalg.vector_norm(z, dim=-1))
-        better = error < smallest
+        size = torch.linalg.vector_norm(g, dim=-1)
+        error = size / (1 + torch.linalg.vector_norm(z, dim=-1))
+        enough = torch.maximum(0.5 * first, torch.full_like(first, tol))  # of a start, which has not grown, any
+        first = first if step else size
+        reached = (error <= tol) & (size <= enough) & ~converged
+        better = reached | ((error < smallest) & ~converged)
         best, smallest = torch.where(better.unsqueeze(-1), z, best), torch.where(better, error, smallest)
-        lost = lost | ~torch.isfinite(error)
-        active = ~(lost | (smallest <= tol))
+        lost, converged = lost | ~torch.isfinite(error), converged | reached
+        active = ~(lost | converged)
         if step == max_iter or not on_host(active.to(smallest.dtype)) > 0:
             break
         count = count + active
         moved = iteration.next(z, y, g)
         z = torch.where(active.unsqueeze(-1), moved, best)
-    return Solution(best, smallest, count, smallest <= tol)
+    return Solution(best, smallest, count, converged)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from codegen.runtime.blocks import StepError
+from codegen.runtime.block_errors import StepError
 from codegen.runtime.linear_systems import (
     LARGEST_DENSE,
     ROUNDINGS,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from codegen.runtime.random_states import check_generator
 from codegen.runtime.step_net import StepNet, as_floating, choose
 from codegen.runtime.steps import Rules, Shared, State
 
@@ -87,6 +88,7 @@ class RandomNet(StepNet):
 
     def _run(self, x: Tensor, draws: Any, generator: torch.Generator | None, trajectory: bool) -> Tensor:
         (x,) = self.checked(x=x)
+        check_generator(type(self).__name__, generator, draws, "draws")
         laws = self.step_laws(x)
         if draws is not None:
             rows = self._checked_draws(laws, x, draws)

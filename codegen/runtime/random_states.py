@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,3 +36,11 @@ def set_random_state(states: tuple[Tensor, ...], device: torch.device) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+
+
+def check_generator(owner: str, generator: Any, given: Any, name: str) -> None:
+    """Refuse what is no generator, and one that would draw nothing since what it draws is given as `name`."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"{owner}: generator is a {type(generator).__name__}; allowed: a torch.Generator, or None")
+    if generator is not None and given is not None:
+        raise ValueError(f"{owner}: generator is given with {name}, so that it draws nothing; allowed: one of the two")

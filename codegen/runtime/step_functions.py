@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codegen.runtime.steps import Plan, Recording, State, all_finite, run_replay, state_bank
+from codegen.runtime.finite_states import all_finite
+from codegen.runtime.steps import Plan, Recording, State, run_replay, state_bank
 from codegen.runtime.sweep import ReverseSweep, forward_sweep
 
 

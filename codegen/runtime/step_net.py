@@ -12,19 +12,19 @@ from torch.autograd import forward_ad
 
 from codegen.runtime.arguments import as_floating, choose
 from codegen.runtime.arities import field_arity
-from codegen.runtime.blocks import Blocks, Evaluation, Networks, StepError, networks_of
+from codegen.runtime.block_errors import StepError, Where
+from codegen.runtime.blocks import Blocks, Evaluation, Networks, networks_of
+from codegen.runtime.finite_states import NotFiniteError, name_bad_step
 from codegen.runtime.random_states import random_state, random_state_of
 from codegen.runtime.step_functions import DerivedSteps, FiniteTest
 from codegen.runtime.steps import (
     LARGEST_Q,
-    NotFiniteError,
     Plan,
     Recording,
     Rules,
     Shared,
     State,
     checked_fields,
-    name_bad_step,
     rules_per_step,
     run_back,
     run_plain,
@@ -167,8 +167,10 @@ class StepLoop(nn.Module):
         device, dtype = x[0].device, x[0].dtype
         casting = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         # Equations are solved with graphs that are read several times; under autocast only autograd knows the casts.
-        frozen = self.implicit is not None
-        blocks = Blocks(functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen)
+        frozen, titles = self.implicit is not None, self._titles(functions)
+        blocks = Blocks(
+            functions, type(self).__name__, chains=not frozen and not casting[0], frozen=frozen, titles=titles
+        )
         tensors = [value for value in shared if isinstance(value, Tensor)]
         inputs = (*x, *local, *tensors, *blocks.parameters)
         if not any(tensor.requires_grad for tensor in inputs):
@@ -251,21 +253,32 @@ class StepLoop(nn.Module):
             FiniteTest.apply(answers, *(output.detach() for output in outputs))
             if answers == [False]:
                 with torch.no_grad(), random_state_of(random, x[0].device):
-                    states = run(field_at, steps, x, local, shared, True)
-                    name_bad_step(name, states, bool(functions))
+                    watched: list[Where] = []
+                    fields = self._plain_fields(functions, x[0].device, watched)
+                    name_bad_step(name, run(fields, steps, x, local, shared, True), bool(functions), watched)
         return outputs
 
-    def _plain_fields(self, functions: Sequence[Networks], device: torch.device) -> Callable[[int], Any]:
+    def _titles(self, functions: Sequence[Networks]) -> dict[int, str]:
+        """What the networks of every step are called that are arguments of their own, by their ids."""
+        own = {id(value): name for name, value in (*vars(self).items(), *self._modules.items())}
+        row = networks_of(functions[0]) if functions else ()
+        return {id(one): str(own.get(id(one)) or getattr(one, "title", "")) for one in row}
+
+    def _plain_fields(
+        self, functions: Sequence[Networks], device: torch.device, watched: list[Where] | None = None
+    ) -> Callable[[int], Any]:
         """The blocks of each step for the plain form; those of implicit steps are called again as they were."""
         name = type(self).__name__
         if self.implicit is not None and functions and not torch.compiler.is_compiling():
-            blocks = Blocks(functions, name, frozen=True)
+            blocks = Blocks(functions, name, frozen=True, titles=self._titles(functions))
             evaluation = Evaluation(blocks, blocks.parameters, {}, device, live=True)
+            evaluation.watched = watched
             return solving(evaluation.field, self.implicit, blocks.has_buffers)
+        titles = self._titles(functions)
         arities = {id(function): field_arity(function) for row in functions for function in networks_of(row)}
 
         def field_of(n: int) -> Any:
-            return checked_fields(functions[n], arities, name, n) if functions else no_field
+            return checked_fields(functions[n], arities, name, n, titles, watched) if functions else no_field
 
         return solving(field_of, self.implicit)
 

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from codegen.runtime.blocks import (
+from codegen.runtime.block_errors import (
     CALL_FAILURES,
     PASSED_ON,
-    Blocks,
-    Call,
-    Evaluation,
-    Networks,
-    Snapshot,
     StepError,
-    StepTape,
     Where,
-    as_given,
     check_shape,
     failed_call,
-    networks_of,
+    note_where,
 )
+from codegen.runtime.blocks import Blocks, Call, Evaluation, Networks, Snapshot, StepTape, as_given, networks_of
+from codegen.runtime.finite_states import all_finite, name_bad_step
 from codegen.runtime.untouched import call_untouched
 
 LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then known from its value in float32
@@ -33,10 +28,6 @@ LARGEST_Q = 1024  # denominator of a weight p/q with memory="exact": p/q is then
 State = tuple[Tensor, ...]  # newest first: (x_n,), (x_n, x_{n-1}), of two streams (x_n, y_n) or (x_n, y_n, x_{n-1}, …)
 Shared = tuple[Any, ...]  # tensors and Python floats used by every step
 Cotangents = tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]
-
-
-class NotFiniteError(StepError):
-    """The result is not finite."""
 
 
 class InversionError(StepError):
@@ -307,14 +298,21 @@ def solving(field_of: Callable[[int], Any], implicit: Any, changing: bool = Fals
     return field_of if implicit is None else lambda n: implicit.plain(field_of(n), n, changing)
 
 
-def checked_fields(given: Networks, arities: dict[int, int], owner: str, step: int) -> Any:
+def checked_fields(
+    given: Networks, arities: dict[int, int], owner: str, step: int, titles: Mapping[int, str] = {},
+    watched: list[Where] | None = None,
+) -> Any:  # fmt: skip
     """The networks of a step for the plain form."""
     row = networks_of(given)
-    where = [(step, network, len(row)) for network in range(len(row))]
-    return as_given([checked_field(f, arities[id(f)], owner, place) for f, place in zip(row, where, strict=True)])
+    where = [Where(step, network, len(row), titles.get(id(f), "")) for network, f in enumerate(row)]
+    return as_given(
+        [checked_field(f, arities[id(f)], owner, place, watched) for f, place in zip(row, where, strict=True)]
+    )
 
 
-def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where: Where) -> Callable[..., Tensor]:
+def checked_field(
+    function: Callable[..., Tensor], arity: int, owner: str, where: Where, watched: list[Where] | None = None
+) -> Callable[..., Tensor]:
     """A block for the plain form: drops t where it is not wanted, names the step where it fails, checks the value."""
 
     def field(*points: Any, call: int | None = None) -> Tensor:
@@ -328,6 +326,7 @@ def checked_field(function: Callable[..., Tensor], arity: int, owner: str, where
             except CALL_FAILURES as error:
                 raise failed_call(owner, where, points[-arity:], error) from error
         check_shape(owner, value, points[-1], where, function)
+        note_where(watched, where, value)
         return value
 
     return field
@@ -355,11 +354,13 @@ def state_bank(trajectory: bool, x: State, outputs: Sequence[Tensor], saved: Seq
     return [*x, *known, *saved]
 
 
-def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False) -> State:
+def run_replay(
+    plan: Plan, recording: Recording, inputs: Sequence[Tensor], live: bool = False, watched: list[Where] | None = None
+) -> State:
     """The plain form as a function of all its tensors, with blocks called again as they were."""
     x, local, shared, parameters = plan.split(inputs)
     evaluation = Evaluation(plan.blocks, parameters, recording.snapshots, plan.device, live)
-    evaluation.layer_by_layer = False
+    evaluation.layer_by_layer, evaluation.watched = False, watched
     with plan.as_called():
         full = plan.full_shared(shared)
         field_of = solving(evaluation.field, plan.implicit, live and plan.blocks.has_buffers)
@@ -369,30 +370,6 @@ def run_replay(plan: Plan, recording: Recording, inputs: Sequence[Tensor], live:
 def check_finite(plan: Plan, recording: Recording, inputs: Sequence[Tensor], outputs: State) -> None:
     """One host read of the result; only on failure are the steps run again, to name the first bad one."""
     if plan.check_finite and not bool(all_finite(outputs)):
-        states = run_replay(replace(plan, trajectory=True), recording, inputs)
-        name_bad_step(plan.name, states, bool(plan.blocks.of_step))
-
-
-def all_finite(values: State) -> Tensor:
-    """Whether all numbers of several tensors are finite, as a tensor of shape ()."""
-    answers = [torch.isfinite(value).all() for value in values]
-    return answers[0] if len(answers) == 1 else torch.stack(answers).all()
-
-
-def name_bad_step(name: str, trajectories: State, has_blocks: bool) -> None:
-    """Raise with the first of the states x_0 … x_N that is not finite."""
-    answers = [torch.isfinite(one).reshape(len(one), -1).all(1) for one in trajectories]
-    finite = torch.stack(answers).all(0).tolist()
-    step = finite.index(False) if False in finite else len(finite) - 1
-    raise not_finite(name, step, len(finite) - 1, has_blocks)
-
-
-def not_finite(name: str, state: int, steps: int, has_blocks: bool) -> NotFiniteError:
-    """The error whose first state that is not finite is x_state of x_0 … x_steps."""
-    if state == 0:
-        return NotFiniteError(f"{name}: the input x has values that are not finite; allowed: finite values")
-    other = "blocks with smaller values" if has_blocks else "other parameters: none that is divided by may be zero"
-    return NotFiniteError(
-        f"{name}: x_{state} of x_0 … x_{steps} is the first state that is not finite (made by "
-        f"step {state - 1}); allowed: finite states. Try a smaller step size, or {other}"
-    )
+        watched: list[Where] = []
+        states = run_replay(replace(plan, trajectory=True), recording, inputs, watched=watched)
+        name_bad_step(plan.name, states, bool(plan.blocks.of_step), watched)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.arities import check_arguments, field_arity
-from codegen.runtime.blocks import StepError
+from codegen.runtime.block_errors import StepError
 from codegen.runtime.construction import check_number, check_steps
-from codegen.runtime.random_states import random_state, random_state_of
+from codegen.runtime.random_states import check_generator, random_state, random_state_of
 from codegen.runtime.step_net import StepLoop
 from codegen.runtime.steps import Rules
 
@@ -68,6 +68,9 @@ class StochasticNet(StepLoop):
 
     def _run(self, x: Tensor, increments: Tensor | None, generator: torch.Generator | None, trajectory: bool) -> Tensor:
         (x,) = self.checked(x=x)
+        check_generator(type(self).__name__, generator, increments, "increments")
+        if x.dim() == 0:
+            raise ValueError(f"{type(self).__name__}: x has no axes; allowed: (..., d), a last axis of d components")
         if increments is None:
             increments = self.draw(x, generator)
         else:
@@ -125,7 +128,7 @@ def check_term(owner: str, name: str, function: Any) -> Callable[..., Tensor]:
 class Diffusion(nn.Module):
     """The diffusion with its value checked; of one Brownian motion for all components without the last axis."""
 
-    checks_itself = True
+    checks_itself, title = True, "diffusion"
 
     def __init__(self, owner: str, noise: str, function: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -159,7 +162,7 @@ class Diffusion(nn.Module):
 class Correction(nn.Module):
     """c = 1/2 sum of Dg_j[g_j] over the columns g_j of a diffusion: one product with its Jacobian for each of them."""
 
-    checks_itself = True
+    checks_itself, title = True, "derivative of the diffusion"
 
     def __init__(self, diffusion: Diffusion) -> None:
         super().__init__()
@@ -183,7 +186,7 @@ class Correction(nn.Module):
 class Along(nn.Module):
     """The derivative of a diffusion along a direction."""
 
-    checks_itself = True
+    checks_itself, title = True, "derivative of the diffusion"
 
     def __init__(self, diffusion: Diffusion) -> None:
         super().__init__()
@@ -224,7 +227,7 @@ def as_function(net: nn.Module) -> Callable[..., Tensor]:
         return value
 
     plain = of_three if isinstance(net, Along) else of_two
-    vars(plain)["checks_itself"] = True
+    vars(plain).update(checks_itself=True, title=net.title)
     return plain
 
 
@@ -235,6 +238,7 @@ def columns_of(owner: str, noise: str, function: Callable[..., Tensor], t0: floa
     """
     diffusion, time = Diffusion(owner, noise, function), torch.as_tensor(t0, dtype=x.dtype, device=x.device)
     state = random_state(x.device)
+    x = torch.where(x == 0, torch.ones_like(x), x) if noise == "additive" else x
     with torch.no_grad(), random_state_of(state, x.device):
         value = diffusion(time, x)
     if noise == "additive" and not torch.compiler.is_compiling():

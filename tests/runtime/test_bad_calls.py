@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from generated.cubic_ode import CubicODE
 from generated.driven_oscillator import DrivenOscillator
 from generated.lm_resnet import LMResNet, NotFiniteError, StepError
 from generated.lstm_peephole import LSTMPeephole
+from generated.neural_sde import NeuralSDE
 from generated.resnet import ResNet
 from generated.rk4 import RK4
 from generated.rk4 import StepError as RK4Error
@@ -179,7 +181,7 @@ def test_a_field_takes_a_state_or_a_time_and_a_state() -> None:
         ResNet([Three()])
     RK4(lambda t, x, y=1, *more: y * x, steps=2)(torch.ones(2))
     for gradient in ("derived", "autograd"):
-        with pytest.raises(RK4Error, match=r"^RK4: the block of step 0 was called with \(t, x\), x of shape \(2, 4\)"):
+        with pytest.raises(RK4Error, match=r"^RK4: the field in step 0 was called with \(t, x\), x of shape \(2, 4\)"):
             RK4(nn.Bilinear(4, 4, 4), steps=2, gradient=gradient)(torch.ones(2, 4))
 
 
@@ -203,3 +205,38 @@ def test_a_parameter_that_is_not_finite_is_named():
     module.k.data[1] = torch.nan
     with pytest.raises(RuntimeError, match="LMResNet: k has values that are not finite"):
         module(torch.ones(2))
+
+
+X = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize(
+    ("drift", "diffusion", "options", "said"),
+    [
+        (nn.Linear(2, 3), nn.Linear(2, 2), {}, r"drift in step 0: .*axis 1 of size 2, read size 3"),
+        (nn.Linear(2, 2), nn.Linear(3, 2), {}, r"the diffusion in step 0 was called with"),
+        (lambda t, x: x * math.nan, lambda t, x: x, {}, r"made by the value of the drift in step 0"),
+        (lambda t, x: x, lambda t, x: x * math.nan, {}, r"made by the value of the diffusion in step 0"),
+        (
+            lambda t, x: x,
+            lambda t, x: (1 + x**2).unsqueeze(-1),
+            {"noise": "additive"},
+            r"diffusion that does not read x",
+        ),
+    ],
+)
+def test_what_fails_in_a_stochastic_equation_is_named(drift, diffusion, options, said, tracked):
+    x = torch.zeros(3, 2) if options else X
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        NeuralSDE(drift, diffusion, steps=2, **options)(x.clone().requires_grad_(tracked))
+
+
+def test_generators_and_states_without_axes():
+    net = NeuralSDE(lambda t, x: x, lambda t, x: x, steps=2)
+    with pytest.raises(TypeError, match=r"generator is a int; allowed: a torch\.Generator"):
+        net(X, generator=3)
+    with pytest.raises(ValueError, match="generator is given with increments"):
+        net(X, torch.zeros(2, 3, 2), torch.Generator())
+    with pytest.raises(ValueError, match=r"x has no axes; allowed: \(\.\.\., d\)"):
+        net(torch.tensor(1.0))

@@ -412,3 +412,20 @@ def test_samples_that_begin_anew_do_not_touch_their_neighbours():
     together, alone = solved(shift), [solved(b[None]) for b in shift]
     assert together.converged.all()
     assert torch.allclose(together.z, torch.cat([one.z for one in alone]), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("solver", ["picard", "anderson", "broyden"])
+def test_a_map_without_fixed_point_does_not_converge_by_growing(solver: str) -> None:
+    module = DEQ(lambda z, x: z + x, solver=solver, tol=1e-2, max_iter=300)
+    with pytest.warns(EquilibriumWarning):
+        module(torch.tensor([[1.0, -2.0]], dtype=torch.float64))
+    assert not module.info.converged.any()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8])
+def test_a_good_guess_is_seen_to_be_one(size: float) -> None:
+    x = torch.full((2, 3), size, dtype=torch.float64)
+    module = DEQ(lambda z, x: 0.5 * z + x, solver="picard")
+    z = module(x, 2 * x * (1 + 1e-12))
+    assert module.info.converged.all() and int(module.info.iterations.max()) == 0
+    assert torch.allclose(z, 2 * x, rtol=1e-11)
