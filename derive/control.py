@@ -60,7 +60,8 @@ class OptimalControl(System):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "controls", tuple(self.controls))
-        object.__setattr__(self, "free", tuple(self.free))
+        ends = {moment.name: moment for moment in (self.begin, self.end)}  # a time is known by its name
+        object.__setattr__(self, "free", tuple(ends.get(moment.name, moment) for moment in self.free))
         for name in ("terminal", "running"):
             object.__setattr__(self, name, as_expression(getattr(self, name)))
         observed = {moment: as_expression(cost) for moment, cost in self.observations.items()}
@@ -106,11 +107,14 @@ class OptimalControl(System):
         for moment in (self.begin, self.end, *self.observations, *self.free):
             if moment.role is not Role.TIME:
                 raise SpecError(f"{moment.name} is no time; declare it with time({moment.name!r})")
-        if len({self.begin, self.end, *self.observations}) < 2 + len(self.observations):
+        if len({moment.name for moment in (self.begin, self.end, *self.observations)}) < 2 + len(self.observations):
             raise SpecError("initial, final and observation times need names of their own")
         for moment in self.free:
             if moment not in (self.begin, self.end):
-                raise SpecError(f"the free time {moment.name} is neither {self.begin.name} nor {self.end.name}")
+                raise SpecError(
+                    f"the free time {moment.name} is neither {self.begin.name} nor {self.end.name}; allowed: one of "
+                    f"these, or a time of your own as in end={moment.name}, free=({moment.name},)"
+                )
 
     @property
     def costs(self) -> dict[str, Expr]:
@@ -135,8 +139,10 @@ class OptimalControl(System):
 
     @property
     def listed(self) -> tuple[Quantity, ...]:
-        """Everything it reads, costs and times included."""
-        return tuple(by_name(self.quantities))
+        """Everything it reads, costs and times included, and its costates."""
+        costates = self.hamiltonian.costates.items()
+        named = [a.renamed(a.name, a.latex, meaning=f"costate of {x.name}") for x, a in costates]
+        return tuple(by_name([*self.quantities, *named]))
 
     @property
     def quantities(self) -> set[Quantity]:

@@ -10,6 +10,7 @@ from sympy import Expr, Integer, expand
 
 from derive.control import OptimalControl
 from derive.control_optimum import closed_velocities, optimal_controls
+from derive.control_words import free_letter, names_of
 from derive.gradients import gradient_of
 from derive.linear_forms import distributed, linear_part
 from derive.operators import dot, matvec
@@ -139,8 +140,8 @@ def feedback_of(control: OptimalControl) -> Feedback | None:
     if not controls or control.observations:
         return None
     unknowns = control.ode.state
-    taken = [q.name for q in control.quantities]
-    free = [next(w for w in words if not any(f"{n}_".startswith(f"{w}_") for n in taken)) for words in (MATRIX, OFFSET)]
+    taken = [name.partition("_")[0] for name in names_of(control)]  # as letters with the unknowns as indices
+    free = [free_letter(taken, letters) for letters in (MATRIX, OFFSET)]
     found = Feedback(
         control,
         control.hamiltonian.costates,
@@ -162,6 +163,6 @@ def _named(
 ) -> Quantity:
     """A letter, with the unknowns it is about where there are several."""
     if len(unknowns) == 1:
-        return Quantity(letter, shape, role, meaning="a = P x + s")
+        return Quantity(letter, shape, role, meaning="of the ansatz")
     latex = rf"{letter}_{{{' '.join(x.latex for x in about)}}}"
-    return Quantity("_".join([letter, *(x.name for x in about)]), shape, role, latex, "a = P x + s")
+    return Quantity("_".join([letter, *(x.name for x in about)]), shape, role, latex, "of the ansatz")

@@ -12,6 +12,7 @@ from derive.control import OptimalControl
 from derive.control_checks import Runs, derivative_check
 from derive.control_runs import CLOCK, Pass, Values
 from derive.control_sections import Results, at, formula, valued
+from derive.control_words import clock_of
 from derive.derivation import Kind
 from derive.gradients import gradient_of
 from derive.lagrangian import StepNames
@@ -58,16 +59,17 @@ def at_the_start(control: OptimalControl, unknown: Quantity, one: Pass, way: Val
 def _write_functional_derivative(
     author: Author, control: OptimalControl, names: StepNames, runs: Runs, quantity: Quantity
 ) -> Results:
-    density = control.hamiltonian.gradient_density(quantity)
+    density, clock = control.hamiltonian.gradient_density(quantity), clock_of(control)
     mean = r"\mathbb{E}\left[%s\right]" if control.population else "%s"
-
     author.relation(
-        f"functional derivative in {quantity.name}(t)",
+        f"functional derivative in {quantity.name}({clock})",
         Kind.IDENTITY,
-        rf"\frac{{\delta J}}{{\delta {quantity.latex}(t)}} = \frac{{\partial H}}{{\partial {quantity.latex}}} = "
-        + mean % formula(density),
-        text=f"delta J/delta {quantity}(t) = dH/d{quantity} = {'E of ' if control.population else ''}{plain(density)}",
-        reason="delta J = integral of dH/dq . delta q" + (", in the mean" if control.population else ""),
+        rf"\frac{{\delta J}}{{\delta {quantity.latex}({clock.latex})}} = "
+        rf"\frac{{\partial H}}{{\partial {quantity.latex}}} = " + mean % formula(density),
+        text=f"delta J/delta {quantity}({clock}) = dH/d{quantity} = "
+        f"{'E of ' if control.population else ''}{plain(density)}",
+        reason=f"delta J = integral of dH/d{quantity} . delta {quantity}"
+        + (", in the mean" if control.population else ""),
         name=names.joined(f"functional_derivative_{quantity.name}"),
         check=derivative_check(runs, quantity, (density,), partial(path_integral, quantity)),
     )
@@ -107,7 +109,7 @@ def _write_parameter(
     formulas = (*direct.values(), *([density] if density != 0 else []))
     if density != 0:
         limits = rf"_{{{control.begin.latex}}}^{{{control.end.latex}}}"
-        shown.append(rf"\int{limits} \left({formula(density)}\right) dt")
+        shown.append(rf"\int{limits} \left({formula(density)}\right) d{clock_of(control).latex}")
         text.append(f"integral of ({plain(density)})")
     whole = rf"\mathbb{{E}}\left[{' + '.join(shown)}\right]" if control.population else " + ".join(shown)
     author.relation(
@@ -126,8 +128,8 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
     """The two ends and the observation times: the costate's projection on the field, and what costs read of time."""
     energy, results = control.hamiltonian.energy, {}
     reasons = {
-        control.begin: "the state waits at its initial value: delta x = -F delta t_0, and the integral begins later",
-        control.end: "the solution goes on for delta t: a . F + running cost",
+        control.begin: "the solution begins later from the same state: minus costate . field, and less running cost",
+        control.end: "the solution goes on: costate . field + running cost",
     }
     for moment in (control.begin, *control.observations, control.end):
         cost = control.moments.get(moment, Integer(0))
@@ -147,7 +149,7 @@ def _write_times(author: Author, control: OptimalControl, names: StepNames, runs
             Kind.IDENTITY,
             rf"\frac{{dJ}}{{d {moment.latex}}} = " + mean[0] + valued(value, moment) + mean[1],
             text=f"gradient of {moment} = {'E of ' if control.population else ''}({plain(value)} at {moment})",
-            reason=reasons.get(moment, "the cost is read a little later: dc/dx . F = H(t-) - H(t+)"),
+            reason=reasons.get(moment, f"the cost is read a little later: it changes by H({moment}-) - H({moment}+)"),
             name=names.joined(name),
             check=derivative_check(runs, moment, (value,), partial(_in_time, moment, side)),
         )
@@ -171,19 +173,19 @@ def _in_time(moment: Quantity, side: str, one: Pass, way: Values, found: Formula
 
 def _write_augmented(author: Author, control: OptimalControl, names: StepNames) -> None:
     """State, costate and the gradients of constants as one system that is integrated backwards."""
-    form = control.hamiltonian
+    form, clock = control.hamiltonian, clock_of(control)
     rows = [(x.latex, str(x), f) for x, f in zip(control.ode.state, control.ode.velocity, strict=True)]
     rows += [(a.latex, str(a), form.costate_velocity(x)) for x, a in form.costates.items()]
     for quantity in control.constants:
         density = form.gradient_density(quantity)
         if density != 0:
             rows.append((rf"g_{{{quantity.latex}}}", f"g_{quantity}", -density))
-    shown = [rf"\frac{{d}}{{dt}} {letter} &= {formula(rate)}" for letter, _, rate in rows]
+    shown = [rf"\frac{{d}}{{d{clock.latex}}} {letter} &= {formula(rate)}" for letter, _, rate in rows]
     author.relation(
         "one system, backwards from the end",
         Kind.DEFINITION,
         aligned(shown),
-        text="; ".join(f"d{name}/dt = {rate}" for _, name, rate in rows),
+        text="; ".join(f"d{name}/d{clock} = {rate}" for _, name, rate in rows),
         reason="each g ends with what the costs at moments read of its parameter and is its gradient at the "
         f"beginning; no component is needed for the gradient of {control.begin}",
         name=names.joined("augmented"),

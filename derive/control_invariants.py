@@ -11,9 +11,10 @@ from sympy import Expr, Integer
 
 from derive.checks import IdentityCheck, central_difference
 from derive.control import OptimalControl
-from derive.control_checks import AlongCheck, Runs, pointwise
+from derive.control_checks import AlongCheck, Runs, pointwise, velocity
 from derive.control_runs import ControlRun, Values
 from derive.control_sections import Results, formula
+from derive.control_words import DENSITY, Words, clock_of, wordings
 from derive.derivation import Kind
 from derive.lagrangian import StepNames
 from derive.latex import plain
@@ -32,15 +33,16 @@ FLOW = "complex nudges of state and costate, integrated with order 8 in float64"
 
 def write_invariants_of_flow(author: Author, control: OptimalControl, names: StepNames, runs: Runs) -> Results:
     """Section: the rate of H, Liouville's theorem, and the blocks of the linearized flow."""
-    form = control.hamiltonian
+    form, clock = control.hamiltonian, clock_of(control)
+    tex, plainly = wordings(control)
     results: Results = {"hamiltonian_rate": form.energy_rate(control.controls)}
-    moving = ["the controls move H (not at all where dH/dq = 0)"] if form.rates(control.controls) else []
+    moving = ["the controls move H (not at all where it is stationary in them)"] if form.rates(control.controls) else []
     moving += ["the clock does"] if form.time is not None else []
     author.relation(
         "rate of H along solutions",
         Kind.IDENTITY,
-        rf"\frac{{dH}}{{dt}} = {formula(results['hamiltonian_rate'])}",
-        text=f"dH/dt = {plain(results['hamiltonian_rate'])}",
+        rf"\frac{{dH}}{{d{clock.latex}}} = {formula(results['hamiltonian_rate'])}",
+        text=f"dH/d{clock} = {plain(results['hamiltonian_rate'])}",
         reason="the parts of state and costate cancel; " + (" and ".join(moving) or "nothing else moves H"),
         name=names.joined("hamiltonian_rate"),
         check=form.energy_rate_check(control.controls),
@@ -50,13 +52,15 @@ def write_invariants_of_flow(author: Author, control: OptimalControl, names: Ste
     author.relation(
         "Liouville: the phase flow is free of divergence",
         Kind.IDENTITY,
-        r"\operatorname{div}_{(x, a)} \left(\frac{\partial H}{\partial a}, -\frac{\partial H}{\partial x}\right) = 0",
-        text="div of (dH/da, -dH/dx) in (x, a) = 0",
-        reason="mixed second derivatives of H: a density of (x, a), where there is one, is constant along solutions",
+        rf"\operatorname{{div}}_{{{tex.phase}}} \left(\frac{{\partial H}}{{\partial {tex.costate}}}, "
+        rf"-\frac{{\partial H}}{{\partial {tex.state}}}\right) = 0",
+        text=f"div of (dH/d{plainly.costate}, -dH/d{plainly.state}) in {plainly.phase} = 0",
+        reason=f"mixed second derivatives of H: a density of {plainly.phase}, where there is one, is constant along "
+        "solutions",
         name=names.joined("phase_divergence"),
         check=divergence_check(phase, Integer(0)),
     )
-    _write_blocks(author, names, runs)
+    _write_blocks(author, control, names, runs)
     results |= write_density(author, control, names)
     author.close(f"What the flow keeps{names.title}", "Of state and costate together; of the state alone, much less.")
     return results
@@ -90,14 +94,21 @@ def _slopes(quantity: Quantity, velocity: Expr, values: Values, sampler: Sampler
     return found
 
 
-def _write_blocks(author: Author, names: StepNames, runs: Runs) -> None:
-    one = (Integer(1),)
+def _moved(over: str, under: str, words: Words) -> str:
+    """Derivative of final values in initial ones, in the form of `words`."""
+    (first, last), mark = words.ends, r"\partial " if words.tex else "d"
+    above, below = f"{mark}{over}({last})", f"{mark}{under}({first})"
+    return rf"\frac{{{above}}}{{{below}}}" if words.tex else f"{above}/{below}"
+
+
+def _write_blocks(author: Author, control: OptimalControl, names: StepNames, runs: Runs) -> None:
+    one, (tex, words) = (Integer(1),), wordings(control)
     rows = (
         (
             "phase_volume",
             "the phase flow keeps volumes",
-            r"\det \frac{\partial (x, a)(t_1)}{\partial (x, a)(t_0)} = 1",
-            "det of d(x, a)(t_1)/d(x, a)(t_0) = 1",
+            rf"\det {_moved(tex.phase, tex.phase, tex)} = 1",
+            f"det of {_moved(words.phase, words.phase, words)} = 1",
             lambda jacobian, half: np.linalg.det(jacobian),
             lambda value, half: value,
             one,
@@ -105,8 +116,9 @@ def _write_blocks(author: Author, names: StepNames, runs: Runs) -> None:
         (
             "blocks",
             "the blocks of the linearized phase flow",
-            r"\frac{\partial a(t_1)}{\partial a(t_0)} = \left(\frac{\partial x(t_1)}{\partial x(t_0)}\right)^{-\top}",
-            "da(t_1)/da(t_0) = transpose of the inverse of dx(t_1)/dx(t_0)",
+            rf"{_moved(tex.costate, tex.costate, tex)} = \left({_moved(tex.state, tex.state, tex)}\right)^{{-\top}}",
+            f"{_moved(words.costate, words.costate, words)} = transpose of the inverse of "
+            f"{_moved(words.state, words.state, words)}",
             lambda jacobian, half: jacobian[half:, half:].T @ jacobian[:half, :half],
             lambda value, half: value * np.eye(half),
             one,
@@ -114,8 +126,8 @@ def _write_blocks(author: Author, names: StepNames, runs: Runs) -> None:
         (
             "triangle",
             "the state does not hear from the costate",
-            r"\frac{\partial x(t_1)}{\partial a(t_0)} = 0",
-            "dx(t_1)/da(t_0) = 0",
+            f"{_moved(tex.state, tex.costate, tex)} = 0",
+            f"{_moved(words.state, words.costate, words)} = 0",
             lambda jacobian, half: jacobian[:half, half:],
             lambda value, half: value * np.ones((half, half)),
             (Integer(0),),
@@ -144,14 +156,18 @@ def _claimed(what: Callable[[Any, int], Numeric], run: ControlRun, formulas: tup
 
 def write_density(author: Author, control: OptimalControl, names: StepNames) -> Results:
     """What densities of the state alone do, which the field compresses."""
-    ode = control.ode
-    total = divergence(ode)
+    ode, (tex, words) = control.ode, wordings(control)
+    letter, total = words.letter(DENSITY), divergence(ode)
+    shown = rf"\frac{{d}}{{d{tex.clock}}} \log {letter}({tex.state}({tex.clock}), {tex.clock})"
+    text = f"d/d{words.clock} log {letter}({words.state}({words.clock}), {words.clock})"
+    rates = tex.of(*(velocity(x) for x in ode.state))
+    trace = rf"\operatorname{{tr}} \frac{{\partial {rates}}}{{\partial {tex.state}}}"
     if total is None:
         author.relation(
             "densities of the state",
             Kind.DEFINITION,
-            r"\frac{d}{dt} \log P(x(t), t) = -\operatorname{tr} \frac{\partial F}{\partial x}",
-            text="d/dt log P(x(t), t) = -tr dF/dx",
+            f"{shown} = -{trace}",
+            text=f"{text} = -div of d{words.state}/d{words.clock}",
             reason=CONTINUITY,
             name=names.joined("density_rate"),
         )
@@ -159,9 +175,8 @@ def write_density(author: Author, control: OptimalControl, names: StepNames) -> 
     author.relation(
         "densities of the state",
         Kind.IDENTITY,
-        rf"\frac{{d}}{{dt}} \log P(x(t), t) = -\operatorname{{tr}} \frac{{\partial F}}{{\partial x}}"
-        rf" = {formula(-total)}",
-        text=f"d/dt log P(x(t), t) = -div F = {plain(-total)}",
+        f"{shown} = -{trace} = {formula(-total)}",
+        text=f"{text} = -div of d{words.state}/d{words.clock} = {plain(-total)}",
         reason=CONTINUITY,
         name=names.joined("density_rate"),
         check=divergence_check(dict(zip(ode.state, (-f for f in ode.velocity), strict=True)), -total),

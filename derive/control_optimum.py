@@ -14,6 +14,7 @@ from derive.control import OptimalControl
 from derive.control_checks import AlongCheck, Runs, pointwise, variation
 from derive.control_runs import NUDGE, ControlRun, Values
 from derive.control_sections import Results, formula
+from derive.control_words import Words, clock_of, wordings
 from derive.derivation import Check, Kind
 from derive.evaluator import value_of
 from derive.gradients import collected
@@ -26,12 +27,14 @@ from derive.numeric import solve_linear
 from derive.operators import Numeric
 from derive.phase_space import paired
 from derive.power_series import array_of
+from derive.reverse_sweep import accented
 from derive.sampling import Sampler
 from derive.symbols import Quantity, Role
 from derive.systems import ODE
 
+MEANS = (r"\mathbb{E}\left[%s\right]", "E of (%s)")  # over a population, in LaTeX and in plain characters
 SHARE = 0.6  # of the last interval, where the needle stands
-PONTRYAGIN = "Pontryagin, Boltyanskii, Gamkrelidze, Mishchenko 1962, with p = -a"
+PONTRYAGIN = "Pontryagin, Boltyanskii, Gamkrelidze, Mishchenko 1962, whose costate is minus this one"
 
 
 def optimal_controls(control: OptimalControl) -> dict[Quantity, Expr]:
@@ -74,29 +77,33 @@ def write_optimum(author: Author, control: OptimalControl, names: StepNames, run
 
 
 def _write_needle(author: Author, control: OptimalControl, names: StepNames, runs: Runs, quantity: Quantity) -> Results:
-    other = quantity.renamed(f"other_{quantity.name}", "v")
+    other = quantity.renamed(f"other_{quantity.name}", accented(quantity.latex, r"\tilde", r"\widetilde"))
+    clock = clock_of(control)
     sides = (
         *zip(control.hamiltonian.costates.values(), control.ode.velocity, strict=True),
         (Integer(1), control.running),
     )
     value = sum((paired(a, f.xreplace({quantity: other}) - f) for a, f in sides), Integer(0))
-    mean, word = (r"\mathbb{E}\left[%s\right]", "E of (%s)") if control.population else ("%s", "%s")
+    tex, (mean, word) = Words(control, tex=True), MEANS if control.population else ("%s", "%s")
     author.relation(
         f"needle of {quantity.name}",
         Kind.IDENTITY,
-        rf"\lim_{{\varepsilon \to 0}} \frac{{J[{quantity.latex} = v\ \text{{on}}\ (t, t + \varepsilon)] - J}}"
-        rf"{{\varepsilon}} = {mean % f'H(v) - H({quantity.latex})'} = {mean % latex(value)}",
-        text=f"(J with {quantity} = v on (t, t + eps) - J)/eps -> "
-        + " = ".join(word % side for side in (f"H(v) - H({quantity})", plain(value))),
-        reason="another value for a short time, however far away: the first variation without smallness of delta q",
+        rf"\lim_{{\varepsilon \to 0}} \frac{{J[{quantity.latex} = {other.latex}\ \text{{on}}\ "
+        rf"({clock.latex}, {clock.latex} + \varepsilon)] - J}}{{\varepsilon}} = "
+        rf"{mean % f'H({other.latex}) - H({quantity.latex})'} = {mean % latex(value)}",
+        text=f"(J with {quantity} = {other} on ({clock}, {clock} + eps) - J)/eps -> "
+        + " = ".join(word % side for side in (f"H({other}) - H({quantity})", plain(value))),
+        reason="another value for a short time, however far away: the first variation without smallness",
         name=names.joined(f"needle_{quantity.name}"),
         check=AlongCheck(runs, (value,), cache(partial(_needle, quantity)), partial(_difference, quantity, other)),
     )
     author.relation(
         f"Pontryagin's condition for {quantity.name}",
         Kind.STATEMENT,
-        mean % rf"H(x, a, {quantity.latex}(t))" + r" \le " + mean % "H(x, a, v)" + r"\quad \text{for all } v",
-        text=f"{'E ' if control.population else ''}H at the best {quantity}(t) <= the same at every admissible v",
+        mean % tex.energy((quantity,), f"({clock.latex})")
+        + rf" \le {mean % tex.energy((other,))}\quad \text{{for all }} {other.latex}",
+        text=f"{'E ' if control.population else ''}H at the best {quantity}({clock}) <= the same at every admissible "
+        f"{other}",
         reason="else the needle would make J smaller",
         source=PONTRYAGIN,
         name=names.joined(f"pontryagin_{quantity.name}"),
@@ -244,7 +251,7 @@ def _write_extremal(
     author: Author, control: OptimalControl, names: StepNames, found: Mapping[Quantity, Expr]
 ) -> Results:
     """H with the optimal controls put in: its rate along the solutions that it makes itself."""
-    form = control.hamiltonian
+    form, (tex, words) = control.hamiltonian, wordings(control)
     energy = form.energy.xreplace(dict(found))
     value = collected(pushforward(energy, {form.time: Integer(1)})) if form.time is not None else Integer(0)
     velocities = closed_velocities(control, found)
@@ -258,9 +265,9 @@ def _write_extremal(
     author.relation(
         "rate of H along extremals",
         Kind.IDENTITY,
-        rf"\frac{{d}}{{dt}} H(x, a, {', '.join(rf'{q.latex}^*' for q in found)}) = {formula(value)}",
-        text=f"d/dt H(x, a, {', '.join(f'{q}*' for q in found)}) = {plain(value)}",
-        reason="dH/dq = 0: an optimal control does not move H, though it depends on time",
+        rf"\frac{{d}}{{d{tex.clock}}} {tex.energy(found, '^*')} = {formula(value)}",
+        text=f"d/d{words.clock} {words.energy(found, '*')} = {plain(value)}",
+        reason="H is stationary in the controls: an optimal control does not move H, though it depends on time",
         name=names.joined("extremal_rate"),
         check=pointwise(left, value, energy, *velocities, *velocities.values()),
     )

@@ -10,6 +10,7 @@ from derive.control_feedback import Feedback, Pair, feedback_of, per_state
 from derive.control_sections import Results, at, formula, valued
 from derive.control_solution import write_solution
 from derive.control_transport import Transport
+from derive.control_words import VALUE, Words, clock_of
 from derive.derivation import Kind
 from derive.lagrangian import StepNames
 from derive.latex import plain
@@ -36,7 +37,7 @@ def write_riccati(author: Author, control: OptimalControl, names: StepNames) -> 
             text=f"{costate} = {plain(value)}",
             reason="states and costates of the optimal control solve a linear two-point problem"
             + (", and so do their means over the population" if control.population else "")
-            + ("; P is symmetric" if len(found.blocks) > len(found.pairs) else ""),
+            + ("; the matrix is symmetric" if len(found.blocks) > len(found.pairs) else ""),
             name=names.joined(f"ansatz_{costate.name}"),
         )
     writer = _Riccati(author, found, names)
@@ -86,8 +87,8 @@ class _Riccati:
             Kind.IDENTITY,
             f"{shown} = {formula(value)}{every[0]}",
             text=f"{text} = {plain(value)}{every[1]}",
-            reason="derivative of the ansatz: P' x = a' - P x'; checked against the transport of the subspace a = P x "
-            "by the phase flow",
+            reason="derivative of the ansatz in time, with both velocities put in; checked against the transport of "
+            "the subspace that it describes by the phase flow",
             name=self.names.joined(self._name("riccati", block)),
             check=pointwise(self.transport.rate_of(pair), value, *self.mentioned, *self.found.offsets.values()),
         )
@@ -121,7 +122,7 @@ class _Riccati:
             Kind.IDENTITY,
             rf"{velocity(offset).latex} = {formula(rate)}, \quad {at(offset.latex, moment)} = {formula(end)}",
             text=f"{offset}' = {plain(rate)}, {offset}({moment}) = {plain(end)}",
-            reason="the part without x of the same equation; checked by the transport of the affine subspace",
+            reason="the part without the state of the same equation; checked by the transport of the affine subspace",
             name=self.names.joined(self._name("offset", offset)),
             check=pointwise(
                 self.transport.offset_rate_of(unknown), rate, *self.mentioned, *self.found.offsets.values()
@@ -146,7 +147,7 @@ class _Riccati:
 
     def bellman(self) -> Results:
         """V = x . P x/2 solves the Hamilton-Jacobi-Bellman equation."""
-        found = self.found
+        found, letter, clock = self.found, Words(self.found.control).letter(VALUE), clock_of(self.found.control)
         energy = found.control.hamiltonian.energy.xreplace(dict(found.controls)).xreplace(found.ansatz)
         value, symmetric = -distributed(energy), self._symmetric()
         left = sum((paired(x, rate or Integer(0)) / 2 for (x, _), rate in found.rates.items()), Integer(0))
@@ -155,10 +156,12 @@ class _Riccati:
         self.author.relation(
             "Hamilton-Jacobi-Bellman equation",
             Kind.IDENTITY,
-            rf"V = \tfrac12 \left({worth}\right): \qquad \partial_t V = -H(x, \nabla V, q^*) = {formula(value)}",
-            text=f"V = ({text})/2: dV/dt = -H(x, grad V, q*) = {plain(value)}",
-            reason="V is what is still to be paid from x at time t, a = P x its gradient; P is symmetric, as it ends "
-            "symmetric; the Riccati equation on the left",
+            rf"{letter} = \tfrac12 \left({worth}\right): \qquad "
+            rf"\partial_{{{clock.latex}}} {letter} = -H = {formula(value)}",
+            text=f"{letter} = ({text})/2: d{letter}/d{clock} = -H = {plain(value)}",
+            reason=f"{letter} is what is still to be paid from a state on, the costate its gradient, the controls are "
+            "the best ones; the matrix of the ansatz is symmetric, as it ends symmetric; the Riccati equation on the "
+            "left",
             name=self.names.joined("bellman"),
             check=pointwise(left.xreplace(symmetric), value.xreplace(symmetric)),
         )

@@ -10,6 +10,7 @@ from derive.control import OptimalControl
 from derive.control_checks import Right, Runs, derivative_check, pointwise, runs_of, slope_check, variation
 from derive.control_gradients import Formulas, at_the_start, gathered, path_integral
 from derive.control_sections import End, Results, at, formula, valued
+from derive.control_words import clock_of
 from derive.derivation import Check, Kind
 from derive.gradients import collected, gradient_of
 from derive.lagrangian import StepNames
@@ -83,6 +84,7 @@ class _SecondOrder:
         self.names_there = {a: found[variation(x)] for x, a in costates.items()}
         self.names_there |= {variation(a): found[x] for x, a in costates.items()}
         self.results: Results = {}
+        self.clock = clock_of(control)
 
     def _tangent(self, value: Expr) -> Expr:
         return collected(pushforward(value, self.moved))
@@ -109,8 +111,8 @@ class _SecondOrder:
         self.author.relation(
             f"variation of {quantity.name} in time",
             Kind.IDENTITY,
-            rf"\frac{{d}}{{dt}} {way.latex} = {formula(tangent)}",
-            text=f"d/dt {way} = {plain(tangent)}",
+            rf"\frac{{d}}{{d{self.clock.latex}}} {way.latex} = {formula(tangent)}",
+            text=f"d/d{self.clock} {way} = {plain(tangent)}",
             reason=reason,
             name=self.names.joined(name),
             check=check,
@@ -145,7 +147,7 @@ class _SecondOrder:
         """The product in a control, at every time."""
         value = self._tangent(self.control.hamiltonian.gradient_density(quantity))
         mean = rf"\mathbb{{E}}\left[{formula(value)}\right]" if self.control.population else formula(value)
-        self._product(quantity, f"{quantity.latex}(t)", mean, value, partial(path_integral, quantity))
+        self._product(quantity, f"{quantity.latex}({self.clock.latex})", mean, value, partial(path_integral, quantity))
 
     def parameter(self, quantity: Quantity) -> None:
         """The product in a parameter, where the Hessian is not zero."""
@@ -155,7 +157,7 @@ class _SecondOrder:
         shown = [valued(value, moment) for moment, value in direct.items()]
         if density != 0:
             limits = rf"_{{{self.control.begin.latex}}}^{{{self.control.end.latex}}}"
-            shown.append(rf"\int{limits} \left({formula(density)}\right) dt")
+            shown.append(rf"\int{limits} \left({formula(density)}\right) d{self.clock.latex}")
         formulas = (*direct.values(), *([density] if density != 0 else []))
         joined = " + ".join(shown) or "0"
         mean = rf"\mathbb{{E}}\left[{joined}\right]" if self.control.population else joined
@@ -168,9 +170,9 @@ class _SecondOrder:
         self.author.relation(
             f"Hessian-vector product in {about.name}",
             Kind.IDENTITY,
-            rf"\left(\nabla^2 J\, v\right)_{{{latex}}} = {shown}",
-            text=f"(Hessian v) in {about} = {', '.join(map(plain, formulas)) or '0'}",
-            reason="v = the variations of all that the cost depends on",
+            rf"\left(\nabla^2 J\, \delta\right)_{{{latex}}} = {shown}",
+            text=f"(Hessian . vary) in {about} = {', '.join(map(plain, formulas)) or '0'}",
+            reason="the Hessian times the variations of all that the cost depends on",
             name=self.names.joined(name),
             check=derivative_check(self.runs, about, tuple(map(self._there, formulas or (Integer(0),))), right),
         )

@@ -9,6 +9,7 @@ from sympy import Expr, Integer
 from derive.control import OptimalControl
 from derive.control_checks import pointwise, slope, slope_check, variation, velocity
 from derive.control_runs import Values
+from derive.control_words import clock_of
 from derive.derivation import Kind
 from derive.evaluator import value_of
 from derive.gradients import collected, gradient_of
@@ -31,7 +32,7 @@ def write_problem(author: Author, control: OptimalControl, names: StepNames) -> 
             f"the ODE for {unknown.name}",
             Kind.DEFINITION,
             f"{velocity(unknown).latex} = {formula(rate)}",
-            text=f"d{unknown}/dt = {plain(rate)}",
+            text=f"d{unknown}/d{clock_of(control)} = {plain(rate)}",
             reason=_driven(control),
             name=names.joined("ode", unknown.name),
         )
@@ -48,7 +49,7 @@ def write_problem(author: Author, control: OptimalControl, names: StepNames) -> 
 
 
 def _driven(control: OptimalControl) -> str:
-    driven = ", ".join(f"{q.name}(t)" for q in control.controls)
+    driven = ", ".join(f"{q.name}({clock_of(control)})" for q in control.controls)
     constant = ", ".join(q.name for q in control.constants)
     parts = [f"driven by {driven}" if driven else "", f"constant in time: {constant}" if constant else ""]
     return "; ".join(part for part in parts if part) or "given"
@@ -60,7 +61,7 @@ def _functional(control: OptimalControl) -> tuple[str, str]:
     if control.running != 0:
         body = formula(control.running)
         body = rf"\left({body}\right)" if control.running.is_Add else body
-        shown.append(rf"{_integral(control)} {body} \, dt")
+        shown.append(rf"{_integral(control)} {body} \, d{clock_of(control).latex}")
         text.append(f"integral of ({plain(control.running)})")
     return _mean(control, " + ".join(shown) or "0", " + ".join(text) or "0")
 
@@ -87,7 +88,7 @@ def formula(value: Expr) -> str:
 def at(shown: str, moment: Quantity, side: str = "") -> str:
     """A formula at a moment, just before or after it where `side` is - or +."""
     mark = rf"{moment.latex}^{{{side}}}" if side else moment.latex
-    return rf"\left. {shown} \right|_{{t = {mark}}}"
+    return rf"\left. {shown} \right|_{{{mark}}}"
 
 
 def valued(value: Expr, moment: Quantity) -> str:
@@ -110,7 +111,7 @@ def write_lagrangian_form(author: Author, control: OptimalControl, names: StepNa
         control.running,
     )
     shown, text = (" + ".join([*side, ""]) for side in _moments(control))
-    functional = rf"{shown}{_integral(control)} \left({formula(constraint)}\right) dt"
+    functional = rf"{shown}{_integral(control)} \left({formula(constraint)}\right) d{clock_of(control).latex}"
     author.relation(
         "one functional",
         Kind.DEFINITION,
@@ -124,7 +125,7 @@ def write_lagrangian_form(author: Author, control: OptimalControl, names: StepNa
         Kind.DEFINITION,
         rf"L = {formula(found)}",
         text=f"L = {plain(found)}",
-        reason="a . x' - a . F, less the running cost",
+        reason="costate . velocity less costate . field, and less the running cost",
         name=names.joined("lagrangian"),
     )
     author.relation(
@@ -171,8 +172,8 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
             Kind.IDENTITY,
             rf"\frac{{\partial^2 L}}{{\partial {rate.latex}^2}} = {formula(bent)}",
             text=f"d^2 L/d{rate}^2 = {plain(bent)}",
-            reason="L is linear in the velocity, which the momentum therefore does not determine: H = a . x' - L is "
-            "the first-order form, where x' drops out by itself",
+            reason="L is linear in the velocity, which the momentum therefore does not determine: H = costate . "
+            "velocity - L is the first-order form, where the velocity drops out by itself",
             name=names.joined(f"velocity_hessian_{unknown.name}"),
             check=slope_check(paired(momentum, way), {rate: way}, bent),
         )
@@ -181,8 +182,8 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
     author.relation(
         "Hamiltonian",
         Kind.IDENTITY,
-        rf"H = a \cdot \dot x - L = {formula(energy)}",
-        text=f"H = a . x' - L = {plain(energy)}",
+        rf"H = {formula(momenta)} - L = {formula(energy)}",
+        text=f"H = {plain(momenta)} - L = {plain(energy)}",
         reason="the velocity cancels",
         name=names.joined("hamiltonian"),
         check=pointwise(momenta + _integrand(control), energy),
@@ -192,6 +193,7 @@ def _write_momenta(author: Author, control: OptimalControl, names: StepNames, fo
 
 def _write_euler_lagrange(author: Author, control: OptimalControl, names: StepNames, found: Expr) -> Results:
     results: Results = {}
+    clock = clock_of(control)
     for (unknown, costate), f in zip(control.hamiltonian.costates.items(), control.ode.velocity, strict=True):
         way, rate, back = variation(unknown), velocity(unknown), velocity(costate)
         state_line, costate_line = rate - f, -back - control.hamiltonian.gradient_density(unknown)
@@ -199,8 +201,8 @@ def _write_euler_lagrange(author: Author, control: OptimalControl, names: StepNa
         author.relation(
             f"Euler-Lagrange equation in {costate.name}",
             Kind.IDENTITY,
-            _stationary(costate, state_line),
-            text=f"dL/d{costate} - d/dt dL/d{velocity(costate)} = {plain(state_line)} = 0",
+            _stationary(costate, state_line, clock),
+            text=f"dL/d{costate} - d/d{clock} dL/d{velocity(costate)} = {plain(state_line)} = 0",
             reason=f"L has no derivative of {costate.name}: this is the ODE again",
             name=names.joined(f"euler_lagrange_{costate.name}"),
             check=slope_check(found, {costate: way}, paired(state_line, way)),
@@ -208,26 +210,26 @@ def _write_euler_lagrange(author: Author, control: OptimalControl, names: StepNa
         author.relation(
             f"Euler-Lagrange equation in {unknown.name}",
             Kind.IDENTITY,
-            _stationary(unknown, costate_line),
-            text=f"dL/d{unknown} - d/dt dL/d{rate} = {plain(costate_line)} = 0",
-            reason="the momentum is the costate, so that its derivative in time is a'",
+            _stationary(unknown, costate_line, clock),
+            text=f"dL/d{unknown} - d/d{clock} dL/d{rate} = {plain(costate_line)} = 0",
+            reason=f"the momentum is the costate, so that its derivative in time is {back}",
             name=names.joined(f"euler_lagrange_{unknown.name}"),
             check=slope_check(found, {unknown: way}, paired(costate_line, way), less=paired(back, way)),
         )
     return results
 
 
-def _stationary(quantity: Quantity, line: Expr) -> str:
+def _stationary(quantity: Quantity, line: Expr, clock: Quantity) -> str:
     rate = velocity(quantity)
     return (
-        rf"\frac{{\partial L}}{{\partial {quantity.latex}}} - \frac{{d}}{{dt}}"
+        rf"\frac{{\partial L}}{{\partial {quantity.latex}}} - \frac{{d}}{{d{clock.latex}}}"
         rf"\frac{{\partial L}}{{\partial {rate.latex}}} = {formula(line)} = 0"
     )
 
 
 def write_adjoint_equations(author: Author, control: OptimalControl, names: StepNames) -> Results:
     """Section: Hamilton's equations, what costates end with, how they jump, and the first variation."""
-    form, results = control.hamiltonian, {}
+    form, clock, results = control.hamiltonian, clock_of(control), {}
     for unknown, costate in form.costates.items():
         value, way = form.costate_velocity(unknown), variation(unknown)
         results[f"costate_velocity_{unknown.name}"] = value
@@ -235,8 +237,8 @@ def write_adjoint_equations(author: Author, control: OptimalControl, names: Step
             f"adjoint equation of {unknown.name}",
             Kind.IDENTITY,
             rf"{velocity(costate).latex} = -\frac{{\partial H}}{{\partial {unknown.latex}}} = {formula(value)}",
-            text=f"d{costate}/dt = -dH/d{unknown} = {plain(value)}",
-            reason=rf"Hamilton's equation; d{unknown}/dt = dH/d{costate} is the ODE",
+            text=f"d{costate}/d{clock} = -dH/d{unknown} = {plain(value)}",
+            reason=f"Hamilton's equation; d{unknown}/d{clock} = dH/d{costate} is the ODE",
             name=names.joined("costate", unknown.name),
             check=slope_check(-form.energy, {unknown: way}, paired(value, way)),
         )
@@ -317,8 +319,8 @@ def _write_first_variation(author: Author, control: OptimalControl, names: StepN
     author.relation(
         "first variation along solutions",
         Kind.IDENTITY,
-        rf"\frac{{d}}{{dt}}\left({shown}\right){more} = {formula(value)}",
-        text=f"d/dt ({text}){spoken} = {plain(value)}",
+        rf"\frac{{d}}{{d{clock_of(control).latex}}}\left({shown}\right){more} = {formula(value)}",
+        text=f"d/d{clock_of(control)} ({text}){spoken} = {plain(value)}",
         reason="forward sweep against the adjoint equation: what the state does cancels; its integral gives all "
         "that follows",
         name=names.joined("variation"),

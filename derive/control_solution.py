@@ -13,6 +13,7 @@ from derive.control_checks import pointwise
 from derive.control_feedback import Feedback, per_state
 from derive.control_runs import Values
 from derive.control_sections import Results, formula
+from derive.control_words import VALUE, Words, clock_of
 from derive.derivation import Kind
 from derive.evaluator import value_of
 from derive.lagrangian import StepNames
@@ -20,7 +21,7 @@ from derive.latex import plain
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
-from derive.symbols import Quantity, time
+from derive.symbols import Quantity
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Solution:
     @property
     def clock(self) -> Quantity:
         """The time."""
-        return self.feedback.control.ode.time or time("t")
+        return clock_of(self.feedback.control)
 
     @cached_property
     def matrix(self) -> tuple[tuple[Expr, ...], ...]:
@@ -102,6 +103,7 @@ def _write_value(author: Author, solution: Solution, names: StepNames) -> Result
     """V = P(t) x^2 / 2 solves the Hamilton-Jacobi-Bellman equation."""
     feedback, clock = solution.feedback, solution.clock
     ((x, costate),), (matrix,) = feedback.costates.items(), feedback.blocks.values()
+    found, letter = feedback.controls, Words(feedback.control).letter(VALUE)
     worth, slope = solution.value * x**2 / 2, {costate: solution.value * x}
     energy = feedback.control.hamiltonian.energy.xreplace(dict(feedback.controls))
     right = -expand(energy).xreplace(slope)
@@ -112,9 +114,10 @@ def _write_value(author: Author, solution: Solution, names: StepNames) -> Result
     author.relation(
         "value function",
         Kind.IDENTITY,
-        rf"V = \tfrac12 {matrix.latex}({clock.latex}) {x.latex}^2: \quad \partial_{{{clock.latex}}} V"
-        rf" = -H(x, \partial_x V, q^*)",
-        text=f"V = {matrix}({clock}) {x}^2/2: dV/d{clock} = -H(x, dV/dx, q*)",
+        rf"{letter} = \tfrac12 {matrix.latex}({clock.latex}) {x.latex}^2: \quad \partial_{{{clock.latex}}} {letter}"
+        rf" = -H({x.latex}, \partial_{{{x.latex}}} {letter}, {', '.join(f'{q.latex}^*' for q in found)})",
+        text=f"{letter} = {matrix}({clock}) {x}**2/2: d{letter}/d{clock} = -H({x}, d{letter}/d{x}, "
+        f"{', '.join(f'{q}*' for q in found)})",
         reason="what is still to be paid: the Hamilton-Jacobi-Bellman equation, V differentiated in time on one side",
         name=names.joined("value"),
         check=pointwise(left, right, clock),

@@ -179,25 +179,25 @@ DERIVATION: dict[str, object] = {
     },
     "equations": {
         "1": r"\dot{x} = f\left(t,\, x;\, \theta\right)",
-        "2": r"J = \left. g_{a} \cdot x \right|_{t = t_{a}} + \left. g \cdot x \right|_{t = t_{1}}",
+        "2": r"J = \left. g_{a} \cdot x \right|_{t_{a}} + \left. g \cdot x \right|_{t_{1}}",
         "3": (
             r"\dot{a} = -\frac{\partial H}{\partial x} = - \left(\partial_{x} f\left(t,\, x;\, "
             r"\theta\right)\right)^{\top} a"
         ),
-        "4": r"\left. a \right|_{t = t_{a}^{-}} - \left. a \right|_{t = t_{a}^{+}} = \left. g_{a} \right|_{t = t_{a}}",
-        "5": r"\left. a \right|_{t = t_{1}} = \left. g \right|_{t = t_{1}}",
+        "4": r"\left. a \right|_{t_{a}^{-}} - \left. a \right|_{t_{a}^{+}} = \left. g_{a} \right|_{t_{a}}",
+        "5": r"\left. a \right|_{t_{1}} = \left. g \right|_{t_{1}}",
         "6": (
             r"\frac{d}{dt}\left(a \cdot \delta x\right) = a \cdot D^{1}f\left(t,\, x;\, \theta\right)\left[\delta "
             r"\theta_{f}\right]"
         ),
-        "7": r"\nabla_{x(t_{0})} J = \left. a \right|_{t = t_{0}}",
+        "7": r"\nabla_{x(t_{0})} J = \left. a \right|_{t_{0}}",
         "8": (
             r"\nabla_{\theta_{f}} J = \int_{t_{0}}^{t_{1}} \left(\left(\partial_{\theta} f\left(t,\, x;\, "
             r"\theta\right)\right)^{\top} a\right) dt"
         ),
-        "9": r"\frac{dJ}{d t_{0}} = \left. \left(- a \cdot f\left(t,\, x;\, \theta\right)\right) \right|_{t = t_{0}}",
-        "10": r"\frac{dJ}{d t_{a}} = \left. g_{a} \cdot f\left(t,\, x;\, \theta\right) \right|_{t = t_{a}}",
-        "11": r"\frac{dJ}{d t_{1}} = \left. a \cdot f\left(t,\, x;\, \theta\right) \right|_{t = t_{1}}",
+        "9": r"\frac{dJ}{d t_{0}} = \left. \left(- a \cdot f\left(t,\, x;\, \theta\right)\right) \right|_{t_{0}}",
+        "10": r"\frac{dJ}{d t_{a}} = \left. g_{a} \cdot f\left(t,\, x;\, \theta\right) \right|_{t_{a}}",
+        "11": r"\frac{dJ}{d t_{1}} = \left. a \cdot f\left(t,\, x;\, \theta\right) \right|_{t_{1}}",
         "12": (
             r"\begin{aligned}\frac{d}{dt} x &= f\left(t,\, x;\, \theta\right) \\ \frac{d}{dt} a &= - "
             r"\left(\partial_{x} f\left(t,\, x;\, \theta\right)\right)^{\top} a \\ \frac{d}{dt} g_{\theta_{f}} &= - "
