@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sympy import Expr, Symbol
 
@@ -14,7 +15,7 @@ from derive.control import OptimalControl
 from derive.delay import DelayODE
 from derive.delay_steps import delay_step
 from derive.determinants import log_determinant
-from derive.errors import SpecError, UnsupportedError
+from derive.errors import SpecError, UnknownNameError, UnsupportedError, shown
 from derive.explanation import programs_of, recurrences
 from derive.fixed_point import FixedPoint
 from derive.fixed_point_sections import implicit_adjoint
@@ -38,23 +39,33 @@ from derive.sde_moments import MomentEquations
 from derive.series.differentials import DifferentialTable
 from derive.spec_schemes import scheme_of
 from derive.stochastic.analysis import StochasticAnalysis
-from derive.systems import ODE, Recurrence, Spec
+from derive.systems import ODE, Option, Recurrence, Spec
 from derive.traces import named_divergence
 from derive.weak_limit import WeakLimit, match_moments
 
 Source = Spec | str | Path
+Wanted = TypeVar("Wanted")
 ORDINARY = "a file path/to/file.py[:NAME], a ButcherTableau, an AdditiveTableau, a LinearMultistep"
 TABLES = f"{ORDINARY}, a StochasticRungeKutta"
 ALLOWED = f"give an id (`derive list`, `derive list --schemes`), {TABLES}, a Splitting, a Spec"
 SCHEMES_ALLOWED = f"give an id (`derive list --schemes`), {ORDINARY} or a Splitting"
+SYSTEMS_ALLOWED = "give an id (`derive list`), a file path/to/file.py[:NAME] or a Spec"
 
 
-def as_spec(source: Source) -> Spec:
-    """A spec, or the one of an id or file."""
-    return source if isinstance(source, Spec) else load(str(source))
+def as_spec(source: Source, also: str = "") -> Spec:
+    """A spec, or the one of an id or file.
+
+    Raises:
+        SpecError: it is nothing of this; the message says what is allowed, and what a function takes `also`.
+    """
+    if isinstance(source, Spec):
+        return source
+    if not isinstance(source, str | Path):
+        raise SpecError(f"{shown(source)} is no system: {SYSTEMS_ALLOWED}{also and f', or {also}'}")
+    return load(source)
 
 
-def step_of(source: Source, option: str | None = None) -> Recurrence:
+def step_of(source: Source, option: Option | None = None) -> Recurrence:
     """One step of a spec; of a spec with options the first one unless named.
 
     Raises:
@@ -64,7 +75,7 @@ def step_of(source: Source, option: str | None = None) -> Recurrence:
     steps = recurrences(spec)
     if not steps:
         raise UnsupportedError(f"{spec.id} has no steps; derive.explain shows what is derived of it")
-    return steps[next(iter(steps)) if option is None else option]
+    return _option(spec, steps, option)
 
 
 def discretize(source: Source | ODE, scheme: str | Path | Scheme | MultistepFamily | None = None) -> Recurrence:
@@ -80,7 +91,7 @@ def discretize(source: Source | ODE, scheme: str | Path | Scheme | MultistepFami
         SpecError: an ODE without a scheme, or what is no scheme.
     """
     if not isinstance(source, ODE):
-        spec = as_spec(source)
+        spec = as_spec(source, "an ODE itself")
         return discretize(_ode(spec), spec.scheme if scheme is None else scheme)
     chosen = load_scheme(scheme) if isinstance(scheme, str | Path) else scheme
     if isinstance(chosen, str):
@@ -92,11 +103,10 @@ def discretize(source: Source | ODE, scheme: str | Path | Scheme | MultistepFami
     return discretization.discretize(source, chosen)
 
 
-def adjoint(source: Source, option: str | None = None) -> Adjoint:
+def adjoint(source: Source, option: Option | None = None) -> Adjoint:
     """Reverse sweep over a step (the discrete adjoint), graph, flow, layer, equilibrium, or the field of a problem."""
     spec = as_spec(source)
-    systems = spec.variants
-    system = systems.get(next(iter(systems), "") if option is None else option)
+    system = _option(spec, spec.variants, option)
     if isinstance(system, Flow):
         return adjoint_of(flow_programs(system).forward)
     if isinstance(system, FixedPoint):
@@ -108,7 +118,7 @@ def adjoint(source: Source, option: str | None = None) -> Adjoint:
     return reverse_sweep(step_of(spec, option).step)
 
 
-def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None) -> phase_space.Hamiltonian:
+def hamiltonian(source: Source | ODE | OptimalControl, option: Option | None = None) -> phase_space.Hamiltonian:
     """H = a . F + running cost of an ODE or of an optimal-control problem, with the costate's equation.
 
     Raises:
@@ -118,12 +128,12 @@ def hamiltonian(source: Source | ODE | OptimalControl, option: str | None = None
         return source.hamiltonian
     if isinstance(source, ODE):
         return phase_space.hamiltonian(source)
-    spec = as_spec(source)
-    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    spec = as_spec(source, "an ODE or an OptimalControl itself")
+    system = _option(spec, spec.variants, option)
     return system.hamiltonian if isinstance(system, OptimalControl) else phase_space.hamiltonian(_ode(spec))
 
 
-def moments(source: Source | SDE, order: int = 2, option: str | None = None) -> MomentEquations:
+def moments(source: Source | SDE, order: int = 2, option: Option | None = None) -> MomentEquations:
     """Moments of an SDE whose components are linear: `.equations`, `.solutions`, and `.after_step` of a scheme.
 
     Raises:
@@ -131,23 +141,23 @@ def moments(source: Source | SDE, order: int = 2, option: str | None = None) -> 
     """
     if isinstance(source, SDE):
         return MomentEquations(source, order)
-    spec = as_spec(source)
-    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    spec = as_spec(source, "an SDE itself")
+    system = _option(spec, spec.variants, option)
     if isinstance(system, SDE):
         return MomentEquations(system, order)
     raise UnsupportedError(f"{spec.id} is no SDE: it has no equations of moments")
 
 
-def inverse(source: Source, option: str | None = None) -> Inverse | FlowInverse | None:
+def inverse(source: Source, option: Option | None = None) -> Inverse | FlowInverse | None:
     """The explicit inverse of a step, or the inverse of a flow; None where there is none."""
-    systems = as_spec(source).variants
-    system = systems.get(next(iter(systems), "") if option is None else option)
+    spec = as_spec(source)
+    system = _option(spec, spec.variants, option)
     if isinstance(system, Flow):
         return flow_programs(system).inverse
     return invert(step_of(source, option))
 
 
-def logdet(source: Source | Flow | ContinuousFlow, option: str | None = None) -> Expr:
+def logdet(source: Source | Flow | ContinuousFlow, option: Option | None = None) -> Expr:
     """log |det| of a flow from data to base, in the quantities of its map; of a continuous one its rate, the trace.
 
     Raises:
@@ -157,14 +167,14 @@ def logdet(source: Source | Flow | ContinuousFlow, option: str | None = None) ->
         return log_determinant(flow_programs(source).factors)
     if isinstance(source, ContinuousFlow):
         return named_divergence(source.field)
-    spec = as_spec(source)
-    system = spec.variants.get(next(iter(spec.variants), "") if option is None else option)
+    spec = as_spec(source, "a Flow or a ContinuousFlow itself")
+    system = _option(spec, spec.variants, option)
     if isinstance(system, Flow | ContinuousFlow):
         return logdet(system)
     raise UnsupportedError(f"{spec.id} is no flow: it has no log-determinant")
 
 
-def weak_limit_of(source: Source | RandomRecurrence, option: str | None = None) -> WeakLimit:
+def weak_limit_of(source: Source | RandomRecurrence, option: Option | None = None) -> WeakLimit:
     """The SDE of small steps of a recurrence with random draws: drift, diffusion, weak order with its proof.
 
     Raises:
@@ -172,7 +182,7 @@ def weak_limit_of(source: Source | RandomRecurrence, option: str | None = None) 
     """
     if isinstance(source, RandomRecurrence):
         return match_moments(source)
-    system = step_of(source, option)
+    system = step_of(as_spec(source, "a RandomRecurrence itself"), option)
     if not isinstance(system, RandomRecurrence):
         raise UnsupportedError(f"{as_spec(source).id} has no random draws; allowed: a RandomRecurrence")
     return match_moments(system)
@@ -250,7 +260,18 @@ def _scheme(source: Source | AnyScheme) -> AnyScheme:
     return scheme
 
 
+def _option(spec: Spec, systems: Mapping[Option, Wanted], option: Option | None) -> Wanted:
+    """The system of an option; the first one unless it is named."""
+    if not systems:
+        raise UnsupportedError(f"{spec.id} has no system; derive.explain shows what is derived of it")
+    if option is None:
+        return next(iter(systems.values()))
+    if option not in systems:
+        raise UnknownNameError(f"option of {spec.id}", str(option), map(str, systems))
+    return systems[option]
+
+
 def _ode(spec: Spec) -> ODE:
     if not isinstance(spec.system, ODE):
-        raise UnsupportedError(f"{spec.id} is no ODE")
+        raise UnsupportedError(f"{spec.id} is no ODE: its system is of the kind {type(spec.system).__name__}")
     return spec.system

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import sympy
 from sympy import Expr, Integer, Mul, denom, solve, together
 from sympy.combinatorics import Permutation
 
+from derive.displayed import Displayed, Line, lines_of
 from derive.equations import systems
+from derive.latex import latex, plain
 from derive.operators import Operator, shape_of
 from derive.program import Assignment, Program, symbols_of, unknowns_of
 from derive.symbols import Quantity, Role, by_name
 from derive.systems import Recurrence
 
 
-@dataclass(frozen=True)
-class Inverse:
+@dataclass(frozen=True, repr=False)
+class Inverse(Displayed):
     """The inverse of a step.
 
     Attributes:
@@ -29,6 +31,12 @@ class Inverse:
     program: Program
     conditions: tuple[Expr, ...]
     solved: tuple[tuple[Quantity, Assignment], ...] = ()
+
+    def lines(self) -> Iterator[Line]:
+        """The lines of its program, and what must not vanish."""
+        yield from lines_of(self.program.assignments)
+        for condition in self.conditions:
+            yield f"{plain(condition)} != 0", rf"{latex(condition)} &\neq 0"
 
     def determinant_base(self, recurrence: Recurrence) -> Expr | None:
         """b, where the Jacobian of the step has determinant b^d for parts of d components each; None elsewhere.

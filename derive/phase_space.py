@@ -2,7 +2,7 @@ r"""Hamiltonian form: continuous $H = a \cdot F$, discrete $H_n = \lambda_{n+1} 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -11,10 +11,11 @@ from sympy import Expr, Integer, S
 
 from derive.checks import DeferredCheck, IdentityCheck, StationarityCheck, central_difference
 from derive.derivation import Kind
+from derive.displayed import Displayed, Line
 from derive.errors import SpecError
 from derive.evaluator import evaluate, value_of
 from derive.gradients import collected
-from derive.latex import aligned, latex
+from derive.latex import aligned, latex, plain
 from derive.linearization import Linearization, forward_sweep, pushforward
 from derive.numbering import Author
 from derive.operators import Numeric, dot, shape_of
@@ -28,8 +29,8 @@ LETTERS = ("a", "p", "costate")  # of costates
 LEARNABLE = (Role.PARAMETER, Role.LAYER_PARAMETER)
 
 
-@dataclass(frozen=True)
-class Hamiltonian:
+@dataclass(frozen=True, repr=False)
+class Hamiltonian(Displayed):
     """Continuous Hamiltonian form of an ODE and of a cost that runs along with it.
 
     Attributes:
@@ -45,6 +46,15 @@ class Hamiltonian:
     adjoint: Adjoint
     field: Program
     time: Quantity | None = None
+
+    def lines(self) -> Iterator[Line]:
+        """H, and Hamilton's equations."""
+        yield f"H = {plain(self.energy)}", f"H &= {latex(self.energy, continuous=True)}"
+        states = {x: self._values[f] for x, f in zip(self.costates, self.field.outputs, strict=False)}
+        costates = {a: self.costate_velocity(x) for x, a in self.costates.items()}
+        for quantity, value in (states | costates).items():
+            left = accented(quantity.latex, r"\dot", r"\dot")
+            yield f"{quantity}' = {plain(value)}", f"{left} &= {latex(value, continuous=True)}"
 
     def costate_velocity(self, unknown: Quantity) -> Expr:
         """da/dt = -dH/dx for one unknown."""

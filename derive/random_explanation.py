@@ -36,7 +36,5 @@ def _limit(draft: Draft, system: RandomRecurrence, names: StepNames) -> WeakLimi
     except UnsupportedError as error:
         draft.facts[f"weak limit{suffix}"] = f"none derived: {error}"
         return None
-    conditions = ", ".join(f"{ratio} = O(sqrt(h))" for ratio in limit.conditions)
-    order = str(limit.order.value) + (f"; 1 where {conditions}" if conditions else "")
-    draft.facts[f"weak order of small steps{suffix}"] = order
+    draft.facts[f"weak order of small steps{suffix}"] = limit.order_in_words
     return limit

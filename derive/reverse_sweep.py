@@ -12,14 +12,15 @@ from functools import cache
 
 from sympy import DiracDelta, Dummy, Expr, Integer, Mul, diff
 
+from derive.displayed import Displayed, Line, lines_of
 from derive.networks import Pullback
 from derive.operators import Operator, dot, fill, shape_of, total
 from derive.program import Assignment, Program, Solve, blocks, unknowns_of
 from derive.symbols import Quantity, Role, Shape, by_name
 
 
-@dataclass(frozen=True)
-class Adjoint:
+@dataclass(frozen=True, repr=False)
+class Adjoint(Displayed):
     """The adjoint of a program.
 
     Attributes:
@@ -31,6 +32,10 @@ class Adjoint:
     program: Program
     seeds: Mapping[Quantity, Quantity]
     cotangents: Mapping[Quantity, Quantity]
+
+    def lines(self) -> Iterator[Line]:
+        """The lines of its program."""
+        return lines_of(self.program.assignments)
 
 
 def reverse_sweep(program: Program, wrt: Iterable[Quantity] | None = None) -> Adjoint:

@@ -7,11 +7,13 @@ covariance of $dX = m\,dt + \sum_k \sqrt{\mathrm{Var}\,\omega_k}\, g_k\, dW^k$ o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from sympy import Expr, Integer, Rational, expand, factor, sqrt
 
+from derive.displayed import Displayed, Line
 from derive.errors import UnsupportedError
 from derive.latex import latex, plain
 from derive.laws import Law
@@ -62,8 +64,8 @@ class Noise:
         return "diagonal" if self.draw.quantity.shape else "scalar"
 
 
-@dataclass(frozen=True)
-class WeakLimit:
+@dataclass(frozen=True, repr=False)
+class WeakLimit(Displayed):
     """The limit of a random recurrence.
 
     Attributes:
@@ -77,6 +79,25 @@ class WeakLimit:
     drift: Expr
     noises: tuple[Noise, ...]
     scaled: bool = False
+
+    def lines(self) -> Iterator[Line]:
+        """The SDE, with a Brownian motion for each draw, and the weak order."""
+        x, noises = self.state, [(n.diffusion, n.draw.quantity) for n in self.noises]
+        text = " + ".join(f"({plain(g)}) dW_{q}" for g, q in noises)
+        shown = " + ".join(rf"\left({latex(g)}\right) dW^{{{q.latex}}}" for g, q in noises)
+        yield (
+            f"d{x} = ({plain(self.drift)}) dt + {text}",
+            rf"d{x.latex} &= \left({latex(self.drift)}\right) dt + {shown}",
+        )
+        needed = " and ".join(rf"{latex(ratio)} = O(\sqrt{{h}})" for ratio in self.conditions)
+        order = latex(self.order.value) + (rf";\ 1\ \text{{where}}\ {needed}" if needed else "")
+        yield f"weak order {self.order_in_words}", rf"\text{{weak order}} &= {order}"
+
+    @property
+    def order_in_words(self) -> str:
+        """The weak order, and what makes it 1 where it is less."""
+        needed = ", ".join(f"{plain(ratio)} = O(sqrt(h))" for ratio in self.conditions)
+        return str(self.order.value) + (f"; 1 where {needed}" if needed else "")
 
     @property
     def sde(self) -> SDE:
