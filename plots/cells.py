@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from derive.control_optimum import phase_flow
+from derive.linear_forms import distributed
 from plots import style
 from plots.convergence import equation_of
 from plots.runs import Array, problem_of
@@ -83,6 +84,8 @@ def draw(subject: Subject, found: Cells) -> Figure:
         axes.fill(*outline.T, color=colour, alpha=0.35, linewidth=0)
         axes.plot(*np.concatenate([outline, outline[:1]]).T, color=colour, linewidth=1.2, label=label)
     axes.set(xlabel=f"${state}$", ylabel=f"${costate}$")
-    style.title(axes, subject.title, equation_of(flow), "a cell of the phase plane over the level lines of $H$")
+    closed = replace(flow, velocity=tuple(map(distributed, flow.velocity)))
+    plane = "one component" if any(q.shape for q in flow.state) else "the phase plane"
+    style.title(axes, subject.title, equation_of(closed), f"a cell in {plane}, over the level lines of $H$")
     style.legend_below(figure, [axes], 2)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from derive.control_feedback import Feedback, feedback_of
 from derive.control_runs import ControlRun, Values, flat, unpacked
+from derive.control_words import clock_of
 from derive.symbols import Quantity
 from derive.trajectories import advanced
 from plots import style
@@ -26,7 +27,8 @@ class Controlled:
 
     Attributes:
         times: (times,).
-        controls: name in LaTeX -> (times, components).
+        controls: control -> (times, components).
+        names: what the components of the state are called.
         states: (samples, times, components) under the best control.
         idle: the same without control.
         cost: of the best control.
@@ -34,7 +36,8 @@ class Controlled:
     """
 
     times: Array
-    controls: dict[str, Array]
+    controls: dict[Quantity, Array]
+    names: list[str]
     states: Array
     idle: Array
     cost: float
@@ -97,8 +100,9 @@ def data(subject: Subject) -> Controlled:
     best = {q: [solved.control(place, q) for place in range(POINTS)] for q in feedback.controls}
     idle = {q: [0 * value for value in values] for q, values in best.items()}
     (states, cost), (free, idle_cost) = (_outcome(run, solved.times, held) for held in (best, idle))
-    shown = {q.latex: np.array([np.ravel(v).real for v in values]) for q, values in best.items()}
-    return Controlled(solved.times, shown, states, free, cost, idle_cost)
+    shown = {q: np.array([np.ravel(v).real for v in values]) for q, values in best.items()}
+    names = [label for x in feedback.costates for label in style.components(x, np.size(solved.mean[x]))]
+    return Controlled(solved.times, shown, names, states, free, cost, idle_cost)
 
 
 def _outcome(run: ControlRun, times: Array, controls: dict[Quantity, list[Array]]) -> tuple[Array, float]:
@@ -120,27 +124,26 @@ def _outcome(run: ControlRun, times: Array, controls: dict[Quantity, list[Array]
 def draw(subject: Subject, found: Controlled) -> Figure:
     """The control on the left, the states on the right: lines with it, dashes without."""
     figure, (left, right) = style.panels(columns=2, width=7.8, height=3.9)
-    for name, rows in found.controls.items():
-        labels = [
-            rf"${name}^*_{{{place + 1}}}$" if rows.shape[1] > 1 else f"${name}^*$" for place in range(rows.shape[1])
-        ]
-        _lines(left, found.times, rows, "-", labels)
-    for sample, free in zip(found.states, found.idle, strict=True):
-        _lines(right, found.times, sample, "-")
-        _lines(right, found.times, free, "--")
-    for dashes, label in (("-", "states with it"), ("--", "without")):
-        right.plot([], [], dashes, color=style.INK, label=label)
-    left.set_title(f"best control: cost {found.cost:.3f}")
-    right.set_title(f"without control: cost {found.idle_cost:.3f}")
+    assert subject.problem is not None
+    first = 0
+    for quantity, rows in found.controls.items():
+        _lines(left, found.times, rows, "-", first, style.components(quantity, rows.shape[1]))
+        first += rows.shape[1]
+    for place, (sample, free) in enumerate(zip(found.states, found.idle, strict=True)):
+        _lines(right, found.times, sample, "-", first, [] if place else found.names)
+        _lines(right, found.times, free, "--", first)
+    left.set_title("best control")
+    right.set_title(f"state under it (cost {found.cost:.3f})\nand without control (dashed, cost {found.idle_cost:.3f})")
     for one in (left, right):
         one.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)
-        one.set(xlabel="$t$", xlim=(found.times[0], found.times[-1]))
+        one.set(xlabel=f"${clock_of(subject.problem).latex}$", xlim=(found.times[0], found.times[-1]))
+        style.legend_under(one)
     figure.suptitle(subject.title, x=0.01, ha="left", fontsize=11)
-    style.legend_below(figure, [left, right], 6)
     return figure
 
 
-def _lines(axes: Axes, times: Array, rows: Array, dashes: str, labels: Sequence[str] = ()) -> None:
+def _lines(axes: Axes, times: Array, rows: Array, dashes: str, first: int, labels: Sequence[str] = ()) -> None:
+    """Components in the colours from the `first` on."""
     for place, row in enumerate(rows.T):
         label = labels[place] if labels else None
-        axes.plot(times, row, dashes, color=style.COLOURS[place % len(style.COLOURS)], label=label)
+        axes.plot(times, row, dashes, color=style.colour(first + place), label=label)

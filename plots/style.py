@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from derive.errors import DeriveError
 from derive.files import write_whole
+from derive.symbols import Quantity, with_index
 
 # Okabe and Ito's colours, told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
@@ -79,6 +80,23 @@ def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None
     """One legend for all panels under them, where it covers no data."""
     found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(columns, len(found)))
+
+
+def legend_under(axes: Axes, columns: int = 4) -> None:
+    """The legend of one panel under it: what its colours mean is said of it alone."""
+    count = len(axes.get_legend_handles_labels()[1])
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=min(columns, count), columnspacing=1.2)
+
+
+def colour(place: int) -> str:
+    """The colours in turn."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def components(quantity: Quantity, count: int) -> list[str]:
+    """What the components of a quantity are called: by their place, where there are several."""
+    letter = quantity.latex
+    return [f"${letter if count == 1 else with_index(letter, str(place + 1))}$" for place in range(count)]
 
 
 def shades(count: int) -> list[tuple[float, float, float, float]]:

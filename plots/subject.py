@@ -41,16 +41,23 @@ class Subject:
         spec: the system; of a scheme alone the pendulum.
         given: the scheme alone, where the id or file is one.
         only: the kinds of plots that it has, in their order, where not all of the system's are meant.
+        about: title of the statement that the system illustrates.
     """
 
     label: str
     spec: Spec
     given: Scheme | None = None
     only: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def title(self) -> str:
-        """Of the scheme or the system; of a system with a family of schemes also which one it is shown with."""
+        """Of the scheme or the system; which one it is shown with, where that is one of several or another one."""
+        if self.about:
+            return f"{self.about}\nshown on {self.spec.title}"
+        if self.problem is not None and self.spec.option:
+            (option,) = [name for name, one in self.spec.variants.items() if one is self.problem]
+            return f"{self.spec.title} ({option})"
         if self.given is not None:
             return _capital(self.given.title)
         if isinstance(self.spec.scheme, MultistepFamily) and self.scheme is not None:
@@ -122,7 +129,7 @@ def subject_of(reference: str) -> Subject:
     found = load_any(reference)
     label = Path(reference.partition(":")[0]).stem if names_a_file(reference) else reference
     if isinstance(found, Spec) and found.illustration is not None:
-        return Subject(found.id, load(found.illustration.system), only=found.illustration.plots)
+        return Subject(found.id, load(found.illustration.system), only=found.illustration.plots, about=found.title)
     if isinstance(found, Spec):
         return Subject(label if found.id == label else found.id, found)
     if isinstance(found, StochasticRungeKutta):

@@ -87,7 +87,36 @@ def test_the_best_control_is_cheaper_than_none(name):
     found = control.data(subject_of(name))
     assert found.cost < 0.5 * found.idle_cost and found.states.shape == found.idle.shape
     if name == "mean_field_control":
-        assert np.ptp(found.controls[r"\theta"]) < 1e-10
+        (theta,) = found.controls.values()
+        assert np.ptp(theta) < 1e-10
+
+
+def test_curves_are_called_by_the_problems_own_names(tmp_path):
+    path = tmp_path / "swing.py"
+    path.write_text(
+        "from derive import ODE, OptimalControl, Spec, parameter, state, time\n"
+        'angle, speed, force, s = state("angle", ()), state("speed", ()), parameter("force"), time("s")\n'
+        'SPEC = Spec(id="swing_problem", class_name="", title="swing", no_module="it is a problem", '
+        "system=OptimalControl(ODE((angle, speed), (speed, force - angle), time=s), terminal=angle**2, "
+        "running=force**2, controls=(force,)))\n"
+    )
+    subject = subject_of(str(path))
+    drawn = costates.draw(subject, costates.data(subject))
+    assert [text for one in drawn.axes[:3] for text in one.get_legend_handles_labels()[1]] == [
+        r"$\mathrm{angle}$", r"$\mathrm{speed}$", r"$a_{\mathrm{angle}}$", r"$a_{\mathrm{speed}}$",
+        r"in $\mathrm{force}$",
+    ]  # fmt: skip
+    both = control.draw(subject, control.data(subject))
+    left, right = both.axes
+    assert {one.get_xlabel() for one in (*drawn.axes, left, right)} == {"$s$"}
+    assert right.get_legend_handles_labels()[1] == [r"$\mathrm{angle}$", r"$\mathrm{speed}$"]
+    colours = [{line.get_color() for line in one.lines if line.get_label()[0] == "$"} for one in (left, right)]
+    assert len(colours[0]) == 1 and len(colours[1]) == 2 and not colours[0] & colours[1]
+
+
+def test_titles_say_what_is_shown():
+    assert subject_of("ode_control").title == "Optimal control of an ODE (regulator)"
+    assert subject_of("vi_flow").title == "Variational inference with normalizing flows\nshown on Planar flow"
 
 
 def test_costates_end_with_the_gradient_of_the_loss_and_constant_controls_keep_h():
