@@ -190,15 +190,27 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
     sys.exit(0 if all(row.passed for row in rows) else FINDING)
 
 
-@main.command()
+class Plot(click.Command):
+    """Lists the registered kinds of plots under its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each kind with what it needs; nothing where plots cannot be drawn."""
+        try:
+            from plots.register import KINDS
+        except ModuleNotFoundError:
+            return
+        with formatter.section("Kinds"):
+            formatter.write_dl([(kind.name, f"of {kind.needs}") for kind in KINDS])
+
+
+@main.command(cls=Plot)
 @click.argument("reference", metavar="SPEC|SCHEME")
-@click.option("--kind", metavar="KIND", help="What to plot [default: the first kind that there is].")
+@click.option("--kind", metavar="KIND", help="What to plot, see below [default: the first kind that there is].")
 @click.option("-o", "--output", type=FILE, help="File to write, .png or .svg [default: <id>-<kind>.png].")
 def plot(reference: str, kind: str | None, output: Path | None) -> None:
     """Plot a scheme (by its id or from a file) or a SPEC; print the path.
 
-    Kinds: stability, convergence, phase, trajectory, energy, crossing, steps, activations, memory, density, paths,
-    equilibrium, control, cells, costates. A kind that there is not for SPEC is refused, and those that there are named.
+    A kind that there is not for SPEC is refused, and those that there are named.
     """
     try:
         from plots import plot as write

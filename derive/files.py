@@ -21,7 +21,7 @@ def check_place(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise DeriveError(f"cannot write {path}: the folder {folder} {what}; create it, or give another place with -o")
+        raise DeriveError(f"cannot write {path}: the folder {folder} {what}; create it, or give another place")
     if path.is_dir():
         raise DeriveError(f"cannot write {path}: it is a folder; give the name of a file")
 
@@ -34,7 +34,7 @@ def check_folder(folder: Path) -> None:
     """
     nearest = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
     if not nearest.is_dir():
-        raise DeriveError(f"cannot write into {folder}: {nearest} is not a folder; give another place with -o")
+        raise DeriveError(f"cannot write into {folder}: {nearest} is not a folder; give another place")
 
 
 def make_folder(folder: Path) -> None:
@@ -46,9 +46,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DeriveError(
-            f"cannot make the folder {folder}: {error.strerror or error}; give another place with -o"
-        ) from None
+        raise DeriveError(f"cannot make the folder {folder}: {error.strerror or error}; give another place") from None
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -61,7 +59,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     try:
         _replace(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        place = f"make {path.parent} writable, or give another place with -o"
+        place = f"make {path.parent} writable, or give another place"
         raise DeriveError(f"cannot write {path}: {error.strerror or error}; {place}") from None
     return path
 

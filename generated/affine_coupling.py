@@ -509,7 +509,7 @@ def network_value(owner: str, name: str, network: Callable[[Tensor], Tensor], x:
 def check_vector(owner: str, name: str, value: Any, dim: int) -> None:
     """A vector (..., dim) of real numbers."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: {name} is of type {type(value).__name__}; allowed: a Tensor")
     if not value.dim() or value.shape[-1] != dim:
         raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}; allowed: last axis of size {dim}")
     if not value.is_floating_point():

@@ -369,7 +369,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -384,7 +384,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):
@@ -2125,7 +2125,7 @@ class StepLoop(nn.Module):
         owner = type(self).__name__
         for name, x in streams.items():
             if not isinstance(x, Tensor):
-                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+                raise TypeError(f"{owner}: {name} is of type {type(x).__name__}; allowed: a Tensor of a floating dtype")
             if not x.is_floating_point():
                 allowed = "a floating dtype, such as torch.float32"
                 raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")
@@ -2538,15 +2538,15 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
         if method in shipped:
             return shipped[method]
         close = difflib.get_close_matches(method, shipped, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{owner}: method={method!r}; allowed: {allowed}{hint}. Other schemes have modules of their own: "
-            f"derive generate ID --scheme {method}"
+            f"{owner}: method={method!r}{hint}; allowed: {allowed}. Every scheme of `derive list --schemes` has a "
+            "module of its own too, with steps of one size: `derive generate ID`"
         )
     missing = [name for name in ("A", "b", "c", "b_error") if getattr(method, name, None) is None]
     if missing:
         raise TypeError(
-            f"{owner}: method is a {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
+            f"{owner}: method is of type {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
         )
     try:
         A = tuple(tuple(map(float, row)) for row in method.A)
@@ -3754,7 +3754,7 @@ class AdaptiveNet(nn.Module):
         """
         x, shapes = self._packed(x0)
         if not callable(event):
-            raise TypeError(f"{self.owner}: event is a {type(event).__name__}; allowed: a function of (t, x)")
+            raise TypeError(f"{self.owner}: event is of type {type(event).__name__}; allowed: a function of (t, x)")
         parts = (x.shape,) if shapes is None else shapes
 
         def of_parts(t: Tensor, *state: Tensor) -> Tensor:
@@ -4083,7 +4083,7 @@ def network_value(owner: str, name: str, network: Callable[[Tensor], Tensor], x:
 def check_vector(owner: str, name: str, value: Any, dim: int) -> None:
     """A vector (..., dim) of real numbers."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: {name} is of type {type(value).__name__}; allowed: a Tensor")
     if not value.dim() or value.shape[-1] != dim:
         raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}; allowed: last axis of size {dim}")
     if not value.is_floating_point():

@@ -1159,7 +1159,7 @@ class _Problem:
     def _check(self, z: Tensor, value: Any) -> None:
         owner, name = self.net.owner, self.cells[0].name if self.cells else "f"
         if not isinstance(value, Tensor):
-            raise TypeError(f"{owner}: {name}(z, x) is a {type(value).__name__}; allowed: a Tensor")
+            raise TypeError(f"{owner}: {name}(z, x) is of type {type(value).__name__}; allowed: a Tensor")
         if value.shape != z.shape:
             raise ValueError(
                 f"{owner}: {name} was given z of shape {tuple(z.shape)} and returned {tuple(value.shape)}; allowed: "
@@ -1217,7 +1217,7 @@ def checked_start(owner: str, z0: Any, like: Tensor | None, shape: Sequence[int]
             raise TypeError(f"{owner}: x has dtype {like.dtype}; allowed: real floating point, or a z0 that is")
         return like.new_zeros(tuple(shape))
     if not isinstance(z0, Tensor):
-        raise TypeError(f"{owner}: z0 is a {type(z0).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: z0 is of type {type(z0).__name__}; allowed: a Tensor")
     if not z0.is_floating_point():
         raise TypeError(f"{owner}: z0 has dtype {z0.dtype}; allowed: real floating point")
     if like is not None and tuple(z0.shape[:axes]) != tuple(shape[:axes]):
@@ -1229,7 +1229,7 @@ def checked_start(owner: str, z0: Any, like: Tensor | None, shape: Sequence[int]
 def checked_input(owner: str, name: str, value: Any, size: int | None) -> Tensor:
     """A tensor with a batch axis, of real numbers; with vectors of a size where one is given."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: {name} is of type {type(value).__name__}; allowed: a Tensor")
     if not value.dim():
         raise ValueError(f"{owner}: {name} is a single number; allowed: axis 0 is the batch")
     if size is not None and value.shape[-1] != size:

@@ -675,7 +675,7 @@ class LayerNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., sizes[0]) -> the output of the last layer, (..., sizes[-1])."""
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self.owner}: x is a {type(x).__name__}; allowed: a Tensor")
+            raise TypeError(f"{self.owner}: x is of type {type(x).__name__}; allowed: a Tensor")
         if not x.dim() or x.shape[-1] != self.sizes[0]:
             read = f"x has shape {tuple(x.shape)}"
             raise ValueError(f"{self.owner}: {read}; allowed: last axis of size {self.sizes[0]}")
@@ -751,7 +751,7 @@ def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | N
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
     """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
     allowed = f"a floating target of shape {tuple(output.shape)}"
     if classes:
         allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"

@@ -272,7 +272,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -287,7 +287,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):
@@ -2028,7 +2028,7 @@ class StepLoop(nn.Module):
         owner = type(self).__name__
         for name, x in streams.items():
             if not isinstance(x, Tensor):
-                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+                raise TypeError(f"{owner}: {name} is of type {type(x).__name__}; allowed: a Tensor of a floating dtype")
             if not x.is_floating_point():
                 allowed = "a floating dtype, such as torch.float32"
                 raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")
@@ -2354,7 +2354,7 @@ class RandomNet(StepNet):
     def _checked_draw(self, name: str, value: Any, componentwise: bool, x: Tensor) -> Tensor:
         owner, steps = type(self).__name__, self.step_count()
         if not isinstance(value, Tensor) or value.is_complex():
-            read = f"of dtype {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            read = f"of dtype {value.dtype}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
             raise TypeError(f"{owner}: draws: {name} is {read}; allowed: a tensor of real numbers")
         if value.requires_grad and self.gradient == "derived":
             raise ValueError(
@@ -2484,7 +2484,7 @@ def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | N
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
     """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
     allowed = f"a floating target of shape {tuple(output.shape)}"
     if classes:
         allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"

@@ -520,15 +520,15 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
         if method in shipped:
             return shipped[method]
         close = difflib.get_close_matches(method, shipped, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{owner}: method={method!r}; allowed: {allowed}{hint}. Other schemes have modules of their own: "
-            f"derive generate ID --scheme {method}"
+            f"{owner}: method={method!r}{hint}; allowed: {allowed}. Every scheme of `derive list --schemes` has a "
+            "module of its own too, with steps of one size: `derive generate ID`"
         )
     missing = [name for name in ("A", "b", "c", "b_error") if getattr(method, name, None) is None]
     if missing:
         raise TypeError(
-            f"{owner}: method is a {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
+            f"{owner}: method is of type {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
         )
     try:
         A = tuple(tuple(map(float, row)) for row in method.A)
@@ -2460,7 +2460,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -2475,7 +2475,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):
@@ -2625,7 +2625,7 @@ class AdaptiveNet(nn.Module):
         """
         x, shapes = self._packed(x0)
         if not callable(event):
-            raise TypeError(f"{self.owner}: event is a {type(event).__name__}; allowed: a function of (t, x)")
+            raise TypeError(f"{self.owner}: event is of type {type(event).__name__}; allowed: a function of (t, x)")
         parts = (x.shape,) if shapes is None else shapes
 
         def of_parts(t: Tensor, *state: Tensor) -> Tensor:

@@ -1666,7 +1666,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -1681,7 +1681,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):
@@ -3422,7 +3422,7 @@ class StepLoop(nn.Module):
         owner = type(self).__name__
         for name, x in streams.items():
             if not isinstance(x, Tensor):
-                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+                raise TypeError(f"{owner}: {name} is of type {type(x).__name__}; allowed: a Tensor of a floating dtype")
             if not x.is_floating_point():
                 allowed = "a floating dtype, such as torch.float32"
                 raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")

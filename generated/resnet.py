@@ -276,7 +276,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -291,7 +291,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):
@@ -2032,7 +2032,7 @@ class StepLoop(nn.Module):
         owner = type(self).__name__
         for name, x in streams.items():
             if not isinstance(x, Tensor):
-                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+                raise TypeError(f"{owner}: {name} is of type {type(x).__name__}; allowed: a Tensor of a floating dtype")
             if not x.is_floating_point():
                 allowed = "a floating dtype, such as torch.float32"
                 raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")
@@ -2260,7 +2260,7 @@ def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | N
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
     """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
     allowed = f"a floating target of shape {tuple(output.shape)}"
     if classes:
         allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"

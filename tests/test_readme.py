@@ -15,6 +15,7 @@ from cli import main
 from codegen import emit, verify
 from derive import explain, load
 from derive.rendering import to_text
+from plots.register import KINDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +28,15 @@ def block(blocks: list[str], mark: str) -> str:
     """The one block that has a mark in it."""
     (found,) = [text for text in blocks if mark in text]
     return found
+
+
+def run_beside(folder: Path, code: str) -> None:
+    """Run an excerpt in a folder that holds the emitted file; a warning is an error."""
+    (folder / "use.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "use.py"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_emitted_excerpt_is_in_the_file():
@@ -71,11 +81,7 @@ def test_the_verification_excerpt_names_rows_of_the_table():
 )
 def test_the_excerpt_runs_beside_a_copy_of_its_file(tmp_path, file, line):
     shutil.copy(ROOT / "generated" / f"{file}.py", tmp_path)
-    (tmp_path / "use.py").write_text(block(PYTHON, line))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_beside(tmp_path, block(PYTHON, line))
 
 
 def test_the_catalogue_excerpt_is_what_list_prints():
@@ -91,9 +97,23 @@ def test_the_problem_of_the_readme_is_derived(tmp_path):
     assert str(found["optimal_force"]) == "-a_speed/rho"
 
 
+def test_the_kicks_of_the_readme_are_emitted_and_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (file,) = set(re.findall(r"derive generate (kick\w+\.py)", README))
+    Path(file).write_text(block(PYTHON, "RandomRecurrence("))
+    assert CliRunner().invoke(main, ["generate", file]).output == "kicked.py\n"
+    run_beside(tmp_path, block(PYTHON, "import Kicked"))
+
+
+@pytest.mark.parametrize("shown", [README, CliRunner().invoke(main, ["plot", "--help"]).output])
+def test_every_kind_of_plot_is_listed(shown):
+    _, mark, listed = shown.partition("kinds of plots" if shown is README else "Kinds:")
+    assert mark and not [kind.name for kind in KINDS if not re.search(rf"\b{kind.name}\b", listed)]
+
+
 @pytest.mark.slow
 def test_the_kicks_of_the_readme_are_derived_and_proved(tmp_path):
-    path = tmp_path / "kicked.py"
+    path = tmp_path / "kicks.py"
     path.write_text(block(PYTHON, "RandomRecurrence("))
     spec = load(str(path))
     assert explain(spec).facts["weak order of small steps"] == "1/2; 1 where 1 - 2*p = O(sqrt(h))"

@@ -94,6 +94,13 @@ class FieldClass:
         """Of the class."""
         return f"{self.spec.class_name}Field"
 
+    @property
+    def shape(self) -> str:
+        """Of the state: the last axis holds the components of a vector, or the scalars in their order."""
+        unknowns = self.ode.state
+        names = ", ".join(x.name for x in unknowns)
+        return "(..., d)" if unknowns[0].shape else f"(..., {len(unknowns)}), along the last axis {names}"
+
     @cached_property
     def held(self) -> tuple[Quantity, ...]:
         """Parameters, then constants, by name; what has a default comes last."""

@@ -122,7 +122,8 @@ def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, Emb
         f"        method: {names}, or an object with nested floats A, b, c, b_error (dense, if it has one)."
     )
     how = "with steps of the size that an embedded pair's error estimate allows"
-    first = wrapped(f"    {field} from t0 to t1, {how}.")
+    shape = "" if written is None else f" States have shape {written.shape}."
+    first = wrapped(f"    {field} from t0 to t1, {how}.{shape}")
     crude = ", ".join(name for name, pair in methods.items() if pair.is_crude)
     learned = "the parameters of the field" if written is None else "the parameters"
     return f"""{spec.title}, with adaptive steps.

@@ -110,7 +110,7 @@ class AdaptiveNet(nn.Module):
         """
         x, shapes = self._packed(x0)
         if not callable(event):
-            raise TypeError(f"{self.owner}: event is a {type(event).__name__}; allowed: a function of (t, x)")
+            raise TypeError(f"{self.owner}: event is of type {type(event).__name__}; allowed: a function of (t, x)")
         parts = (x.shape,) if shapes is None else shapes
 
         def of_parts(t: Tensor, *state: Tensor) -> Tensor:

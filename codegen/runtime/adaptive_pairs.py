@@ -60,15 +60,15 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
         if method in shipped:
             return shipped[method]
         close = difflib.get_close_matches(method, shipped, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{owner}: method={method!r}; allowed: {allowed}{hint}. Other schemes have modules of their own: "
-            f"derive generate ID --scheme {method}"
+            f"{owner}: method={method!r}{hint}; allowed: {allowed}. Every scheme of `derive list --schemes` has a "
+            "module of its own too, with steps of one size: `derive generate ID`"
         )
     missing = [name for name in ("A", "b", "c", "b_error") if getattr(method, name, None) is None]
     if missing:
         raise TypeError(
-            f"{owner}: method is a {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
+            f"{owner}: method is of type {type(method).__name__} without {', '.join(missing)}; allowed: {allowed}"
         )
     try:
         A = tuple(tuple(map(float, row)) for row in method.A)

@@ -72,7 +72,7 @@ def check_blocks(owner: str, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """The networks of the steps."""
     allowed = "an iterable of nn.Module, one for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     found = list(blocks)
     for n, block in enumerate(found):
         if not isinstance(block, nn.Module):
@@ -87,7 +87,7 @@ def check_block_rows(
     """The networks of the steps, several for each."""
     allowed = f"an iterable of ({', '.join(names)}), {len(names)} nn.Module for each step"
     if not isinstance(blocks, Iterable):
-        raise TypeError(f"{owner}: blocks is a {type(blocks).__name__}; allowed: {allowed}")
+        raise TypeError(f"{owner}: blocks is of type {type(blocks).__name__}; allowed: {allowed}")
     rows = []
     for n, row in enumerate(blocks):
         if not isinstance(row, Iterable):

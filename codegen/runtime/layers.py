@@ -114,7 +114,7 @@ class LayerNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., sizes[0]) -> the output of the last layer, (..., sizes[-1])."""
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self.owner}: x is a {type(x).__name__}; allowed: a Tensor")
+            raise TypeError(f"{self.owner}: x is of type {type(x).__name__}; allowed: a Tensor")
         if not x.dim() or x.shape[-1] != self.sizes[0]:
             read = f"x has shape {tuple(x.shape)}"
             raise ValueError(f"{self.owner}: {read}; allowed: last axis of size {self.sizes[0]}")

@@ -138,7 +138,7 @@ class RandomNet(StepNet):
     def _checked_draw(self, name: str, value: Any, componentwise: bool, x: Tensor) -> Tensor:
         owner, steps = type(self).__name__, self.step_count()
         if not isinstance(value, Tensor) or value.is_complex():
-            read = f"of dtype {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            read = f"of dtype {value.dtype}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
             raise TypeError(f"{owner}: draws: {name} is {read}; allowed: a tensor of real numbers")
         if value.requires_grad and self.gradient == "derived":
             raise ValueError(

@@ -113,7 +113,7 @@ class StepLoop(nn.Module):
         owner = type(self).__name__
         for name, x in streams.items():
             if not isinstance(x, Tensor):
-                raise TypeError(f"{owner}: {name} is a {type(x).__name__}; allowed: a Tensor of a floating dtype")
+                raise TypeError(f"{owner}: {name} is of type {type(x).__name__}; allowed: a Tensor of a floating dtype")
             if not x.is_floating_point():
                 allowed = "a floating dtype, such as torch.float32"
                 raise TypeError(f"{owner}: {name} has dtype {x.dtype}; allowed: {allowed}")

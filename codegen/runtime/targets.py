@@ -34,7 +34,7 @@ def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | N
 def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
     """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{owner}: target is a {type(target).__name__}; allowed: a Tensor")
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
     allowed = f"a floating target of shape {tuple(output.shape)}"
     if classes:
         allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"

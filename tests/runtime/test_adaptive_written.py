@@ -137,3 +137,8 @@ def test_fields_that_have_no_class() -> None:
     for ode in (ODE((x, u), (u, -x)), ODE((x,), (f(x) - x,))):
         with pytest.raises(UnsupportedError, match=r"allowed: one (vector, or scalars|network)"):
             emit(Spec(id="own", class_name="Own", title="Own", source="test", system=Adaptive(ode)))
+
+
+def test_docstrings_say_how_the_state_is_laid_out() -> None:
+    assert "shape (..., d)" in " ".join(emitted("layer").__doc__.split())
+    assert "shape (..., 2), along the last axis q, p." in " ".join(emitted("pendulum").__doc__.split())

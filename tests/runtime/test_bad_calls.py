@@ -49,7 +49,7 @@ LOSSES = [resnet.loss, resnet.loss_cotangent, lm_resnet.loss, lm_resnet.loss_cot
             r"torch.int64 .* \(2, 3\); allowed: a floating target .*, or integer",
         ),
         ((x, torch.tensor([True, False])), "torch.bool"),
-        ((x, [0, 1]), "target is a list; allowed: a Tensor"),
+        ((x, [0, 1]), "target is of type list; allowed: a Tensor"),
     ),
 )
 def test_loss(function: Callable[..., Tensor], arguments: Any, message: str) -> None:
@@ -124,14 +124,14 @@ BLOCKS = tanh_blocks(2, 4)
         (lambda: LMResNet(BLOCKS, k=torch.ones(1, 4)), r"LMResNet: k has shape \(1, 4\); allowed: a number"),
         (lambda: LMResNet(BLOCKS, tol="a"), "LMResNet: tol='a'; allowed: a number above 0"),
         (lambda: LMResNet([1, 2]), r"LMResNet: blocks\[0\] is 1 of type int; allowed: an iterable of nn.Module"),
-        (lambda: LMResNet(nn.Tanh()), "LMResNet: blocks is a Tanh; allowed: an iterable of nn.Module"),
-        (lambda: LMResNet(BLOCKS)([1.0, 2.0]), "LMResNet: x is a list; allowed: a Tensor"),
-        (lambda: LMResNet(BLOCKS).trajectory([1.0, 2.0]), "LMResNet: x is a list; allowed: a Tensor"),
+        (lambda: LMResNet(nn.Tanh()), "LMResNet: blocks is of type Tanh; allowed: an iterable of nn.Module"),
+        (lambda: LMResNet(BLOCKS)([1.0, 2.0]), "LMResNet: x is of type list; allowed: a Tensor"),
+        (lambda: LMResNet(BLOCKS).trajectory([1.0, 2.0]), "LMResNet: x is of type list; allowed: a Tensor"),
         (lambda: LSTMPeephole(3.0, 4), "LSTMPeephole: input_size=3.0; allowed: a whole number, 1 or more"),
         (lambda: LSTMPeephole(3, True), "LSTMPeephole: hidden_size=True; allowed: a whole number, 1 or more"),
         (lambda: LSTMPeephole(3, 4, dropout="a"), "LSTMPeephole: dropout='a'; allowed: a probability"),
         (lambda: LSTMPeephole(3, 4, memory="all"), "LSTMPeephole: memory='all'; allowed: 'store', 'chunk'"),
-        (lambda: LSTMPeephole(3, 4)([1.0]), "LSTMPeephole: x is a list; allowed: a Tensor or a PackedSequence"),
+        (lambda: LSTMPeephole(3, 4)([1.0]), "LSTMPeephole: x is of type list; allowed: a Tensor or a PackedSequence"),
         (
             lambda: LSTMPeephole(3, 4)(torch.ones(5, 2, 3), targets=torch.ones(5, 2, 3)),
             "LSTMPeephole: targets is given, but this cell feeds no output back; allowed: targets=None",
@@ -154,7 +154,7 @@ def test_hint_of_a_system_without_blocks(gradient: str) -> None:
 
 
 def test_oscillator_takes_two_unknowns() -> None:
-    with pytest.raises(TypeError, match="DrivenOscillator: x is a list"):
+    with pytest.raises(TypeError, match="DrivenOscillator: x is of type list"):
         DrivenOscillator(steps=2)([1.0, 2.0])
 
 

@@ -234,7 +234,7 @@ def test_how_they_show_themselves():
         (lambda: net()(torch.zeros(2, 4, dtype=torch.float64)), ValueError, r"\(2, 4\); allowed: last axis of size 3"),
         (lambda: net()(torch.zeros((), dtype=torch.float64)), ValueError, "last axis of size 3"),
         (lambda: net()(torch.zeros(2, 3)), TypeError, "x has dtype torch.float32, and weight has torch.float64"),
-        (lambda: net()([1.0, 2.0, 3.0]), TypeError, "x is a list; allowed: a Tensor"),
+        (lambda: net()([1.0, 2.0, 3.0]), TypeError, "x is of type list; allowed: a Tensor"),
     ],
 )
 def test_what_is_refused(make, error, complaint):

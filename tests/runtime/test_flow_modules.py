@@ -335,7 +335,7 @@ def zero_scale():
         ),
         (lambda: PlanarFlow(2)(torch.zeros(3)), ValueError, r"x has shape \(3,\); allowed: last axis of size 2"),
         (lambda: PlanarFlow(2).inverse(torch.zeros(3)), ValueError, r"y has shape \(3,\)"),
-        (lambda: PlanarFlow(2)([0.0, 0.0]), TypeError, "x is a list; allowed: a Tensor"),
+        (lambda: PlanarFlow(2)([0.0, 0.0]), TypeError, "x is of type list; allowed: a Tensor"),
         (lambda: PlanarFlow(2)(torch.zeros(1, 2).double()), TypeError, "x has dtype torch.float64, and b has"),
         (lambda: NICE(2, nn.Identity())(torch.zeros(2).long()), TypeError, "dtype torch.int64; allowed: real floating"),
         (lambda: PlanarFlow(2).sample(-1), ValueError, "n=-1; allowed: a whole number, 0 or more"),

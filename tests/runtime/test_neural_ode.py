@@ -334,7 +334,7 @@ def test_bad_tables(table: dict[str, object], message: str) -> None:
         ({"adjoint": "discret"}, "did you mean 'discrete'"),
         ({"memory": "all"}, "memory='all'; allowed: 'recompute', 'store'"),
         ({"method": "dopri8"}, "did you mean 'dopri5'"),
-        ({"method": "rk4"}, "derive generate ID --scheme rk4"),
+        ({"method": "rk4"}, "has a module of its own too, with steps of one size: `derive generate ID`"),
         ({"t0": math.inf}, "t0=inf"),
         ({"t0": "0"}, "t0='0'"),
     ],

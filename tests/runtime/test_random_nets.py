@@ -318,7 +318,7 @@ def test_what_constructors_refuse(make: Callable[[], Any], error: type[Exception
         ("plain", torch.ones(4, 5, 3), ValueError, r"draws: eta has shape \(4, 5, 3\)"),
         ("plain", torch.ones(4, 2, 1), ValueError, r"draws: eta has shape \(4, 2, 1\)"),
         ("plain", [torch.ones(4), torch.ones(4)], ValueError, "draws has 2 tensors; allowed: eta"),
-        ("plain", 0.5, TypeError, "draws: eta is a float; allowed: a tensor"),
+        ("plain", 0.5, TypeError, "draws: eta is of type float; allowed: a tensor"),
         ("plain", torch.ones(4, requires_grad=True), ValueError, "needs a gradient; allowed: draws without one, or"),
         ("shake", (torch.ones(4), torch.ones(2)), ValueError, r"draws: beta has shape \(2,\)"),
         ("shake", (torch.ones(4),) * 3, ValueError, r"draws has 3 tensors; allowed: \(eta, beta\)"),

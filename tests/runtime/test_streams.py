@@ -349,7 +349,7 @@ X2 = torch.ones(2, 4)
         (lambda: RevNet([(nn.Tanh(), 1)]), r"RevNet: blocks\[0\] has 1 of type int; allowed"),
         (lambda: RevNet(pairs(lambda: tanh_blocks(2, 4)))(X2, X2[:1]), r"RevNet: y has shape \(1, 4\) .* of x"),
         (lambda: RevNet(pairs(lambda: tanh_blocks(2, 4)))(X2, X2.double()), r"RevNet: y has .* torch.float64; allowed"),
-        (lambda: RevNet(pairs(lambda: tanh_blocks(2, 4)))(X2, [1.0]), "RevNet: y is a list; allowed: a Tensor"),
+        (lambda: RevNet(pairs(lambda: tanh_blocks(2, 4)))(X2, [1.0]), "RevNet: y is of type list; allowed: a Tensor"),
         (lambda: PolyNet(tanh_blocks(2, 4), order=9), "PolyNet: order=9; allowed: 1, 2, 3, 4"),
         (lambda: PolyNet(tanh_blocks(2, 4), memory="invert"), "PolyNet: memory='invert'; allowed: 'store'"),
     ),
