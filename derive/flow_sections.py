@@ -82,7 +82,7 @@ def _write_log_det(author: Author, flow: Flow, derived: FlowPrograms, names: Ste
     results["log_det"] = derived.forward.value(LOG_DET)
     lead = (
         "From the forward sweep: a block triangular Jacobian has the determinants of its diagonal blocks, and "
-        "det(D + U V^T) = det(D) det(I + V^T D^-1 U)."
+        r"$\det(D + U V^\top) = \det(D) \det(I + V^\top D^{-1} U)$."
     )
     author.close(f"The log-determinant{names.title}", lead)
     return results

@@ -15,7 +15,8 @@ PAGE = 79.0  # in units of a letter's width: what fits beside the equation numbe
 INDENT = r"\quad "
 INDENT_WIDTH = 2.0
 RELATIONS = frozenset(
-    {"=", r"\le", r"\leq", r"\ge", r"\geq", "<", ">", r"\approx", r"\sim", r"\equiv", r"\to", r"\in", r"\iff"}
+    {"=", r"\ne", r"\neq", r"\le", r"\leq", r"\ge", r"\geq", "<", ">", r"\approx", r"\sim", r"\equiv", r"\to", r"\in"}
+    | {r"\iff", r"\implies", r"\Rightarrow"}
 )
 SUMS = frozenset({"+", "-"})
 GAPS = frozenset({r"\quad", r"\qquad"})

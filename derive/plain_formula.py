@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from derive.formula_width import groups_end, tokens, top_level
 from derive.line_breaks import rows_of
-from derive.prose import GREEK, MATHEMATICAL
+from derive.prose import GREEK, MATHEMATICAL, looks_like_tex, pieces
 
 ACCENTS = {
     r"\dot": "\u0307",
@@ -63,6 +63,12 @@ def plain_formula(latex: str) -> str:
     """A formula in plain characters, one line per row."""
     rows = (_plain(_without_marks(tokens(row))).strip() for row in rows_of(latex.strip()))
     return "\n".join(re.sub(r"(?<=\S) {2}(?=\S)", " ", re.sub(r" {4,}", "   ", row)) for row in rows if row)
+
+
+def plain_prose(text: str) -> str:
+    """Running text without the dollar signs around its formulas, these in plain characters."""
+    found = (plain_formula(piece) if formula and looks_like_tex(piece) else piece for piece, formula in pieces(text))
+    return "".join(found)
 
 
 def _without_marks(parts: list[str]) -> list[str]:

@@ -86,11 +86,6 @@ def pieces(text: str) -> Iterator[tuple[str, bool]]:
         yield text[end:], False
 
 
-def plain(text: str) -> str:
-    """Without the dollar signs around formulas."""
-    return "".join(piece for piece, _ in pieces(text))
-
-
 def to_tex(text: str) -> str:
     """LaTeX of running text: special characters escaped, formulas kept."""
     return "".join(f"${piece}$" if formula else "".join(map(_tex_character, piece)) for piece, formula in pieces(text))

@@ -10,8 +10,8 @@ from derive.derivation import ClaimVerdict, Derivation, Relation, Section
 from derive.errors import UnknownNameError
 from derive.formula_width import width
 from derive.line_breaks import broken
-from derive.plain_formula import plain_formula
-from derive.prose import headline, looks_like_tex, plain, to_tex
+from derive.plain_formula import plain_formula, plain_prose
+from derive.prose import headline, looks_like_tex, to_tex
 from derive.verdict import Step
 
 TEXT_WIDTH = 100
@@ -97,18 +97,18 @@ class _Page:
 
     def lines(self, derivation: Derivation) -> Iterator[str]:
         """All of a derivation."""
-        yield from self.headed(f"{plain(derivation.title)} ({derivation.id})", "=")
-        yield from self.paragraph(plain(derivation.source))
+        yield from self.headed(f"{plain_prose(derivation.title)} ({derivation.id})", "=")
+        yield from self.paragraph(plain_prose(derivation.source))
         if derivation.facts:
             yield ""
             size = min(max(map(len, derivation.facts)), self.width // 2)
             for name, text in derivation.facts.items():
-                yield from self.paragraph(f"{name.ljust(size)}  {plain(text)}", "", " " * (size + 2))
+                yield from self.paragraph(f"{name.ljust(size)}  {plain_prose(text)}", "", " " * (size + 2))
         if derivation.symbols:
             yield from ("", *self.headed(SYMBOLS, "-"), *self.symbols(derivation))
         for number, section in enumerate(derivation.sections, 1):
-            yield from ("", *self.headed(f"{number}. {plain(section.title)}", "-"))
-            yield from self.paragraph(plain(section.lead))
+            yield from ("", *self.headed(f"{number}. {plain_prose(section.title)}", "-"))
+            yield from self.paragraph(plain_prose(section.lead))
             for relation in section.relations:
                 yield from ("", *self.relation(relation))
         if derivation.claims:
@@ -131,7 +131,7 @@ class _Page:
 
     def symbols(self, derivation: Derivation) -> Iterator[str]:
         """The table of symbols."""
-        rows = [(name, shape, role, plain(meaning)) for _, name, shape, role, meaning in derivation.symbols]
+        rows = [(name, shape, role, plain_prose(meaning)) for _, name, shape, role, meaning in derivation.symbols]
         for line in _columns([("name", "shape", "role", "meaning"), *rows]):
             yield from self.paragraph(line, "", " " * 4)
 
@@ -139,25 +139,25 @@ class _Page:
         """A numbered relation with its reason and proof."""
         mark = f"({relation.number})"
         indent = " " * (len(mark) + 2)
-        title = f"{headline(plain(relation.title), relation.name)}  [{relation.kind.value}]"
+        title = f"{headline(plain_prose(relation.title), relation.name)}  [{relation.kind.value}]"
         yield from self.paragraph(title, f"{mark}  ", indent)
         text = plain_formula(relation.text) if looks_like_tex(relation.text) else relation.text
         for line in text.splitlines():
             yield from self.paragraph(line, indent + "    ", indent + "        ")
-        yield from self.paragraph(plain(reason_of(relation)), indent, indent)
+        yield from self.paragraph(plain_prose(reason_of(relation)), indent, indent)
         for step in relation.steps:
             yield from self.paragraph(_step_text(step), f"{indent}- ", f"{indent}  ")
         if relation.source:
-            yield from self.paragraph(f"source: {plain(relation.source)}", indent, indent)
+            yield from self.paragraph(f"source: {plain_prose(relation.source)}", indent, indent)
 
     def claim(self, claim: ClaimVerdict) -> Iterator[str]:
         """What a deck says and what is derived."""
-        yield from self.paragraph(f"{claim.id}  {claim.about}  ({plain(claim.deck)})", "", " " * 4)
+        yield from self.paragraph(f"{claim.id}  {claim.about}  ({plain_prose(claim.deck)})", "", " " * 4)
         hanging = " " * min(24, self.width // 3)
         yield from self.paragraph(claim.says, "    the deck says:  ", hanging)
         yield from self.paragraph(claim.derived, "    derived:        ", hanging)
         yield from self.paragraph(claim.verdict, "    verdict:        ", hanging)
-        yield from self.paragraph(plain(claim.note), "    ", "    ")
+        yield from self.paragraph(plain_prose(claim.note), "    ", "    ")
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _step_text(step: Step) -> str:
-    return ": ".join(part for part in (plain(step.words), plain_formula(step.formula)) if part)
+    return ": ".join(part for part in (plain_prose(step.words), plain_formula(step.formula)) if part)
 
 
 def _document(derivation: Derivation) -> Iterator[str]:

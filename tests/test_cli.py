@@ -194,6 +194,13 @@ def test_generate_puts_a_users_module_here_and_check_finds_it(user_spec):
     assert not emitted.exists()
 
 
+def test_errors_lead_to_commands_that_there_are(user_spec, tmp_path):
+    said = refused("new", str(tmp_path / "missing" / "a.py"))
+    assert "the folder" in said and "does not exist; create it, or give another place" in said and " -o" not in said
+    assert "`derive generate rk4` takes any field" in refused("generate", "neural_ode", "--scheme", "rk4")
+    assert run("generate", "rk4").output == "rk4.py\n"
+
+
 def test_generate_with_another_scheme(user_spec):
     run("generate", "mine.py")
     heun = user_spec.with_name("decay.py").read_text(encoding="utf-8")

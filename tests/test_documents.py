@@ -16,8 +16,8 @@ from derive.catalog import CATALOG
 from derive.errors import DeriveError, UnknownNameError
 from derive.formula_width import width
 from derive.line_breaks import PAGE, broken, rows_of
-from derive.plain_formula import plain_formula
-from derive.prose import headline, plain, to_tex
+from derive.plain_formula import plain_formula, plain_prose
+from derive.prose import headline, to_tex
 from derive.rendering import only_section, to_latex, to_text
 from derive.showing import explained
 
@@ -154,7 +154,8 @@ def test_wider_formulas_are_wider():
 
 
 def test_running_text():
-    assert plain("order $p$ costs $5") == "order p costs $5"
+    assert plain_prose("order $p$ costs $5") == "order p costs $5"
+    assert plain_prose(r"with $\det(I + V^\top D^{-1} U)$.") == "with det(I + VᵀD^(-1)U)."
     assert to_tex("a_b & 50% of $x_n$, λ ≤ 1, x²") == r"a\_b \& 50\% of $x_n$, $\lambda$ $\le$ 1, x${}^{2}$"
     assert to_tex("é – 漢") == "é -- ?"
 
@@ -172,6 +173,17 @@ def test_running_text():
 )
 def test_formulas_for_terminals(latex, text):
     assert plain_formula(latex) == text
+
+
+def test_lines_end_before_relations_and_implications_rather_than_inside_brackets():
+    formula = r"g(z)=0,\quad \det(I-J)\ne0\;\Rightarrow\;z\text{ is a smooth function of all that }f\text{ reads}"
+    assert [row.count("(") - row.count(")") for row in rows_of(broken(formula, 60.0))] == [0, 0, 0]
+
+
+def test_a_narrow_page_stacks_the_table_of_symbols():
+    page = to_html(explain(load("resnet")))
+    narrow = page.partition("@media (max-width: 34rem)")[2].partition("@media print")[0]
+    assert "tbody, tr { display: block; }" in narrow and "td:last-child { display: block; }" in narrow
 
 
 @pytest.mark.parametrize(
