@@ -45,7 +45,7 @@ def data(subject: Subject) -> Cells:
     """The square around CENTRE under the flow of state and costate, controls optimal or constant."""
     assert subject.problem is not None
     flow, energy = phase_flow(subject.problem)
-    problem = problem_of(flow, subject.spec.defaults, size=1)
+    problem = problem_of(flow, subject.spec.defaults, size=1, beside=energy)
     steps = len(TIMES) - 1
     outlines = np.stack([problem.moved(p).reference(TIMES[-1], steps) for p in _square()], axis=1)
     low, high = outlines.min(axis=(0, 1)), outlines.max(axis=(0, 1))

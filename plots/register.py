@@ -91,7 +91,9 @@ def _has_feedback(subject: Subject) -> bool:
 def _has_a_plane(subject: Subject) -> bool:
     """Whether state and costate span a plane when the unknown has one component."""
     problem = subject.problem
-    return problem is not None and len(problem.ode.state) == 1 and problem.ode.time is None and not problem.networks
+    if problem is None or problem.population:  # whose samples share a control, and so do not move by themselves
+        return False
+    return len(problem.ode.state) == 1 and problem.ode.time is None and not problem.networks
 
 
 def _is_a_problem(subject: Subject) -> bool:
@@ -122,7 +124,7 @@ def _chooses_steps(subject: Subject) -> bool:
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
-    Kind("cells", _has_a_plane, "a problem of optimal control with one unknown, no clock and no network"),
+    Kind("cells", _has_a_plane, "a problem of control of one sample with one unknown, no clock and no network"),
     Kind("costates", _is_a_problem, "a problem of optimal control"),
     Kind("stability", _has_scheme, "a scheme"),
     Kind("convergence", _runs, "an ODE with a scheme that is explicit for it"),

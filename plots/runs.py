@@ -9,7 +9,7 @@ from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
-from sympy import Expr, Integer
+from sympy import Expr, Integer, S
 
 from derive.discretization import discretize
 from derive.errors import DeriveError, UnsupportedError
@@ -123,14 +123,15 @@ class Problem:
         return len(self.names)
 
 
-def problem_of(ode: ODE, defaults: Mapping[str, float], size: int = 2) -> Problem:
+def problem_of(ode: ODE, defaults: Mapping[str, float], size: int = 2, beside: Expr = S.Zero) -> Problem:
     """A system with numbers: the defaults, and seeded random ones for what has none; named dimensions get `size`.
 
-    Scalars and vectors are positive, as time constants must be.
+    Scalars and vectors are positive, as time constants must be. What is evaluated `beside` the field may read more.
     """
     random = np.random.default_rng(SEED)
     held = by_name({q for value in ode.initial.values() for q in symbols_of(value)})
-    sizes = _sizes(ode, [*ode.state, *held, *by_name(ode.quantities)], size)
+    read = by_name(ode.quantities | symbols_of(beside))
+    sizes = _sizes(ode, [*ode.state, *held, *read], size)
 
     def shape(quantity: Quantity) -> list[int]:
         return [one if isinstance(one, int) else sizes[one] for one in quantity.shape]
@@ -139,7 +140,7 @@ def problem_of(ode: ODE, defaults: Mapping[str, float], size: int = 2) -> Proble
     values: dict[Quantity, Numeric] = {}
     for network, model in networks.items():
         values[network.theta] = GAIN * random.standard_normal(model.parameter_count)
-    for quantity in by_name(ode.quantities):
+    for quantity in read:
         if quantity in values or quantity.role in (Role.STATE, Role.TIME):
             continue
         own = shape(quantity)

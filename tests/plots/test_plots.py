@@ -74,12 +74,24 @@ def test_regions_of_implicit_schemes_are_unbounded():
     assert inside(region("gauss4"), -5 + 5j) and not inside(region("gauss4"), 5 + 0j)
 
 
-@pytest.mark.parametrize("name", ["hamiltonian_view", "mean_field_control", "liouville", "ode_control"])
+@pytest.mark.parametrize("name", ["hamiltonian_view", "liouville", "ode_control"])
 def test_cells_of_the_phase_plane_keep_their_area(name):
     found = cells.data(subject_of(name))
     assert found.areas == pytest.approx([0.25] * len(found.times), rel=3e-3)
     assert abs(found.widths[-1] - found.widths[0]) > 0.05
     assert cells.area(np.array([[0, 0], [2, 0], [2, 3], [0, 3]])) == 6
+
+
+def test_cells_over_level_lines_of_an_energy_that_reads_more_than_the_field(tmp_path):
+    path = tmp_path / "priced.py"
+    path.write_text(
+        "from derive import ODE, OptimalControl, Spec, constant, parameter, state\n"
+        'x, k, rho = state("x", ()), parameter("k"), constant("rho")\n'
+        'SPEC = Spec(id="priced_rate", class_name="", title="priced", no_module="it is a problem", '
+        "system=OptimalControl(ODE((x,), (-k * x,)), terminal=x**2, running=rho * k**4))\n"
+    )
+    assert cells.data(subject_of(str(path))).areas == pytest.approx([0.25] * 4, rel=3e-3)
+    assert "cells" not in kinds_of(subject_of("mean_field_control"))
 
 
 @pytest.mark.parametrize("name", ["mean_field_control", "ode_control"])
