@@ -197,7 +197,7 @@ def test_generate_puts_a_users_module_here_and_check_finds_it(user_spec):
 def test_errors_lead_to_commands_that_there_are(user_spec, tmp_path):
     said = refused("new", str(tmp_path / "missing" / "a.py"))
     assert "the folder" in said and "does not exist; create it, or give another place" in said and " -o" not in said
-    assert "`derive generate rk4` takes any field" in refused("generate", "neural_ode", "--scheme", "rk4")
+    assert "no error estimate to choose steps by; allowed: " in refused("generate", "neural_ode", "--scheme", "rk4")
     assert run("generate", "rk4").output == "rk4.py\n"
 
 

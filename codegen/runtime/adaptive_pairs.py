@@ -62,8 +62,8 @@ def chosen_pair(owner: str, method: Any, shipped: Mapping[str, Pair]) -> Pair:
         close = difflib.get_close_matches(method, shipped, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{owner}: method={method!r}{hint}; allowed: {allowed}. Every scheme of `derive list --schemes` has a "
-            "module of its own too, with steps of one size: `derive generate ID`"
+            f"{owner}: method={method!r}{hint}; allowed: {allowed}. Every scheme for ODEs of `derive list --schemes` "
+            "has a module of its own too, with steps of one size: `derive generate ID`"
         )
     missing = [name for name in ("A", "b", "c", "b_error") if getattr(method, name, None) is None]
     if missing:
