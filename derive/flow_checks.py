@@ -112,7 +112,7 @@ class _Sweep:
         for seed in range(DRAWS):
             sampler = Sampler(quantities, seed=seed)
             values = {q: 1.5 * np.asarray(v, dtype=float)[()] for q, v in sampler.values().items()}
-            claimed = all(value_of(c.value, values) > edge for c in self.conditions)
+            claimed = all(np.all(value_of(c.value, values) > edge) for c in self.conditions)
             wrong += claimed != all(self._is_positive(c, values) for c in self.conditions)
         return wrong
 

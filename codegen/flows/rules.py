@@ -12,6 +12,7 @@ from codegen.layers.printer import LayerPrinter
 from codegen.steps.adjoint_lines import reduced
 from codegen.steps.source import Function, tuple_display
 from derive.flow_programs import adjoint_of
+from derive.norms import components
 from derive.program import Assignment, Program, blocks, symbols_of, unknowns_of
 from derive.reverse_sweep import Adjoint, computed_values
 from derive.symbols import Quantity
@@ -55,7 +56,7 @@ class MapWriter:
         return [
             line
             for line in self.program.assignments
-            if line.target.role.batched and not any(q.role.batched for q in symbols_of(line.value))
+            if line.target.role.batched and not any(q.role.batched for q in symbols_of(_without_counts(line.value)))
         ]
 
     def returned(self) -> tuple[Quantity, ...]:
@@ -92,6 +93,8 @@ class MapWriter:
                 continue
             (line,) = block
             text = printer(line.value)
+            if isinstance(line.value, Quantity):  # a function of autograd may not return what it was given
+                text += ".clone()"
             if line in spread and self.like is not None:
                 zeros = f"torch.zeros_like({self.like.name}[..., :1])"
                 text = zeros if line.value == 0 else f"{text} + {zeros}"
@@ -150,6 +153,11 @@ class MapWriter:
     def _line(self, kind: str, line: Assignment, text: str) -> str:
         number = self.numbers(kind, line.target)
         return f"{line.target.name} = {text}" + (f"  # ({number})" if number else "")
+
+
+def _without_counts(value: Expr) -> Expr:
+    """A number of components is read from a vector, and has no batch axes."""
+    return value.xreplace(dict.fromkeys(value.atoms(components), Integer(1)))
 
 
 def _unpacked(names: list[str], value: str) -> str:

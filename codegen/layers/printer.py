@@ -6,6 +6,7 @@ from sympy import Add, Expr, Integer, Mul
 
 from codegen.printer import ATOM, TorchPrinter
 from derive.functions import step
+from derive.norms import components
 from derive.operators import matvec, shape_of
 from derive.symbols import Quantity
 
@@ -24,9 +25,15 @@ class LayerPrinter(TorchPrinter):
     def _product(self, node: Expr) -> tuple[str, int]:
         for slope, form in _slopes(node):
             rest = Mul(*(factor for factor in node.args if factor not in slope))
-            if shape_of(rest) == shape_of(node):
+            if _is_tensor(rest) and shape_of(rest) == shape_of(node):
                 return f"torch.ops.aten.{form.format(self(rest))}", ATOM
         return super()._product(node)
+
+
+def _is_tensor(factor: Expr) -> bool:
+    """Whether a factor is one in torch, too: what holds no quantity but a number of components is a Python number."""
+    counts = factor.atoms(components)
+    return bool(factor.xreplace(dict.fromkeys(counts, Integer(1))).atoms(Quantity))
 
 
 def _is_parameter(quantity: Expr) -> bool:

@@ -100,7 +100,8 @@ class FlowSetting:
     def clear(self, samples: Sequence[Numeric]) -> bool:
         """Whether conditions hold and no factor comes near zero at the samples."""
         derived, known = flow_programs(self.flow), self.known()
-        if any(value_of(c.value, known) < CLEARANCE for c in derived.conditions if c.positive and c.of_parameters):
+        judged = [c.value for c in derived.conditions if c.positive and c.of_parameters]
+        if any(np.min(value_of(value, known)) < CLEARANCE for value in judged):
             return False
         for sample in samples:
             given = {**known, **self.parts(sample, self.flow.parts)}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.verification.flow_cases import FlowSetting, settings
-from codegen.verification.measures import Measured, difference, row, uniform
+from codegen.verification.measures import Measured, difference, row, uniform, worst_difference
 from codegen.verification.report import Row
 from derive.flow import Flow
 from derive.flow_programs import flow_programs
@@ -68,7 +68,10 @@ def _slogdet(setting: FlowSetting, kind: Callable[..., nn.Module], x: Tensor) ->
     jacobians = torch.stack([torch.autograd.functional.jacobian(lambda v: module(v)[0], sample) for sample in x])
     expected = torch.linalg.slogdet(jacobians).logabsdet
     with torch.no_grad():
-        return Measured(float((module(x)[1] - expected).abs().max()), f"{len(x)} samples")
+        found = module(x)[1]
+    if found.shape != expected.shape:
+        return worst_difference([found], [expected], ["log-determinant"])
+    return Measured(float((found - expected).abs().max()), f"{len(x)} samples")
 
 
 def _whole(setting: FlowSetting, kind: Callable[..., nn.Module]) -> Measured:

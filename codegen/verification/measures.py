@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from codegen.verification.report import Row
 
 TINY = 1e-30
+REASON = 300  # characters of an error that are shown: messages of torch say only in later lines what is wrong
 LEAST_SHOWN = 0.01  # smaller numbers are written with an exponent
 Gradients = Sequence[Tensor | None]
 
@@ -48,7 +50,14 @@ def worst_difference(found: Gradients, expected: Gradients, names: Sequence[str]
     """The largest norm-relative difference over several tensors, and which one it is."""
     errors = [difference(a, b) for a, b in zip(found, expected, strict=True)]
     worst = max(range(len(errors)), key=errors.__getitem__)
+    shapes = [_shape(side[worst]) for side in (found, expected)]
+    if shapes[0] != shapes[1]:
+        return Measured(math.inf, f"{names[worst]}: {shapes[0]} found, {shapes[1]} expected", "shapes differ")
     return Measured(errors[worst], f"largest at {names[worst]}, of {len(errors)} tensors")
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"shape {tuple(tensor.shape)}"
 
 
 def functional(outputs: Sequence[Tensor]) -> Tensor:
@@ -84,8 +93,8 @@ def judged(
     try:
         found = measure()
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        return Row(spec, check, expected, "could not run", tolerance, False, f"{type(error).__name__}: {first}")
+        reason = textwrap.shorten(str(error), REASON, placeholder=" ...")
+        return Row(spec, check, expected, "could not run", tolerance, False, f"{type(error).__name__}: {reason}")
     shown = found.shown or _number(found.value)
     return Row(spec, check, expected, shown, tolerance, holds(found.value), found.detail)
 

@@ -173,6 +173,10 @@ OWN = {
     "affine": own(flow(a * x + c), defaults={}),
     "monotone": own(flow(x + sigmoid(k) * tanh(x + c))),
     "both ways": own(two_sided()),
+    "scaled by a number": own(flow(b * x + c)),
+    "a slope and more": own(flow(x + u * sigmoid(dot(w, x)) + u * dot(w, x))),
+    "a condition for every component": own(flow(x * exp(a) + c + k * tanh(x), constrained={k: softplus(k)})),
+    "tied": own(flow(x + u * tanh(dot(w, x)), constrained={u: w})),
     "guarded": own(
         flow(
             x + u * sigmoid(dot(w, x) + b),
