@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 
 from sympy import Abs, Add, Expr, Integer, Matrix, Mul, apart, log, together
@@ -52,6 +53,7 @@ class Factor:
 LEMMA, SCALED, DIAGONAL = "determinant lemma", "rank one plus scaled identity", "diagonal"
 
 
+@cache
 def determinant(program: Program, parts: tuple[Quantity, ...]) -> tuple[Factor, ...]:
     """The factors of the determinant of a map, in the quantities that it computes; those that are 1 are left out.
 
@@ -66,7 +68,8 @@ def determinant(program: Program, parts: tuple[Quantity, ...]) -> tuple[Factor, 
         if form.dense or not shape_of(part):
             raise UnsupportedError(
                 f"the determinant of {output} in {part} is not read from its linearization; read are diagonal ones "
-                f"plus up to {LARGEST_RANK} outer products, and triangular arrangements of such parts"
+                f"plus up to {LARGEST_RANK} outer products, and triangular arrangements of such parts; write the map "
+                "so, or as the solution of an ODE, ContinuousFlow(ODE(...)), whose log-determinant is an integral"
             )
         factors += _block(form, part, known)
     return tuple(factor for factor in factors if factor.value != 1)

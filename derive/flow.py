@@ -9,6 +9,7 @@ from typing import Any
 
 from sympy import Expr
 
+from derive.determinants import determinant
 from derive.errors import SpecError
 from derive.functions import as_expression
 from derive.networks import Network
@@ -31,6 +32,7 @@ class Flow(System):
 
     Raises:
         SpecError: parts that do not fit, or something that is neither a vector nor a parameter.
+        UnsupportedError: the determinant is not read from the linearization.
     """
 
     map: Program
@@ -41,6 +43,7 @@ class Flow(System):
         object.__setattr__(self, "constrained", {q: as_expression(v) for q, v in self.constrained.items()})
         self._check_map()
         self._check_constrained()
+        determinant(self.map, self.parts)  # refused where it stands in a user's file
 
     def _check_map(self) -> None:
         others = [q.name for q in self.map.inputs if not q.role.batched and q.role is not Role.PARAMETER]
@@ -95,6 +98,12 @@ class Flow(System):
         return (derived.forward, *([derived.backward] if derived.backward else []))
 
     @property
+    def listed(self) -> tuple[Quantity, ...]:
+        """Everything that its sections name: what the map and its inverse compute, and the constrained parameters."""
+        programs = (*self.programs, self.constraint())
+        return tuple(q for program in programs for q in (*program.inputs, *program.targets))
+
+    @property
     def quantities(self) -> set[Quantity]:
         """Everything the map reads."""
         return set(self.map.inputs)
@@ -109,7 +118,8 @@ class Flow(System):
         """The parameters that the constrained map reads, as a program in those that are learned."""
         lines = [Assignment(self.effective[q], v, "keeps the map invertible") for q, v in self.constrained.items()]
         inputs = by_name({q for line in lines for q in symbols_of(line.value)})
-        named = name_functions(Program(tuple(inputs), tuple(lines), tuple(line.target for line in lines)))
+        plain = Program(tuple(inputs), tuple(lines), tuple(line.target for line in lines))
+        named = name_functions(plain, beside=(q for q in self.map.targets if q not in plain.inputs))
         known: dict[Expr, Expr] = {}
         reused = []
         for line in named.assignments:

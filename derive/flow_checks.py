@@ -8,11 +8,12 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from sympy import Expr, Integer, Rational, oo
+from sympy import Expr, Integer, Rational
 
 from derive.checks import NUDGE, ProgramCheck, ResidualCheck, SampledCheck, relative_difference
 from derive.evaluator import evaluate, value_of
 from derive.flow import Flow
+from derive.injectivity import SignChange
 from derive.invertibility import Condition
 from derive.operators import Numeric
 from derive.power_series import array_of
@@ -21,6 +22,7 @@ from derive.sampling import Sampler
 from derive.symbols import Quantity, Role, by_name
 
 DRAWS, POINTS, FAR = 300, 4001, 1e6
+NEAR = 1e-9  # of a bound
 BOUND_MOVES = Rational(1, 5)
 TALL = Integer(8)  # how far a variable without bound is followed closely
 
@@ -120,12 +122,65 @@ class _Sweep:
         variable, ends = condition.variable, condition.range
         if variable is None or ends is None:
             return True
-        low, high = (float(TALL if end is oo else end) for end in ends)
+        low, high = (float(max(-TALL, min(TALL, end))) for end in ends)
         points = np.linspace(low, high, POINTS)
-        points = np.append(points, FAR) if ends[1] is oo else points
+        points = np.append(points, [sign * FAR for sign, end in zip((-1, 1), ends, strict=True) if end.is_infinite])
         shape = (1,) * max(np.ndim(v) for v in values.values())
         found = value_of(condition.factor, {**values, variable: points.reshape(-1, *shape)})
         return bool(np.all(found > 0))
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """The determinant at two points, by central differences."""
+
+    flow: Flow
+    change: SignChange
+
+    def disagreements(self, signs: tuple[int, int]) -> int:
+        """At how many of the points it has another sign than is claimed."""
+        sampler, (part,) = Sampler((), ()), self.flow.parts
+        wrong = 0
+        for sign, point in zip(signs, self.change.points, strict=True):
+            values = {q: array_of([mpmath.mpf(v) for v in np.ravel(value)]).reshape(np.shape(value))
+                      for q, value in {**self.change.parameters, part: point}.items()}  # fmt: skip
+            values = {q: value if np.ndim(value) else value[()] for q, value in values.items()}
+            wrong += mpmath.sign(det_of(self.flow.map, (part,))(values, sampler)) != sign
+        return wrong
+
+
+def signs_check(flow: Flow, change: SignChange) -> SampledCheck:
+    """That a determinant is negative at one point and positive at another."""
+    return SampledCheck(_Signs(flow, change).disagreements, (-1, 1), lambda signs: signs[::-1])
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Random parameters, and the image of points far out."""
+
+    flow: Flow
+
+    def disagreements(self, bounds: tuple[Expr, ...]) -> int:
+        """How often the image is on both sides of a bound, or does not come near it."""
+        (part,), (image,) = self.flow.parts, self.flow.images
+        wrong = 0
+        for seed in range(DRAWS):
+            sampler = Sampler(self.flow.map.inputs, seed=seed)
+            values = {q: np.asarray(v, dtype=float)[()] for q, v in sampler.values().items()}
+            with np.errstate(over="ignore"):
+                reached = [
+                    evaluate(self.flow.map, {**values, part: values[part] * reach})[image] for reach in (-FAR, 0, FAR)
+                ]
+            for bound in bounds:
+                away = np.stack(reached) - value_of(bound, values)
+                one_side = np.all(away >= 0, axis=0) | np.all(away <= 0, axis=0)
+                wrong += not np.all(one_side & (np.min(np.abs(away), axis=0) < NEAR))
+        return wrong
+
+
+def image_check(flow: Flow, bounds: tuple[Expr, ...]) -> SampledCheck:
+    """That components of the image come near their bounds and do not pass them."""
+    return SampledCheck(_Image(flow).disagreements, bounds, lambda old: tuple(b + BOUND_MOVES for b in old))
 
 
 def range_check(conditions: Sequence[Condition]) -> SampledCheck:

@@ -11,6 +11,7 @@ from sympy import Add, Expr
 from derive.determinants import Factor, determinant, log_determinant
 from derive.flow import Flow
 from derive.flow_inverse import FlowInverse, explicit, invert_flow
+from derive.injectivity import SignChange, image_bounds, sign_change
 from derive.invertibility import Condition, conditions
 from derive.operators import shape_of
 from derive.program import Assignment, Program, intermediate_role, name_functions, symbols_of
@@ -34,6 +35,8 @@ class FlowPrograms:
         conditions: when the flow is invertible.
         inverse: how the inverse was found; None where it was not.
         backward: the inverse and its log-determinant, the last output.
+        sign_change: points that show that the map is not one to one; None where none were found.
+        bounds: finite ends of the image, where the map is not onto.
     """
 
     factors: tuple[Factor, ...]
@@ -43,6 +46,8 @@ class FlowPrograms:
     conditions: tuple[Condition, ...]
     inverse: FlowInverse | None
     backward: Program | None
+    sign_change: SignChange | None = None
+    bounds: tuple[Expr, ...] = ()
 
 
 @cache
@@ -56,7 +61,8 @@ def flow_programs(flow: Flow) -> FlowPrograms:
     named, lines = _named(factors, {q.name for q in (*flow.map.inputs, *flow.map.targets)})
     log_det = Assignment(LOG_DET, log_determinant(named), "the sum over the factors of the determinant")
     forward = Program(flow.map.inputs, (*flow.map.assignments, *lines, log_det), (*flow.images, LOG_DET))
-    inverse = invert_flow(flow)
+    change = sign_change(flow, factors)
+    inverse = None if change else invert_flow(flow)
     return FlowPrograms(
         factors,
         named,
@@ -65,6 +71,8 @@ def flow_programs(flow: Flow) -> FlowPrograms:
         conditions(flow, factors),
         inverse,
         None if inverse is None else _backward(flow, inverse, named, lines),
+        change,
+        () if change else image_bounds(flow),
     )
 
 

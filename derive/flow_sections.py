@@ -9,18 +9,28 @@ from derive.derivation import Kind
 from derive.determinants import product
 from derive.errors import UnsupportedError
 from derive.flow import ContinuousFlow, Flow
-from derive.flow_checks import det_of, log_det_of, range_check, round_trip, trace_check, trace_of
+from derive.flow_checks import (
+    det_of,
+    image_check,
+    log_det_of,
+    range_check,
+    round_trip,
+    signs_check,
+    trace_check,
+    trace_of,
+)
 from derive.flow_programs import LOG_DET, FlowPrograms, adjoint_of, flow_programs
 from derive.invertibility import Condition, guaranteed, is_positive
 from derive.lagrangian import StepNames, write_adjoint, write_lagrangian, write_program
 from derive.latex import latex
 from derive.numbering import Author
-from derive.operators import shape_of
+from derive.operators import Numeric, shape_of
 from derive.program import Assignment, Program, symbols_of
 from derive.symbols import Quantity, by_name, constant
 from derive.systems import ODE
 from derive.traces import named_divergence
 
+SIGNS = {"> 0": "> 0", ">= 0": r"\ge 0", "!= 0": r"\ne 0"}
 BASE = constant("log_q", latex=r"\log q(y)", meaning="logarithm of the base density at the image")
 DENSITY = constant("log_p", latex=r"\log p(x)", meaning="logarithm of the density of the data")
 
@@ -38,8 +48,21 @@ def write_flow(author: Author, flow: Flow, names: StepNames) -> tuple[dict[str, 
     results |= _write_densities(author, derived)
     facts = {"direction": "data to base: forward gives (y, log|det dy/dx|)"}
     facts["inverse"] = "not derived" if derived.inverse is None else derived.inverse.title
-    shown = [f"{c.value} {'> 0' if c.positive else '!= 0'}" for c in derived.conditions]
-    return results, facts | ({"invertible for": ", ".join(shown)} if shown else {})
+    shown = [condition.text for condition in derived.conditions]
+    return results, facts | _facts(derived) | ({"invertible for": ", ".join(shown)} if shown else {})
+
+
+def _facts(derived: FlowPrograms) -> dict[str, str]:
+    """What is wrong with a map that is not one to one, or not onto."""
+    if derived.sign_change is not None:
+        return {"one to one": "no: the determinant takes both signs"}
+    return {"image": bounds_text(derived.bounds)} if derived.bounds else {}
+
+
+def bounds_text(bounds: tuple[Expr, ...]) -> str:
+    """What the components of the image of a map that is not onto are."""
+    shown = " and ".join(map(str, bounds))
+    return f"components between {shown}" if len(bounds) == 2 else f"components on one side of {shown}"
 
 
 def _write_constraint(author: Author, flow: Flow, names: StepNames) -> None:
@@ -95,8 +118,8 @@ def _write_conditions(author: Author, flow: Flow, derived: FlowPrograms) -> dict
         author.relation(
             "the determinant is positive for all data",
             Kind.INEQUALITY,
-            r",\quad ".join(f"{latex(c.value)} > 0" for c in positive),
-            text=", ".join(f"{c.value} > 0" for c in positive),
+            r",\quad ".join(f"{latex(c.value)} {SIGNS[c.sign]}" for c in positive),
+            text=", ".join(c.text for c in positive),
             reason="values of its factors at the ends of the range of their one variable and where they are stationary",
             name="invertible",
             check=range_check(positive),
@@ -104,17 +127,52 @@ def _write_conditions(author: Author, flow: Flow, derived: FlowPrograms) -> dict
         results |= {f"condition_{place}": c.value for place, c in enumerate(positive, 1)}
     for condition in derived.conditions:
         if not condition.positive:
+            always = "" if condition.of_parameters else " for any data"
             author.relation(
-                "a factor that must not vanish",
+                f"a factor that must not vanish{always}",
                 Kind.DEFINITION,
-                rf"{latex(condition.value)} \ne 0",
-                text=f"{condition.value} != 0",
-                reason="the logarithm of the determinant is not finite there",
+                f"{latex(condition.value)} {SIGNS[condition.sign]}",
+                text=condition.text,
+                reason="the logarithm of the determinant is not finite there"
+                + (", and with both signs the map is not one to one" if always else ""),
             )
+    _write_failures(author, flow, derived)
     for place, condition in enumerate(positive, 1):
         _write_guarantee(author, flow, condition, f"guarantee_{place}")
     author.close("Invertibility", "What parameters must satisfy, and what guarantees it.")
     return results
+
+
+def _write_failures(author: Author, flow: Flow, derived: FlowPrograms) -> None:
+    """That the map is not one to one, or not onto, where either is known."""
+    change = derived.sign_change
+    if change is not None:
+        author.relation(
+            "the map is not one to one",
+            Kind.INEQUALITY,
+            r"\det J(x_-) < 0 < \det J(x_+)",
+            text="det J < 0 at x = {}, det J > 0 at x = {}".format(*map(shown_vector, change.points)),
+            reason="a map that is one to one keeps its orientation; seen "
+            + ("at these points" if change.draws == 1 else f"for each of {change.draws} choices of the parameters"),
+            name="not_one_to_one",
+            check=signs_check(flow, change),
+        )
+    if derived.bounds:
+        (image,) = flow.images
+        author.relation(
+            "the map is not onto",
+            Kind.INEQUALITY,
+            rf"{image.latex} \ne " + r", \quad ".join(latex(bound) for bound in derived.bounds),
+            text=f"{image} has {bounds_text(derived.bounds)}",
+            reason="the inverse exists only there, and only there may the density of the base be other than 0",
+            name="image",
+            check=image_check(flow, derived.bounds),
+        )
+
+
+def shown_vector(point: Numeric) -> str:
+    """A point in few digits."""
+    return "(" + ", ".join(f"{float(v):.3g}" for v in point) + ")"
 
 
 def _write_guarantee(author: Author, flow: Flow, condition: Condition, name: str) -> None:

@@ -150,6 +150,9 @@ def _solved(value: Expr, unknown: Quantity, target: Quantity) -> Expr | None:
     slope = sympy.diff(value, unknown)
     if unknown not in slope.free_symbols:
         return (target - value.xreplace({unknown: Integer(0)})) / slope
+    functions = [node for node in value.atoms(sympy.Function) if node.has(unknown)]
+    if functions and value.xreplace({node: sympy.Dummy() for node in functions}).has(unknown):
+        return None  # inside functions and outside: no closed form that has a torch form
     try:
         solutions = solve(target - value, unknown)
     except NotImplementedError:

@@ -11,7 +11,7 @@ from sympy.printing.str import StrPrinter
 
 from derive.errors import SpecError
 from derive.operator_base import bracketed_power
-from derive.operators import Operator, factor_latex, shape_of
+from derive.operators import Operator, dot, factor_latex, shape_of
 from derive.symbols import Quantity, Role
 
 _STAGE = re.compile(r"(\w+?)_?(\d+)")
@@ -46,9 +46,16 @@ class FormulaPrinter(LatexPrinter):
 
     def _product(self, factors: list[Expr]) -> str:
         ordered = sorted(factors, key=_complexity)
-        scalars = [factor_latex(self, factor) for factor in ordered if not _has_components(factor)]
         vectors = [factor_latex(self, factor) for factor in ordered if _has_components(factor)]
-        return r" \, ".join([*scalars, r" \odot ".join(vectors)] if vectors else scalars)
+        scalars = [factor for factor in ordered if not _has_components(factor)]
+        last = None if vectors else scalars[-1]
+        shown = [self._before(factor) if factor is not last else factor_latex(self, factor) for factor in scalars]
+        return r" \, ".join([*shown, r" \odot ".join(vectors)] if vectors else shown)
+
+    def _before(self, factor: Expr) -> str:
+        """A factor in front of another one, which an inner product would seem to be taken with."""
+        text = factor_latex(self, factor)
+        return rf"\left({text}\right)" if isinstance(factor, dot) else text
 
     def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:
         return ordered_terms(sorted(expr.args, key=lambda term: bool(term.could_extract_minus_sign())))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Symbol, nan, preorder_traversal
@@ -214,14 +214,18 @@ def _overflows(node: Expr) -> bool:
         return True
 
 
-def name_functions(program: Program) -> Program:
+def name_functions(program: Program, beside: Iterable[Quantity] = ()) -> Program:
     """Give every elementwise function and every network call a name of its own, so that no sweep computes it twice.
 
     `h = o*tanh(c)` becomes `tanh_c = tanh(c); h = o*tanh_c`. A node that is a whole right-hand side already has a
     name. A compound argument gets a name as well: `f = tanh(W x + b)` becomes `a_f = W x + b; f = tanh(a_f)`.
+
+    Args:
+        program: what is named in.
+        beside: quantities of programs that it stands beside, whose names and formulas are taken as well.
     """
     named: dict[Expr, Expr] = {}
-    names = _Names(program)
+    names = _Names((*program.inputs, *program.targets, *beside))
     lines: list[Assignment] = []
     for line in _named_arguments(program.assignments, names):
         for node in _unnamed(line.value):
@@ -241,8 +245,7 @@ def name_functions(program: Program) -> Program:
 class _Names:
     """Names and formulas of what a program has none for: no two alike, and none like one that is there already."""
 
-    def __init__(self, program: Program) -> None:
-        quantities = (*program.inputs, *program.targets)
+    def __init__(self, quantities: Sequence[Quantity]) -> None:
         self.taken = {quantity.name for quantity in quantities}
         self._written = {quantity.latex for quantity in quantities}
         self._index: dict[Expr, str] = {}
@@ -258,7 +261,10 @@ class _Names:
         return found
 
     def of_value(self, node: Expr, target: Quantity) -> Quantity | None:
-        """The value of a network, or of a function of a name: y where that is an argument named here; None if taken."""
+        """The value of a network, or of a function of a name; None if its name is taken.
+
+        Its letter is that of the function, and y where that is of an argument named here, if nothing else is y.
+        """
         if isinstance(node, Call):
             name = next(n for n in _numbered(f"{node.network.name}_in_{target.name}") if n not in self.taken)
             latex = self._free(node.network.latex)
@@ -268,7 +274,8 @@ class _Names:
             if name in self.taken:
                 return None
             named = argument in self._index
-            latex = self._free("y" if named else node.latex_name, self._index[argument] if named else argument.latex)
+            letter = "y" if named and "y" not in self._written else node.latex_name
+            latex = self._free(letter, self._index[argument] if named else argument.latex)
         self.taken.add(name)
         meaning = "" if isinstance(node, Call) else f"{type(node).__name__} of {node.args[0]}"
         return Quantity(name, shape_of(node), intermediate_role(node), latex, meaning)

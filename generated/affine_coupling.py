@@ -68,7 +68,7 @@ Operations per map and component, to the base and back: 6, 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -345,6 +345,7 @@ class FlowNet(nn.Module):
         self.dim = checked_dim(self.owner, dim)
         self.gradient = one_of(f"{self.owner}: gradient", gradient, ("derived", "autograd"))
         self.base = checked_base(self.owner, base, self.dim)
+        self._looks_closer = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (..., dim), data -> (y, log|det dy/dx|), (..., dim) and (...)."""
@@ -411,13 +412,55 @@ class FlowNet(nn.Module):
                 )
         image, log_det = run(value)
         log_det = log_det.squeeze(-1)
-        if host_answer(torch.isfinite(log_det).all()) is False:
-            wrong, count = int((~torch.isfinite(log_det)).sum()), log_det.numel()
-            raise ValueError(
-                f"{self.owner}: log|det {shown}| is not finite in {wrong} of {count} samples; allowed: finite {name} "
-                f"and parameters{self.not_zero()}"
+        if host_answer(torch.isfinite(image).all() & torch.isfinite(log_det).all()) is False:
+            self._check_finite(name, value)
+            for held, parameter in self.named_parameters(recurse=False):
+                self._check_finite(held, parameter.reshape(-1, 1), "numbers")
+            self._looks_closer = True  # at what networks give
+            try:
+                run(value)
+            finally:
+                self._looks_closer = False
+            allowed = f"finite {name} and parameters{self.not_zero()}"
+            self._check_finite(f"log|det {shown}|", log_det.unsqueeze(-1), allowed=allowed)
+            self._check_finite(
+                f"the image of {name}", image, allowed=f"{allowed}, and values that fit into {image.dtype}"
             )
         return image, log_det
+
+    def _check_finite(self, name: str, value: Tensor, unit: str = "samples", allowed: str = "") -> None:
+        """Refuse vectors that are not finite."""
+        finite = torch.isfinite(value.detach()).all(-1)
+        if host_answer(finite.all()) is False:
+            wrong, count = int((~finite).sum()), finite.numel()
+            raise ValueError(
+                f"{self.owner}: {name} is not finite in {wrong} of {count} {unit}; allowed: "
+                f"{allowed or 'finite numbers'}"
+            )
+
+    def network_value(self, name: str, x: Tensor, size: int) -> Tensor:
+        """What a network gives, in the precision of its argument; messages name the network where that is wrong."""
+        network = getattr(self, name)
+        try:
+            value = network(x)
+        except RuntimeError as error:
+            held = next((p.dtype for p in _tensors(network) if p.is_floating_point() and p.dtype != x.dtype), None)
+            if held is None:
+                raise
+            raise TypeError(
+                f"{self.owner}: {name} has parameters of {held} and was given vectors of {x.dtype}; allowed: the same "
+                "dtype"
+            ) from error
+        wanted = (*x.shape[:-1], size)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{self.owner}: {name} returned a {type(value).__name__}; allowed: a Tensor")
+        if value.shape != wanted:
+            raise ValueError(
+                f"{self.owner}: {name} was given {tuple(x.shape)} and returned {tuple(value.shape)}; allowed: {wanted}"
+            )
+        if self._looks_closer:
+            self._check_finite(f"the value of {name}", value)
+        return value.to(x.dtype)
 
     def not_zero(self) -> str:
         """What must not vanish, as the end of a message."""
@@ -483,27 +526,32 @@ def host_answer(flag: Tensor) -> bool | None:
     return answers[0] if answers else None
 
 
-def check_conditions(owner: str, shown: Sequence[str], values: Sequence[Tensor], remedy: str) -> None:
-    """Refuse parameters for which the map is not invertible; one host read."""
-    flags = torch.stack([(value > 0).all() for value in values])
+def check_conditions(
+    owner: str, shown: Sequence[str], values: Sequence[Tensor], remedy: str, may_vanish: Sequence[int] = ()
+) -> None:
+    """Refuse parameters for which the map is not invertible; one host read.
+
+    Args:
+        owner: for messages.
+        shown: what must be above 0.
+        values: of these.
+        remedy: what else is allowed, as the end of the message.
+        may_vanish: places of those that may be 0.
+    """
+    holds = [value >= 0 if place in may_vanish else value > 0 for place, value in enumerate(values)]
+    flags = torch.stack([flag.all() for flag in holds])
     if host_answer(flags.all()) is not False:
         return
     place = int(flags.int().argmin())
     lowest = float(values[place].detach().min())
-    raise ValueError(f"{owner}: {shown[place]} = {lowest:.6g}; allowed: above 0, where the map is invertible{remedy}")
+    least = "0 or more" if place in may_vanish else "above 0"
+    raise ValueError(f"{owner}: {shown[place]} = {lowest:.6g}; allowed: {least}, where the map is invertible{remedy}")
 
 
-def network_value(owner: str, name: str, network: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """What a network gives, in the precision of its argument; the message names it where its shape is another."""
-    value = network(x)
-    wanted = (*x.shape[:-1], size)
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {name} returned a {type(value).__name__}; allowed: a Tensor")
-    if value.shape != wanted:
-        raise ValueError(
-            f"{owner}: {name} was given {tuple(x.shape)} and returned {tuple(value.shape)}; allowed: {wanted}"
-        )
-    return value.to(x.dtype)
+def _tensors(network: Any) -> Iterator[Tensor]:
+    """What a network holds, where that is known."""
+    if isinstance(network, nn.Module):
+        yield from network.parameters()
 
 
 def check_vector(owner: str, name: str, value: Any, dim: int) -> None:
@@ -601,8 +649,8 @@ class AffineCoupling(FlowNet):
         """The map: (..., dim) -> (..., dim), and the log-determinant (..., 1)."""
         x_1, x_2 = joined[..., : self.split], joined[..., self.split :]
         y_1 = x_1  # (1)
-        s = network_value("AffineCoupling", "scale", self.scale, x_1, self.dim - self.split)  # (2)
-        m = network_value("AffineCoupling", "shift", self.shift, x_1, self.dim - self.split)  # (3)
+        s = self.network_value("scale", x_1, self.dim - self.split)  # (2)
+        m = self.network_value("shift", x_1, self.dim - self.split)  # (3)
         y_2, log_det = run_map(_MAP, self.gradient == "derived", m, s, x_2)
         return torch.cat((y_1, y_2), -1), log_det
 
@@ -610,8 +658,8 @@ class AffineCoupling(FlowNet):
         """The inverse: (..., dim) -> (..., dim), and the log-determinant (..., 1)."""
         y_1, y_2 = joined[..., : self.split], joined[..., self.split :]
         x_1 = y_1  # (16)
-        s = network_value("AffineCoupling", "scale", self.scale, x_1, self.dim - self.split)  # (17)
-        m = network_value("AffineCoupling", "shift", self.shift, x_1, self.dim - self.split)  # (18)
+        s = self.network_value("scale", x_1, self.dim - self.split)  # (17)
+        m = self.network_value("shift", x_1, self.dim - self.split)  # (18)
         x_2, log_det_inverse = run_map(_INVERSE, self.gradient == "derived", m, s, y_2)
         return torch.cat((x_1, x_2), -1), log_det_inverse
 

@@ -100,14 +100,14 @@ DERIVATION: dict[str, object] = {
             r"z}\right)\,\left(B^{\top} \Delta z\right)^{\top}"
         ),
         "24": (
-            r"\Delta z = \frac{\left(B^{\top} \Delta z\right) \cdot \Delta g \, \left(\Delta z - B \Delta "
-            r"g\right)}{\left(B \Delta g\right) \cdot \Delta z} + B \Delta g"
+            r"\Delta z = \frac{\left(\left(B^{\top} \Delta z\right) \cdot \Delta g\right) \, \left(\Delta z - B "
+            r"\Delta g\right)}{\left(B \Delta g\right) \cdot \Delta z} + B \Delta g"
         ),
         "25": r"z_{k+1} = z - B g, \qquad B_0 = -I",
         "26": r"\varrho = \Delta z \cdot \Delta z - \Delta z \cdot w",
         "27": r"u = \frac{w}{\varrho}",
-        "28": r"\Delta z_{+} = \Delta z \cdot \Delta z \, u",
-        "29": r"B_{+} v = \Delta z \cdot B v \, u + B v",
+        "28": r"\Delta z_{+} = \left(\Delta z \cdot \Delta z\right) \, u",
+        "29": r"B_{+} v = \left(\Delta z \cdot B v\right) \, u + B v",
         "30": r"f(z) = J z + c,\; z \in \mathbb R^n,\; \det(I - J) \ne 0 \;\Rightarrow\; g(z_{2n}) = 0",
     },
 }

@@ -16,12 +16,16 @@ from derive.derivation import Derivation
 from derive.errors import UnsupportedError
 from derive.flow import Flow
 from derive.flow_programs import FlowPrograms, flow_programs
+from derive.flow_sections import bounds_text, shown_vector
 from derive.networks import Call, Network
 from derive.operators import show_shape
 from derive.program import Assignment, Program
 from derive.symbols import Quantity
 from derive.systems import Spec
 
+ONTO = (
+    "    `inverse` takes such y only, and `base` is to have its density there for that of the data to add up to 1.",
+)
 SUPPORT = ("cotangents", "derived_map", "drawn_parameters", "flows")
 KEYWORDS = (
     "base: Any = None",
@@ -35,7 +39,7 @@ def flow_text(spec: Spec, derivation: Derivation, command: str) -> str:
     """Text of the module of a flow.
 
     Raises:
-        UnsupportedError: options, more than two parts, or sizes that no module can hold.
+        UnsupportedError: options, more than two parts, sizes that no module can hold, or a map that is not one to one.
     """
     module = FlowModule(spec, derivation)
     programs = [program for program in (module.derived.forward, module.derived.backward) if program]
@@ -75,6 +79,23 @@ class FlowModule:
             raise UnsupportedError(f"{self.spec.id}: {len(self.flow.parts)} parts; a flow has one vector, or two parts")
         self.sizes = {q.shape[0]: name for q, name in zip(self.flow.parts, self._size_names(), strict=True)}
         self._check_sizes()
+        self._check_one_to_one()
+
+    def _check_one_to_one(self) -> None:
+        change, factors = self.derived.sign_change, self.derived.factors
+        if change is None and all(factor.value != 0 for factor in factors):
+            return
+        shown = " * ".join(f"({factor.value})" for factor in factors)
+        signs = f"det J = {shown}"
+        if change is not None:
+            below, above = map(shown_vector, change.points)
+            points = f"below 0 at x = {below} and above 0 at x = {above}"
+            whatever = f", and so for each of {change.draws} choices of the parameters" if change.draws > 1 else ""
+            signs = f"det J = {shown} is {points}{whatever}"
+        raise UnsupportedError(
+            f"{self.spec.id}: the map is not one to one: {signs}; allowed: a map whose determinant has one sign for "
+            "all data, if need be with `constrained={parameter: expression}` that keeps its parameters where it has"
+        )
 
     def _size_names(self) -> tuple[str, ...]:
         return ("self.dim",) if len(self.flow.parts) == 1 else ("self.split", "self.dim - self.split")
@@ -157,7 +178,9 @@ class FlowModule:
             shown = tuple_display([repr(self._text(c.value)) for c in positive])
             values = tuple_display([printer(c.value) for c in positive])
             remedy = ", and with constrain=True for all parameters" if self.flow.constrained else ""
-            body.append(f"check_conditions({self.spec.class_name!r}, {shown}, {values}, {remedy!r})")
+            vanish = tuple_display([str(place) for place, c in enumerate(positive) if not c.strict])
+            more = f", may_vanish={vanish}" if any(not c.strict for c in positive) else ""
+            body.append(f"check_conditions({self.spec.class_name!r}, {shown}, {values}, {remedy!r}{more})")
         body.append(f"return {tuple_display(names)}")
         doc = "The parameters as the map reads them."
         return Function("held", "self", "tuple[Tensor, ...]", doc, tuple(body))
@@ -208,10 +231,7 @@ class FlowModule:
         if not isinstance(argument, Quantity):
             raise UnsupportedError(f"{self.spec.id}: {network.name} is called with {argument}; give it a name first")
         size = self._size(line.target.shape[0])
-        call = (
-            f"network_value({self.spec.class_name!r}, {network.name!r}, self.{network.name}, {argument.name}, {size})"
-        )
-        return f"{line.target.name} = {call}  # ({number})"
+        return f"{line.target.name} = self.network_value({network.name!r}, {argument.name}, {size})  # ({number})"
 
     def _not_zero(self) -> tuple[Function, ...]:
         """What must not vanish, in words."""
@@ -262,5 +282,7 @@ class FlowModule:
             parts.append("            if not, parameters for which it is not invertible raise.")
         parts.append("        base: density of y; None for N(0, I).")
         parts.append('        gradient: "derived" runs the derived backward, "autograd" differentiates the plain form.')
-        facts = [f"{c.value} {'> 0' if c.positive else '!= 0'}" for c in derived.conditions]
-        return "\n".join([*parts, *(["", f"    Invertible for {', '.join(facts)}."] if facts else [])])
+        facts = [condition.text for condition in derived.conditions]
+        parts += ["", f"    Invertible for {', '.join(facts)}."] if facts else []
+        parts += ["", f"    Not onto: y has {bounds_text(derived.bounds)};", *ONTO] if derived.bounds else []
+        return "\n".join(parts)

@@ -94,5 +94,5 @@ def bracketed_root(equation: Equation, start: Tensor, *coefficients: Tensor) -> 
         return root
     raise RuntimeError(
         f"the inverse was not found: {int((~done).sum())} of {done.numel()} scalar equations have no root after "
-        f"{ROOT_ITERATIONS} iterations; allowed: parameters of an invertible map"
+        f"{ROOT_ITERATIONS} iterations; allowed: parameters of an invertible map, and values that it takes"
     )

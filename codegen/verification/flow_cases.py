@@ -18,6 +18,7 @@ from derive.errors import DeriveError
 from derive.evaluator import evaluate, value_of
 from derive.flow import Flow
 from derive.flow_programs import flow_programs
+from derive.injectivity import changing_points
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.sampling import TanhNetwork
@@ -27,7 +28,7 @@ from derive.systems import Spec
 DIM, SMALL_DIM = 5, 3
 BATCH, SMALL_BATCH = (2, 4), (1,)
 HIDDEN, SMALL_HIDDEN = 3, 1
-CLEARANCE = 0.3  # of conditions and factors from zero: what is near it is not computed to 1e-12
+CLEARANCES = (0.3, 0.03)  # of conditions and factors from zero: what is near it is not computed to 1e-12
 TRIES = 200
 
 
@@ -97,18 +98,22 @@ class FlowSetting:
         *images, log_det = program.outputs
         return np.concatenate([known[q] for q in images]), known[log_det]
 
-    def clear(self, samples: Sequence[Numeric]) -> bool:
-        """Whether conditions hold and no factor comes near zero at the samples."""
+    def bounds(self) -> list[Numeric]:
+        """Finite ends of the image, where the map is not onto."""
+        return [value_of(bound, self.known()) for bound in flow_programs(self.flow).bounds]
+
+    def clear(self, samples: Sequence[Numeric], clearance: float) -> bool:
+        """Whether conditions hold, no factor comes near zero at the samples, and the map is one to one."""
         derived, known = flow_programs(self.flow), self.known()
         judged = [c.value for c in derived.conditions if c.positive and c.of_parameters]
-        if any(np.min(value_of(value, known)) < CLEARANCE for value in judged):
+        if any(np.min(value_of(value, known)) < clearance for value in judged):
             return False
         for sample in samples:
             given = {**known, **self.parts(sample, self.flow.parts)}
             found = evaluate(derived.forward, {q: given[q] for q in derived.forward.inputs}, self.networks)
-            if any(np.min(np.abs(value_of(f.value, found))) < CLEARANCE for f in derived.named):
+            if any(np.min(np.abs(value_of(f.value, found))) < clearance for f in derived.named):
                 return False
-        return True
+        return len(self.flow.parts) > 1 or changing_points(self.flow, derived.factors, known) is None
 
 
 def settings(spec: Spec, dim: int, samples: Tensor, hidden: int = HIDDEN) -> list[FlowSetting]:
@@ -130,16 +135,19 @@ def _drawn(flow: Flow, dim: int, constrain: bool | None, rows: Sequence[Numeric]
         for line in flow.map.assignments
         for n in sorted(line.value.atoms(Network), key=str)
     }
-    for _ in range(TRIES):
+    for clearance in (each for each in CLEARANCES for _ in range(TRIES)):
         values = {
             q: uniform([s if isinstance(s, int) else sizes[s] for s in q.shape], -1.0, 1.0, generator)
             for q in flow.parameters
         }
         thetas = {n: uniform((model.parameter_count,), -1.5, 1.5, generator) for n, model in networks.items()}
         found = FlowSetting(flow, dim, constrain, values, networks, thetas)
-        if found.clear(rows):
+        if found.clear(rows, clearance):
             return found
-    raise DeriveError(f"no parameters among {TRIES} random ones for which the map is well away from singular")
+    raise DeriveError(
+        f"among {len(CLEARANCES) * TRIES} random choices of the parameters there is none for which the map is one to "
+        "one and its determinant well away from zero; `constrained={parameter: expression}` keeps them where it is"
+    )
 
 
 def flow_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = False) -> list[Case]:
@@ -151,29 +159,38 @@ def flow_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = False) 
 
 
 def _case(kind: Callable[..., nn.Module], setting: FlowSetting, x: Tensor) -> Case:
-    has_inverse = flow_programs(setting.flow).backward is not None
+    derived = flow_programs(setting.flow)
+    has_inverse = derived.backward is not None
+    inputs = {"x": x} | ({"y": _images(setting, x) if derived.bounds else x} if has_inverse else {})
 
     def call(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        back = module.inverse(*inputs) if has_inverse else ()
-        return (*module(*inputs), *back, module.log_prob(*inputs))
+        back = module.inverse(inputs[1]) if has_inverse else ()
+        return (*module(inputs[0]), *back, module.log_prob(inputs[0]))
 
     return Case(
         label=setting.label,
         build=lambda tensors, memory, gradient: setting.build(kind, gradient),
         constructor={},
-        inputs={"x": x},
+        inputs=inputs,
         call=call,
-        reference=lambda: _reference(setting, x, has_inverse),
+        reference=lambda: _reference(setting, **inputs),
         memory=("store",),
     )
 
 
-def _reference(setting: FlowSetting, x: Tensor, has_inverse: bool) -> list[Tensor]:
+def _images(setting: FlowSetting, x: Tensor) -> Tensor:
+    """Where the inverse of a map that is not onto is asked for."""
+    found = [setting.run(0.5 * sample)[0] for sample in x.reshape(-1, setting.dim).numpy()]
+    return torch.from_numpy(np.stack(found)).reshape(x.shape)
+
+
+def _reference(setting: FlowSetting, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
     """Forward, inverse and density, sample by sample."""
     columns: list[list[Numeric]] = []
-    for sample in x.reshape(-1, setting.dim).numpy():
+    places = None if y is None else y.reshape(-1, setting.dim).numpy()
+    for n, sample in enumerate(x.reshape(-1, setting.dim).numpy()):
         image, log_det = setting.run(sample)
-        back = setting.run(sample, back=True) if has_inverse else ()
+        back = () if places is None else setting.run(places[n], back=True)
         density = log_det - 0.5 * (image * image).sum() - 0.5 * setting.dim * np.log(2 * np.pi)
         columns.append([image, log_det, *back, density])
     stacked = [torch.from_numpy(np.stack([np.asarray(v) for v in column])) for column in zip(*columns, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +47,8 @@ def flow_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
             check = title("log-det against slogdet of the autograd Jacobian")
             yield row(spec.id, check, SLOGDET, partial(_slogdet, setting, kind, points[dim]))
     for setting in settings(spec, 2, points[2]):
-        yield row(spec.id, _titled(setting, "density adds up to 1"), WHOLE, partial(_whole, setting, kind))
+        check = f"density adds up to {'what the base has in the image' if setting.bounds() else 1}"
+        yield row(spec.id, _titled(setting, check), WHOLE, partial(_whole, setting, kind))
 
 
 def _titled(setting: FlowSetting, check: str) -> str:
@@ -76,16 +78,28 @@ def _slogdet(setting: FlowSetting, kind: Callable[..., nn.Module], x: Tensor) ->
 
 def _whole(setting: FlowSetting, kind: Callable[..., nn.Module]) -> Measured:
     """Networks are kept away from zero, so that the density has no long tails."""
-    return whole(setting.build(kind, networks=[_NotZero(network) for network in setting.given_networks()]))
+    module = setting.build(kind, networks=[_NotZero(network) for network in setting.given_networks()])
+    return whole(module, mass=_mass(setting), reach=(2 if len(setting.bounds()) == 1 else 1) * REACH)
 
 
-def whole(module: Any, points: int = POINTS) -> Measured:
-    """How far the integral of a density in the plane is from 1, by the trapezoid rule over a square."""
-    side = torch.linspace(-REACH, REACH, points, dtype=torch.float64)
+def _mass(setting: FlowSetting) -> float:
+    """What the normal base has in the image of the map."""
+    bounds = [torch.as_tensor(np.asarray(bound, dtype=float)).expand(setting.dim) for bound in setting.bounds()]
+    if not bounds:
+        return 1.0
+    below = torch.from_numpy(np.asarray(setting.run(np.zeros(setting.dim))[0], dtype=float)) < bounds[-1]
+    last = torch.special.ndtr(bounds[-1])
+    rest = torch.special.ndtr(bounds[0]) if len(bounds) == 2 else torch.where(below, 0.0, 1.0)
+    return float((last - rest).abs().prod())
+
+
+def whole(module: Any, points: int = POINTS, mass: float = 1.0, reach: float = REACH) -> Measured:
+    """How far the integral of a density in the plane is from its mass, by the trapezoid rule over a square."""
+    side = torch.linspace(-reach, reach, points, dtype=torch.float64)
     total = 0.0
     with torch.no_grad():
         for x_1 in side.split(200):
             grid = torch.cartesian_prod(x_1, side)
             total += float(module.log_prob(grid).exp().sum())
-    cell = (2 * REACH / (points - 1)) ** 2
-    return Measured(abs(total * cell - 1), f"{points}^2 points within {REACH:g}")
+    cell = (2 * reach / (points - 1)) ** 2
+    return Measured(abs(total * cell - mass), f"{points}^2 points within {reach:g}")

@@ -224,6 +224,28 @@ def test_the_guarantee_is_derived():
     assert found.facts["invertible for"] == "dot(u, w) + 4 > 0"
 
 
+def test_the_symbols_are_all_that_the_page_names():
+    for name, wanted in (("nice", "m"), ("affine_coupling", "s m"), ("planar_flow", "a t u_hat softplus_a_u_hat a_0")):
+        derivation = explain(load(name))
+        names = {row[1] for row in derivation.symbols}
+        assert names.issuperset(wanted.split())
+        assert len({row[0] for row in derivation.symbols}) == len(names)  # no two are written alike
+
+
+def test_the_softplus_of_a_constraint_is_not_written_as_the_image_is():
+    relations = {relation.name: relation for relation in explain(load("planar_flow")).relations}
+    assert relations["constraint.softplus_a_u_hat"].latex.startswith(r"\operatorname{softplus}_{\hat{u}} = ")
+    assert r"\left(\overline{\hat{u}} \cdot w\right) \, w" in relations["constraint_adjoint.bar_w"].latex
+
+
+def test_what_is_not_read_names_the_line_of_a_user_s_file(tmp_path):
+    file = tmp_path / "own.py"
+    text = "from derive import *\nx, W = state('x', 'd'), parameter('W', ('d', 'd'))\ngraph = Builder()\n"
+    file.write_text(f"{text}MAP = graph.build([graph.let('y', matvec(W, x))])\nFLOW = Flow(MAP)\n")
+    with pytest.raises(SpecError, match=r"own\.py, line 5: the determinant of y in x is not read .*ContinuousFlow"):
+        load(file)
+
+
 def swapped():
     graph = Builder()
     y_1, y_2 = graph.let("y_1", x_1 + n(x_2)), graph.let("y_2", x_2 + m(x_1))

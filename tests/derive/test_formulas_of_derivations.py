@@ -9,8 +9,8 @@ from derive import ODE, Spec, load, matvec, parameter, state, tanh
 from derive.catalog import REGISTER
 from derive.explanation import explain_system, programs_of, recurrences
 from derive.latex import latex, plain
-from derive.operators import outer, transpose
-from derive.program import Program, name_functions
+from derive.operators import dot, outer, transpose
+from derive.program import Assignment, Program, name_functions
 from derive.reverse_sweep import reverse_sweep
 
 
@@ -82,6 +82,23 @@ def test_exponents_of_symbols_that_carry_one_are_bracketed():
     assert latex(stage**2) == r"\left(x^{(2)}\right)^{2}"
     assert latex(transpose(W)) == r"\left(W^{(1)}\right)^{\top}"
     assert latex(outer(state("y"), stage)) == r"y\,\left(x^{(2)}\right)^{\top}"
+
+
+def test_inner_products_in_front_of_factors_are_bracketed():
+    u, v, w = (parameter(name, "d") for name in "uvw")
+    assert latex(dot(u, v) * w) == r"\left(u \cdot v\right) \, w"
+    assert latex(dot(u, v) * dot(v, w)) == r"\left(u \cdot v\right) \, v \cdot w"
+    assert latex(2 * parameter("b") * dot(u, v)) == r"2 \, b \, u \cdot v"
+    assert latex(w / dot(u, v)) == r"\frac{w}{u \cdot v}"
+
+
+def test_names_of_programs_beside_are_taken_as_well():
+    x, b = state("x", "d"), parameter("b")
+    line = Assignment(state("z", "d"), tanh(2 * x + b))
+    program = Program((x, b), (line, Assignment(state("r", "d"), 3 + tanh(b * x))), (line.target,))
+    plainly, beside = name_functions(program), name_functions(program, beside=[state("y", "d"), state("a_r", "d")])
+    assert {q.name: q.latex for q in plainly.targets}["tanh_a_r"] == "y_{r}"
+    assert {q.name: q.latex for q in beside.targets}["tanh_a2_r"] == r"\tanh_{r}"
 
 
 def test_a_step_is_the_state_and_then_its_stages_in_order():

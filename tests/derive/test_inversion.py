@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 from pairs import random_values
-from sympy import Rational
+from sympy import Rational, exp, sin
 
 from derive.catalog.lm_resnet import SPEC as LM_RESNET
 from derive.catalog.lm_resnet import k
@@ -138,3 +138,11 @@ def test_a_sum_over_components_hides_the_state():
 
     y = state("y", "d")
     assert invert(Recurrence(Program((x,), (Assignment(y, x + total(x)),), (y,)), old=(x,), new=(y,))) is None
+
+
+def test_what_stands_in_functions_and_outside_has_no_explicit_inverse():
+    """SymPy would look for it for seconds, and find Lambert's function, which torch does not have."""
+    y, p = state("y", "d"), parameter("p")
+    for value, found in ((x + (2 + p) * sin(x), False), (x * exp(x), False), (p * exp(x), True)):
+        step = Program((x, *([p] if value.has(p) else [])), (Assignment(y, value),), (y,))
+        assert (invert(Recurrence(step, old=(x,), new=(y,))) is not None) == found

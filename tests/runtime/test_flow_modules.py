@@ -318,6 +318,25 @@ def zero_scale():
     return AffineCoupling(4, lambda x: x * torch.tensor([1.0, 0.0]), nn.Linear(2, 2))
 
 
+def broken():
+    net = nn.Linear(2, 2)
+    nn.init.constant_(net.weight, torch.nan)
+    return net
+
+
+def broken_planar():
+    flow = PlanarFlow(2)
+    with torch.no_grad():
+        flow.u[0] = torch.nan
+    return flow
+
+
+def infinite():
+    x = torch.ones(3, 4)
+    x[1, 3] = torch.inf
+    return x
+
+
 @pytest.mark.parametrize(
     ("make", "error", "complaint"),
     [
@@ -357,12 +376,53 @@ def zero_scale():
             ValueError,
             r"NICE: shift was given \(5, 2\) and returned \(5, 3\); allowed: \(5, 2\)",
         ),
-        (lambda: PlanarFlow(2)(torch.full((1, 2), torch.nan)), ValueError, "allowed: finite x and parameters"),
+        (lambda: PlanarFlow(2)(torch.full((1, 2), torch.nan)), ValueError, "x is not finite in 1 of 1 samples"),
+        (lambda: broken_planar()(torch.ones(1, 2)), ValueError, "PlanarFlow: u is not finite in 1 of 2 numbers"),
+        (
+            lambda: NICE(4, broken())(torch.ones(3, 4)),
+            ValueError,
+            "NICE: the value of shift is not finite in 3 of 3 samples; allowed: finite numbers",
+        ),
+        (lambda: NICE(4, broken()).inverse(torch.ones(3, 4)), ValueError, "the value of shift is not finite"),
+        (
+            lambda: AffineCoupling(4, broken(), nn.Linear(2, 2))(torch.ones(3, 4)),
+            ValueError,
+            "the value of scale is not finite in 3 of 3 samples",
+        ),
+        (lambda: NICE(4, nn.Linear(2, 2))(infinite()), ValueError, "NICE: x is not finite in 1 of 3 samples"),
+        (lambda: NICE(4, nn.Linear(2, 2)).inverse(infinite()), ValueError, "NICE: y is not finite in 1 of 3 samples"),
+        (
+            lambda: NICE(4, torch.clone)(torch.full((3, 4), 3e38)),
+            ValueError,
+            "NICE: the image of x is not finite in 3 of 3 samples; .*values that fit into torch.float32",
+        ),
+        (
+            lambda: NICE(4, nn.Linear(2, 2).double())(torch.ones(3, 4)),
+            TypeError,
+            "NICE: shift has parameters of torch.float64 and was given vectors of torch.float32; allowed: the same",
+        ),
     ],
 )
 def test_what_is_refused(make, error, complaint):
     with pytest.raises(error, match=complaint):
         make()
+
+
+def test_nothing_is_judged_under_transforms_and_a_refusal_leaves_no_trace():
+    flow = NICE(4, broken())
+    assert vmap(flow)(torch.ones(3, 4))[0].isnan().any()
+    with pytest.raises(ValueError, match="the value of shift"):
+        flow(torch.ones(3, 4))
+    nn.init.ones_(flow.shift.weight)
+    assert flow(torch.ones(3, 4))[0].isfinite().all()
+
+
+def test_an_error_of_a_network_s_own_is_passed_on():
+    def fails(x):
+        raise RuntimeError("its own")
+
+    with pytest.raises(RuntimeError, match="its own"):
+        NICE(4, fails)(torch.ones(3, 4))
 
 
 def test_a_generator_belongs_to_the_normal_base():
