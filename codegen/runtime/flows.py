@@ -95,21 +95,33 @@ class FlowNet(nn.Module):
                 )
         image, log_det = run(value)
         log_det = log_det.squeeze(-1)
-        if host_answer(torch.isfinite(image).all() & torch.isfinite(log_det).all()) is False:
-            self._check_finite(name, value)
-            for held, parameter in self.named_parameters(recurse=False):
-                self._check_finite(held, parameter.reshape(-1, 1), "numbers")
-            self._looks_closer = True  # at what networks give
-            try:
-                run(value)
-            finally:
-                self._looks_closer = False
-            allowed = f"finite {name} and parameters{self.not_zero()}"
-            self._check_finite(f"log|det {shown}|", log_det.unsqueeze(-1), allowed=allowed)
-            self._check_finite(
-                f"the image of {name}", image, allowed=f"{allowed}, and values that fit into {image.dtype}"
-            )
+        whole = image.detach().sum() + log_det.detach().sum()  # one pass; not finite for large numbers, too
+        if host_answer(torch.isfinite(whole)) is False:
+            self._check_result(name, value, run, image, (f"log|det {shown}|", log_det))
         return image, log_det
+
+    def _check_result(
+        self,
+        name: str,
+        value: Tensor,
+        run: Callable[[Tensor], tuple[Tensor, Tensor]],
+        image: Tensor,
+        log_det: tuple[str, Tensor],
+    ) -> None:
+        """Refuse a result that is not finite, and say what it comes from: what goes in, parameters, networks."""
+        if host_answer(torch.isfinite(image).all() & torch.isfinite(log_det[1]).all()) is not False:
+            return
+        self._check_finite(name, value)
+        for held, parameter in self.named_parameters(recurse=False):
+            self._check_finite(held, parameter.reshape(-1, 1), "numbers")
+        self._looks_closer = True  # at what networks give
+        try:
+            run(value)
+        finally:
+            self._looks_closer = False
+        allowed = f"finite {name} and parameters{self.not_zero()}"
+        self._check_finite(log_det[0], log_det[1].unsqueeze(-1), allowed=allowed)
+        self._check_finite(f"the image of {name}", image, allowed=f"{allowed}, and values that fit into {image.dtype}")
 
     def _check_finite(self, name: str, value: Tensor, unit: str = "samples", allowed: str = "") -> None:
         """Refuse vectors that are not finite."""

@@ -417,6 +417,11 @@ def test_nothing_is_judged_under_transforms_and_a_refusal_leaves_no_trace():
     assert flow(torch.ones(3, 4))[0].isfinite().all()
 
 
+def test_a_sum_that_overflows_is_no_reason_to_refuse():
+    x = torch.full((64, 4), 3e38)
+    assert NICE(4, torch.zeros_like)(x)[0].equal(x)
+
+
 def test_an_error_of_a_network_s_own_is_passed_on():
     def fails(x):
         raise RuntimeError("its own")
