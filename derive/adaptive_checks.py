@@ -19,21 +19,22 @@ from derive.operators import Numeric
 from derive.power_series import Series, array_of
 from derive.reverse_sweep import reverse_sweep
 from derive.sampling import Sampler
+from derive.scheme_report.residuals import tolerance
 from derive.symbols import Quantity
 
 Values = Mapping[Quantity, Numeric]
 NOTHING = mpmath.mpf(10) ** -30
 
 
-def inside_at_one(step: EmbeddedStep, place: int) -> IdentityCheck:
-    """The dense output at theta = 1 against the step."""
+def inside_at_one(step: EmbeddedStep, place: int, pair: EmbeddedPair) -> IdentityCheck:
+    """The dense output at theta = 1 against the step, to the digits that were published of the table."""
     program = step.program
 
     def left(values: dict[Quantity, Numeric], sampler: Sampler) -> Numeric:
         given = {q: values[q] for q in program.inputs} | {step.theta: Integer(1)}
         return evaluate(program, given, sampler.networks)[step.inside[place]]
 
-    return IdentityCheck(left, step.new[place], program.inputs, program.networks(), program)
+    return IdentityCheck(left, step.new[place], program.inputs, program.networks(), program, tolerance(pair.given))
 
 
 def rate_inside(step: EmbeddedStep, place: int, rate: Expr) -> IdentityCheck:
@@ -65,7 +66,8 @@ class AdjointGap:
             gaps = self._gaps(power - 1, _number(coefficients[0]))
             return float(max(abs(c) for gap in gaps for c in gap.coefficients))
 
-        return ResidualCheck(residual, (Integer(1),), "truncated power series in h of both steps, 60 digits")
+        detail = "truncated power series in h of both steps, 60 digits"
+        return ResidualCheck(residual, (Integer(1),), detail, tolerance(self.pair.given))
 
     def leading(self, most: int) -> int:
         """The first power of h that is there, or one more than `most`; what published decimals leave is nothing."""

@@ -81,7 +81,7 @@ def _write_pair(author: Author, adaptive: Adaptive, step: EmbeddedStep, names: S
             text=f"{inside} = {new} at {step.theta} = 1",
             reason="b_i(1) = b_i",
             name=names.joined("ends", inside.name),
-            check=inside_at_one(step, place),
+            check=inside_at_one(step, place, pair),
         )
         author.relation(
             f"velocity of {inside.name}",

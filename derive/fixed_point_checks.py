@@ -92,12 +92,14 @@ def _nearest(update: LeastChange, values: Values) -> Any:
     size = len(step)
     rest = difference - matrix.dot(step)
     first = np.outer(rest, np.eye(size)[0]) / step[0]
-    basis = []
+    basis: list[list[Any]] = []
     for row in range(size):
         for column in range(1, size):
             direction = mpmath.zeros(size, size)
             direction[row, column], direction[row, 0] = mpmath.mpf(1), -step[column] / step[0]
             basis.append([direction[i, j] for i in range(size) for j in range(size)])
+    if not basis:  # one number, which the condition determines
+        return matrix + first
     rows, right = mpmath.matrix(basis).T, mpmath.matrix([-v for v in first.ravel()])
     weights = mpmath.lu_solve(rows.T * rows, rows.T * right)
     found = array_of([sum(rows[i, j] * weights[j] for j in range(len(basis))) for i in range(size**2)])
@@ -198,11 +200,12 @@ def _length(vector: Numeric) -> Any:
 def least_squares_check(
     directions: Quantity, residual: Quantity, weights: Quantity, sides: tuple[Expr, Expr]
 ) -> IdentityCheck:
-    """Normal equations against weights that a QR factorization finds."""
+    """Normal equations against the weights of a singular value decomposition, for any numbers of rows and columns."""
 
     def left(values: Values, _: Sampler) -> Numeric:
-        matrix = mpmath.matrix(values[directions].tolist())
-        found, _rest = mpmath.qr_solve(matrix, mpmath.matrix(list(values[residual])))
+        u, sizes, v = mpmath.svd_r(mpmath.matrix(values[directions].tolist()))
+        along = u.T * mpmath.matrix(list(values[residual]))
+        found = v.T * mpmath.matrix([part / size for part, size in zip(along, sizes, strict=True)])
         return value_of(sides[0], {**values, weights: array_of(list(found))})
 
     return IdentityCheck(left, sides[1], (directions, residual))

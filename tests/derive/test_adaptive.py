@@ -83,6 +83,21 @@ def test_a_spec_of_ones_own_is_derived_and_every_check_holds() -> None:
         assert relation.check is not None and relation.check.run().holds, relation.title
 
 
+@pytest.mark.parametrize("scheme", ["tsit5", pytest.param("dop853", marks=pytest.mark.slow)])
+def test_tables_of_decimals_are_checked_to_their_digits(scheme: str) -> None:
+    u, theta = state("u", ()), parameter("theta")
+    own = Spec(id="own", class_name="Own", title="Own", source="test", system=Adaptive(ODE((u,), (theta * u,)), scheme))
+    titles = ("u_inside at the end of the step", "continuous less discrete adjoint after one step")
+    relations = [r for section in explain(own).sections for r in section.relations if r.title in titles]
+    assert len(relations) == 2
+    digits = SCHEMES[scheme].digits
+    for relation in relations:
+        assert digits is not None and relation.check is not None
+        found = relation.check.run()
+        assert found.holds and found.tolerance == 10.0 ** (6 - digits)
+    assert relations[0].check is not None and not relations[0].check.perturbed().run().holds
+
+
 def test_step_size_settles() -> None:
     z = sympy.Symbol("z")
     roots = sympy.Poly(CONTROL.growth(z), z).nroots()

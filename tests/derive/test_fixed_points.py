@@ -21,6 +21,7 @@ from derive import (
     Spec,
     adjoint,
     constant,
+    cos,
     dot,
     explain,
     input_,
@@ -28,6 +29,7 @@ from derive import (
     matvec,
     parameter,
     sigmoid,
+    sin,
     state,
     tanh,
     time,
@@ -66,10 +68,12 @@ SYSTEMS = {
     "three components": equilibrium(
         tanh(matvec(parameter("A", (3, 3)), state("q", 3))) + input_("p", 3), state("q", 3)
     ),
+    "one component": equilibrium(sin(parameter("a", 1) * state("q", 1)) + input_("p", 1), state("q", 1)),
+    "a size of another name": equilibrium(cos(parameter("a", "d") * state("q", "d")) / 2, state("q", "d")),
 }
 
 
-QUICK = ("neurons", "no input", "three components")
+QUICK = ("neurons", "no input", "three components", "one component", "a size of another name")
 MARKED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS]
 
 
