@@ -2675,7 +2675,7 @@ class Solution:
 
     `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
     the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
-    beginning, size) and the value of the event at its end. `refused` has the shares of the tolerance that the error of
+    beginning, size, end) and its place there, from 0 to 1. `refused` has the shares of the tolerance that the error of
     the last rejected step had.
     """
 
@@ -2687,22 +2687,41 @@ class Solution:
     rows: list[range] = field(default_factory=list)
     last: Tensor | None = None
     outputs: Tensor | None = None
-    ending: tuple[Tensor, float, float, float] | None = None
+    ending: tuple[Tensor, float, float, float, float] | None = None
     event: float | None = None
     velocity: Tensor | None = None
     refused: Tensor | None = None
     evaluations: int = 0
     rejected: int = 0
 
+    @property
+    def stretches(self) -> bool:
+        """Whether the steps grow with the interval; with outputs at times of their own, t0 shifts them as they are."""
+        return self.outputs is None
+
     def shares(self, step: int) -> tuple[float, float]:
         """How the beginning and the size of a step move with t1: by (s, w), and with t0 by (1 - s, -w).
 
-        These are its shares of the interval; where outputs have times of their own, t1 moves nothing.
+        These are its shares of the interval, if the steps grow with it.
         """
-        if self.outputs is not None:
+        if not self.stretches:
             return 0.0, 0.0
         span = self.t1 - self.t0
         return (self.starts[step] - self.t0) / span, self.sizes[step] / span
+
+
+class Search(Protocol):
+    """What looks for an event in accepted steps."""
+
+    last: float
+
+    def begin(self, t: float, state: Tensor) -> None:
+        """Read the event at the beginning."""
+
+    def found_in(
+        self, stages: PairStages, step: int, place: tuple[float, float, float], state: Tensor, new: Tensor
+    ) -> float | None:
+        """Where in an accepted step (beginning, size, end) from one state to a new one the event is, from 0 to 1."""
 
 
 class PairStages(ABC):
@@ -2818,21 +2837,23 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
 
 def adaptive_steps(
     stages: PairStages, options: Options, state: Tensor, t0: float, t1: float, times: Sequence[float] | None = None,
-    keep: bool = True, event: Callable[[float, Tensor], float] | None = None,
+    keep: bool = True, search: Search | None = None,
 ) -> Solution:  # fmt: skip
-    """From t0 to t1, or until all `times` are passed, or until `event` changes its sign.
+    """From t0 to t1, or until all `times` are passed, or until `search` finds its event.
 
     Raises:
         StepUnderflowError: no step is small enough.
         StepCountError: more steps than allowed.
-        NoEventError: t1 is reached and `event` has not changed its sign.
+        NoEventError: t1 is reached and the event was not found.
     """
     found, control, power = Solution(t0, t1), options.control, options.pair.power
     if times is not None:
         found.outputs = state.new_empty(len(times), state.numel())
     stages.begin(t0, state)
     t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
-    done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
+    done, earlier, after_rejection = 0, 1.0, False
+    if search is not None:
+        search.begin(t0, state)
     size = for_norms(state).abs()
     while t != t1 and (times is None or done < len(times)):
         wanted = h
@@ -2847,21 +2868,19 @@ def adaptive_steps(
             h *= control.factor(error, earlier, power, True)
             continue
         done = _record(found, stages, state, new, (t, h, end), times, done, keep)
-        if event is not None:
-            now = event(end, new)
-            if sign * now < 0.0 or (now == 0.0 and sign != 0.0):
-                found.last, found.ending = new, (state, t, h, now)
-                break
-            sign = now or sign
+        place = None if search is None else search.found_in(stages, len(found.starts) - 1, (t, h, end), state, new)
+        if place is not None:
+            found.last, found.ending = new, (state, t, h, end, place)
+            break
         stages.accept()
         h *= control.factor(error, earlier, power, after_rejection)
         h = wanted if abs(wanted) > abs(h) and options.pair.stops else h  # a step that was cut says nothing of the next
         t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
     else:
-        if event is not None:
+        if search is not None:
             raise NoEventError(
                 f"{options.owner}: event(t, x) does not change its sign between t = {t0:g} and {t1:g}, where it is "
-                f"{sign:g}; allowed: a function that does, or a later t1"
+                f"{search.last:g}; allowed: a function that does, or a later t1"
             )
     found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
     return found
@@ -2911,7 +2930,8 @@ def _check_step(stages: PairStages, options: Options, found: Solution, t: float,
     if len(found.starts) + found.rejected >= options.max_steps:
         raise StepCountError(
             f"{options.owner}: {len(found.starts)} accepted and {found.rejected} rejected steps lead to t = {t:g} with "
-            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol{if_drawn(stages, t, state)}"
+            f"h = {h:g}; allowed: max_steps={options.max_steps}; give a larger max_steps, rtol or atol"
+            f"{if_drawn(stages, t, state)}"
         )
     if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
         raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))
@@ -2947,67 +2967,215 @@ def if_drawn(stages: PairStages, t: float, state: Tensor) -> str:
     )
 
 
+POINTS = 4  # of each step at which an event is read: equidistant, the last one at its end
+NUDGE = 1e-3  # of a step: by what it changes over this distance an event is seen to come nearer to zero
+GOLDEN = (math.sqrt(5) - 1) / 2
+DIP_STEPS = 45  # of the golden section: down to 1e-9 of a step
 ROOT_STEPS = 200
+EVENT_ORDERS = 3  # of derivatives of time and state of an event
 
 
-def located(value: Callable[[float], float], high_sign: float) -> float:
-    """The place from 0 to 1 where a function first has the sign that it has at 1, by halving down to rounding.
+def located(value: Callable[[float], float], low: float, high: float) -> float:
+    """The first place after which a function has the sign that it has at `high`, or is zero, by halving to rounding.
 
     Values are asked for one at a time: each costs an evaluation of the event, and none of the field.
     """
-    low, high = 0.0, 1.0
+    sign = math.copysign(1.0, value(low))
     for _ in range(ROOT_STEPS):
         middle = 0.5 * (low + high)
         if middle in (low, high):
             break
-        found = value(middle)
-        if found == 0.0:
-            return middle
-        low, high = (low, middle) if found * high_sign > 0.0 else (middle, high)
+        low, high = (middle, high) if value(middle) * sign > 0.0 else (low, middle)
     return high
 
 
-def place_event(found: Solution, stages: PairStages, event: Callable[[float, Tensor], float]) -> None:
+def dip(value: Callable[[float], float], low: float, high: float) -> float | None:
+    """A place between two where a function that is positive there is not, if it has one minimum: by golden section."""
+    width = GOLDEN * (high - low)
+    left, right = high - width, low + width
+    at_left, at_right = value(left), value(right)
+    for _ in range(DIP_STEPS):
+        if min(at_left, at_right) <= 0.0:
+            return left if at_left <= 0.0 else right
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = value(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = value(right)
+    return None
+
+
+class EventSearch:
+    """Reads an event on the dense output of step after step, until it is zero or has changed its sign.
+
+    Where it comes nearer to zero after one point and goes away from it before the next, it is followed to its smallest
+    size between them: so two zeros between neighbouring points are found as well.
+    """
+
+    def __init__(self, owner: str, event: Callable[[float, Tensor], float]) -> None:
+        self.owner, self.event, self.last = owner, event, 0.0
+
+    def begin(self, t: float, state: Tensor) -> None:
+        """The value at the beginning; where it is zero, the first one that is not has the sign to be changed."""
+        self.last = self._value(t, state)
+
+    def found_in(
+        self, stages: PairStages, step: int, place: tuple[float, float, float], state: Tensor, new: Tensor
+    ) -> float | None:
+        """Where in an accepted step (beginning, size, end) the event is, from 0 to 1; None where it is not."""
+        t, h, end = place
+        stages.extend(step, t, h, state)
+
+        def read(theta: float) -> float:
+            inside = new if theta == 1.0 else stages.inside(state, h, [stages.pair.weights(theta)])[0]
+            return self._value(end if theta == 1.0 else t + theta * h, inside)
+
+        low = 0.0
+        for n in range(1, POINTS + 1):
+            high = n / POINTS
+            now = read(high)
+            crossed = self._crossed(read, low, high, now)
+            if crossed is not None:
+                return located(read, low, crossed)
+            low, self.last = high, now or self.last
+        return None
+
+    def _crossed(self, read: Callable[[float], float], low: float, high: float, now: float) -> float | None:
+        """A place after `low` where the event is zero or has the other sign, as far as one is seen."""
+        if self.last == 0.0:
+            return None
+        sign = math.copysign(1.0, self.last)
+        if now * sign <= 0.0:
+            return high
+        nearer = read(low + NUDGE) * sign < self.last * sign and read(high - NUDGE) * sign < now * sign
+        return dip(lambda theta: read(theta) * sign, low, high) if nearer else None
+
+    def _value(self, t: float, state: Tensor) -> float:
+        found = self.event(t, state)
+        if not math.isfinite(found):
+            raise StepError(
+                f"{self.owner}: event(t, x) is {found} at t = {t:g}; allowed: a function that is finite along the "
+                "solution"
+            )
+        return found
+
+
+def place_event(found: Solution, stages: PairStages) -> None:
     """Give the event in the last step to a solution as its one output, with time and velocity there."""
     assert found.ending is not None
-    state, t, h, now = found.ending
-    stages.extend(len(found.starts) - 1, t, h, state)
-
-    def inside(theta: float) -> Tensor:
-        return stages.inside(state, h, [stages.pair.weights(theta)])
-
-    theta = 1.0 if now == 0.0 else located(lambda theta: event(t + theta * h, inside(theta)[0]), now)
-    found.event, found.outputs, found.rows[-1] = t + theta * h, inside(theta), range(1)
+    state, t, h, end, theta = found.ending
+    found.event = end if theta == 1.0 else t + theta * h
+    found.outputs, found.rows[-1] = stages.inside(state, h, [stages.pair.weights(theta)]), range(1)
     found.velocity = stages.slopes.t() @ state.new_tensor(stages.pair.velocities(theta))
 
 
+class Unmapped(torch.autograd.Function):
+    """Refuses vmap over what it is applied to."""
+
+    @staticmethod
+    def forward(owner: str, *tensors: Tensor) -> None:
+        """Nothing."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: None) -> None:
+        """Nothing."""
+
+    @staticmethod
+    def jvp(ctx: Any, *ways: Tensor | None) -> None:
+        """Nothing."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], owner: str, *tensors: Tensor) -> Any:
+        """The message."""
+        raise NotImplementedError(
+            f"{owner}: vmap over until, whose samples would end at different times; allowed: one call for each sample"
+        )
+
+
+class LaterOrders(torch.autograd.Function):
+    """Zero for a number that is zero and has no first derivative: only derivatives of derivatives pass through."""
+
+    @staticmethod
+    def forward(value: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Where nothing arrives there is nothing to do."""
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, bar: Tensor | None) -> Tensor | None:
+        """What arrives, where it may be differentiated."""
+        return bar if torch.is_grad_enabled() else None
+
+    @staticmethod
+    def jvp(ctx: Any, way: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(way)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], value: Tensor) -> tuple[Tensor, int]:
+        """The same for every sample."""
+        return LaterOrders.apply(value), in_dims[0]
+
+
 def with_gradients(
-    owner: str, event: Callable[..., Tensor], moment: Tensor, x: Any, velocity: Any
+    owner: str,
+    event: Callable[..., Tensor],
+    moment: Tensor,
+    at: Callable[[Tensor | None], tuple[Tensor, ...]],
+    velocity: tuple[Tensor, ...],
 ) -> tuple[Tensor, list[Tensor]]:
-    """Time and state of an event by one Newton step, which carries the gradient of the implicit function theorem.
+    """Time and state of an event by Newton steps: each carries the derivatives of one more order.
+
+    The first step is the implicit function theorem, with the derived gradient of the state at the time that was found.
+    Those after it read the dense output at the time of the step before, and move nothing but later derivatives.
 
     Args:
         owner: for messages.
         event: (t, *parts of the state) -> a tensor of one element.
         moment: the time that was found.
-        x: parts of the state at that time, which follow their initial value and the parameters with the time held.
-        velocity: of the parts, by the dense output.
+        at: time -> parts of the state then; None is the time that was found, held.
+        velocity: of the parts then, by the dense output.
     """
+    x = at(None)
     value = event(moment, *x).reshape(())
+    rate = _rate(owner, event, moment, x, velocity, value.dtype)
+    time = moment - ((value - value.item()) / rate).to(moment.dtype)
+    shift = time - moment
+    end = [part + shift.to(part.dtype) * v for part, v in zip(x, velocity, strict=True)]
+    if not any(one.requires_grad for one in (time, *end)):
+        return time, end
+    for _ in range(EVENT_ORDERS - 1):
+        missed = event(time, *at(time)).reshape(()) / rate
+        time = time - LaterOrders.apply(missed).to(moment.dtype)
+    return time, [one + LaterOrders.apply(part - one) for one, part in zip(end, at(time), strict=True)]
+
+
+def _rate(
+    owner: str,
+    event: Callable[..., Tensor],
+    moment: Tensor,
+    x: tuple[Tensor, ...],
+    velocity: tuple[Tensor, ...],
+    dtype: torch.dtype,
+) -> Tensor:
+    """The derivative of the event in time along the solution, as a number."""
     with torch.enable_grad():
-        leaves = [moment.detach().requires_grad_(), *(part.detach().requires_grad_() for part in x)]
-        at = event(*leaves).reshape(())
-        slopes = torch.autograd.grad(at, leaves, allow_unused=True) if at.requires_grad else [None] * len(leaves)
-    moves = [torch.ones_like(moment), *velocity]
-    rate = sum(((g * v).sum() for g, v in zip(slopes, moves, strict=True) if g is not None), value.new_zeros(()))
+        pull_back: Any = torch.func.vjp(lambda *at: event(*at).reshape(()), moment, *(part.detach() for part in x))[1]
+        slopes = pull_back(moment.new_ones((), dtype=dtype))
+    rate = torch.stack([(g * v).sum() for g, v in zip(slopes, (torch.ones_like(moment), *velocity), strict=True)]).sum()
     if not bool(rate != 0):
         raise StepError(
             f"{owner}: event(t, x) has the slope {float(rate):g} along the solution at t = {float(moment):g}, where it "
             "is zero; allowed: a function that passes through zero, so that the time has a gradient"
         )
-    time = moment - ((value - value.detach()) / rate).to(moment.dtype)
-    shift = time - moment.detach()
-    return time, [part + shift.to(part.dtype) * v for part, v in zip(x, velocity, strict=True)]
+    return rate.detach()
 
 
 class StepBars(NamedTuple):
@@ -3040,15 +3208,15 @@ class Gathered:
 
 
 class DenseBars:
-    """What arrives at the outputs inside one step: of the state, of each slope, and of the place of each output."""
+    """What arrives at the outputs inside one step: of the state, of each slope, and of the time of each output."""
 
     def __init__(self, pair: Pair, solution: Solution, step: int, times: Sequence[float], bars: Tensor) -> None:
         rows = solution.rows[step]
         t, h = solution.starts[step], solution.sizes[step]
         self.bars = bars[rows.start : rows.stop]
-        self.places = [(times[n] - t) / h for n in rows]
-        self.weights = self.bars.new_tensor([pair.weights(place) for place in self.places])
-        self.velocities = [pair.velocities(place) for place in self.places]
+        places = [(times[n] - t) / h for n in rows]
+        self.weights = self.bars.new_tensor([pair.weights(place) for place in places])
+        self.velocities = [pair.velocities(place) for place in places]
 
     def of_slopes(self) -> Tensor:
         """(stages, elements), without the factor h."""
@@ -3118,7 +3286,7 @@ class Reverse:
             if stage + 1 < last:
                 later = self.bar_points[stage + 1 : last].t()
                 own = torch.addmv(own, later, weights[stage][: last - stage - 1])
-            if self.timed:
+            if self.timed and self.solution.stretches:
                 self.bar_slopes[stage].copy_(own)
             at_point, times[stage] = pulled.pop().pull_back(own)
             self.bar_points[stage].copy_(at_point)
@@ -3139,19 +3307,21 @@ class Reverse:
         return pulled
 
     def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
-        """Cotangents of the ends of the interval, with which a step moves."""
+        """Cotangents of the ends of the interval, with which a step moves; a dense output is in no step that grows."""
         solution = self.solution
-        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / solution.sizes[step]
-        bar_t = torch.zeros_like(bar_h)
-        for node, found in zip(self.pair.c, times, strict=False):
-            if found is not None:
-                bar_t, bar_h = bar_t + found, bar_h + node * found
+        found = [(node, bar) for node, bar in zip(self.pair.c, times, strict=False) if bar is not None]
+        bar_t = sum((bar for _, bar in found), torch.zeros_like(self.bar_t0))
         if dense is not None:
             moved = dense.of_times(self.slopes)
             rows = solution.rows[step]
             self.bar_times[rows.start : rows.stop] = moved
-            bar_t, bar_h = bar_t - moved.sum(), bar_h - moved @ moved.new_tensor(dense.places)
+            bar_t = bar_t - moved.sum()
+        if not solution.stretches:
+            self.bar_t0 = self.bar_t0 + bar_t
+            return
         share, width = solution.shares(step)
+        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / solution.sizes[step]
+        bar_h = sum((node * bar for node, bar in found), bar_h)
         self.bar_t0 = self.bar_t0 + (1 - share) * bar_t - width * bar_h
         self.bar_t1 = self.bar_t1 + share * bar_t + width * bar_h
 
@@ -3274,11 +3444,14 @@ class AdaptiveSolve(torch.autograd.Function):
         """Keep the inputs; states are kept by the solution."""
         ctx.call, *given = inputs
         ctx.save_for_backward(*given)
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, bar: Tensor) -> Bars:
+    def backward(ctx: Any, bar: Tensor | None) -> Bars:
         """The derived sweep; where its own derivative may be asked for, the pullback of the plain form."""
         call, given, wanted = ctx.call, ctx.saved_tensors, ctx.needs_input_grad[1:]
+        if bar is None:
+            return (None,) * (1 + len(given))
         if torch.is_grad_enabled():
             return (None, *replayed_pull_back(call, given, wanted, bar))
         x, _, _, _, *parameters = given
@@ -3468,6 +3641,9 @@ class FieldCalls(Evaluation):
         if value.shape != x.shape:
             read = f"field was given x of shape {tuple(x.shape)} and returned {tuple(value.shape)}"
             raise ValueError(f"{owner}: {read}; allowed: the same shape")
+        if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            read = f"field was given x of dtype {x.dtype} and returned {value.dtype}"
+            raise TypeError(f"{owner}: {read}; allowed: the same dtype, or autocast")
         return value
 
     def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:
@@ -3576,9 +3752,10 @@ class OpaqueForm:
         with torch.no_grad(), self.as_called():
             if self.hides and not isinstance(self.blocks.field.function, nn.Module):
                 self._check_closed(calls, call.ends[0], x)
-            found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
-            if self.event is not None:
-                place_event(found, stages, self.event)
+            search = None if self.event is None else EventSearch(self.blocks.owner, self.event)
+            found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, search)
+            if search is not None:
+                place_event(found, stages)
         if call.times is None and self.event is None:
             self.tape.pop((len(found.starts), 0), None)  # the slope at the end serves dense output alone
         self.count(call, found)
@@ -3700,6 +3877,7 @@ class AdaptiveNet(nn.Module):
 
     methods: Mapping[str, Pair]
     control: Control
+    layout = ""  # shape of the state, where the field takes no other
 
     def __init__(
         self, field: Callable[..., Tensor], *, t0: float | Tensor, t1: float | Tensor, method: Any, rtol: float,
@@ -3723,6 +3901,11 @@ class AdaptiveNet(nn.Module):
             owner, self.pair, self.control, float(rtol), float(atol), None if first_step is None else float(first_step),
             max_steps,
         )  # fmt: skip
+        if self.adjoint == "continuous" and self.gradient == "autograd":
+            raise ValueError(
+                f"{owner}: adjoint='continuous' with gradient='autograd', which differentiates the accepted steps; "
+                "allowed: adjoint='continuous' with gradient='derived', or gradient='autograd' alone"
+            )
         self.stats = SolveStats()
 
     def forward(self, x0: PackedState) -> Any:
@@ -3745,8 +3928,12 @@ class AdaptiveNet(nn.Module):
     def until(self, x0: PackedState, event: Callable[..., Tensor]) -> tuple[Tensor, Any]:
         """(time, state) where `event(t, x)` first becomes zero after t0, both with gradients.
 
-        It is looked for between accepted steps, by its sign, and located on the dense output. By the implicit function
-        theorem d(time) = -(dg by everything but the time) / (dg/dt along the solution).
+        It is read on the dense output at four equidistant points of each accepted step; where it comes nearer to zero
+        after one of them and goes away again before the next, also at its smallest size between. A change of its sign
+        is located to rounding. What it does besides between two points is not seen: more than one minimum of its size,
+        or three zeros and more; smaller tolerances make shorter steps. By the implicit function theorem d(time) = -(dg
+        by everything but the time) / (dg/dt along the solution); derivatives up to the third order are exact on the
+        accepted steps.
 
         Args:
             x0: the state at t0.
@@ -3768,16 +3955,24 @@ class AdaptiveNet(nn.Module):
             return float(of_parts(flat.new_tensor(t), *unpacked(flat, parts)))
 
         call, inputs = self._call(x, shapes, None, of_flat)
+        Unmapped.apply(self.owner, *(one for one in inputs if one is not None))
         found = call.find(x.detach(), [parameter.detach() for parameter in inputs[4:]])
         assert found.event is not None and found.velocity is not None
         call.times = [found.event]
-        state = self._value(call, inputs)[0]
         moment = torch.tensor(found.event, dtype=torch.float64, device=x.device)
         velocity = unpacked(found.velocity, parts)
-        time, end = with_gradients(self.owner, of_parts, moment, unpacked(state.reshape(-1), parts), velocity)
+
+        def at(time: Tensor | None) -> tuple[Tensor, ...]:
+            times = None if time is None else time.reshape(1)
+            state = self._value(call, (*inputs[:3], times, *inputs[4:]))[0]
+            return unpacked(state.reshape(-1), parts)
+
+        time, end = with_gradients(self.owner, of_parts, moment, at, velocity)
         return time, end[0] if shapes is None else tuple(end)
 
     def _packed(self, x0: PackedState) -> tuple[Tensor, list[torch.Size] | None]:
+        if self.layout and not isinstance(x0, Tensor):
+            raise TypeError(f"{self.owner}: x0 is a {type(x0).__name__}; allowed: one tensor {self.layout}")
         parts = x0 if isinstance(x0, tuple) else (x0,)
         for part in parts:
             if not isinstance(part, Tensor):
@@ -3868,7 +4063,8 @@ class AdaptiveNet(nn.Module):
             return value
         x, t0, t1, times, *parameters = inputs
         value = call.solved(x.detach(), [parameter.detach() for parameter in parameters])
-        return call.plain(x, t0, t1, times, parameters) if call.keep else value
+        at_moving_times = times is not None and times.requires_grad
+        return call.plain(x, t0, t1, times, parameters) if call.keep or at_moving_times else value
 
     def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
         """The field in the forms that a solution needs."""

@@ -131,6 +131,14 @@ class FieldClass:
         return "".join(f"        {row}{functions.get(q, '')}.\n" for q, row in rows)
 
     @property
+    def layout(self) -> str:
+        """Shape of a state."""
+        names = [q.name for q in self.ode.state]
+        if self.ode.state[0].shape:
+            return f"(..., {self.ode.state[0].shape[0]})"
+        return f"(..., {len(names)}) with {', '.join(names)} along the last axis"
+
+    @property
     def equation(self) -> str:
         """The field in plain characters."""
         pairs = zip(self.ode.state, self.ode.velocity, strict=True)

@@ -48,8 +48,9 @@ def adaptive_text(spec: Spec, derivation: Derivation, command: str) -> str:
         **pairs_view(methods, derivation),
         "pairs_note": f"  # the step {_range(derivation, 'step.')}, its adjoint {_range(derivation, 'adjoint.')}",
         "class_doc": _class_doc(spec, written, methods),
-        "methods": (_constructor(spec, written, _default(system)),),
+        "methods": (_constructor(spec, written, _default(system)), *([] if written is None else [_forward(written)])),
         "field": written,
+        "reached": () if written is None else written.names,
         "functions": () if in_place is None else in_place.functions,
         "table": "" if in_place is None else in_place.table,
         "read": "" if in_place is None else tuple_display([repr(name) for name in in_place.names]),
@@ -106,6 +107,11 @@ def _constructor(spec: Spec, written: FieldClass | None, method: str) -> Functio
     return Function("__init__", ", ".join([*first, *given, *options]), "None", "See the class.", body)
 
 
+def _forward(written: FieldClass) -> Function:
+    doc = f"State at t1 of the state x0 at t0; both are {written.layout}."
+    return Function("forward", "self, x0: Any", "Any", doc, ("return super().forward(x0)",))
+
+
 def wrapped(line: str) -> str:
     """A line of a docstring in lines that fit."""
     indent = len(line) - len(line.lstrip())
@@ -114,6 +120,7 @@ def wrapped(line: str) -> str:
 
 def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, EmbeddedPair]) -> str:
     field = "x' = field(t, x)" if written is None else written.equation
+    layout = "" if written is None else f"    States are {written.layout}. What is held is that of `field`.\n\n"
     own = """        field: the field, called field(t, x), or field(x) where it takes one argument; x is a tensor of any
             shape, or a tuple of tensors where x0 is one, and the value is of the same kind.
 """
@@ -130,7 +137,8 @@ def _class_doc(spec: Spec, written: FieldClass | None, methods: Mapping[str, Emb
 
 {first}
 
-    `forward(x0)`: state at t0 -> state at t1. `trajectory(x0, times)` -> (len(times), ...), from the dense output.
+{layout}    `forward(x0)`: state at t0 -> state at t1. `trajectory(x0, times)` -> (len(times), ...), from the dense
+    output.
     Steps of pairs that have no dense output of their own end at the times: {crude}.
     `until(x0, event)` -> (time, state) where event(t, x) passes through zero. `stats` counts evaluations and steps
     of the last solution. t1 may be before t0.

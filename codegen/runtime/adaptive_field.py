@@ -71,6 +71,9 @@ class FieldCalls(Evaluation):
         if value.shape != x.shape:
             read = f"field was given x of shape {tuple(x.shape)} and returned {tuple(value.shape)}"
             raise ValueError(f"{owner}: {read}; allowed: the same shape")
+        if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            read = f"field was given x of dtype {x.dtype} and returned {value.dtype}"
+            raise TypeError(f"{owner}: {read}; allowed: the same dtype, or autocast")
         return value
 
     def linearized(self, call: Call, points: tuple[Any, ...]) -> Linearized:

@@ -90,11 +90,14 @@ class AdaptiveSolve(torch.autograd.Function):
         """Keep the inputs; states are kept by the solution."""
         ctx.call, *given = inputs
         ctx.save_for_backward(*given)
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, bar: Tensor) -> Bars:
+    def backward(ctx: Any, bar: Tensor | None) -> Bars:
         """The derived sweep; where its own derivative may be asked for, the pullback of the plain form."""
         call, given, wanted = ctx.call, ctx.saved_tensors, ctx.needs_input_grad[1:]
+        if bar is None:
+            return (None,) * (1 + len(given))
         if torch.is_grad_enabled():
             return (None, *replayed_pull_back(call, given, wanted, bar))
         x, _, _, _, *parameters = given

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.adaptive_events import with_gradients
+from codegen.runtime.adaptive_events import Unmapped, with_gradients
 from codegen.runtime.adaptive_function import AdaptiveSolve, SolveCall
 from codegen.runtime.adaptive_opaque import OpaqueForm
 from codegen.runtime.adaptive_pairs import Pair, chosen_pair
@@ -56,6 +56,7 @@ class AdaptiveNet(nn.Module):
 
     methods: Mapping[str, Pair]
     control: Control
+    layout = ""  # shape of the state, where the field takes no other
 
     def __init__(
         self, field: Callable[..., Tensor], *, t0: float | Tensor, t1: float | Tensor, method: Any, rtol: float,
@@ -79,6 +80,11 @@ class AdaptiveNet(nn.Module):
             owner, self.pair, self.control, float(rtol), float(atol), None if first_step is None else float(first_step),
             max_steps,
         )  # fmt: skip
+        if self.adjoint == "continuous" and self.gradient == "autograd":
+            raise ValueError(
+                f"{owner}: adjoint='continuous' with gradient='autograd', which differentiates the accepted steps; "
+                "allowed: adjoint='continuous' with gradient='derived', or gradient='autograd' alone"
+            )
         self.stats = SolveStats()
 
     def forward(self, x0: PackedState) -> Any:
@@ -101,8 +107,12 @@ class AdaptiveNet(nn.Module):
     def until(self, x0: PackedState, event: Callable[..., Tensor]) -> tuple[Tensor, Any]:
         """(time, state) where `event(t, x)` first becomes zero after t0, both with gradients.
 
-        It is looked for between accepted steps, by its sign, and located on the dense output. By the implicit function
-        theorem d(time) = -(dg by everything but the time) / (dg/dt along the solution).
+        It is read on the dense output at four equidistant points of each accepted step; where it comes nearer to zero
+        after one of them and goes away again before the next, also at its smallest size between. A change of its sign
+        is located to rounding. What it does besides between two points is not seen: more than one minimum of its size,
+        or three zeros and more; smaller tolerances make shorter steps. By the implicit function theorem d(time) = -(dg
+        by everything but the time) / (dg/dt along the solution); derivatives up to the third order are exact on the
+        accepted steps.
 
         Args:
             x0: the state at t0.
@@ -124,16 +134,24 @@ class AdaptiveNet(nn.Module):
             return float(of_parts(flat.new_tensor(t), *unpacked(flat, parts)))
 
         call, inputs = self._call(x, shapes, None, of_flat)
+        Unmapped.apply(self.owner, *(one for one in inputs if one is not None))
         found = call.find(x.detach(), [parameter.detach() for parameter in inputs[4:]])
         assert found.event is not None and found.velocity is not None
         call.times = [found.event]
-        state = self._value(call, inputs)[0]
         moment = torch.tensor(found.event, dtype=torch.float64, device=x.device)
         velocity = unpacked(found.velocity, parts)
-        time, end = with_gradients(self.owner, of_parts, moment, unpacked(state.reshape(-1), parts), velocity)
+
+        def at(time: Tensor | None) -> tuple[Tensor, ...]:
+            times = None if time is None else time.reshape(1)
+            state = self._value(call, (*inputs[:3], times, *inputs[4:]))[0]
+            return unpacked(state.reshape(-1), parts)
+
+        time, end = with_gradients(self.owner, of_parts, moment, at, velocity)
         return time, end[0] if shapes is None else tuple(end)
 
     def _packed(self, x0: PackedState) -> tuple[Tensor, list[torch.Size] | None]:
+        if self.layout and not isinstance(x0, Tensor):
+            raise TypeError(f"{self.owner}: x0 is a {type(x0).__name__}; allowed: one tensor {self.layout}")
         parts = x0 if isinstance(x0, tuple) else (x0,)
         for part in parts:
             if not isinstance(part, Tensor):
@@ -224,7 +242,8 @@ class AdaptiveNet(nn.Module):
             return value
         x, t0, t1, times, *parameters = inputs
         value = call.solved(x.detach(), [parameter.detach() for parameter in parameters])
-        return call.plain(x, t0, t1, times, parameters) if call.keep else value
+        at_moving_times = times is not None and times.requires_grad
+        return call.plain(x, t0, t1, times, parameters) if call.keep or at_moving_times else value
 
     def form_of(self, x: Tensor, shapes: list[torch.Size] | None, event: Any) -> Any:
         """The field in the forms that a solution needs."""

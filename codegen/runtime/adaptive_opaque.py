@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from codegen.runtime.adaptive_backsolve import Backsolve
-from codegen.runtime.adaptive_events import place_event
+from codegen.runtime.adaptive_events import EventSearch, place_event
 from codegen.runtime.adaptive_field import FieldCalls, OneField, OpaqueStages
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_reverse import Gathered, LinearizeStage, Pulled, Reverse
@@ -72,9 +72,10 @@ class OpaqueForm:
         with torch.no_grad(), self.as_called():
             if self.hides and not isinstance(self.blocks.field.function, nn.Module):
                 self._check_closed(calls, call.ends[0], x)
-            found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, self.event)
-            if self.event is not None:
-                place_event(found, stages, self.event)
+            search = None if self.event is None else EventSearch(self.blocks.owner, self.event)
+            found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, search)
+            if search is not None:
+                place_event(found, stages)
         if call.times is None and self.event is None:
             self.tape.pop((len(found.starts), 0), None)  # the slope at the end serves dense output alone
         self.count(call, found)

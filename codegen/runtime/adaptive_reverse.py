@@ -42,15 +42,15 @@ class Gathered:
 
 
 class DenseBars:
-    """What arrives at the outputs inside one step: of the state, of each slope, and of the place of each output."""
+    """What arrives at the outputs inside one step: of the state, of each slope, and of the time of each output."""
 
     def __init__(self, pair: Pair, solution: Solution, step: int, times: Sequence[float], bars: Tensor) -> None:
         rows = solution.rows[step]
         t, h = solution.starts[step], solution.sizes[step]
         self.bars = bars[rows.start : rows.stop]
-        self.places = [(times[n] - t) / h for n in rows]
-        self.weights = self.bars.new_tensor([pair.weights(place) for place in self.places])
-        self.velocities = [pair.velocities(place) for place in self.places]
+        places = [(times[n] - t) / h for n in rows]
+        self.weights = self.bars.new_tensor([pair.weights(place) for place in places])
+        self.velocities = [pair.velocities(place) for place in places]
 
     def of_slopes(self) -> Tensor:
         """(stages, elements), without the factor h."""
@@ -120,7 +120,7 @@ class Reverse:
             if stage + 1 < last:
                 later = self.bar_points[stage + 1 : last].t()
                 own = torch.addmv(own, later, weights[stage][: last - stage - 1])
-            if self.timed:
+            if self.timed and self.solution.stretches:
                 self.bar_slopes[stage].copy_(own)
             at_point, times[stage] = pulled.pop().pull_back(own)
             self.bar_points[stage].copy_(at_point)
@@ -141,19 +141,21 @@ class Reverse:
         return pulled
 
     def _add_times(self, step: int, times: list[Tensor | None], dense: DenseBars | None, last: int) -> None:
-        """Cotangents of the ends of the interval, with which a step moves."""
+        """Cotangents of the ends of the interval, with which a step moves; a dense output is in no step that grows."""
         solution = self.solution
-        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / solution.sizes[step]
-        bar_t = torch.zeros_like(bar_h)
-        for node, found in zip(self.pair.c, times, strict=False):
-            if found is not None:
-                bar_t, bar_h = bar_t + found, bar_h + node * found
+        found = [(node, bar) for node, bar in zip(self.pair.c, times, strict=False) if bar is not None]
+        bar_t = sum((bar for _, bar in found), torch.zeros_like(self.bar_t0))
         if dense is not None:
             moved = dense.of_times(self.slopes)
             rows = solution.rows[step]
             self.bar_times[rows.start : rows.stop] = moved
-            bar_t, bar_h = bar_t - moved.sum(), bar_h - moved @ moved.new_tensor(dense.places)
+            bar_t = bar_t - moved.sum()
+        if not solution.stretches:
+            self.bar_t0 = self.bar_t0 + bar_t
+            return
         share, width = solution.shares(step)
+        bar_h = (self.bar_slopes[:last] * self.slopes[:last]).sum() / solution.sizes[step]
+        bar_h = sum((node * bar for node, bar in found), bar_h)
         self.bar_t0 = self.bar_t0 + (1 - share) * bar_t - width * bar_h
         self.bar_t1 = self.bar_t1 + share * bar_t + width * bar_h
 

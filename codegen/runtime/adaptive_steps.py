@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ class Solution:
 
     `last` is the state at the end; `outputs` has a row for each time that was asked for. Where an event ends it, it is
     the one output, with its time and the velocity of the dense output there; `ending` is the step that it is in (state,
-    beginning, size) and the value of the event at its end. `refused` has the shares of the tolerance that the error of
+    beginning, size, end) and its place there, from 0 to 1. `refused` has the shares of the tolerance that the error of
     the last rejected step had.
     """
 
@@ -92,22 +92,41 @@ class Solution:
     rows: list[range] = field(default_factory=list)
     last: Tensor | None = None
     outputs: Tensor | None = None
-    ending: tuple[Tensor, float, float, float] | None = None
+    ending: tuple[Tensor, float, float, float, float] | None = None
     event: float | None = None
     velocity: Tensor | None = None
     refused: Tensor | None = None
     evaluations: int = 0
     rejected: int = 0
 
+    @property
+    def stretches(self) -> bool:
+        """Whether the steps grow with the interval; with outputs at times of their own, t0 shifts them as they are."""
+        return self.outputs is None
+
     def shares(self, step: int) -> tuple[float, float]:
         """How the beginning and the size of a step move with t1: by (s, w), and with t0 by (1 - s, -w).
 
-        These are its shares of the interval; where outputs have times of their own, t1 moves nothing.
+        These are its shares of the interval, if the steps grow with it.
         """
-        if self.outputs is not None:
+        if not self.stretches:
             return 0.0, 0.0
         span = self.t1 - self.t0
         return (self.starts[step] - self.t0) / span, self.sizes[step] / span
+
+
+class Search(Protocol):
+    """What looks for an event in accepted steps."""
+
+    last: float
+
+    def begin(self, t: float, state: Tensor) -> None:
+        """Read the event at the beginning."""
+
+    def found_in(
+        self, stages: PairStages, step: int, place: tuple[float, float, float], state: Tensor, new: Tensor
+    ) -> float | None:
+        """Where in an accepted step (beginning, size, end) from one state to a new one the event is, from 0 to 1."""
 
 
 class PairStages(ABC):
@@ -223,21 +242,23 @@ def first_step(stages: PairStages, options: Options, t: float, state: Tensor, sp
 
 def adaptive_steps(
     stages: PairStages, options: Options, state: Tensor, t0: float, t1: float, times: Sequence[float] | None = None,
-    keep: bool = True, event: Callable[[float, Tensor], float] | None = None,
+    keep: bool = True, search: Search | None = None,
 ) -> Solution:  # fmt: skip
-    """From t0 to t1, or until all `times` are passed, or until `event` changes its sign.
+    """From t0 to t1, or until all `times` are passed, or until `search` finds its event.
 
     Raises:
         StepUnderflowError: no step is small enough.
         StepCountError: more steps than allowed.
-        NoEventError: t1 is reached and `event` has not changed its sign.
+        NoEventError: t1 is reached and the event was not found.
     """
     found, control, power = Solution(t0, t1), options.control, options.pair.power
     if times is not None:
         found.outputs = state.new_empty(len(times), state.numel())
     stages.begin(t0, state)
     t, h = t0, math.copysign(first_step(stages, options, t0, state, t1 - t0), t1 - t0)
-    done, earlier, after_rejection, sign = 0, 1.0, False, 0.0 if event is None else event(t0, state)
+    done, earlier, after_rejection = 0, 1.0, False
+    if search is not None:
+        search.begin(t0, state)
     size = for_norms(state).abs()
     while t != t1 and (times is None or done < len(times)):
         wanted = h
@@ -252,21 +273,19 @@ def adaptive_steps(
             h *= control.factor(error, earlier, power, True)
             continue
         done = _record(found, stages, state, new, (t, h, end), times, done, keep)
-        if event is not None:
-            now = event(end, new)
-            if sign * now < 0.0 or (now == 0.0 and sign != 0.0):
-                found.last, found.ending = new, (state, t, h, now)
-                break
-            sign = now or sign
+        place = None if search is None else search.found_in(stages, len(found.starts) - 1, (t, h, end), state, new)
+        if place is not None:
+            found.last, found.ending = new, (state, t, h, end, place)
+            break
         stages.accept()
         h *= control.factor(error, earlier, power, after_rejection)
         h = wanted if abs(wanted) > abs(h) and options.pair.stops else h  # a step that was cut says nothing of the next
         t, state, size, earlier, after_rejection = end, new, new_size, max(error, 1e-4), False
     else:
-        if event is not None:
+        if search is not None:
             raise NoEventError(
                 f"{options.owner}: event(t, x) does not change its sign between t = {t0:g} and {t1:g}, where it is "
-                f"{sign:g}; allowed: a function that does, or a later t1"
+                f"{search.last:g}; allowed: a function that does, or a later t1"
             )
     found.last, found.evaluations = state if found.last is None else found.last, stages.evaluations
     return found
@@ -316,7 +335,8 @@ def _check_step(stages: PairStages, options: Options, found: Solution, t: float,
     if len(found.starts) + found.rejected >= options.max_steps:
         raise StepCountError(
             f"{options.owner}: {len(found.starts)} accepted and {found.rejected} rejected steps lead to t = {t:g} with "
-            f"h = {h:g}; allowed: max_steps={options.max_steps}, or larger rtol and atol{if_drawn(stages, t, state)}"
+            f"h = {h:g}; allowed: max_steps={options.max_steps}; give a larger max_steps, rtol or atol"
+            f"{if_drawn(stages, t, state)}"
         )
     if found.rejected and abs(h) <= SMALLEST_STEP * max(abs(found.t0), abs(found.t1)):
         raise StepUnderflowError(underflow_message(stages, options, found, t, h, state))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codegen.runtime.adaptive_events import place_event
+from codegen.runtime.adaptive_events import EventSearch, place_event
 from codegen.runtime.adaptive_field import FieldCalls
 from codegen.runtime.adaptive_function import Bars, SolveCall, Wanted
 from codegen.runtime.adaptive_opaque import TIMES, OpaqueForm
@@ -177,20 +177,28 @@ class WrittenReverse:
         self.bar_shared = [added(old, bar) for old, bar in zip(self.bar_shared, shared, strict=True)]
         if not self.call.timed:
             return
-        over = tuple(range(2, block.slopes.dim()))
-        bar_h = (bars.bar_slopes * block.slopes).sum((0, *over)) / sizes
-        bar_t = torch.zeros_like(bar_h)
-        if local and local[0] is not None:
-            at_nodes = local[0].reshape(block.stages, block.length)
-            bar_t, bar_h = at_nodes.sum(0), bar_h + bar_h.new_tensor(self.many.tableau.c) @ at_nodes
+        self._add_times(block, sizes, first, dense, local[0] if local else None)
+
+    def _add_times(
+        self, block: ValueStacks, sizes: Tensor, first: int, dense: Sequence[tuple[DenseBars, Tensor] | None],
+        local: Tensor | None,
+    ) -> None:  # fmt: skip
+        """Cotangents of the ends of the interval; `local` is what arrives at the times of the stages."""
         solution = self.solution
+        at_nodes = sizes.new_zeros(block.stages, block.length) if local is None else local.reshape(block.stages, -1)
+        bar_t = at_nodes.sum(0)
         for n, inside in enumerate(dense):
             if inside is not None:
                 moved = inside[0].of_times(block.slopes[:, n].flatten(1))
                 rows = solution.rows[first + n]
                 self.bar_times[rows.start : rows.stop] = moved
                 bar_t[n] -= moved.sum()
-                bar_h[n] -= moved @ moved.new_tensor(inside[0].places)
+        if not solution.stretches:
+            self.bar_t0 = self.bar_t0 + bar_t.sum()
+            return
+        over = tuple(range(2, block.slopes.dim()))
+        bar_h = (self.bars.bar_slopes * block.slopes).sum((0, *over)) / sizes
+        bar_h = bar_h + bar_h.new_tensor(self.many.tableau.c) @ at_nodes
         shares = [solution.shares(step) for step in range(first, first + block.length)]
         share, width = bar_h.new_tensor(shares).unbind(-1)
         self.bar_t0 = self.bar_t0 + (1 - share) @ bar_t - width @ bar_h
@@ -245,10 +253,12 @@ class WrittenForm(OpaqueForm):
         with torch.no_grad():
             stages = WrittenStages(call.options.pair, at)
             back = self._in_rows(at, x)
-            event = None if self.event is None else (lambda t, state: self.event(t, back(state[None])[0]))
-            found = adaptive_steps(stages, call.options, at.start.view(-1), *call.ends, call.times, call.keep, event)
-            if event is not None:
-                place_event(found, stages, event)
+            search = None
+            if self.event is not None:
+                search = EventSearch(self.blocks.owner, lambda t, state: self.event(t, back(state[None])[0]))
+            found = adaptive_steps(stages, call.options, at.start.view(-1), *call.ends, call.times, call.keep, search)
+            if search is not None:
+                place_event(found, stages)
                 assert found.velocity is not None
                 found.velocity = back(found.velocity[None])[0]
             assert found.last is not None

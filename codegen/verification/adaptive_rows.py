@@ -19,6 +19,7 @@ from derive.systems import Spec
 
 EXACT, NEAR = 1e-12, 1e-6
 TIGHT = "dopri5"  # solves to tight tolerances, whatever the spec's own pair is
+CURVED = 1e-5  # of second derivatives on a dense output, whose own are of lower order
 CLOSED = 1e-7  # of solutions with rtol 1e-9
 WITHIN, WITHIN_HIGH, HIGH = 0.1, 0.3, 6  # of the derived order; to orders above 6 float64 leaves few steps
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # of steps
@@ -26,6 +27,7 @@ BEYOND = 4  # powers of h that are looked through for the derived gap
 SETTLED = 0.3  # between the last two rates
 ROUNDING = 3e-13  # smaller gaps between the adjoints are rounding
 NUDGE = 1e-4
+ADJOINTS = ("discrete", "continuous")
 SHARES = (0.1, 0.37, 0.8, 0.9)
 
 
@@ -36,18 +38,20 @@ def adaptive_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:
         label = f"{method}, {one.label}" if one.label else method
         check = f"derived gradient against autograd on the accepted steps [{label}]"
         yield row(spec.id, check, EXACT, partial(_on_accepted, one, kind, method))
-    for one in model.of_time():
-        check = f"gradients in t0, t1 and times against differences [{one.label}]"
-        yield row(spec.id, check, NEAR, partial(_times, one, kind))
-    yield row(spec.id, "gradients in t0, t1 and times against differences", NEAR, partial(_times, model, kind))
+    for one, adjoint in product((model, *model.of_time()), ADJOINTS):
+        label = f"{one.label}, adjoint={adjoint!r}" if one.label else f"adjoint={adjoint!r}"
+        check = f"gradients in t0, t1 and times against differences [{label}]"
+        yield row(spec.id, check, NEAR, partial(_times, one, kind, adjoint))
     yield row(spec.id, "backwards in time: there and back", NEAR, partial(_there_and_back, model, kind))
-    yield row(spec.id, "event: gradients of time and state against differences", NEAR, partial(_event, model, kind))
+    yield row(spec.id, "event: gradients of time and state against differences", NEAR, partial(_event, model, kind, 1))
+    check = "event: second derivatives of time and state against differences of gradients"
+    yield row(spec.id, check, CURVED, partial(_event, model, kind, 2))
     yield _gap_row(model, kind)
     if model.network is not None:
         for title, field, exact in CLOSED_FORMS:
-            yield row(
-                spec.id, f"closed form: {title}, value and gradients", CLOSED, partial(_closed, kind, field, exact)
-            )
+            for adjoint in ADJOINTS:
+                check = f"closed form: {title}, value and gradients [adjoint={adjoint!r}]"
+                yield row(spec.id, check, CLOSED, partial(_closed, kind, field, exact, adjoint))
 
 
 def _input(model: Model) -> Tensor:
@@ -83,28 +87,30 @@ def _tight(model: Model, kind: Callable[..., nn.Module], **options: Any) -> Any:
     return model.build(kind, **given, method=TIGHT, rtol=1e-11, atol=1e-12)
 
 
-def _times(model: Model, kind: Callable[..., nn.Module]) -> Measured:
-    """Differences of the solution in its ends, and of the outputs in their times."""
+def _times(model: Model, kind: Callable[..., nn.Module], adjoint: str) -> Measured:
+    """Differences of the solution in its ends, and of the outputs in their times and in the initial one."""
     x, ends = _input(model), [_leaf(end) for end in INTERVAL]
-    module = _tight(model, kind, t0=ends[0], t1=ends[1])
+    module = _tight(model, kind, t0=ends[0], t1=ends[1], adjoint=adjoint)
     found = list(torch.autograd.grad(functional([module(x)]), ends))
     times = _moments()
-    found.append(torch.autograd.grad(functional([module.trajectory(x, times)]), times)[0])
+    found += torch.autograd.grad(functional([module.trajectory(x, times)]), [times, ends[0]])
 
     def at(t0: float, t1: float) -> float:
         with torch.no_grad():
             return float(functional([_tight(model, kind, t0=t0, t1=t1)(x)]))
 
-    def moved(unit: Tensor, amount: float) -> float:
+    def moved(unit: Tensor, amount: float, start: float = 0.0) -> float:
         with torch.no_grad():
-            return float(functional([module.trajectory(x, times.detach() + amount * unit)]))
+            other = _tight(model, kind, t0=INTERVAL[0] + start)
+            return float(functional([other.trajectory(x, times.detach() + amount * unit)]))
 
     t0, t1 = INTERVAL
     units = torch.eye(len(times), dtype=torch.float64)
     slopes = [_slope(lambda e: at(t0 + e, t1)), _slope(lambda e: at(t0, t1 + e))]
     expected = [torch.tensor(slope, dtype=torch.float64) for slope in slopes]
     expected.append(torch.tensor([_slope(partial(moved, unit)) for unit in units], dtype=torch.float64))
-    return worst_difference(found, expected, ["t0", "t1", "times"])
+    expected.append(torch.tensor(_slope(lambda e: moved(units[0], 0.0, e)), dtype=torch.float64))
+    return worst_difference(found, expected, ["t0", "t1", "times", "t0 of outputs"])
 
 
 def _slope(function: Callable[[float], float]) -> float:
@@ -121,7 +127,7 @@ def _there_and_back(model: Model, kind: Callable[..., nn.Module]) -> Measured:
     return Measured(difference(back, x), "t0 to t1 and back, rtol 1e-11")
 
 
-def _event(model: Model, kind: Callable[..., nn.Module]) -> Measured:
+def _event(model: Model, kind: Callable[..., nn.Module], order: int) -> Measured:
     """Where a projection of the state reaches its value half-way."""
     x = _input(model)
     weights = uniform(x.shape, 0.5, 1.0, torch.Generator().manual_seed(31))
@@ -137,15 +143,19 @@ def _event(model: Model, kind: Callable[..., nn.Module]) -> Measured:
         return functional([time.reshape(1), state])
 
     start = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(found_at(start), start)
     direction = uniform(x.shape, -1.0, 1.0, torch.Generator().manual_seed(33))
+    (gradient,) = torch.autograd.grad(found_at(start), start, create_graph=order == 2)
+    found = (gradient * direction).sum()
+    if order == 2:
+        found = (torch.autograd.grad(found, start)[0] * direction).sum()
 
     def nudged(amount: float) -> float:
-        with torch.no_grad():
-            return float(found_at(x + amount * direction))
+        moved = (x + amount * direction).requires_grad_()
+        value = found_at(moved)
+        return float(value.detach() if order == 1 else (torch.autograd.grad(value, moved)[0] * direction).sum())
 
     expected = torch.tensor(_slope(nudged), dtype=torch.float64)
-    return Measured(difference((gradient * direction).sum(), expected), "differences of order 4 along one direction")
+    return Measured(difference(found, expected), "differences of order 4 along one direction")
 
 
 def _gap_row(model: Model, kind: Callable[..., nn.Module]) -> Row:
@@ -237,20 +247,20 @@ CLOSED_FORMS = (
 )
 
 
-def _closed(kind: Callable[..., nn.Module], velocity: Any, exact: Any) -> Measured:
+def _closed(kind: Callable[..., nn.Module], velocity: Any, exact: Any, adjoint: str) -> Measured:
     """Value and gradients in x0, theta, t0 and t1."""
     start = uniform((3, 2), 0.2, 0.8, torch.Generator().manual_seed(43))
     found: list[list[Tensor]] = []
     field = _Closed(velocity)
-    for solve in (partial(_solving, kind, field), partial(_exactly, exact, field)):
+    for solve in (partial(_solving, kind, field, adjoint), partial(_exactly, exact, field)):
         x, (t0, t1) = start.clone().requires_grad_(), (_leaf(end) for end in INTERVAL)
         value = solve(t0, t1, x)
         found.append([value.detach(), *torch.autograd.grad(functional([value]), [x, field.theta, t0, t1])])
     return worst_difference(found[0], found[1], ["x(t1)", "x0", "theta", "t0", "t1"])
 
 
-def _solving(kind: Callable[..., nn.Module], field: _Closed, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
-    value: Tensor = kind(field, t0=t0, t1=t1, method=TIGHT, rtol=1e-9, atol=1e-11)(x)
+def _solving(kind: Callable[..., nn.Module], field: _Closed, adjoint: str, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
+    value: Tensor = kind(field, t0=t0, t1=t1, method=TIGHT, rtol=1e-9, atol=1e-11, adjoint=adjoint)(x)
     return value
 
 

@@ -11,8 +11,8 @@ from sympy import Rational, expand
 from derive import ODE, Adaptive, Spec, explain, load, matvec, parameter, state, time
 from derive.discretization import discretize
 from derive.schemes import scheme_by_name
+from derive.spec_schemes import with_scheme
 from derive.symbols import Role
-from derive.systems import with_scheme
 from derive.time_dependence import moving, rate, reads_beginnings_only, smooth, stage_values, step_of_time
 
 x, y, t = state("x", ()), state("y", ()), time("t")

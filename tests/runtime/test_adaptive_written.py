@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -130,6 +131,26 @@ def test_errors_name_what_is_allowed() -> None:
         layer(**{**numbers("layer"), "b": torch.ones(4, dtype=torch.float64)})
     with pytest.raises(TypeError, match="decay"):
         layer(**{**numbers("layer"), "decay": "a"})
+
+
+def test_states_are_one_tensor_as_the_documentation_says() -> None:
+    layer, pendulum = (emitted(which)(**numbers(which)) for which in ("layer", "pendulum"))
+    known = "one tensor (..., 2) with q, p along the last axis"
+    for given in ((torch.ones(3), torch.ones(3)), [1.0, 2.0]):
+        for call in (pendulum, lambda x: pendulum.trajectory(x, [0.5]), lambda x: pendulum.until(x, lambda t, x: t)):
+            with pytest.raises(TypeError, match=rf"x0 is a {type(given).__name__}; allowed: {re.escape(known)}"):
+                call(given)
+    assert pendulum.forward.__doc__ is not None and known[11:] in pendulum.forward.__doc__
+    with pytest.raises(TypeError, match=r"x0 is a tuple; allowed: one tensor \(\.\.\., d\)"):
+        layer((torch.ones(3),))
+
+
+def test_what_the_field_holds_is_seen_from_the_module() -> None:
+    layer, pendulum = (emitted(which)(**numbers(which)) for which in ("layer", "pendulum"))
+    assert pendulum.k is pendulum.field.k and layer.W is layer.field.W and layer.decay == 0.3
+    assert [name for name, _ in pendulum.named_parameters()] == ["field.k"]
+    with pytest.raises(AttributeError, match="no setter"):
+        pendulum.k = 2.0
 
 
 def test_fields_that_have_no_class() -> None:

@@ -160,6 +160,16 @@ def test_broyden_ends_on_affine_maps_after_twice_their_dimension(size):
         assert bool(module.info.converged.all()) and gap([z], [exact]) < 1e-6
 
 
+def test_an_update_whose_denominator_vanishes_is_left_out():
+    """s^T J s = |s|^2 for the first step s of the first sample, so that s^T B y is zero there."""
+    matrix = torch.tensor([[1.0, 0.5], [-0.5, 0.2]]).double()
+    x = torch.tensor([[2.0, 0.0], [-2.0, 0.25], [4.0, 8.0]], dtype=torch.float64)
+    module = DEQ(Affine(matrix), tol=1e-12)
+    z = module(x)
+    assert bool(module.info.converged.all())
+    assert gap([z], [torch.linalg.solve(torch.eye(2).double() - matrix, x.mT).mT]) < 1e-10
+
+
 def right(module):
     """Whether the first step is a plain one, and full steps come to the fixed point of an affine map of dimension 5.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
-from torchdiffeq import odeint, odeint_event
+from torchdiffeq import odeint
 
 from generated.neural_ode import NeuralODE
 
@@ -161,7 +161,7 @@ def test_backwards_in_time() -> None:
     close(gradients(ours, x, *field.parameters()), gradients(theirs, x, *field.parameters()), 1e-6)
 
 
-def test_outputs_do_not_change_steps_and_memory() -> None:
+def test_outputs_do_not_change_steps() -> None:
     field, x = Field(), start(4, 3)
     module = NeuralODE(field, t1=2.0)
     kept = []
@@ -199,39 +199,6 @@ def test_outputs_of_double_times_and_at_the_ends() -> None:
     assert torch.equal(found[0], x) and torch.equal(found[2], found[3])
     assert torch.allclose(found[4], module(x), rtol=1e-13)
     assert torch.equal(module.trajectory(x, [0.0])[0], x)
-
-
-def test_events_are_those_of_torchdiffeq() -> None:
-    class Fall(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.g = nn.Parameter(torch.tensor(9.81, dtype=torch.float64))
-
-        def forward(self, t: Tensor, x: Tensor) -> Tensor:
-            return torch.stack((x[1], -self.g))
-
-    field = Fall()
-    x = torch.tensor([10.0, 3.0], dtype=torch.float64, requires_grad=True)
-    time, state = NeuralODE(field, t1=10.0, rtol=1e-9, atol=1e-9).until(x, lambda t, x: x[0])
-    exact = (x[1] + torch.sqrt(x[1] ** 2 + 2 * field.g * x[0])) / field.g
-    leaves = [x, field.g]
-    close(list(torch.autograd.grad(time, leaves, retain_graph=True)), list(torch.autograd.grad(exact, leaves)), 1e-9)
-    assert time.item() == pytest.approx(exact.item(), rel=1e-11) and abs(state[0].item()) < 1e-9
-    options = {"event_fn": lambda t, x: x[0], "rtol": 1e-9, "atol": 1e-9}
-    other, states = odeint_event(field, x, torch.tensor(0.0, dtype=torch.float64), **options)
-    assert time.item() == pytest.approx(other.item(), rel=1e-7)
-    ours, theirs = (torch.autograd.grad(s[1], leaves) for s in (state, states[-1]))
-    close(list(ours), list(theirs), 1e-6)
-
-
-def test_an_event_that_does_not_happen() -> None:
-    with pytest.raises(RuntimeError, match=r"event\(t, x\) does not change its sign between t = 0 and 1"):
-        NeuralODE(lambda x: -x).until(torch.ones(1), lambda t, x: x[0] + 1)
-
-
-def test_an_event_of_many_numbers() -> None:
-    with pytest.raises(ValueError, match="one element"):
-        NeuralODE(lambda x: -x).until(torch.ones(2), lambda t, x: x)
 
 
 def test_second_derivatives() -> None:
@@ -337,6 +304,10 @@ def test_bad_tables(table: dict[str, object], message: str) -> None:
         ({"method": "rk4"}, "has a module of its own too, with steps of one size: `derive generate ID`"),
         ({"t0": math.inf}, "t0=inf"),
         ({"t0": "0"}, "t0='0'"),
+        (
+            {"adjoint": "continuous", "gradient": "autograd"},
+            "adjoint='continuous' with gradient='autograd', which differentiates the accepted steps; allowed: adjoint",
+        ),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:
@@ -370,6 +341,10 @@ def test_bad_fields_and_states() -> None:
         NeuralODE(lambda x: None)(x)
     with pytest.raises(RuntimeError, match=r"the field was called with x of shape"):
         NeuralODE(nn.Linear(4, 4))(x)
+    with pytest.raises(TypeError, match=r"x of dtype torch.float64 and returned torch.float32; allowed: the same"):
+        NeuralODE(lambda x: x.float())(x.double())
+    with pytest.raises(TypeError, match=r"x of dtype torch.float32 and returned torch.float64; allowed: the same"):
+        NeuralODE(lambda x: x.double())(x)
     with pytest.raises(TypeError, match=r"x0 has dtype torch.int64"):
         NeuralODE(lambda x: x)(torch.ones(2, dtype=torch.int64))
     with pytest.raises(RuntimeError, match="x0 has values that are not finite"):
@@ -397,7 +372,7 @@ def test_a_field_that_is_not_finite_further_on() -> None:
 
 
 def test_steps_are_bounded() -> None:
-    with pytest.raises(RuntimeError, match="allowed: max_steps=5"):
+    with pytest.raises(RuntimeError, match="allowed: max_steps=5; give a larger max_steps, rtol or atol"):
         NeuralODE(lambda t, x: torch.cos(100 * t) + 0 * x, max_steps=5)(torch.ones(1, dtype=torch.float64))
 
 

@@ -8,7 +8,7 @@ from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from codegen.verification.verifier import module_rows
 from derive import ODE, Adaptive, Spec, load, matvec, parameter, state, tanh
-from derive.systems import with_scheme
+from derive.spec_schemes import with_scheme
 
 x, w, b = state("x", "d"), parameter("w", ("d", "d")), parameter("b", "d")
 
