@@ -37,7 +37,7 @@ WORDS = frozenset(
     add_module added adjoint adjoint_sweep affine_into affine_tanh_into all_finite along_steps annotations apply
     as_floating as_function as_given as_parameter as_time_function as_transform asked at_stages at_time at_times
     atol backward bar_unknowns bars base batch_first batch_outer bernoulli bfloat16 bidirectional block_lipschitz
-    block_name block_rows block_sizes blocks bracketed_root brownian_increments buffers by_columns calculus
+    block_name block_rows block_sizes blocks both_of bracketed_root brownian_increments buffers by_columns calculus
     call_super_init call_untouched cell chain_of check_arguments check_axes check_block_rows check_blocks
     check_classes check_conditions check_dtype check_field check_finite check_generator check_interval check_lag
     check_number check_same check_shape check_size check_sizes check_start check_step_size check_steps check_term
@@ -70,9 +70,9 @@ WORDS = frozenset(
     scaled_norm scheme segment_length self set_extra_state set_random_state set_submodule share_memory shared
     sigmoid_slope signs sizes smallest solve solve_linear solver solving stacked start started state state_bank
     state_dict stats step_blocks step_count step_laws step_parameters step_size steps steps_of_block sum_to t0 t1
-    table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch total trace
-    train training trajectory transposed_rest type underflow_message uniform unit_vector unit_vectors unknowns
-    unknowns_of unpacked unrolled_equilibrium until value_at varying warnings windows with_gradient_of
-    with_gradients with_quick_tanh word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
+    table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch trace train
+    training trajectory transposed_rest type underflow_message uniform unit_vector unit_vectors unknowns unknowns_of
+    unpacked unrolled_equilibrium until value_at varying warnings windows with_gradient_of with_gradients
+    with_quick_tanh word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
     """.split()
 )

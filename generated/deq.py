@@ -507,7 +507,7 @@ def asked(value: Tensor) -> Answer:
 Map = Callable[[Tensor], Tensor]  # of vectors (..., n)
 
 MIXED = 5  # differences that Anderson's mixing combines
-GROWTH = 30.0  # of a residual over the smallest one, after which Anderson's mixing begins anew
+GROWTH = 1000.0  # of a residual over the smallest one, after which Anderson's mixing begins anew
 LARGEST_WEIGHTS = 1e4  # sum of the weights in Anderson's mixing beyond which they are rounding
 LARGEST_RANK = 64  # factors of Broyden's method; it begins anew beyond
 

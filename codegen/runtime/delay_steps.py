@@ -87,7 +87,7 @@ class DelayedSteps:
         bar_state: list[Tensor | None] = [*found[:streams], *bar_new[streams + self.kept :], *[None] * self.kept]
         for group, place in enumerate(self.places, 1):
             for stream, bar in enumerate(self.group(found, group)):
-                bar_state[place + stream] = total(bar_state[place + stream], bar)
+                bar_state[place + stream] = both_of(bar_state[place + stream], bar)
         return tuple(bar_state), (*bar_local, *(None for _ in local[rules.local :])), bar_shared
 
     def of_outputs(self, bars: Sequence[Tensor]) -> State:
@@ -95,7 +95,7 @@ class DelayedSteps:
         found: list[list[Tensor | None]] = [[None] * self.rules.streams for _ in range(1 + max(self.rules.records))]
         found[0] = list(self.group(bars, 0))
         for place, record in enumerate(self.rules.records, 1):
-            found[record] = list(map(total, found[record], self.group(bars, place)))
+            found[record] = list(map(both_of, found[record], self.group(bars, place)))
         return tuple(bar for group in found for bar in group if bar is not None)
 
     def first_step(self, field: Any, state: State, local: tuple[Tensor, ...], shared: Shared) -> State:
@@ -130,7 +130,7 @@ class DelayedSteps:
         """Cotangents of the initial values and of the history, where it is given, from those of the first state."""
         groups = [self.group(bars, place) for place in range(len(bars) // self.rules.streams)]
         if not given:
-            return tuple(reduce(total, column) for column in zip(*groups, strict=True)), ()
+            return tuple(reduce(both_of, column) for column in zip(*groups, strict=True)), ()
         nodes = len(self.rules.nodes)
         steps = [groups[1 + lag * nodes : 1 + (lag + 1) * nodes] for lag in reversed(range(self.depth))]
         times = [filled(group, like) for records in steps for group in records]
@@ -143,7 +143,7 @@ def filled(bars: Sequence[Tensor | None], like: State) -> State:
     return tuple(torch.zeros_like(like[n % count]) if bar is None else bar for n, bar in enumerate(bars))
 
 
-def total(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+def both_of(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     """A sum of cotangents of which either may be missing."""
     if first is None or second is None:
         return second if first is None else first

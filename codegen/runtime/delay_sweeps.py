@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from codegen.runtime.blocks import StepTape
-from codegen.runtime.delay_steps import DelayedSteps, filled, total
+from codegen.runtime.delay_steps import DelayedSteps, both_of, filled
 from codegen.runtime.steps import Cotangents, Plan, Recording, Shared, State, check_finite, rows_of, stacked, state_bank
 from codegen.runtime.sweep import ReverseSweep, forward_sweep, place_states
 
@@ -118,7 +118,7 @@ class DelayReverse(ReverseSweep):
             target = self.sent[n + steps.depth - lag]
             for stream, bar in enumerate(steps.group(found, group)):
                 place = record * streams + stream
-                target[place] = total(target[place], bar)
+                target[place] = both_of(target[place], bar)
         bar_x, given = found[:streams], len(local) - rules.local
         if n > 0:
             return bar_x, (*bar_local, *[None] * given), bar_shared

@@ -265,7 +265,7 @@ def test_defaults_are_whole_numbers_of_steps():
         (r"(bar_x_3 = r .*) \+ bar_x_3_out  ", r"\1  "),
         (r"(lag - 1\) \* self\.kept)", r"\1 + self.rules.streams"),
         (r"\*bar_new\[streams \+ self\.kept :\]", "*bar_new[streams : len(bar_new) - self.kept]"),
-        (r"reduce\(total, column\)", "reduce(total, column[:2])"),
+        (r"reduce\(both_of, column\)", "reduce(both_of, column[:2])"),
         (r"(self\.sent\[n \+ steps\.depth - lag)\]", r"\1 + (lag > 1)]"),
         (r"for row in reversed\(stream\)", "for row in stream"),
     ],
