@@ -41,11 +41,16 @@ _HOME = {
     "derive.showing": "explain",
     "derive.lagrangian": "forward_and_reverse quantities",
     "derive.derivation": "Kind Outcome Relation",
-    "derive.relations": "gradient identity relation",
+    "derive.relations": "gradient identity number relation",
     "derive.unrolling": "unrolled",
     "derive.convergence": "OrderCheck distance forward_run solution",
     "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",
     "derive.expansion": "solution_derivative",
+    "derive.recursions.powers": "companion eigenvalues matrix_power",
+    "derive.recursions.long_run": "long_run transition",
+    "derive.recursions.jury": "jury",
+    "derive.recursions.scalar": "ScalarRecursion branch",
+    "derive.recursions.gains": "discrete_lyapunov peak_gain",
     "derive.api": (
         "adjoint analyse discretize hamiltonian inverse lint logdet modified_equation moments stability weak_limit_of"
     ),

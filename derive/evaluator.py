@@ -72,12 +72,12 @@ def value_of(expression: Expr, values: Values, networks: Mapping[Network, Networ
         return values[expression]
     if isinstance(expression, Call | Pullback):
         return _network_value(expression, values, networks or {})
+    rule = _RULES.get(expression.func)
+    if not expression.args or isinstance(expression, sympy.LambertW | sympy.CRootOf):
+        return _number(expression, values)
     arguments = [value_of(part, values, networks) for part in expression.args]
     if isinstance(expression, Operator):
         return expression.numeric(*arguments)
-    if not expression.args:
-        return _number(expression, values)
-    rule = _RULES.get(expression.func)
     if rule is None:
         raise UnsupportedError(f"the reference evaluator has no rule for {expression.func.__name__}")
     return rule(*arguments)

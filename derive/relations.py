@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import groupby
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, sympify
 
-from derive.checks import IdentityCheck, StationarityCheck
+from derive.checks import IDENTITY_TOLERANCE, IdentityCheck, StationarityCheck
 from derive.derivation import Check, Kind, Relation
 from derive.errors import SpecError, UnknownNameError
 from derive.functions import as_expression
@@ -16,9 +16,10 @@ from derive.gradients import eliminated
 from derive.latex import latex
 from derive.networks import Network
 from derive.numbering import Author
+from derive.operators import Numeric
 from derive.program import Assignment, Program, symbols_of, undeclared
 from derive.reverse_sweep import reverse_sweep
-from derive.symbols import Quantity, by_name
+from derive.symbols import Quantity, by_name, input_
 
 CHECKED = (Kind.IDENTITY, Kind.ASYMPTOTIC, Kind.INEQUALITY)
 HEADING = "What else holds"
@@ -95,6 +96,36 @@ def identity(
         check = IdentityCheck(left, right, tuple(by_name(symbols_of(left) | symbols_of(right))), ordered)
     formula, text = f"{latex(left)} = {latex(right)}", f"{left} = {right}"
     return _equation(title, (formula, text), right, check, reason=reason, name=name, section=section)
+
+
+def number(
+    title: str,
+    value: Expr | int,
+    measured: Callable[[], Numeric],
+    formula: str,
+    *,
+    reason: str,
+    name: str,
+    tolerance: float = IDENTITY_TOLERANCE,
+    section: str = HEADING,
+) -> Relation:
+    """An exact number of an example, measured on it by other means; claims speak of it by its name.
+
+    Args:
+        title: what it is, in a few words.
+        value: the number.
+        measured: finds it at mpmath's precision.
+        formula: in LaTeX, for both forms of the derivation.
+        reason: why it is this one.
+        name: under which claims find it.
+        tolerance: of the relative difference.
+        section: the heading it stands under.
+    """
+    beside = input_("z", ())
+    check = IdentityCheck(lambda *_: measured(), sympify(value), (beside,), tolerance=tolerance, points=1)
+    return relation(
+        title, Kind.IDENTITY, formula, reason=reason, name=name, value=sympify(value), check=check, section=section
+    )
 
 
 def gradient(

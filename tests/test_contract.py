@@ -65,6 +65,11 @@ CLASSES = {
     "deq": "DEQ",
     "sde_objective": "",
     "pathwise_gradient": "",
+    "linear_eigen": "",
+    "multitap_linear": "",
+    "jury_stability": "",
+    "bibo": "",
+    "lyapunov_discrete": "",
 }
 
 

@@ -80,6 +80,12 @@ REGISTER = (
     Listing("deq", "fixed point"),
     Listing("sde_objective", "sde", "statement"),
     Listing("pathwise_gradient", "sde", "statement"),
+    # analyses of recursions
+    Listing("linear_eigen", "recursion", "statement"),
+    Listing("multitap_linear", "recursion", "statement"),
+    Listing("jury_stability", "recursion", "statement"),
+    Listing("bibo", "recursion", "statement"),
+    Listing("lyapunov_discrete", "recursion", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

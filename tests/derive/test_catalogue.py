@@ -175,6 +175,8 @@ VERDICTS = {
     "langevin_flow": {"Fokker-Planck operator": True, "variance of the linear process": True},
     "sde_objective": {"E16": False},
     "pathwise_gradient": {"E19": False},
+    "linear_eigen": dict.fromkeys([f"E003-{n}" for n in range(3, 9)], False),
+    "jury_stability": {"E003-14": False},
 }
 
 
