@@ -70,6 +70,10 @@ CLASSES = {
     "jury_stability": "",
     "bibo": "",
     "lyapunov_discrete": "",
+    "scalar_nonlinear": "",
+    "vector_nonlinear": "",
+    "pascanu_bound": "",
+    "cec": "",
 }
 
 

@@ -86,6 +86,10 @@ REGISTER = (
     Listing("jury_stability", "recursion", "statement"),
     Listing("bibo", "recursion", "statement"),
     Listing("lyapunov_discrete", "recursion", "statement"),
+    Listing("scalar_nonlinear", "recursion", "statement"),
+    Listing("vector_nonlinear", "recursion", "statement"),
+    Listing("pascanu_bound", "recursion", "statement"),
+    Listing("cec", "recursion", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

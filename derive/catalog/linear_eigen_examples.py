@@ -112,7 +112,7 @@ CLAIMS = (
     ),
     DeckClaim(
         "E003-7",
-        f"{DECK}, line 312: W = U Lambda U^-1, for every W",
+        f"{DECK}, lines 298, 314: W = U Lambda U^-1, for every W",
         "eigenvectors",
         Integer(2),
         agrees=False,

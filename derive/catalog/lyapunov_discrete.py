@@ -7,6 +7,7 @@ import numpy as np
 from sympy import Expr, Integer, Matrix, Rational, cancel, eye, factor, sqrt
 
 from derive import IdentityCheck, Spec, discrete_lyapunov, number, parameter, relation, state
+from derive.catalog.vector_nonlinear_checks import TRAP, growth, rectified
 from derive.checks import bound_check
 from derive.convergence import Values
 from derive.operators import Numeric
@@ -17,7 +18,6 @@ a, b, d = (parameter(name) for name in "abd")
 h_1, h_2 = state("h_1", ()), state("h_2", ())
 W, Q = Matrix([[a / 2, b], [0, d / 2]]), eye(2)
 P = discrete_lyapunov(W, Q).applyfunc(cancel)
-TRAP = [[Rational(3, 2), 2], [-1, -1]]
 
 
 def entry(known: Values, row: int, column: int) -> Numeric:
@@ -81,15 +81,6 @@ def contracts(size: Any) -> bool:
     return True
 
 
-def rectified() -> Numeric:
-    """h_1(t + 1) / h_1(t) of h -> relu(W h) from (1, 0), after 30 steps."""
-    h = [mpmath.mpf(1), mpmath.mpf(0)]
-    for _ in range(30):
-        before = h
-        h = [max(sum(mpmath.mpf(w.p) / w.q * x for w, x in zip(map(Rational, row), h, strict=True)), 0) for row in TRAP]
-    return h[0] / before[0]
-
-
 SPEC = Spec(
     id="lyapunov_discrete",
     class_name="",
@@ -143,7 +134,7 @@ SPEC = Spec(
         number(
             "growth of relu on it from (1, 0)",
             Rational(3, 2),
-            rectified,
+            lambda: growth(rectified, TRAP, (1, 0)),
             r"h_{t+1} = \operatorname{relu}\left(W h_t\right),\ h_0 = (1, 0): \qquad h_t = "
             r"\left(\tfrac32\right)^t (1, 0)",
             reason="the second unit is cut off: relu iterates the principal submatrix (3/2); rho(W) < 1 is not enough",

@@ -177,6 +177,10 @@ VERDICTS = {
     "pathwise_gradient": {"E19": False},
     "linear_eigen": dict.fromkeys([f"E003-{n}" for n in range(3, 9)], False),
     "jury_stability": {"E003-14": False},
+    "scalar_nonlinear": {"E003-9": False, "E003-10": False, "E003-11": False},
+    "vector_nonlinear": {"E003-12": False, "E003-13": False},
+    "pascanu_bound": {"E004-2": False, "eigenvalue": False},
+    "cec": {"E003-19": False},
 }
 
 
