@@ -15,6 +15,8 @@ from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
 from plots.equations import equation_of
+from plots.modes import matrix_of
+from plots.responses import is_scalar
 from plots.runs import problem_of
 from plots.steps import pair_of
 from plots.subject import PENDULUM, Subject
@@ -121,6 +123,17 @@ def _chooses_steps(subject: Subject) -> bool:
     return pair_of(subject) is not None
 
 
+def _is_scalar_recursion(subject: Subject) -> bool:
+    variants = subject.spec.variants.values()
+    return subject.given is None and bool(variants) and all(map(is_scalar, variants))
+
+
+def _has_modes(subject: Subject) -> bool:
+    """Whether every variant is a linear step with numbers."""
+    variants = subject.spec.variants.values()
+    return subject.given is None and bool(variants) and all(matrix_of(subject.spec, v) is not None for v in variants)
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -138,6 +151,8 @@ KINDS = (
     Kind("paths", _has_paths, "a stochastic differential equation whose components do not see each other"),
     Kind("steps", _chooses_steps, "an embedded pair, alone or as what solves an ODE with adaptive steps"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
+    Kind("responses", _is_scalar_recursion, "a recurrence of one number with a weight"),
+    Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),
 )
 
 

@@ -6,7 +6,19 @@ from typing import Any
 import numpy as np
 from sympy import Expr, Symbol, lambdify
 
-from derive import DeckClaim, IdentityCheck, Rational, Relation, SampledCheck, Spec, jury, number, parameter, relation
+from derive import (
+    DeckClaim,
+    IdentityCheck,
+    Illustration,
+    Rational,
+    Relation,
+    SampledCheck,
+    Spec,
+    jury,
+    number,
+    parameter,
+    relation,
+)
 from derive.convergence import Values
 from derive.latex import latex
 from derive.linear_stability.fields import RealField
@@ -126,6 +138,7 @@ SPEC = Spec(
             note="asked of the polynomial of the taps it tests Re lambda < 0; first the bilinear map, or Jury's table",
         ),
     ),
+    illustration=Illustration("multitap_linear", ("modes",)),
     no_module="`derive generate rnn_multitap` emits several taps; `derive.jury(polynomial, unknown)` answers for "
     "weights of your own, with numbers or symbols",
 )

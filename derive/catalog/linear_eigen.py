@@ -8,6 +8,7 @@ from sympy import Abs, I, Matrix, eye, im
 from derive import (
     DeckClaim,
     IdentityCheck,
+    Illustration,
     Integer,
     Relation,
     SampledCheck,
@@ -169,6 +170,7 @@ SPEC = Spec(
     system=None,
     relations=(*RELATIONS, *EXAMPLES),
     claims=(LIMIT, *CLAIMS),
+    illustration=Illustration("multitap_linear", ("modes",)),
     no_module="`derive generate linear_recursion` emits the recursion; `derive.long_run(W)` and "
     "`derive.matrix_power(W, t)` answer for a matrix of your own",
 )

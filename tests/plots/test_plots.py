@@ -21,9 +21,11 @@ from plots import (
     equilibrium,
     kinds_of,
     memory,
+    modes,
     paths,
     phase,
     plot,
+    responses,
     stability,
     steps,
 )
@@ -348,3 +350,40 @@ SPEC = Spec(id="prey", class_name="Prey", title="Prey", system=Adaptive(FIELD, s
 def test_what_has_no_plots_says_so_briefly():
     message = refused("plot", "graph_relu")
     assert "graph_relu has no plots" in message and len(message) < 200
+
+
+def test_responses_of_scalar_recursions():
+    """tanh settles by the sign of its start, relu answers a negative start once, the sigmoid oscillates at -7."""
+    found = responses.data(subject_of("scalar_nonlinear"))
+    assert found.names == ("linear", "sigmoid", "tanh", "relu") and found.weight.name == "w"
+    place = {weight: at for at, weight in enumerate(responses.WEIGHTS)}
+    linear, sigmoid, tanh, relu = found.states
+    np.testing.assert_allclose(linear[0, place[1.1]], 1.1 ** np.arange(responses.STEPS + 1), rtol=1e-12)
+    np.testing.assert_allclose(tanh[1], -tanh[0])
+    assert abs(tanh[0, place[2.0], -1] - 0.9575040240772687) < 1e-8
+    np.testing.assert_allclose(sigmoid[0, place[-7.0], -2:], [0.0563, 0.4027], atol=2e-2)
+    assert list(relu[1, place[-1.0], :4]) == [-1, 1, 0, 0] and not relu[1, place[2.0], 1:].any()
+    assert list(kinds_of(subject_of("scalar_nonlinear"))) == ["responses"]
+    assert "responses" not in kinds_of(subject_of("lstm_peephole"))
+
+
+@pytest.mark.parametrize("name", ["multitap_linear", "linear_eigen", "jury_stability"])
+def test_modes_of_linear_recursions(name):
+    assert list(kinds_of(subject_of(name))) == ["modes"]
+    two, three, five = modes.data(subject_of(name))
+    assert (two.verdict.value, three.verdict.value, five.verdict.value) == (True, False, True)
+    assert max(abs(five.eigenvalues)) == pytest.approx(0.8930464293, abs=1e-10)
+    for found, weights in ((two, (0.5, -0.75)), (three, (0.5, -0.75, -0.5)), (five, (0.5, 0, 0, 0, 0.25))):
+        np.testing.assert_allclose(
+            np.sort_complex(found.eigenvalues), np.sort_complex(np.roots([1, *np.negative(weights)]))
+        )
+        response = [1.0]
+        for t in range(1, modes.STEPS + 1):
+            response.append(sum(w * response[t - d] for d, w in enumerate(weights, 1) if t >= d))
+        np.testing.assert_allclose(found.response, response, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("scalar_nonlinear", "responses"), ("multitap_linear", "modes")])
+def test_plots_of_recursions_are_written(name, kind, tmp_path):
+    first, again = (plot(name, kind, tmp_path / f"{n}.png").read_bytes() for n in "ab")
+    assert first == again and len(first) > 10_000
