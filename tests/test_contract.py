@@ -74,6 +74,7 @@ CLASSES = {
     "vector_nonlinear": "",
     "pascanu_bound": "",
     "cec": "",
+    "deep19_gradient_profile": "",
 }
 
 

@@ -90,6 +90,7 @@ REGISTER = (
     Listing("vector_nonlinear", "recursion", "statement"),
     Listing("pascanu_bound", "recursion", "statement"),
     Listing("cec", "recursion", "statement"),
+    Listing("deep19_gradient_profile", "recursion", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -1,5 +1,6 @@
 """When a recursion with several taps dies out, as conditions on its weights."""
 
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -87,6 +88,7 @@ def conditions(size: int) -> tuple[Relation, Relation]:
     )
 
 
+@cache
 def misjudged() -> int:
     """Pairs of weights of which Routh's criterion on p itself gives another answer than Schur and Cohn's."""
     field, wrong = RealField(), 0

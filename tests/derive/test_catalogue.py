@@ -181,6 +181,7 @@ VERDICTS = {
     "vector_nonlinear": {"E003-12": False, "E003-13": False},
     "pascanu_bound": {"E004-2": False, "eigenvalue": False},
     "cec": {"E003-19": False},
+    "deep19_gradient_profile": {"E003-21": False},
 }
 
 
