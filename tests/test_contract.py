@@ -75,6 +75,7 @@ CLASSES = {
     "pascanu_bound": "",
     "cec": "",
     "deep19_gradient_profile": "",
+    "torch_io": "",
 }
 
 

@@ -91,6 +91,7 @@ REGISTER = (
     Listing("pascanu_bound", "recursion", "statement"),
     Listing("cec", "recursion", "statement"),
     Listing("deep19_gradient_profile", "recursion", "statement"),
+    Listing("torch_io", "recursion", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}
