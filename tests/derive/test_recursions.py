@@ -173,7 +173,7 @@ def test_lyapunov_s_equation_with_symbols_and_without_a_solution():
 
 def test_the_gain_is_the_sum_of_the_impulse_response():
     low, high = peak_gain([[Rational(-1, 2)]], [[3]])
-    assert low <= 6 + 1e-12 and high == pytest.approx(6, rel=1e-12)
+    assert low < 6 - 1e-14 and 6 - 1e-14 < high < 6 + 1e-12
     W, C = np.array([[0.9, 10], [0, 0.9]]), np.array([[0.0], [1]])
     total = sum(np.linalg.norm(np.linalg.matrix_power(W, j) @ C, 2) for j in range(600))
     low, high = peak_gain(W.tolist(), C.tolist())
