@@ -25,8 +25,8 @@ def explain_system(spec: Spec) -> Derivation:
     draft = Draft(spec)
     for option, system in spec.variants.items():
         _explain(draft, system, StepNames(str(option)))
-    if spec.option:
-        draft.facts[spec.option] = ", ".join(map(str, spec.variants))
+    for name in spec.option_names:
+        draft.facts[name] = ", ".join(dict.fromkeys(str(spec.chosen(variant)[name]) for variant in spec.variants))
     for title, recurrence in spec.beside.items():
         _sections("depth_explanation").write_depth(draft, recurrence, StepNames(title))
     for reading, recurrence in product(spec.readings, recurrences(spec).values()):

@@ -26,6 +26,7 @@ class Stack:
         parts: names of tensors that are added up to it (torch's two biases), where there are several.
         initial: "uniform" as torch.nn's recurrent cells, or "zeros".
         separate: stack along a new first axis instead of joining rows.
+        only: variants that lay out these parameters so, as keys of the spec's system; all unless given.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Stack:
     parts: tuple[str, ...] = ()
     initial: str = "uniform"
     separate: bool = False
+    only: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class DeckClaim:
         about: name of the derived result it speaks of.
         says: the deck's expression.
         where: substitutions that hold in the deck's setting (t = n h).
-        option: the variant of the spec that it speaks of, where there are several.
+        option: the variant of the spec that it speaks of, where there are several: values of options, joined by _.
         note: what is wrong with it, or what it leaves out.
         agrees: the verdict that verification expects; None where it is only to be reported.
     """

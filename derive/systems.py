@@ -215,6 +215,8 @@ class Recurrence(System):
 
 
 Option = str | int
+Options = Option | tuple[Option, ...]
+"""The value of a constructor's argument that chooses a variant; of several arguments, their values."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,7 @@ class Spec:
             derivation, checks and plots.
         scheme: the discretization of an ODE.
         option: name of the constructor's argument that chooses among variants.
+        options: names of several arguments that choose together, for cells; the keys of `system` are then tuples.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
         loss: what `loss(output, target)` computes.
         claims: what the decks say.
@@ -248,7 +251,7 @@ class Spec:
     id: str
     class_name: str
     title: str
-    system: System | Mapping[Option, System] | Program | None
+    system: System | Mapping[Options, System] | Mapping[Option, System] | Program | None
     source: str = ""
     scheme: Any = None
     option: str = ""
@@ -265,6 +268,7 @@ class Spec:
     no_module: str = ""
     illustration: Illustration | None = None
     may_vary: tuple[Quantity, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
@@ -295,19 +299,45 @@ class Spec:
                 f"{self.id}: system is {shown(self.system)}; "
                 "give an ODE, a Recurrence, a Chain, a Flow, or a table of them"
             )
-        for option, system in self.system.items():
+        if self.options:
+            self._check_options(self.system)
+        self._check_stacks(self.system)
+        for option, system in self.variants.items():
             if not isinstance(option, Option) or not isinstance(system, System) or isinstance(system, ODE):
                 raise SpecError(
                     f"{self.id}: system[{option!r}] is {shown(system)}; each name stands for a Recurrence or a Chain"
                 )
         if len({type(system) for system in self.system.values()}) > 1:
             raise SpecError(f"{self.id}: system mixes kinds of systems; one class is one of them")
-        if len(self.system) > 1 and not self.option:
+        if len(self.system) > 1 and not self.option_names:
             names = ", ".join(map(str, self.system))
             raise SpecError(
                 f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
                 "name the constructor's argument that chooses, as in option='variant'"
             )
+
+    def _check_options(self, table: Mapping[Any, Any]) -> None:
+        if self.option or len(self.options) < 2 or not self.class_name:
+            raise SpecError(f"{self.id}: give option='name' of one argument, or options=('one', 'other') of several")
+        for key in table:
+            if not isinstance(key, tuple) or [type(value) for value in key] != [str] * len(self.options):
+                named = ", ".join(self.options)
+                raise SpecError(
+                    f"{self.id}: system[{key!r}] needs one name for each of the options ({named}), as a tuple"
+                )
+        if len(self.variants) < len(table):
+            raise SpecError(
+                f"{self.id}: two variants have the same names, joined by '_': {', '.join(map(str, self.variants))}"
+            )
+        if any(not isinstance(system, Recurrence) or system.in_depth for system in table.values()):
+            raise SpecError(f"{self.id}: several options are for cells that read a sequence; choose by one option=")
+
+    def _check_stacks(self, table: Mapping[Any, Any]) -> None:
+        for stack in self.stacks:
+            stray = [key for key in stack.only if key not in table]
+            if stray:
+                allowed = ", ".join(map(repr, table))
+                raise SpecError(f"{self.id}: the stack {stack.name} is for {stray[0]!r}; the variants are {allowed}")
 
     def _check_module(self) -> None:
         kinds = {type(one).__name__ for one in self.variants.values() if isinstance(one, System) and not one.has_module}
@@ -357,10 +387,33 @@ class Spec:
 
     @property
     def variants(self) -> Mapping[Option, System | Program]:
-        """Option value -> system; a single nameless one where the spec has no option."""
+        """Option value -> system; a single nameless one where the spec has no option, joined names for several."""
         if self.system is None:
             return {}
-        return self.system if isinstance(self.system, Mapping) else {"": self.system}
+        if not isinstance(self.system, Mapping):
+            return {"": self.system}
+        return {"_".join(map(str, key)) if isinstance(key, tuple) else key: one for key, one in self.system.items()}
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Names of the constructor's arguments that choose among variants."""
+        return self.options or ((self.option,) if self.option else ())
+
+    def stacks_of(self, variant: Option) -> tuple[Stack, ...]:
+        """How a variant's parameters are laid out."""
+        return tuple(stack for stack in self.stacks if not stack.only or self._key(variant) in stack.only)
+
+    def chosen(self, variant: Option) -> dict[str, Option]:
+        """The arguments that choose a variant, by name."""
+        if not self.options:
+            return {self.option: variant} if self.option else {}
+        key = self._key(variant)
+        return dict(zip(self.options, key, strict=True)) if isinstance(key, tuple) else {}
+
+    def _key(self, variant: Option) -> Any:
+        """What the table of systems calls a variant."""
+        keys = self.system if isinstance(self.system, Mapping) else ("",)
+        return dict(zip(self.variants, keys, strict=True))[variant]
 
     @property
     def default_option(self) -> Option:

@@ -11,7 +11,7 @@ from torch import nn
 
 from cli import main
 from codegen import emit, verify
-from derive import ODE, LinearMultistep, Spec, dot, load, parameter, state
+from derive import ODE, LinearMultistep, Spec, Stack, dot, load, parameter, state
 from derive.errors import DeriveError, SpecError, UnsupportedError
 from derive.program import Builder
 from derive.reserved import WORDS
@@ -83,6 +83,25 @@ def test_a_spec_is_checked_where_it_is_made(change, complaint):
 def test_several_systems_need_the_name_of_the_choice():
     with pytest.raises(SpecError, match=r"3 systems \(.*\) and no option="):
         replace(load("lstm_peephole"), option="")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"options": ("reset",)}, r"give option='name' of one argument, or options=\('one', 'other'\) of several"),
+        ({"option": "reset"}, "give option='name' of one argument, or options"),
+        ({"system": {"one": 0}}, r"system\['one'\] needs one name for each of the options \(reset, blend\)"),
+        ({"system": {("a", "b_c"): 0, ("a_b", "c"): 1}}, "two variants have the same names, joined by '_': a_b_c"),
+        ({"system": {("a", "b"): 0}}, "several options are for cells that read a sequence"),
+        (
+            {"stacks": (Stack("weight", (), only=(("after", "decks"),)),)},
+            r"the stack weight is for \('after', 'decks'\); the variants are \('before', 'deck'\), ",
+        ),
+    ],
+)
+def test_several_options_have_tuples_of_names(change, complaint):
+    with pytest.raises(SpecError, match=complaint):
+        replace(load("gru"), **change)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +202,7 @@ def test_two_specs_of_one_id_are_not_written_over_each_other(folder):
 
 
 def test_the_beginning_of_an_id_is_completed():
-    assert "did you mean lstm_peephole?" in refused("generate", "lstm")
+    assert "did you mean lstm_peephole?" in refused("generate", "lstm_peep")
 
 
 def test_the_printer_refuses_a_complex_number():

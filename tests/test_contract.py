@@ -76,6 +76,8 @@ CLASSES = {
     "cec": "",
     "deep19_gradient_profile": "",
     "torch_io": "",
+    "lstm": "LSTM",
+    "gru": "GRU",
 }
 
 

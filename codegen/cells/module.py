@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity
 from derive.systems import Recurrence, Spec
 
+DOC_WIDTH = 120
 SUPPORT = ("recurrent", "slopes")
 SIZES = ("input_size", "hidden_size")
 POSITIONAL = (
@@ -52,6 +54,7 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "functions": module.functions,
         "cells": module.cells,
         "zero_at_start": module.zero_at_start,
+        "options": module.option_names,
         "methods": module.methods,
         "class_doc": module.class_doc,
     }
@@ -111,9 +114,10 @@ class RecurrentModule:
                 f"{self.spec.id}: the option {option!r} becomes part of a name; use letters, digits, _"
             )
         try:
-            return plan(recurrence, self.spec.stacks)
+            return plan(recurrence, self.spec.stacks_of(option))
         except DeriveError as error:
-            about = f"{self.spec.id}, {self.spec.option} = {option!r}" if option else self.spec.id
+            chosen = [f"{name} = {value!r}" for name, value in self.spec.chosen(option).items()]
+            about = ", ".join([self.spec.id, *chosen])
             raise type(error)(f"{about}: {error}") from None
 
     @property
@@ -150,7 +154,8 @@ class RecurrentModule:
             functions = ", ".join(f"_{kind}{suffix}" for kind in ("plain", "forward", "recompute", "backward"))
             states = tuple_display([repr(q.name) for q in cell.program.old])
             operands = tuple_display([tuple_display([repr(p) for p in o.parts]) for o in cell.program.layout.operands])
-            entries.append(CellEntry(repr(name), states, operands, functions))
+            key = tuple_display([repr(value) for value in self.spec.chosen(name).values()])
+            entries.append(CellEntry(key, states, operands, functions))
         return tuple(entries)
 
     @property
@@ -163,16 +168,27 @@ class RecurrentModule:
         return [operand for cell in self.plans.values() for operand in cell.program.layout.operands]
 
     @property
+    def options(self) -> Mapping[str, tuple[str, ...]]:
+        """Name of each argument that chooses a cell -> its values, the default first."""
+        chosen = [self.spec.chosen(name) for name in self.plans]
+        return {name: tuple(dict.fromkeys(str(each[name]) for each in chosen)) for name in self.spec.option_names}
+
+    @property
+    def option_names(self) -> str:
+        """Names of these arguments, as a tuple; empty where there is none."""
+        return tuple_display([repr(name) for name in self.options]) if self.options else ""
+
+    @property
     def methods(self) -> tuple[Function, ...]:
         """Of the class."""
-        methods = [self._constructor(), self._cell(), self._parameter_shapes()]
-        return tuple([*methods, self._extra_repr()] if self.spec.option else methods)
+        return self._constructor(), self._parameter_shapes()
 
     def _constructor(self) -> Function:
-        option = self.spec.option
-        own = [f"{option}: str = {self.default!r}"] if option else []
-        shown = f"{self.spec.class_name}: {option}"
-        body = [f"self.{option} = one_of({shown!r}, {option}, tuple(_CELLS))"] if option else []
+        own = [f"{name}: str = {values[0]!r}" for name, values in self.options.items()]
+        body = []
+        for name, values in self.options.items():
+            shown = f"{self.spec.class_name}: {name}"
+            body.append(f"self.{name} = one_of({shown!r}, {name}, {tuple_display([repr(v) for v in values])})")
         if not any(part.startswith("bias") for operand in self._operands() for part in operand.parts):
             body += [
                 "if not bias:",
@@ -183,10 +199,6 @@ class RecurrentModule:
         parameters = ", ".join(["self", *POSITIONAL, "*", *own, *KEYWORDS])
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
 
-    def _cell(self) -> Function:
-        key = f"self.{self.spec.option}" if self.spec.option else "''"
-        return Function("cell", "self", "Cell", "The derived functions.", (f"return _CELLS[{key}]",))
-
     def _parameter_shapes(self) -> Function:
         body = ["size = self.hidden_size"]
         tables = {name: self._shapes(cell) for name, cell in self.plans.items()}
@@ -195,7 +207,8 @@ class RecurrentModule:
         for name, table in tables.items():
             extra = [entry for entry in table if entry not in common]
             if extra:
-                body.append(f"if self.{self.spec.option} == {name!r}:")
+                conditions = [f"self.{each} == {value!r}" for each, value in self.spec.chosen(name).items()]
+                body.append(f"if {' and '.join(conditions)}:")
                 body += [f"    shapes[{key}] = {value}" for key, value in extra]
         body.append("return shapes")
         doc = "Name and shape of each parameter of a layer that reads `features` features."
@@ -209,17 +222,6 @@ class RecurrentModule:
             entries += [(repr(part), shape) for part in operand.parts]
         return entries
 
-    def _extra_repr(self) -> Function:
-        option = self.spec.option
-        shown = f'"" if self.{option} == {self.default!r} else f", {option}={{self.{option}!r}}"'
-        return Function(
-            "extra_repr",
-            "self",
-            "str",
-            "Arguments that are not the usual ones.",
-            (f"return super().extra_repr() + ({shown})",),
-        )
-
     @property
     def class_doc(self) -> str:
         """What the class is, its options, and what the loops cost."""
@@ -231,8 +233,7 @@ class RecurrentModule:
             f"    the state is {state}, each (layers * directions, B, hidden_size).",
             "",
         ]
-        if self.spec.option:
-            parts.append(f"    {self.spec.option}: {' or '.join(map(repr, self.plans))}.")
+        parts += [f"    {name}: {' or '.join(map(repr, values))}." for name, values in self.options.items()]
         parts += [
             '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
@@ -240,11 +241,13 @@ class RecurrentModule:
         ]
         for name, cell in self.plans.items():
             counts = describe(cell)
-            about = f" with {self.spec.option}={name!r}" if name else ""
-            parts.append(
+            chosen = ", ".join(f"{each}={value!r}" for each, value in self.spec.chosen(name).items())
+            about = f" with {chosen}" if chosen else ""
+            text = (
                 f"    Operations of one step{about}: forward {counts['forward']}, backward {counts['backward']}; "
                 f"of these {counts['forward products']} and {counts['backward products']} are matrix products."
             )
+            parts.append(textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
         return "\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,6 +28,12 @@ class Recurrent(nn.Module):
     zero_at_start: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that start at zero; the others are uniform in +-1/sqrt(hidden_size), as in torch."""
 
+    options: ClassVar[tuple[str, ...]] = ()
+    """Names of the arguments that choose a cell."""
+
+    cells: ClassVar[Mapping[tuple[str, ...], Cell]] = {}
+    """Their values -> the derived cell; the first are the defaults."""
+
     def __init__(
         self,
         input_size: int,
@@ -44,6 +51,9 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.owner = type(self).__name__
+        if self.chosen not in self.cells:
+            allowed = ", ".join(map(self._shown, self.cells))
+            raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
@@ -63,7 +73,12 @@ class Recurrent(nn.Module):
 
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
-        raise NotImplementedError
+        return self.cells[self.chosen]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Values of the options."""
+        return tuple(getattr(self, name) for name in self.options)
 
     def parameter_shapes(self, features: int) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of each parameter of a layer that reads `features` features, in torch's order."""
@@ -89,7 +104,29 @@ class Recurrent(nn.Module):
         }
         usual |= {"memory": "store", "gradient": "derived"}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
+        default = next(iter(self.cells))
+        shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
         return ", ".join(shown)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, *lists: list[str]
+    ) -> None:
+        """As torch does; tensors that another cell of this class names so, and not this one, are an error always."""
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
+        own = {name for name, _ in self.named_parameters()}
+        given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
+        stray = {re.sub(r"_l\d+(_reverse)?$", "", name) for name in given - own}
+        lists[-1].extend(
+            f"the tensors have the names of {self._shown(other)}, this is {self._shown(self.chosen)}, which is another "
+            "function: construct it with those options"
+            for other, cell in self.cells.items()
+            if stray and not given & own and stray <= {name for names in cell.operands for name in names}
+        )
+
+    def _shown(self, chosen: tuple[str, ...]) -> str:
+        """The class with values of its options."""
+        values = zip(self.options, chosen, strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values)})"
 
     def forward(
         self,

@@ -40,7 +40,7 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
     for q in cell.recurrence.old:
         inputs[q.name] = uniform((1, batch, *cell.shape(q.shape)), -1.0, 1.0, generator)
     return Case(
-        label=f"{cell.spec.option}={cell.option!r}" if cell.option else "",
+        label=", ".join(f"{name}={value!r}" for name, value in cell.chosen.items()),
         build=lambda tensors, memory, gradient: cell.build(kind, memory, gradient),
         constructor={},
         inputs=inputs,
@@ -61,7 +61,7 @@ class _Cell:
     """One variant of a recurrent system with sizes for its dimensions."""
 
     def __init__(self, spec: Spec, option: str, recurrence: Recurrence) -> None:
-        self.spec, self.option, self.recurrence = spec, option, recurrence
+        self.stacks, self.chosen, self.recurrence = spec.stacks_of(option), spec.chosen(option), recurrence
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
@@ -73,8 +73,8 @@ class _Cell:
     def build(self, kind: Callable[..., nn.Module], memory: str, gradient: str) -> nn.Module:
         """The module in float64 with seeded random parameters, those included that start at zero."""
         (x,), (h, *_) = self.recurrence.inputs, self.recurrence.old
-        option = {self.spec.option: self.option} if self.option else {}
-        module = kind(*self.shape(x.shape), *self.shape(h.shape), memory=memory, gradient=gradient, **option).double()
+        sizes = (*self.shape(x.shape), *self.shape(h.shape))
+        module = kind(*sizes, memory=memory, gradient=gradient, **self.chosen).double()
         generator = torch.Generator().manual_seed(29)
         with torch.no_grad():
             for parameter in module.parameters():
@@ -105,7 +105,7 @@ class _Cell:
         """The spec's parameters, cut out of the module's tensors."""
         found: dict[Quantity, Tensor] = {}
         wanted = self.recurrence.parameters
-        for stack in self.spec.stacks:
+        for stack in self.stacks:
             if set(stack.rows) <= set(wanted):
                 found |= self._rows(module, stack)
         alone = [q for q in wanted if q not in found]

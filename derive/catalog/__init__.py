@@ -92,6 +92,9 @@ REGISTER = (
     Listing("cec", "recursion", "statement"),
     Listing("deep19_gradient_profile", "recursion", "statement"),
     Listing("torch_io", "recursion", "statement"),
+    # recurrent cells
+    Listing("lstm", "recurrent"),
+    Listing("gru", "recurrent"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

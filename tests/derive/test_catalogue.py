@@ -182,6 +182,8 @@ VERDICTS = {
     "pascanu_bound": {"E004-2": False, "eigenvalue": False},
     "cec": {"E003-19": False},
     "deep19_gradient_profile": {"E003-21": False},
+    "lstm": {"cell state": True, "hidden state": True, "carousel": True, "E003-19": False, "E003-L6": False},
+    "gru": {"update": True, "gradient of the state": True, "E003-22": False, "E003-22, reset": False},
 }
 
 

@@ -427,8 +427,8 @@ def _backward_none(
 
 _GATES = (("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh"))
 
-_CELLS = {
-    "diagonal": Cell(
+_CELLS: dict[tuple[str, ...], Cell] = {
+    ("diagonal",): Cell(
         states=("h", "c"),
         operands=(*_GATES, ("weight_ch",)),
         plain=_plain_diagonal,
@@ -436,7 +436,7 @@ _CELLS = {
         recompute=_recompute_diagonal,
         backward=_backward_diagonal,
     ),
-    "full": Cell(
+    ("full",): Cell(
         states=("h", "c"),
         operands=(*_GATES, ("weight_ch",)),
         plain=_plain_full,
@@ -444,7 +444,7 @@ _CELLS = {
         recompute=_recompute_full,
         backward=_backward_full,
     ),
-    "none": Cell(
+    ("none",): Cell(
         states=("h", "c"),
         operands=_GATES,
         plain=_plain_none,
@@ -463,6 +463,8 @@ class LSTMPeephole(Recurrent):
     gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.
     """
 
+    cells = _CELLS
+    options = ("peephole",)
     zero_at_start = ("weight_ch",)
 
     def __init__(
@@ -481,7 +483,7 @@ class LSTMPeephole(Recurrent):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.peephole = one_of("peephole", peephole, tuple(_CELLS))
+        self.peephole = one_of("peephole", peephole, ("diagonal", "full", "none"))
         super().__init__(
             input_size,
             hidden_size,
@@ -495,12 +497,6 @@ class LSTMPeephole(Recurrent):
             device=device,
             dtype=dtype,
         )
-
-    def cell(self) -> Cell:
-        return _CELLS[self.peephole]
-
-    def extra_repr(self) -> str:
-        return super().extra_repr() + ("" if self.peephole == "diagonal" else f", peephole={self.peephole!r}")
 
     def parameter_shapes(self, features: int) -> dict[str, tuple[int, ...]]:
         size = self.hidden_size
