@@ -92,7 +92,8 @@ def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> Non
         if f"chain.{after.name}" in author.numbers:
             continue
         seed, later = adjoint.seeds[after], adjoint.cotangents.get(before)
-        judged = after == recurrence.output or (recurrence.output is None and after in newest)
+        given_out = recurrence.output if recurrence.output in recurrence.new else recurrence.new[0]
+        judged = after == given_out or (recurrence.output is None and after in newest)
         parts = [rf"\left. {later.latex} \right|_{{\text{{next step}}}}"] if later is not None else []
         parts += [rf"\partial \ell / \partial {after.latex}"] if judged else []
         text = [f"{later} of the next step"] * (later is not None) + [f"d loss / d {after}"] * judged
@@ -104,6 +105,22 @@ def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> Non
             reason="one step's old state is the new state of the step before; the last step receives the loss alone",
             name=f"chain.{after.name}",
         )
+
+
+def write_readout(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """What an output that is no state receives: from the loss alone."""
+    output = recurrence.output
+    if output is None or output in recurrence.new or f"chain.{output.name}" in author.numbers:
+        return
+    seed = adjoint.seeds[output]
+    author.relation(
+        f"what the loss sends back for {output.name}",
+        Kind.DEFINITION,
+        rf"{seed.latex} = \partial \ell / \partial {output.latex}",
+        text=f"{seed} = d loss / d {output}",
+        reason="no later step reads it: without a read-out the loss reaches the state directly",
+        name=f"chain.{output.name}",
+    )
 
 
 def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
@@ -147,6 +164,7 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     write_lagrangian(author, recurrence.step, adjoint)
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", OTHERS)
     write_chain(author, recurrence, adjoint)
+    write_readout(author, recurrence, adjoint)
     author.close(
         f"The discrete adjoint{suffix}",
         "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",

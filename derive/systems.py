@@ -23,6 +23,7 @@ from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
+from derive.variants import Option, Options, Variants
 
 
 @dataclass(frozen=True)
@@ -214,13 +215,8 @@ class Recurrence(System):
         return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
 
 
-Option = str | int
-Options = Option | tuple[Option, ...]
-"""The value of a constructor's argument that chooses a variant; of several arguments, their values."""
-
-
 @dataclass(frozen=True)
-class Spec:
+class Spec(Variants):
     """Everything the tool needs to derive, emit and verify one system.
 
     Attributes:
@@ -299,9 +295,10 @@ class Spec:
                 f"{self.id}: system is {shown(self.system)}; "
                 "give an ODE, a Recurrence, a Chain, a Flow, or a table of them"
             )
-        if self.options:
-            self._check_options(self.system)
-        self._check_stacks(self.system)
+        self.check_options(self.system)
+        cells = (isinstance(system, Recurrence) and not system.in_depth for system in self.system.values())
+        if self.options and not all(cells):
+            raise SpecError(f"{self.id}: several options are for cells that read a sequence; choose by one option=")
         for option, system in self.variants.items():
             if not isinstance(option, Option) or not isinstance(system, System) or isinstance(system, ODE):
                 raise SpecError(
@@ -315,29 +312,6 @@ class Spec:
                 f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
                 "name the constructor's argument that chooses, as in option='variant'"
             )
-
-    def _check_options(self, table: Mapping[Any, Any]) -> None:
-        if self.option or len(self.options) < 2 or not self.class_name:
-            raise SpecError(f"{self.id}: give option='name' of one argument, or options=('one', 'other') of several")
-        for key in table:
-            if not isinstance(key, tuple) or [type(value) for value in key] != [str] * len(self.options):
-                named = ", ".join(self.options)
-                raise SpecError(
-                    f"{self.id}: system[{key!r}] needs one name for each of the options ({named}), as a tuple"
-                )
-        if len(self.variants) < len(table):
-            raise SpecError(
-                f"{self.id}: two variants have the same names, joined by '_': {', '.join(map(str, self.variants))}"
-            )
-        if any(not isinstance(system, Recurrence) or system.in_depth for system in table.values()):
-            raise SpecError(f"{self.id}: several options are for cells that read a sequence; choose by one option=")
-
-    def _check_stacks(self, table: Mapping[Any, Any]) -> None:
-        for stack in self.stacks:
-            stray = [key for key in stack.only if key not in table]
-            if stray:
-                allowed = ", ".join(map(repr, table))
-                raise SpecError(f"{self.id}: the stack {stack.name} is for {stray[0]!r}; the variants are {allowed}")
 
     def _check_module(self) -> None:
         kinds = {type(one).__name__ for one in self.variants.values() if isinstance(one, System) and not one.has_module}
@@ -384,41 +358,6 @@ class Spec:
 
     def _weights(self) -> list[Expr]:
         return entries(self._table) if isinstance(self.system, ODE) else []
-
-    @property
-    def variants(self) -> Mapping[Option, System | Program]:
-        """Option value -> system; a single nameless one where the spec has no option, joined names for several."""
-        if self.system is None:
-            return {}
-        if not isinstance(self.system, Mapping):
-            return {"": self.system}
-        return {"_".join(map(str, key)) if isinstance(key, tuple) else key: one for key, one in self.system.items()}
-
-    @property
-    def option_names(self) -> tuple[str, ...]:
-        """Names of the constructor's arguments that choose among variants."""
-        return self.options or ((self.option,) if self.option else ())
-
-    def stacks_of(self, variant: Option) -> tuple[Stack, ...]:
-        """How a variant's parameters are laid out."""
-        return tuple(stack for stack in self.stacks if not stack.only or self._key(variant) in stack.only)
-
-    def chosen(self, variant: Option) -> dict[str, Option]:
-        """The arguments that choose a variant, by name."""
-        if not self.options:
-            return {self.option: variant} if self.option else {}
-        key = self._key(variant)
-        return dict(zip(self.options, key, strict=True)) if isinstance(key, tuple) else {}
-
-    def _key(self, variant: Option) -> Any:
-        """What the table of systems calls a variant."""
-        keys = self.system if isinstance(self.system, Mapping) else ("",)
-        return dict(zip(self.variants, keys, strict=True))[variant]
-
-    @property
-    def default_option(self) -> Option:
-        """The variant that is chosen unless one is named: the first, or what the defaults say."""
-        return self.defaults.get(self.option, next(iter(self.variants)))
 
     @property
     def in_steps(self) -> bool:

@@ -92,7 +92,7 @@ Operations per step and component, forward and backward: 25, 52.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -375,6 +375,14 @@ class Cell:
         return 1 + len(self.states) + len(self.operands)
 
 
+@dataclass(frozen=True)
+class Readout:
+    """What is made of the output of the last layer: function(output (..., features), *parameters) -> (..., size)."""
+
+    function: Callable[..., Tensor]
+    parameters: tuple[str, ...]
+
+
 def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
     """Cut the steps into blocks of equal length, the last one perhaps shorter; eight or more unless all is stored."""
     length = max(BLOCK_STEPS, BLOCK_ELEMENTS // max(elements_per_step, 1))
@@ -612,6 +620,9 @@ class Recurrent(nn.Module):
     cells: ClassVar[Mapping[tuple[str, ...], Cell]] = {}
     """Their values -> the derived cell; the first are the defaults."""
 
+    readout: ClassVar[Readout | None] = None
+    """What is made of the output, where its size is given."""
+
     def __init__(
         self,
         input_size: int,
@@ -626,27 +637,33 @@ class Recurrent(nn.Module):
         gradient: str,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
+        output: int | None = None,
     ) -> None:
         super().__init__()
         self.owner = type(self).__name__
         if self.chosen not in self.cells:
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in (sizes if output is None else {**sizes, "output": output}).items():
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
         if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
+        self.output = output
         self.memory = one_of(f"{self.owner}: memory", memory, ("store", "chunk"))
         self.gradient = one_of(f"{self.owner}: gradient", gradient, ("derived", "autograd"))
-        for layer in range(num_layers):
-            for suffix in self._suffixes(layer):
-                for name, shape in self._shapes(layer).items():
-                    if bias or not name.startswith("bias"):
-                        values = torch.empty(shape, device=device, dtype=dtype)
-                        self.register_parameter(name + suffix, nn.Parameter(values))
+        shapes = {
+            name + suffix: shape
+            for layer in range(num_layers)
+            for suffix in self._suffixes(layer)
+            for name, shape in self._shapes(layer).items()
+        }
+        for name, shape in {**shapes, **self._readout_shapes()}.items():
+            if bias or not name.startswith("bias"):
+                self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
 
     def cell(self) -> Cell:
@@ -660,6 +677,10 @@ class Recurrent(nn.Module):
 
     def parameter_shapes(self, features: int) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of each parameter of a layer that reads `features` features, in torch's order."""
+        raise NotImplementedError
+
+    def readout_shapes(self, features: int, size: int) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of each parameter of a read-out of `size` numbers from `features` features."""
         raise NotImplementedError
 
     def reset_parameters(self) -> None:
@@ -680,7 +701,7 @@ class Recurrent(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        usual |= {"memory": "store", "gradient": "derived"}
+        usual |= {"memory": "store", "gradient": "derived", "output": None}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
@@ -767,7 +788,7 @@ class Recurrent(nn.Module):
         pieces, order = pieces_of_padded(x, checked_lengths(self.owner, lengths, steps, sequences))
         outputs, finals = self._run(pieces, tuple(value.index_select(1, order) for value in states))
         back = order.argsort()
-        empty = finals[0].new_empty(0, sequences, self.hidden_size * self._directions)
+        empty = finals[0].new_empty(0, sequences, self.output or self.hidden_size * self._directions)
         return padded(outputs, steps, back, empty), tuple(value.index_select(1, back) for value in finals)
 
     def _run(self, pieces: list[Tensor], states: tuple[Tensor, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
@@ -792,10 +813,15 @@ class Recurrent(nn.Module):
             ways = []
             for way, suffix in enumerate(self._suffixes(layer)):
                 start = rows[layer * self._directions + way]
-                outputs, final = self._run_direction(pieces, start, self._operands(layer, suffix, dtype), way == 1)
+                operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
+                outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
                 finals.append(final)
             pieces = [torch.cat(pair, -1) for pair in zip(*ways, strict=True)] if len(ways) == 2 else ways[0]
+        if self.readout is not None and self.output is not None:
+            names = [(name,) for name in self.readout.parameters]
+            held = self._held(names, "", self._readout_shapes(), dtype)
+            pieces = [self.readout.function(piece, *held) for piece in pieces]
         return pieces, tuple(torch.stack(values) for values in zip(*finals, strict=True))
 
     def _run_direction(
@@ -815,18 +841,20 @@ class Recurrent(nn.Module):
             )
         return (outputs[::-1] if backwards else outputs), states
 
-    def _operands(self, layer: int, suffix: str, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
-        """What the cell reads besides x and the states: sums of parameters, zero where `bias=False` left them out."""
-        shapes = self._shapes(layer)
-        operands = []
-        for names in self.cell().operands:
-            held = [getattr(self, name + suffix) for name in names if self.bias or not name.startswith("bias")]
+    def _held(
+        self,
+        names: Iterable[tuple[str, ...]],
+        suffix: str,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: torch.dtype | None,
+    ) -> tuple[Tensor, ...]:
+        """Sums of the named parameters, zero where `bias=False` left them out."""
+        operands, weight = [], next(self.parameters())
+        for parts in names:
+            held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]
-            if held:
-                operands.append(sum(held[1:], held[0]))
-            else:
-                operands.append(operands[0].new_zeros(shapes[names[0]]))
+            operands.append(sum(held[1:], held[0]) if held else weight.new_zeros(shapes[parts[0]], dtype=dtype))
         return tuple(operands)
 
     @property
@@ -840,6 +868,10 @@ class Recurrent(nn.Module):
     def _shapes(self, layer: int) -> Mapping[str, tuple[int, ...]]:
         """Parameter shapes of a layer."""
         return self.parameter_shapes(self.hidden_size * self._directions if layer else self.input_size)
+
+    def _readout_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Parameter shapes of the read-out."""
+        return {} if self.output is None else self.readout_shapes(self.hidden_size * self._directions, self.output)
 
     def _check_input(self, x: Tensor, time_axis: int) -> None:
         """Refuse an input whose features, dtype or number of steps do not fit."""

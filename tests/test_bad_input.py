@@ -90,9 +90,15 @@ def test_several_systems_need_the_name_of_the_choice():
     [
         ({"options": ("reset",)}, r"give option='name' of one argument, or options=\('one', 'other'\) of several"),
         ({"option": "reset"}, "give option='name' of one argument, or options"),
-        ({"system": {"one": 0}}, r"system\['one'\] needs one name for each of the options \(reset, blend\)"),
-        ({"system": {("a", "b_c"): 0, ("a_b", "c"): 1}}, "two variants have the same names, joined by '_': a_b_c"),
-        ({"system": {("a", "b"): 0}}, "several options are for cells that read a sequence"),
+        (
+            {"stacks": (), "system": {"one": 0}},
+            r"system\['one'\] needs one name for each of the options \(reset, blend\)",
+        ),
+        (
+            {"stacks": (), "system": {("a", "b_c"): 0, ("a_b", "c"): 1}},
+            "two variants have the same names, joined by '_': a_b_c",
+        ),
+        ({"stacks": (), "system": {("a", "b"): 0}}, "several options are for cells that read a sequence"),
         (
             {"stacks": (Stack("weight", (), only=(("after", "decks"),)),)},
             r"the stack weight is for \('after', 'decks'\); the variants are \('before', 'deck'\), ",

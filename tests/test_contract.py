@@ -78,6 +78,9 @@ CLASSES = {
     "torch_io": "",
     "lstm": "LSTM",
     "gru": "GRU",
+    "rnn_hidden": "RNNHidden",
+    "lstm_uwv": "LSTMUWV",
+    "vanilla_lstm": "VanillaLSTM",
 }
 
 

@@ -12,6 +12,7 @@ from codegen.cells.lowering_forward import forward_function, recompute_function
 from codegen.cells.lowering_plain import plain_function
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand, operand_shape
+from codegen.cells.readout import Readout, split_readout
 from codegen.render import render
 from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
@@ -50,11 +51,13 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
     """
     module = RecurrentModule(spec, derivation)
     programs = [p for r in module.recurrences.values() for p in (r.step, reverse_sweep(r.step).program)]
+    programs += [module.readout.program] if module.readout else []
     view = {
         "functions": module.functions,
         "cells": module.cells,
         "zero_at_start": module.zero_at_start,
         "options": module.option_names,
+        "readout": module.readout_text,
         "methods": module.methods,
         "class_doc": module.class_doc,
     }
@@ -102,11 +105,20 @@ class RecurrentModule:
 
     def __init__(self, spec: Spec, derivation: Derivation) -> None:
         self.spec, self.derivation = spec, derivation
-        self.recurrences = {
-            str(name): system for name, system in spec.variants.items() if isinstance(system, Recurrence)
+        found = {
+            str(name): split_readout(system, spec.stacks_of(name))
+            for name, system in spec.variants.items()
+            if isinstance(system, Recurrence)
         }
+        self.recurrences = {name: cell for name, (cell, _) in found.items()}
+        self.readout = self._only([readout for _, readout in found.values()])
         self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
         self.default = next(iter(self.plans))
+
+    def _only(self, readouts: Sequence[Readout | None]) -> Readout | None:
+        if any(readout != readouts[0] for readout in readouts):
+            raise UnsupportedError(f"{self.spec.id}: the variants differ in their read-out; one class has one, or none")
+        return readouts[0]
 
     def _plan(self, option: str, recurrence: Recurrence) -> CellPlan:
         if option and not f"_{option}".isidentifier():
@@ -122,10 +134,15 @@ class RecurrentModule:
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """The four functions of each cell."""
+        """The four functions of each cell, and the read-out."""
         writers = (plain_function, forward_function, recompute_function, backward_function)
         texts = [CellText(p, f"_{name}" if name else "", self._numbers(name, p)) for name, p in self.plans.items()]
-        return tuple(writer(text) for text in texts for writer in writers)
+        written = [writer(text) for text in texts for writer in writers]
+        if self.readout is not None:
+            prefix = f"{self.default}.step" if self.default else "step"
+            targets = self.readout.program.targets
+            written.append(self.readout.function({q: self.derivation.number_of(f"{prefix}.{q.name}") for q in targets}))
+        return tuple(written)
 
     def _numbers(self, option: str, plan: CellPlan) -> Numbers:
         about = {bar: quantity for quantity, bar in plan.adjoint.bars.items()}
@@ -159,6 +176,13 @@ class RecurrentModule:
         return tuple(entries)
 
     @property
+    def readout_text(self) -> str:
+        """What the class says of its read-out; empty where it has none."""
+        if self.readout is None:
+            return ""
+        return f"Readout(_readout, {tuple_display([repr(name) for name in self.readout.names.values()])})"
+
+    @property
     def zero_at_start(self) -> str:
         """Names of the parameters that start at zero, as a tuple; empty where there is none."""
         names = dict.fromkeys(part for o in self._operands() if o.zero for part in o.parts)
@@ -181,7 +205,8 @@ class RecurrentModule:
     @property
     def methods(self) -> tuple[Function, ...]:
         """Of the class."""
-        return self._constructor(), self._parameter_shapes()
+        methods = [self._constructor(), self._parameter_shapes()]
+        return tuple([*methods, _readout_shapes(self.readout)] if self.readout is not None else methods)
 
     def _constructor(self) -> Function:
         own = [f"{name}: str = {values[0]!r}" for name, values in self.options.items()]
@@ -194,7 +219,8 @@ class RecurrentModule:
                 "if not bias:",
                 f'    raise ValueError("{self.spec.class_name} has no bias that could be left out")',
             ]
-        passed = ", ".join(f"{name}={name}" for name in PASSED)
+        own += ["output: int | None = None"] if self.readout is not None else []
+        passed = ", ".join(f"{name}={name}" for name in (*PASSED, *(["output"] if self.readout is not None else [])))
         body.append(f"super().__init__(input_size, hidden_size, num_layers, {passed})")
         parameters = ", ".join(["self", *POSITIONAL, "*", *own, *KEYWORDS])
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
@@ -239,6 +265,12 @@ class RecurrentModule:
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
             "",
         ]
+        if self.readout is not None:
+            text = (
+                f"    output: size of the read-out {self.readout.output.name} of every step, from the last layer, "
+                f"outside of the loops; None leaves it out, and the output is {state.partition(',')[0]}."
+            )
+            parts.insert(-1, textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
         for name, cell in self.plans.items():
             counts = describe(cell)
             chosen = ", ".join(f"{each}={value!r}" for each, value in self.spec.chosen(name).items())
@@ -249,6 +281,12 @@ class RecurrentModule:
             )
             parts.append(textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
         return "\n".join(parts)
+
+
+def _readout_shapes(readout: Readout) -> Function:
+    body = (f"return {_dictionary(readout.entries('features', 'size'))}",)
+    doc = "Name and shape of each parameter of a read-out of `size` numbers from `features` features."
+    return Function("readout_shapes", "self, features: int, size: int", "dict[str, tuple[int, ...]]", doc, body)
 
 
 def _dictionary(entries: Sequence[tuple[str, str]]) -> str:

@@ -58,6 +58,14 @@ class Cell:
         return 1 + len(self.states) + len(self.operands)
 
 
+@dataclass(frozen=True)
+class Readout:
+    """What is made of the output of the last layer: function(output (..., features), *parameters) -> (..., size)."""
+
+    function: Callable[..., Tensor]
+    parameters: tuple[str, ...]
+
+
 def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
     """Cut the steps into blocks of equal length, the last one perhaps shorter; eight or more unless all is stored."""
     length = max(BLOCK_STEPS, BLOCK_ELEMENTS // max(elements_per_step, 1))

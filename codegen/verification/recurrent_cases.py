@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codegen.cells.readout import Readout, split_readout
 from codegen.verification.case import Case
 from codegen.verification.measures import uniform
 from codegen.verification.reference import run_recurrence
@@ -29,8 +31,13 @@ def recurrent_cases(
     steps: int = STEPS,
     batch: int = BATCH,
 ) -> list[Case]:
-    """One case for each option, the first being the default."""
-    return [_case(kind, _Cell(spec, option, cell), steps, batch) for option, cell in recurrences.items()]
+    """One case for each option, the first being the default, and one more for each that has a read-out."""
+    cells = []
+    for option, recurrence in recurrences.items():
+        core, readout = split_readout(recurrence, spec.stacks_of(option))
+        cells.append(_Cell(spec, option, core))
+        cells += [] if readout is None else [_Cell(spec, option, recurrence, readout)]
+    return [_case(kind, cell, steps, batch) for cell in cells]
 
 
 def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
@@ -60,11 +67,14 @@ def _call(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 class _Cell:
     """One variant of a recurrent system with sizes for its dimensions."""
 
-    def __init__(self, spec: Spec, option: str, recurrence: Recurrence) -> None:
-        self.stacks, self.chosen, self.recurrence = spec.stacks_of(option), spec.chosen(option), recurrence
+    def __init__(self, spec: Spec, option: str, recurrence: Recurrence, readout: Readout | None = None) -> None:
+        self.stacks, self.recurrence = spec.stacks_of(option), recurrence
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
+        size = {} if readout is None else {"output": self.sizes[readout.output.shape[0]]}
+        self.chosen: dict[str, Any] = {**spec.chosen(option), **size}
+        self.of_readout = {} if readout is None else dict(readout.names)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         """Numeric sizes of a symbolic shape."""
@@ -106,10 +116,10 @@ class _Cell:
         found: dict[Quantity, Tensor] = {}
         wanted = self.recurrence.parameters
         for stack in self.stacks:
-            if set(stack.rows) <= set(wanted):
+            if set(stack.rows) <= set(wanted) - set(self.of_readout):
                 found |= self._rows(module, stack)
-        alone = [q for q in wanted if q not in found]
-        return found | {q: module.get_parameter(q.name + LAYER).detach() for q in alone}
+        alone = {q: q.name + LAYER for q in wanted if q not in found} | self.of_readout
+        return found | {q: module.get_parameter(name).detach() for q, name in alone.items()}
 
     def _rows(self, module: nn.Module, stack: Stack) -> dict[Quantity, Tensor]:
         parts = [module.get_parameter(name + LAYER).detach() for name in stack.parts or (stack.name,)]

@@ -95,6 +95,9 @@ REGISTER = (
     # recurrent cells
     Listing("lstm", "recurrent"),
     Listing("gru", "recurrent"),
+    Listing("rnn_hidden", "recurrent", aliases=("vanilla_rnn",)),
+    Listing("lstm_uwv", "recurrent"),
+    Listing("vanilla_lstm", "recurrent"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -183,6 +183,21 @@ VERDICTS = {
     "cec": {"E003-19": False},
     "deep19_gradient_profile": {"E003-21": False},
     "lstm": {"cell state": True, "hidden state": True, "carousel": True, "E003-19": False, "E003-L6": False},
+    "lstm_uwv": {
+        "cell state": True,
+        "hidden state": True,
+        "gradient of U": True,
+        "gradient of the hidden state": True,
+        "E003-23": False,
+    },
+    "vanilla_lstm": {"state": True, "value": True, "E31": False, "E000-4": False},
+    "rnn_hidden": {
+        "hidden state": True,
+        "output": True,
+        "gradient of the state": True,
+        "E002-6": False,
+        "E002-7": False,
+    },
     "gru": {"update": True, "gradient of the state": True, "E003-22": False, "E003-22, reset": False},
 }
 

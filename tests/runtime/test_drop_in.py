@@ -13,12 +13,18 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from generated.gru import GRU
 from generated.lstm import LSTM
+from generated.lstm_peephole import LSTMPeephole
+from generated.lstm_uwv import LSTMUWV
+from generated.rnn_hidden import RNNHidden
+from generated.vanilla_lstm import VanillaLSTM
 
 double = torch.float64
 MEMORIES = ("store", "chunk")
 PAIRS: dict[str, tuple[Callable[..., Any], dict[str, str], Callable[..., nn.Module], dict[str, str]]] = {
     "lstm": (LSTM, {}, nn.LSTM, {}),
     "gru": (GRU, {"reset": "after", "blend": "torch"}, nn.GRU, {}),
+    "rnn": (RNNHidden, {}, nn.RNN, {}),
+    "relu": (RNNHidden, {"nonlinearity": "relu"}, nn.RNN, {"nonlinearity": "relu"}),
 }
 pair = pytest.mark.parametrize("name", PAIRS)
 packs = {"sorted": [7, 5, 5, 2, 1], "unsorted": [2, 7, 1, 5, 5]}
@@ -28,7 +34,9 @@ def both(name: str, *sizes: Any, **options: Any) -> tuple[Any, nn.Module]:
     """The derived module with torch's tensors, loaded strictly, and torch's own."""
     kind, chosen, torchs, torch_chosen = PAIRS[name]
     torch.manual_seed(0)
-    oracle = torchs(3, 4, *sizes, dtype=double, **torch_chosen)
+    names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+    named = dict(zip(names, sizes, strict=False))  # torch.nn.RNN has another argument among them
+    oracle = torchs(3, 4, dtype=double, **named, **torch_chosen)
     module = kind(3, 4, *sizes, dtype=double, **chosen, **options)
     module.load_state_dict(oracle.state_dict())
     return module, oracle
@@ -121,6 +129,50 @@ def test_dropout_of_everything_acts_where_torchs_does(name: str) -> None:
     module.load_state_dict(oracle.state_dict())
     x = torch.randn(5, 2, 3)
     assert apart([module(x)[0]], [oracle(x)[0]]) < 1e-5
+
+
+def test_the_vanilla_lstm_is_the_lstm_with_full_peepholes() -> None:
+    """Under the catalogue's renaming, with every gradient; a torch LSTM where the states are not seen."""
+    torch.manual_seed(0)
+    module, other = VanillaLSTM(3, 4, dtype=double), LSTMPeephole(3, 4, peephole="full", dtype=double)
+    own = {name.removesuffix("_l0"): value for name, value in module.named_parameters()}
+    assert len(own) == 15
+    order = {"i": "cu", "f": "cs", "g": "du", "o": "cr"}
+    rows = {
+        "weight_ih_l0": [own[f"W_x{k}"] for k in order.values()],
+        "weight_hh_l0": [own[f"W_v{k}"] for k in order.values()],
+        "bias_ih_l0": [own[f"b_{k}"] for k in order.values()],
+    }
+    peepholes = torch.stack([own[f"W_s{k}"] for k in ("cu", "cs", "cr")])
+    values = {name: torch.cat(parts).detach() for name, parts in rows.items()}
+    zero = torch.zeros(16, dtype=double)
+    other.load_state_dict({**values, "bias_hh_l0": zero, "weight_ch_l0": peepholes.detach()})
+    x, state = torch.randn(7, 2, 3, dtype=double), states_of("lstm", 1, 2, 4)
+    found, expected = everything(module, x, state), everything(other, x, state)
+    assert apart(found[:6], expected[:6]) < 1e-12
+    for name, parts in rows.items():
+        assert apart([torch.cat([part.grad for part in parts])], [getattr(other, name).grad]) < 1e-12
+    assert apart([own[f"W_s{k}"].grad for k in ("cu", "cs", "cr")], other.weight_ch_l0.grad.unbind(0)) < 1e-12
+    with torch.no_grad():
+        for k in ("cu", "cs", "cr"):
+            own[f"W_s{k}"].zero_()
+    oracle = nn.LSTM(3, 4, dtype=double)
+    oracle.load_state_dict({**values, "bias_hh_l0": zero})
+    assert apart(everything(module, x, state)[:6], everything(oracle, x, state)[:6]) < 1e-12
+
+
+def test_lstm_uwv_is_torchs_lstm_without_biases_and_a_softmax() -> None:
+    torch.manual_seed(0)
+    module, oracle = LSTMUWV(3, 4, output=2, dtype=double), nn.LSTM(3, 4, bias=False, dtype=double)
+    oracle.load_state_dict({"weight_ih_l0": module.U_l0, "weight_hh_l0": module.W_l0})
+    x, state = torch.randn(7, 2, 3, dtype=double), states_of("lstm", 1, 2, 4)
+    plain, final = oracle(x, state)
+    output, found = module(x, state)
+    assert apart([output, *found], [(plain @ module.V.mT).softmax(-1), *final]) < 1e-13
+    classes = torch.randint(2, (7, 2))
+    loss = nn.functional.nll_loss(output.log().flatten(0, 1), classes.flatten(), reduction="sum")
+    expected = (output - nn.functional.one_hot(classes, 2)).flatten(0, 1).mT @ plain.flatten(0, 1)
+    assert apart(torch.autograd.grad(loss, [module.V]), [expected]) < 1e-12
 
 
 VARIANTS = tuple(product(("before", "after"), ("deck", "torch")))
