@@ -81,6 +81,8 @@ CLASSES = {
     "rnn_hidden": "RNNHidden",
     "lstm_uwv": "LSTMUWV",
     "vanilla_lstm": "VanillaLSTM",
+    "linear_recursion": "LinearRecursion",
+    "lstm_general": "LSTMGeneral",
 }
 
 

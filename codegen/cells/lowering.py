@@ -119,9 +119,12 @@ class CellText:
         ]
 
 
-def wrapped(doc: str) -> str:
-    """A docstring in lines that fit."""
-    return textwrap.fill(doc, DOC_WIDTH, subsequent_indent="    ", break_long_words=False)
+def fitting(doc: str, summary: str, rest: str) -> str:
+    """A docstring in one line, or a summary and the rest where it is too long for one."""
+    if len(doc) <= DOC_WIDTH:
+        return doc
+    more = textwrap.fill(rest, DOC_WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+    return f"{summary}\n\n{more}\n    "
 
 
 def unpacking(source: str, names: Sequence[str], lines: Sequence[str]) -> list[str]:

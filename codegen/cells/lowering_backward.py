@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sympy import Expr
 
-from codegen.cells.lowering import CellText, commented, in_place_loop, joined, tuple_text, unpacking, wrapped
+from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.plan import values_read
@@ -61,7 +61,11 @@ class _Backward:
             f"_backward{cell.suffix}",
             self._arguments(),
             "Values",
-            wrapped(f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first."),
+            fitting(
+                f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first.",
+                "Adjoint sweep; the coefficients of all cotangents come first.",
+                f"Every cotangent is linear in {self._pivots()}.",
+            ),
             (cell.sizes(f"{cell.names('before')}[0]"), *self._unpacked(bars, lines), *lines),
         )
 

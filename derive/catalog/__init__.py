@@ -98,6 +98,8 @@ REGISTER = (
     Listing("rnn_hidden", "recurrent", aliases=("vanilla_rnn",)),
     Listing("lstm_uwv", "recurrent"),
     Listing("vanilla_lstm", "recurrent"),
+    Listing("linear_recursion", "recurrent"),
+    Listing("lstm_general", "recurrent"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

@@ -190,6 +190,8 @@ VERDICTS = {
         "gradient of the hidden state": True,
         "E003-23": False,
     },
+    "linear_recursion": {"E003-1": False, "E003-2": False},
+    "lstm_general": {"state": True, "update": True, "value": True, "E30": False},
     "vanilla_lstm": {"state": True, "value": True, "E31": False, "E000-4": False},
     "rnn_hidden": {
         "hidden state": True,
