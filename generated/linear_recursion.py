@@ -476,6 +476,7 @@ class Recurrent(nn.Module):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
         output: int | None = None,
+        learn_initial: bool = False,
     ) -> None:
         super().__init__()
         self.owner = type(self).__name__
@@ -499,6 +500,9 @@ class Recurrent(nn.Module):
             for suffix in self._suffixes(layer)
             for name, shape in self._shapes(layer).items()
         }
+        states = (num_layers * self._directions, hidden_size)
+        self.learn_initial = learn_initial
+        shapes |= dict.fromkeys(self._initial_names, states)
         for name, shape in {**shapes, **self._readout_shapes()}.items():
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -525,7 +529,7 @@ class Recurrent(nn.Module):
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
         for name, parameter in self.named_parameters():
-            if name.startswith(self.zero_at_start):
+            if name.startswith(self.zero_at_start) or name in self._initial_names:
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -539,7 +543,7 @@ class Recurrent(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        usual |= {"memory": "store", "gradient": "derived", "output": None}
+        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
@@ -576,7 +580,8 @@ class Recurrent(nn.Module):
         """Run over all steps and return (output, state), shaped as torch.nn.LSTM shapes them.
 
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
-        state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; zeros where not given.
+        state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
+        what is learnt.
         lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
         the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
@@ -696,6 +701,11 @@ class Recurrent(nn.Module):
         return tuple(operands)
 
     @property
+    def _initial_names(self) -> tuple[str, ...]:
+        """Names of the learnable states before the first step, (num_layers * directions, hidden_size) each."""
+        return tuple(f"initial_{name}" for name in self.cell().states) if self.learn_initial else ()
+
+    @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
@@ -726,6 +736,8 @@ class Recurrent(nn.Module):
         """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
         names = self.cell().states
         shape = (self.num_layers * self._directions, sequences, self.hidden_size)
+        if state is None and self.learn_initial:
+            return tuple(getattr(self, name).unsqueeze(1).expand(shape) for name in self._initial_names)
         if state is None:
             return tuple(x.new_zeros(shape) for _ in names)
         values = (state,) if isinstance(state, Tensor) else tuple(state)
@@ -785,6 +797,8 @@ class LinearRecursion(Recurrent):
 
     memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.
     gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.
+    learn_initial: the state before the first step is learnt, where a call gives none; else it is zero.
+    Truncated backpropagation: give each piece the state after the one before it, detached.
 
     Operations of one step: forward 2, backward 2; of these 1 and 1 are matrix products.
     """
@@ -803,6 +817,7 @@ class LinearRecursion(Recurrent):
         *,
         memory: str = "store",
         gradient: str = "derived",
+        learn_initial: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -819,6 +834,7 @@ class LinearRecursion(Recurrent):
             bidirectional=bidirectional,
             memory=memory,
             gradient=gradient,
+            learn_initial=learn_initial,
             device=device,
             dtype=dtype,
         )

@@ -37,10 +37,11 @@ POSITIONAL = (
 KEYWORDS = (
     'memory: str = "store"',
     'gradient: str = "derived"',
+    "learn_initial: bool = False",
     "device: torch.device | str | None = None",
     "dtype: torch.dtype | None = None",
 )
-PASSED = ("bias", "batch_first", "dropout", "bidirectional", "memory", "gradient", "device", "dtype")
+PASSED = ("bias", "batch_first", "dropout", "bidirectional", "memory", "gradient", "learn_initial", "device", "dtype")
 
 
 def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
@@ -263,6 +264,8 @@ class RecurrentModule:
         parts += [
             '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
+            "    learn_initial: the state before the first step is learnt, where a call gives none; else it is zero.",
+            "    Truncated backpropagation: give each piece the state after the one before it, detached.",
             "",
         ]
         if self.readout is not None:

@@ -69,6 +69,7 @@ def is_derived(name):
             "_backward",
             "_field",
             "_equation",
+            "_readout",
         )
     )
     return (rule and name != "_field_shapes") or name in {"loss", "loss_cotangent"}
