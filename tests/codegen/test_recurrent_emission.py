@@ -18,7 +18,8 @@ from torch import nn
 
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
-from derive import load
+from codegen.verification.verifier import verify
+from derive import Builder, Recurrence, Spec, Stack, input_, load, matvec, parameter, relu, sigmoid, state, tanh
 from derive.errors import UnsupportedError
 from tests.codegen.gated_cells import CELLS, coupled_lstm, gru_after, gru_before, plain_rnn
 from tests.runtime import lstm_by_hand
@@ -117,6 +118,37 @@ def test_without_peepholes_it_is_torchs_lstm(peephole):
     named = [name for name, _ in module.named_parameters()]
     kept = [value for name, value in zip(named, found[-len(named) :], strict=True) if "weight_ch" not in name]
     assert apart([*found[: -len(named)], *kept], expected) < 1e-12
+
+
+def test_options_layouts_and_a_read_out_of_a_users_own():
+    """A leaky cell: two options, tensors named apart for one variant, three of the four combinations, an output."""
+    x, h = input_("u", "I"), state("m", "H")
+    W, R, b = parameter("A", ("H", "I")), parameter("B", ("H", "H")), parameter("d", "H")
+    rate, V = parameter("rate", "H"), parameter("Q", ("P", "H"))
+    slopes = {"smooth": tanh, "sharp": relu}
+    leaks = {"fixed": lambda old, new: (old + new) / 2, "learnt": lambda old, new: old + rate * (new - old)}
+
+    def cell(slope, leak):
+        step = Builder()
+        a = step.let("a", matvec(W, x) + matvec(R, h) + b)
+        new = step.let("m_next", leaks[leak](h, slopes[slope](a)))
+        out = step.let("p", sigmoid(matvec(V, new)))
+        return Recurrence(step.build((new, out)), (h,), (new,), (x,), out)
+
+    table = [("smooth", "fixed"), ("smooth", "learnt"), ("sharp", "learnt")]
+    stacks = (Stack("inward", (W,), only=(table[0],)), Stack("into", (W,), only=tuple(table[1:])), Stack("bias", (b,)))
+    options = {"options": ("slope", "leak"), "stacks": stacks}
+    spec = Spec("leaky", "Leaky", "Leaky", {key: cell(*key) for key in table}, **options)
+    rows = verify(spec)
+    assert len(rows) > 60 and all(row.passed for row in rows)
+    labels = " ".join(row.check for row in rows)
+    assert "[slope='sharp', leak='learnt', output=" in labels and "at kinks" in labels
+    kind = load_text(emit(spec)).Module
+    names = [{name for name, _ in kind(3, 4, slope=a, leak=b, output=2).named_parameters()} for a, b in table]
+    common = {"B_l0", "bias_l0", "Q"}
+    assert names[0] == {"inward_l0", *common} and names[1] == names[2] == {"into_l0", "rate_l0", *common}
+    with pytest.raises(ValueError, match=r"Leaky\(slope='sharp', leak='fixed'\) has no derived cell; allowed: Leaky\("):
+        kind(3, 4, slope="sharp", leak="fixed")
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.spec.id)
