@@ -88,7 +88,7 @@ bar = q["bar_h_next"]
 into_z = bar * (q["n"] - h) * q["z"] * (1 - q["z"])
 through = matvec(transpose(W_h["n"]), bar * q["z"] * (1 - q["n"] ** 2))
 into_r = through * h * q["r"] * (1 - q["r"])
-p, a = parameter("p", "H", meaning="diagonal of a matrix"), parameter("a", "H", meaning="input of the update gate")
+a = parameter("a", "H", meaning="input of the update gate")
 D003 = "recurrent networks 2/26/2018, 'Gated Recurrent Units'"
 
 SPEC = Spec(
@@ -139,13 +139,6 @@ SPEC = Spec(
             BLENDS["torch"](sigmoid(a), h, q["n"]),
             reason="1 - sigmoid(a) = sigmoid(-a)",
             name="exchanged_blends",
-        ),
-        identity(
-            "a diagonal product and the reset gate commute",
-            p * (q["r"] * h),
-            q["r"] * (p * h),
-            reason="reset before and after the product agree where the matrix is diagonal and has no bias of its own",
-            name="diagonal_reset",
         ),
     ),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sympy import Integer
-
 from derive import (
     Builder,
     DeckClaim,
+    IdentityCheck,
     Quantity,
     Recurrence,
     Spec,
@@ -55,7 +54,8 @@ def cell() -> Recurrence:
     return Recurrence(step.build((new, new_state)), old=(v, s), new=(new, new_state), inputs=(x,), output=new)
 
 
-q = quantities(cell())
+q, step = quantities(cell()), cell().step
+OPEN = matvec(W_s, s) + matvec(W_r, tanh(s)) + matvec(W_x, x) + theta
 DECK = "RNN and LSTM, 'LSTM'"
 
 SPEC = Spec(
@@ -81,9 +81,10 @@ SPEC = Spec(
     relations=(
         identity(
             "open gates give back the recursion without gates",
-            cell().step.value(q["s_next"]).xreplace({q["g_cs"]: Integer(1), q["g_cu"]: Integer(1)}),
             q["F_s"] + q["F_u"],
-            reason="s[n] = W_s s[n-1] + W_r r[n-1] + W_x x[n] + theta_s, the step of the delay equation",
+            OPEN,
+            reason="with both gates at 1 this is s[n], the step of the delay equation",
+            check=IdentityCheck(q["F_s"] + q["F_u"], OPEN, step.inputs, given=step),
             name="open_gates",
         ),
     ),

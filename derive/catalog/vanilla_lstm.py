@@ -5,19 +5,24 @@ from __future__ import annotations
 from derive import (
     Builder,
     DeckClaim,
+    Expr,
+    IdentityCheck,
     Quantity,
     Recurrence,
+    Relation,
     Spec,
-    identity,
     input_,
     load,
     matvec,
     parameter,
     quantities,
+    relation,
     sigmoid,
     state,
     tanh,
 )
+from derive.latex import latex
+from derive.program import symbols_of
 
 GATES = {"cu": "update", "cs": "state", "cr": "readout"}
 FED = (*GATES, "du")
@@ -67,9 +72,24 @@ RENAMED = {
     **{THEIRS[f"a_{OF[k]}"]: q[f"a_{k}"] for k in FED},
     **{THEIRS[OF[k]]: q["u" if k == "du" else f"g_{k}"] for k in FED},
 }
-SAME = [
-    (line.target, PEEPHOLE.step.renamed(RENAMED).value(line.target), line.value) for line in cell().step.assignments
-]
+NAMES = {own: theirs for theirs, own in RENAMED.items()}
+
+
+def same(target: Quantity, own: Expr) -> Relation:
+    """A line of the LSTM with full peepholes, and the line that it becomes under the renaming."""
+    line = PEEPHOLE.step.value(NAMES[target])
+    renamed = line.xreplace(RENAMED)
+    check = IdentityCheck(renamed, own, tuple(sorted(symbols_of(own), key=str)))
+    return relation(
+        f"{target.name} is what the LSTM with full peepholes calls {NAMES[target].name}",
+        "identity",
+        rf"{latex(line)} \;\longmapsto\; {latex(own)}",
+        text=f"{line}  becomes  {own}",
+        reason="cu is the input gate, cs the forget gate, cr the output gate, du the candidate; v is h, s is C",
+        check=check,
+        section="The LSTM with full peepholes, line by line",
+    )
+
 
 square = parameter("W_ss", ("H", "H"), latex="W_s", meaning="feedback of the general formula")
 DECK = "RNN and LSTM, 'Vanilla LSTM'"
@@ -100,14 +120,5 @@ SPEC = Spec(
             agrees=False,
         ),
     ),
-    relations=tuple(
-        identity(
-            f"{target.name} as the LSTM with full peepholes has it",
-            theirs,
-            own,
-            reason="cu is the input gate, cs the forget gate, cr the output gate, du the candidate; v is h, s is C",
-            section="The LSTM with full peepholes, line by line",
-        )
-        for target, theirs, own in SAME
-    ),
+    relations=tuple(same(line.target, line.value) for line in cell().step.assignments),
 )
