@@ -757,7 +757,7 @@ class Recurrent(nn.Module):
                 raise ValueError(f"{self.owner}: lengths is given with a PackedSequence; allowed: its own lengths only")
             return self._forward_packed(x, state)
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self.owner}: x is a {type(x).__name__}; allowed: a Tensor or a PackedSequence")
+            raise TypeError(f"{self.owner}: x is of type {type(x).__name__}; allowed: a Tensor or a PackedSequence")
         if x.dim() not in (2, 3):
             raise ValueError(
                 f"{self.owner}: x has shape {tuple(x.shape)}; allowed: 2 axes (one sequence) or 3, read {x.dim()}"
@@ -909,7 +909,7 @@ class Recurrent(nn.Module):
         wanted = shape if batched else (shape[0], shape[2])
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, Tensor):
-                raise TypeError(f"{self.owner}: state {name} is a {type(value).__name__}; allowed: a Tensor")
+                raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
             place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
             if value.dim() != len(wanted):
                 raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
