@@ -764,6 +764,8 @@ class Search(Protocol):
 class PairStages(ABC):
     """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.
 
+    `ending`: whether the step under way leads to the end, so that its last slope serves its error estimate alone.
+
     Args:
         pair: the table.
         like: a flat state.
@@ -776,7 +778,7 @@ class PairStages(ABC):
         self.rows_of_slopes = self.slopes.unbind(0)
         self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
         self.weights = table_weights(pair, like.dtype, like.device)
-        self.evaluations = 0
+        self.evaluations, self.ending = 0, False
 
     @abstractmethod
     def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
@@ -896,6 +898,7 @@ def adaptive_steps(
         wanted = h
         h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
         _check_step(stages, options, found, t, h, state)
+        stages.ending = end == t1 and times is None
         new, estimate = stages.attempt(len(found.starts), t, h, state)
         new_size = for_norms(new).abs()
         scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)
@@ -1294,7 +1297,8 @@ class Reverse:
         like = solution.states[0] if solution.states else solution.last
         assert like is not None
         self.count = len(pair.c)
-        self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
+        self.bar_points, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(2))
+        self.bar_slopes = torch.empty_like(self.slopes if timed else self.slopes[:0])
         *self.rows, _ = table_weights(pair, like.dtype, like.device)
         self.columns = table_columns(pair, like.dtype, like.device)
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())
@@ -2394,7 +2398,7 @@ class OpaqueStages(PairStages):
         self.evaluations += 1
         out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
-        if self.tape is not None:
+        if self.tape is not None and not (self.ending and stage == 0):
             if self.newest_only and stage == 1:
                 for place in [place for place in self.tape if place[0] <= step - KEPT_STEPS or place > (step, 0)]:
                     del self.tape[place]
@@ -2462,8 +2466,6 @@ class OpaqueForm:
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, search)
             if search is not None:
                 place_event(found, stages)
-        if call.times is None and self.event is None:
-            self.tape.pop((len(found.starts), 0), None)  # the slope at the end serves dense output alone
         self.count(call, found)
         return found
 

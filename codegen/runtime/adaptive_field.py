@@ -118,7 +118,7 @@ class OpaqueStages(PairStages):
         self.evaluations += 1
         out = self.rows_of_slopes[row]
         points = self.calls.point(t, point, self.shape)
-        if self.tape is not None:
+        if self.tape is not None and not (self.ending and stage == 0):
             if self.newest_only and stage == 1:
                 for place in [place for place in self.tape if place[0] <= step - KEPT_STEPS or place > (step, 0)]:
                     del self.tape[place]

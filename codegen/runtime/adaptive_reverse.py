@@ -91,7 +91,8 @@ class Reverse:
         like = solution.states[0] if solution.states else solution.last
         assert like is not None
         self.count = len(pair.c)
-        self.bar_points, self.bar_slopes, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(3))
+        self.bar_points, self.slopes = (like.new_empty(self.count, like.numel()) for _ in range(2))
+        self.bar_slopes = torch.empty_like(self.slopes if timed else self.slopes[:0])
         *self.rows, _ = table_weights(pair, like.dtype, like.device)
         self.columns = table_columns(pair, like.dtype, like.device)
         self.bar_t0, self.bar_t1 = like.new_zeros(()), like.new_zeros(())

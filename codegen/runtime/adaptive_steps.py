@@ -132,6 +132,8 @@ class Search(Protocol):
 class PairStages(ABC):
     """Slopes of the stages of one step on a flat state. The first slope of a step is the last one of that before.
 
+    `ending`: whether the step under way leads to the end, so that its last slope serves its error estimate alone.
+
     Args:
         pair: the table.
         like: a flat state.
@@ -144,7 +146,7 @@ class PairStages(ABC):
         self.rows_of_slopes = self.slopes.unbind(0)
         self.into: Sequence[Tensor | None] = [None] * self.count  # where points are written; a field may keep its input
         self.weights = table_weights(pair, like.dtype, like.device)
-        self.evaluations = 0
+        self.evaluations, self.ending = 0, False
 
     @abstractmethod
     def slope(self, step: int, stage: int, t: float, point: Tensor, row: int) -> None:
@@ -264,6 +266,7 @@ def adaptive_steps(
         wanted = h
         h, end = _fitted(t, h, t1 if times is None or not options.pair.stops else _next_stop(t, t1, times[done:]))
         _check_step(stages, options, found, t, h, state)
+        stages.ending = end == t1 and times is None
         new, estimate = stages.attempt(len(found.starts), t, h, state)
         new_size = for_norms(new).abs()
         scale = torch.maximum(size, new_size).mul_(options.rtol).add_(options.atol)

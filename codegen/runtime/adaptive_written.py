@@ -220,21 +220,27 @@ class WrittenForm(OpaqueForm):
         self.module, self.written, self.names = module, written, names
         self.places = {slot.name: slot.place for slot in self.blocks.field.parameters}
         kinds = {parameter.dtype for parameter in self.parameters} | {given[1].dtype}
+        self.known: tuple[Any, ...] = ()
         self.in_place = not self.autocast[0] and len(kinds) == 1 and given[1].dim() > 0
 
     def _begin(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> bool:
         """Read the numbers of a sweep; whether it takes several steps at once, which scalar unknowns always do."""
         if not self.in_place:
             return False
+        known, pair = (x.shape, *map(id, parameters)), call.options.pair
+        if known != self.known:  # the reverse sweep mostly finds the tensors of the forward one
+            self.known, self.at = known, self._at(x, parameters)
+        if self.memory == "store" or self.adjoint == "continuous":
+            return False
+        return self.written.unknowns > 0 or ManySteps(self.at, pair, pair.last).block_length() > 1
+
+    def _at(self, x: Tensor, parameters: Sequence[Tensor]) -> FieldAt:
         layout: list[Tensor | None] = []
         for name in self.names:
             place = self.places.get(name)
             number = None if place is not None or not name else x.new_tensor(getattr(self.module, name))
             layout.append(number if place is None else parameters[place])
-        self.at, pair = FieldAt(self.written, x, layout), call.options.pair
-        if self.memory == "store" or self.adjoint == "continuous":
-            return False
-        return self.written.unknowns > 0 or ManySteps(self.at, pair, pair.last).block_length() > 1
+        return FieldAt(self.written, x, layout)
 
     def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
         """One by one, without graphs where the derived functions fit."""
