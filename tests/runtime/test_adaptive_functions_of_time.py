@@ -13,25 +13,11 @@ from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from derive import ODE, Adaptive, Spec, matvec, parameter, state, tanh
 from generated.neural_ode import NeuralODE
+from tests.runtime.waves import DOUBLE, Wave, tensor
 
 torch.set_num_threads(1)
-DOUBLE, SIZE = torch.float64, 3
+SIZE = 3
 x, w, b = state("x", "d"), parameter("w", ("d", "d")), parameter("b", "d")
-
-
-def tensor(*shape, seed=1, scale=0.5):
-    return scale * torch.randn(shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
-
-class Wave(nn.Module):
-    """A function of time with parameters."""
-
-    def __init__(self, *shape, seed=0):
-        super().__init__()
-        self.mean, self.swing = nn.Parameter(tensor(*shape, seed=seed)), nn.Parameter(tensor(*shape, seed=seed + 9))
-
-    def forward(self, t):
-        return self.mean + self.swing * torch.sin(3 * t + 0.2)
 
 
 @cache

@@ -43,11 +43,11 @@ def start(which: str, *batch: int) -> Tensor:
     return torch.randn(*batch, size, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
 
 
-def results(which: str, batch: tuple[int, ...], in_place: bool, **options: Any) -> list[Tensor]:
+def results(which: str, batch: tuple[int, ...], **options: Any) -> list[Tensor]:
     ends = [torch.tensor(end, dtype=torch.float64, requires_grad=True) for end in (0.3, 2.1)]
     module = emitted(which)(**numbers(which), t0=ends[0], t1=ends[1], **options)
     x0 = start(which, *batch).requires_grad_()
-    assert module.form_of(x0, None, None).in_place is in_place
+    assert module.form_of(x0, None, None).in_place
     times = torch.tensor([0.3, 0.4, 0.41, 1.9, 2.1], dtype=torch.float64, requires_grad=True)
     last, path = module(x0), module.trajectory(x0, times)
     moment, end = module.until(x0, lambda t, state: t - 1.0 + 1e-2 * state.sum())
@@ -64,16 +64,16 @@ def test_in_place_and_by_autograd_are_equal(
     which: str, batch: tuple[int, ...], numbers_of_a_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(emitted(which).forward.__globals__, "BLOCK_NUMBERS", numbers_of_a_block)
-    found = results(which, batch, True)
-    expected = results(which, batch, True, gradient="autograd")
+    found = results(which, batch)
+    expected = results(which, batch, gradient="autograd")
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() <= 1e-11 * other.norm()
 
 
 @pytest.mark.parametrize("options", [{"memory": "store"}, {"method": "bs32"}, {"method": "dop853"}])
 def test_other_modes(options: dict[str, str]) -> None:
-    found = results("layer", (4,), True, rtol=1e-9, atol=1e-11, **options)
-    expected = results("layer", (4,), True, rtol=1e-9, atol=1e-11)
+    found = results("layer", (4,), rtol=1e-9, atol=1e-11, **options)
+    expected = results("layer", (4,), rtol=1e-9, atol=1e-11)
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() <= 2e-6 * other.norm()
 

@@ -14,9 +14,10 @@ from derive import ODE, Network, Spec, cos, matvec, parameter, state, tanh, time
 from derive.schemes import SCHEMES
 from generated.ctrnn_hopfield import CTRNN
 from generated.cubic_ode import CubicODE
+from tests.runtime.waves import DOUBLE, Wave, tensor
 
 torch.set_num_threads(1)
-DOUBLE, STEPS, SIZE = torch.float64, 6, 3
+STEPS, SIZE = 6, 3
 x, y, t, f = state("x", "d"), state("y", "d"), time("t"), Network("f")
 w, b, a = parameter("w", ("d", "d")), parameter("b", "d"), parameter("a")
 SPECS = {
@@ -32,21 +33,6 @@ SCHEMES_OF = {
     "partitioned": ["symplectic_euler", "stormer_verlet"],
 }
 PAIRS = [(name, scheme) for name, schemes in SCHEMES_OF.items() for scheme in schemes]
-
-
-def tensor(*shape, seed=1, scale=0.5):
-    return scale * torch.randn(shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
-
-class Wave(nn.Module):
-    """A function of time with parameters."""
-
-    def __init__(self, *shape, seed=0):
-        super().__init__()
-        self.mean, self.swing = nn.Parameter(tensor(*shape, seed=seed)), nn.Parameter(tensor(*shape, seed=seed + 9))
-
-    def forward(self, t):
-        return self.mean + self.swing * torch.sin(3 * t + 0.2)
 
 
 @cache
