@@ -3615,6 +3615,7 @@ class FieldCalls(Evaluation):
     ) -> None:  # fmt: skip
         super().__init__(blocks, parameters, snapshots, device, live, closed)
         self.one, self.times_wanted = blocks, times_wanted
+        self.unseen = {id(blocks.field)} if closed and blocks.field.chain is None else set()  # functions as well
 
     @property
     def quick(self) -> bool:
@@ -3754,8 +3755,6 @@ class OpaqueForm:
         if keeping and (calls.quick or self.memory == "store"):
             stages.tape, stages.newest_only = self.tape, self.memory == "recompute"
         with torch.no_grad(), self.as_called():
-            if self.hides and not isinstance(self.blocks.field.function, nn.Module):
-                self._check_closed(calls, call.ends[0], x)
             search = None if self.event is None else EventSearch(self.blocks.owner, self.event)
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, search)
             if search is not None:
@@ -3768,16 +3767,6 @@ class OpaqueForm:
         """Fill in the statistics."""
         stats = call.stats
         stats.evaluations, stats.accepted, stats.rejected = found.evaluations, len(found.starts), found.rejected
-
-    def _check_closed(self, calls: FieldCalls, t0: float, x: Tensor) -> None:
-        """Refuse a plain function that uses tensors needing a gradient, which would be lost."""
-        with torch.enable_grad():
-            value = calls.call((0, 0, 0), calls.point(t0, x.detach().reshape(-1), x.shape), calls.parameters)
-        if value.requires_grad:
-            raise ValueError(
-                f"{self.blocks.owner}: the field is a plain function that uses tensors needing gradients, which only "
-                "gradient='autograd' can follow; allowed: an nn.Module with these tensors as its parameters"
-            )
 
     def reverse(
         self,

@@ -41,6 +41,7 @@ class FieldCalls(Evaluation):
     ) -> None:  # fmt: skip
         super().__init__(blocks, parameters, snapshots, device, live, closed)
         self.one, self.times_wanted = blocks, times_wanted
+        self.unseen = {id(blocks.field)} if closed and blocks.field.chain is None else set()  # functions as well
 
     @property
     def quick(self) -> bool:
