@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from derive.latex import aligned, latex, plain
@@ -16,12 +17,12 @@ def lines_of(assignments: Iterable[Assignment]) -> Iterator[Line]:
         yield f"{line.target} = {plain(line.value)}", f"{line.target.latex} &= {latex(line.value)}"
 
 
-class Displayed:
+class Displayed(ABC):
     """Shows itself line by line. A dataclass that inherits is made with `repr=False`."""
 
+    @abstractmethod
     def lines(self) -> Iterator[Line]:
         """Each line in plain characters and as LaTeX, aligned at `&`."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         """One equation on each line."""

@@ -60,7 +60,8 @@ class Law(ABC):
     @property
     def arguments(self) -> dict[str, Expr]:
         """Its parameters by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        law: Any = self  # every kind of law is a dataclass, though this base is none
+        return {one.name: getattr(self, one.name) for one in fields(law)}
 
     @property
     def quantities(self) -> set[Quantity]:
