@@ -12,6 +12,7 @@ _HOME = {
     "derive.symbols": "Quantity Role constant draw input_ parameter state step_size target time",
     "derive.functions": "elu gelu logsigmoid relu selu sigmoid silu softplus step tanh",
     "derive.operators": "concat dot fill linear_solve logsumexp matvec outer softmax total transpose",
+    "derive.past_values": "lag lags past taps with_lags",
     "derive.norms": "norm",
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",

@@ -9,6 +9,7 @@ from derive.checks import StationarityCheck
 from derive.derivation import Kind
 from derive.latex import latex, plain
 from derive.numbering import Author
+from derive.past_values import Lags, read_back
 from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint, cotangent_latex, reverse_sweep
 from derive.symbols import Quantity, Role
@@ -86,25 +87,48 @@ def write_adjoint(
 
 
 def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
-    """What a step receives from the one after it: the cotangent that one computed for the same state."""
+    """What a step receives from later ones: the cotangents that they computed for the same state."""
     newest = recurrence.new[: recurrence.unknowns or len(recurrence.new)]
     for before, after in zip(recurrence.old, recurrence.new, strict=True):
         if f"chain.{after.name}" in author.numbers:
             continue
-        seed, later = adjoint.seeds[after], adjoint.cotangents.get(before)
+        seed = adjoint.seeds[after]
         given_out = recurrence.output if recurrence.output in recurrence.new else recurrence.new[0]
         judged = after == given_out or (recurrence.output is None and after in newest)
-        parts = [rf"\left. {later.latex} \right|_{{\text{{next step}}}}"] if later is not None else []
-        parts += [rf"\partial \ell / \partial {after.latex}"] if judged else []
-        text = [f"{later} of the next step"] * (later is not None) + [f"d loss / d {after}"] * judged
+        later = _from_later_steps(recurrence, adjoint, before)
+        parts = [formula for formula, _ in later] + [rf"\partial \ell / \partial {after.latex}"] * judged
+        text = [words for _, words in later] + [f"d loss / d {after}"] * judged
+        reason = "one step's old state is the new state of the step before; the last step receives the loss alone"
+        if read_back(recurrence.past, before):
+            reason = "every later step that reads this state sends back its part; there is none behind the last step"
         author.relation(
             f"what the next step sends back for {after.name}",
             Kind.DEFINITION,
             f"{seed.latex} = {' + '.join(parts) or '0'}",
             text=f"{seed} = {' + '.join(text) or '0'}",
-            reason="one step's old state is the new state of the step before; the last step receives the loss alone",
+            reason=reason,
             name=f"chain.{after.name}",
         )
+
+
+def _from_later_steps(recurrence: Recurrence, adjoint: Adjoint, old: Quantity) -> list[tuple[str, str]]:
+    """What later steps computed for a state, as formulas and as text: the next one, and those that read its past."""
+    bars, found = adjoint.cotangents, []
+    if old in bars:
+        found.append((rf"\left. {bars[old].latex} \right|_{{\text{{next step}}}}", f"{bars[old]} of the next step"))
+    for value in recurrence.past:
+        if value.source != old or value not in bars:
+            continue
+        bar = bars[value]
+        if isinstance(value.lag, Lags):
+            k = value.lag.latex
+            formula = rf"\sum_{k} \left. {bar.latex} \right|_{{\text{{step }} t+{k}}}"
+            found.append((formula, f"sum over {value.lag.name} of {bar} as many steps later"))
+            continue
+        ago = value.lag if isinstance(value.lag, int) else value.lag.latex
+        shown = value.lag if isinstance(value.lag, int) else value.lag.name
+        found.append((rf"\left. {bar.latex} \right|_{{\text{{step }} t+{ago}}}", f"{bar} of the step {shown} later"))
+    return found
 
 
 def write_readout(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
@@ -139,7 +163,9 @@ def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None
             reason="every step contributes once; a layer's own parameter has the contribution of its step alone",
             name="sums",
         )
-    found = [bars[q] for q in recurrence.old if q in bars]
+    found = [bars[q] for q in (*recurrence.old, *recurrence.past) if q in bars]
+    if not found:
+        return
     together = ", ".join(bar.latex for bar in found)
     author.relation(
         "gradient of the initial state",

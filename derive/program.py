@@ -124,6 +124,15 @@ class Program:
         return tuple(sorted(found, key=lambda network: network.name))
 
 
+def returning(program: Program, outputs: Iterable[Quantity]) -> Program:
+    """The program with these quantities among its outputs; what nobody computes or reads becomes an input."""
+    extra = tuple(q for q in dict.fromkeys(outputs) if q not in program.outputs)
+    if not extra:
+        return program
+    unread = tuple(q for q in extra if q not in (*program.inputs, *program.targets))
+    return replace(program, inputs=(*program.inputs, *unread), outputs=(*program.outputs, *extra))
+
+
 def blocks(lines: Iterable[Assignment]) -> Iterator[tuple[Assignment, ...]]:
     """The lines in order: each alone, but those of one system of equations together."""
     for solve, run in itertools.groupby(lines, key=lambda line: line.solve):

@@ -17,7 +17,8 @@ from derive.errors import SpecError, UnknownNameError, shown
 from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import fill, shape_of, show_shape
-from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
+from derive.past_values import Past, check_past, past_of
+from derive.program import Assignment, Program, check_numbers, name_functions, returning, symbols_of, undeclared
 from derive.schemes import SCHEMES, MultistepFamily, Scheme
 from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
@@ -149,7 +150,8 @@ class Recurrence(System):
     """One step of a loop.
 
     Attributes:
-        step: program that reads `old`, `inputs` and parameters, and computes `new`.
+        step: program that reads `old`, `inputs` and parameters, and computes `new`; of a state or an input also what
+            it was several steps before (`derive.past`).
         old: the state before the step; for a multistep scheme newest first.
         new: the state after it, in the same order; a shifted multistep state may be an old one.
         inputs: what is read afresh at every step.
@@ -159,7 +161,8 @@ class Recurrence(System):
         unknowns: how many of the first parts of the state are its newest values, before past ones; all where it is 0.
 
     Raises:
-        SpecError: the two states do not fit, or a state of several past values has no start.
+        SpecError: the two states do not fit, a state of several past values has no start, or past values are read of
+            what the recurrence does not have.
     """
 
     step: Program
@@ -183,6 +186,14 @@ class Recurrence(System):
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
             raise SpecError(f"a state of {self.lags} times needs a start for its first {self.lags - 1} step(s)")
+        check_past(self.past, (*self.old, *self.inputs), not self.in_depth and self.lags == 1)
+        if not self.in_depth:
+            object.__setattr__(self, "step", returning(self.step, self.new))
+
+    @property
+    def past(self) -> tuple[Past, ...]:
+        """What the step reads of states and inputs as they were several steps before, by name."""
+        return past_of(self.step.inputs)
 
     @property
     def explained_by(self) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sympy import Expr
 
+from derive.errors import UnsupportedError
+from derive.past_values import Past
 from derive.program import Assignment, Program
 from derive.symbols import Quantity, Role, by_name, with_index
 from derive.systems import Recurrence
@@ -18,7 +20,8 @@ def unrolled(recurrence: Recurrence, steps: int) -> Program:
     A graph serves to show and to check; to compute, loop.
 
     Args:
-        recurrence: what is repeated; its state keeps no past values.
+        recurrence: what is repeated; its lags are numbers (`derive.with_lags`), and what lies before the first step has
+            the numbers 0, -1, ... of its steps, written m1 for -1 in names.
         steps: how many times, at least once.
 
     Returns:
@@ -29,8 +32,10 @@ def unrolled(recurrence: Recurrence, steps: int) -> Program:
     for k in range(1, steps + 1):
         after = {new: at(old, k) for old, new in zip(recurrence.old, recurrence.new, strict=True)}
         table: dict[Expr, Expr] = {**state}
+        for value in recurrence.past:
+            table[value] = _earlier(value, k)
         for quantity in (*recurrence.step.inputs, *recurrence.step.targets):
-            if quantity not in state and quantity.role not in SHARED:
+            if quantity not in table and quantity.role not in SHARED:
                 table[quantity] = after.get(quantity) or at(quantity, k)
         for line in recurrence.step.assignments:
             lines.append(Assignment(table[line.target], line.value.xreplace(table), line.reason))
@@ -40,7 +45,15 @@ def unrolled(recurrence: Recurrence, steps: int) -> Program:
     return Program(tuple(by_name(read)), tuple(lines), outputs)
 
 
+def _earlier(value: Past, step: int) -> Quantity:
+    """What a step reads of a state or an input some steps before."""
+    if not isinstance(value.lag, int):
+        raise UnsupportedError(f"{value.name} has a lag that the constructor is told; take numbers: with_lags")
+    return at(value.source, step - value.lag)
+
+
 def at(quantity: Quantity, step: int) -> Quantity:
     """The quantity of one step."""
     letter = quantity.latex.removesuffix("_{n}").removesuffix("_n")
-    return quantity.renamed(f"{quantity.name}_{step}", with_index(letter, str(step)))
+    number = str(step) if step >= 0 else f"m{-step}"
+    return quantity.renamed(f"{quantity.name}_{number}", with_index(letter, str(step)))
