@@ -5,8 +5,12 @@ from __future__ import annotations
 from sympy import Add, Expr
 
 from derive.operators import matvec, shape_of
+from derive.past_values import taps
 from derive.program import Assignment, Program, intermediate_role, symbols_of
 from derive.symbols import LONGEST_NAME, Quantity, by_name
+
+PRODUCTS = (matvec, taps)
+"""Operators that multiply by a matrix, or by one for each lag."""
 
 
 def split_products(named: Program, original: Program) -> tuple[list[Assignment], dict[Quantity, Quantity]]:
@@ -36,7 +40,7 @@ class _Splitter:
         self.lines.append(Assignment(line.target, value, line.reason))
 
     def _term(self, term: Expr) -> Expr:
-        if isinstance(term, matvec):
+        if isinstance(term, PRODUCTS):
             return self._product(term)
         return term.xreplace({node: self._named(self._sum(node)) for node in _products_inside(term)})
 
@@ -45,7 +49,7 @@ class _Splitter:
 
     def _product(self, node: Expr) -> Expr:
         matrix, vector = node.args
-        return node if isinstance(vector, Quantity) else matvec(matrix, self._named(self._sum(vector)))
+        return node if isinstance(vector, Quantity) else node.func(matrix, self._named(self._sum(vector)))
 
     def _named(self, value: Expr) -> Quantity:
         known = next((line.target for line in self.lines if line.value == value), None)
@@ -62,17 +66,17 @@ class _Splitter:
 
 def _products_inside(value: Expr) -> list[Expr]:
     """Products in an expression, with what is added to them; of nested ones the outermost."""
-    if isinstance(value, matvec) or any(isinstance(part, matvec) for part in Add.make_args(value)):
+    if isinstance(value, PRODUCTS) or any(isinstance(part, PRODUCTS) for part in Add.make_args(value)):
         return [value]
     return list(dict.fromkeys(node for part in value.args for node in _products_inside(part)))
 
 
 def _name_of(value: Expr) -> str:
     """Name of a line that is split off: its first product, or everything that it mentions."""
-    product = min((part for part in Add.make_args(value) if isinstance(part, matvec)), key=str, default=value)
+    product = min((part for part in Add.make_args(value) if isinstance(part, PRODUCTS)), key=str, default=value)
     names = [q.name for q in product.args] if _is_plain(product) else [q.name for q in by_name(symbols_of(value))]
     return "_".join(names)[:LONGEST_NAME]
 
 
 def _is_plain(value: Expr) -> bool:
-    return isinstance(value, matvec) and all(isinstance(argument, Quantity) for argument in value.args)
+    return isinstance(value, PRODUCTS) and all(isinstance(argument, Quantity) for argument in value.args)

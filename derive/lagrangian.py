@@ -163,9 +163,10 @@ def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None
             reason="every step contributes once; a layer's own parameter has the contribution of its step alone",
             name="sums",
         )
-    found = [bars[q] for q in (*recurrence.old, *recurrence.past) if q in bars]
-    if not found:
+    if recurrence.past:
+        _write_kept(author, recurrence, adjoint)
         return
+    found = [bars[q] for q in recurrence.old if q in bars]
     together = ", ".join(bar.latex for bar in found)
     author.relation(
         "gradient of the initial state",
@@ -173,6 +174,21 @@ def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None
         rf"\nabla_{{z_0}} L = \left. \left({together}\right) \right|_{{\text{{first step}}}}",
         text=f"gradient of the initial state = ({', '.join(bar.name for bar in found)}) of the first step",
         reason="nothing comes before it",
+        name="initial_state",
+    )
+
+
+def _write_kept(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+    """Gradients of what steps read from before the first one."""
+    found = [adjoint.cotangents[q] for q in (*recurrence.old, *recurrence.past) if q in adjoint.cotangents]
+    author.relation(
+        "gradients of the values before the first step",
+        Kind.DEFINITION,
+        r"\nabla_{z_{s}} L = \sum_{\text{steps that read } z_s} "
+        + (found[0].latex if len(found) == 1 else rf"\left({', '.join(bar.latex for bar in found)}\right)"),
+        text=f"gradient of a value before the first step = {', '.join(bar.name for bar in found)} of the steps that "
+        "read it",
+        reason="steps that are less than a lag behind the first one read what was given",
         name="initial_state",
     )
 

@@ -328,3 +328,32 @@ def _written_out(value: Expr, values: Mapping[Lag | Lags, int | Sequence[int]]) 
             assert isinstance(steps, int)
             table[found] = past(found.source, steps)
     return value.xreplace(table)
+
+
+class Memory:
+    """The values of a state or an input so far, as a run in numbers keeps them.
+
+    Args:
+        before: those before the first step, newest first.
+        values: what is read of it.
+        lags: numbers for lags that a constructor is told; the defaults unless given.
+    """
+
+    def __init__(
+        self, before: Sequence[Numeric], values: Sequence[Past], lags: Mapping[str, int | Sequence[int]] = {}
+    ) -> None:
+        self.kept, self.values, self.lags = list(before), values, lags
+
+    def known(self) -> dict[Quantity, Numeric]:
+        """What the step at hand reads; the newest value is that of one step before for a state."""
+        return {value: self._of(value) for value in self.values}
+
+    def _of(self, value: Past) -> Numeric:
+        steps = value.lag if isinstance(value.lag, int) else self.lags.get(value.lag.name, value.lag.default)
+        if isinstance(steps, int):
+            return self.kept[steps - value.least]
+        return np.stack([self.kept[k - value.least] for k in steps])
+
+    def append(self, value: Numeric) -> None:
+        """Keep a further value."""
+        self.kept.insert(0, value)

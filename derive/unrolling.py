@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Expr
 
 from derive.errors import UnsupportedError
-from derive.past_values import Past
+from derive.past_values import EARLIER, Past
 from derive.program import Assignment, Program
 from derive.symbols import Quantity, Role, by_name, with_index
 from derive.systems import Recurrence
@@ -25,7 +25,7 @@ def unrolled(recurrence: Recurrence, steps: int) -> Program:
         steps: how many times, at least once.
 
     Returns:
-        A program with the last state as its outputs.
+        A program with the last state as its outputs; of a recurrence without states, the outputs of all steps.
     """
     state = dict(zip(recurrence.old, (at(x, 0) for x in recurrence.old), strict=True))
     lines: list[Assignment] = []
@@ -41,6 +41,8 @@ def unrolled(recurrence: Recurrence, steps: int) -> Program:
             lines.append(Assignment(table[line.target], line.value.xreplace(table), line.reason))
         state = {old: after[new] for old, new in zip(recurrence.old, recurrence.new, strict=True)}
     outputs = tuple(state.values())
+    if not state and recurrence.output is not None:
+        outputs = tuple(at(recurrence.output, k) for k in range(1, steps + 1))
     read = {q for line in lines for q in line.value.atoms(Quantity)} - {line.target for line in lines}
     return Program(tuple(by_name(read)), tuple(lines), outputs)
 
@@ -54,6 +56,7 @@ def _earlier(value: Past, step: int) -> Quantity:
 
 def at(quantity: Quantity, step: int) -> Quantity:
     """The quantity of one step."""
-    letter = quantity.latex.removesuffix("_{n}").removesuffix("_n")
+    found = EARLIER.match(quantity.latex)
+    letter = found["letter"] if found and found["index"] in "tkn" else quantity.latex
     number = str(step) if step >= 0 else f"m{-step}"
     return quantity.renamed(f"{quantity.name}_{number}", with_index(letter, str(step)))

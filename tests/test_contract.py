@@ -82,6 +82,8 @@ CLASSES = {
     "lstm_uwv": "LSTMUWV",
     "vanilla_lstm": "VanillaLSTM",
     "linear_recursion": "LinearRecursion",
+    "rnn_multitap": "RNNMultitap",
+    "tdnn": "TDNN",
     "lstm_general": "LSTMGeneral",
 }
 

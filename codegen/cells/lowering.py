@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from codegen.cells.lowering_past import PastText
 from codegen.cells.plan import CellPlan
 from codegen.cells.plan_operands import Layout, multiple, rows_slice
-from derive.symbols import LONGEST_NAME, Quantity
+from derive.symbols import LONGEST_NAME, Quantity, Role
 
 Numbers = Callable[[Quantity | str], str]
 """Quantity of the step or its adjoint, or name of a relation -> number of that equation; empty where there is none."""
@@ -51,17 +52,38 @@ class CellText:
         step, adjoint = plan.program.step, plan.adjoint
         known = {q.name for q in (*step.inputs, *step.targets, *adjoint.seeds, *adjoint.bars.values())}
         operands = {prefix + o.name for o in plan.program.layout.operands for prefix in ("", "bar_")}
-        self.names = Names({*known, *operands, *HELPERS})
+        told = {lag.name for lag in plan.program.told_lags}
+        self.names = Names({*known, *operands, *HELPERS, *told})
         self.size = self.names("size")
         self.layout = Layout(plan.program.layout.operands, self.size)
         self.count = len(plan.program.rows)
         self.width = multiple(self.count, self.size)
         self.x = plan.program.input.name
+        sources = [q for q in (*plan.program.old, plan.program.input) if plan.program.past_of(q)]
+        self.past = {q: PastText(q, plan.program.past_of(q), self.names) for q in sources}
 
-    def sizes(self, state: str) -> str:
-        """The line that reads the sizes from the input and from a state whose last axis is its size."""
+    def sizes(self, state: str, operand: str) -> str:
+        """The line that reads the sizes from the input and from a state, or from the first operand."""
         names = f"{self.names('steps')}, {self.names('batch')}, {self.size}"
-        return f"{names} = {self.x}.shape[0], {self.x}.shape[1], {state}.shape[-1]"
+        return f"{names} = {self.x}.shape[0], {self.x}.shape[1], {self.size_of(state, operand)}"
+
+    def size_of(self, state: str, operand: str) -> str:
+        """Text of the size of a state; of the rows of the first operand where there is no state."""
+        first = self.layout.operands[0]
+        if not self.program.stateless:
+            return f"{state}.shape[-1]"
+        parts = 1 if first.separate else len(first.rows)
+        return f"{operand}.shape[-2]" + (f" // {parts}" if parts > 1 else "")
+
+    @property
+    def sizes_of_groups(self) -> str:
+        """The same in a function that gets states and operands as tuples."""
+        return self.sizes(f"{self.names('before')}[0]", f"{self.names('operands')}[0]")
+
+    @property
+    def past_input(self) -> list[str]:
+        """Name of the argument that holds inputs before the first step, where they are read."""
+        return [self.names(f"{self.x}_past", "past")] if self.program.reads_past_input else []
 
     @property
     def shape(self) -> str:
@@ -98,8 +120,25 @@ class CellText:
 
     def unpacked(self, lines: Sequence[str]) -> list[str]:
         """Statements that name the states and operands that `lines` use."""
-        groups = {"before": [q.name for q in self.program.old], "paths": self.after, "operands": self.operand_names()}
-        return [line for group, names in groups.items() for line in unpacking(self.names(group), names, lines)]
+        cuts = self._cuts(lines)
+        before = [self.past[q].all if q in self.past else q.name for q in self.program.old]
+        before += [self.past[q].all for q in (self.program.input,) if q in self.past]
+        groups = {"before": before, "paths": self.after, "operands": self.operand_names()}
+        unpacked = [
+            line for group, names in groups.items() for line in unpacking(self.names(group), names, [*cuts, *lines])
+        ]
+        return [*unpacked, *cuts]
+
+    def _cuts(self, lines: Sequence[str]) -> list[str]:
+        """Statements that cut past values to what each step reads, for those that `lines` use."""
+        used, found = words(lines), []
+        for source, text in self.past.items():
+            read = (source, *text.values) if source.role is Role.STATE else text.values
+            cuts = [f"{q.name} = {text.cut(q, text.all)}" for q in read if q.name in used]
+            if cuts or text.local in used:
+                found += text.measured(f"{text.all}.shape[0] - {text.steps}")
+            found += cuts
+        return found
 
     def chain(self, place: int) -> str:
         """Name of the relation that hands the cotangent of a state from step to step."""
@@ -113,6 +152,8 @@ class CellText:
     def after(self) -> list[str]:
         """Names of the states after the step, where they are arguments."""
         program = self.program
+        if program.stateless:
+            return [program.new[0].name]
         return [
             self.names(f"{old.name}_after", place) if new in program.old else new.name
             for place, (old, new) in enumerate(zip(program.old, program.new, strict=True))
@@ -129,11 +170,16 @@ def fitting(doc: str, summary: str, rest: str) -> str:
 
 def unpacking(source: str, names: Sequence[str], lines: Sequence[str]) -> list[str]:
     """The statement that names the entries of a tuple; those that no line uses are passed over."""
-    used = set(re.findall(r"\w+", "\n".join(line.partition("#")[0] for line in lines)))
+    used = words(lines)
     shown = [name if name in used else "_" for name in names]
     if used.isdisjoint(names):
         return []
     return [f"({shown[0]},) = {source}" if len(shown) == 1 else f"{', '.join(shown)} = {source}"]
+
+
+def words(lines: Sequence[str]) -> set[str]:
+    """Names that occur in statements."""
+    return set(re.findall(r"\w+", "\n".join(line.partition("#")[0] for line in lines)))
 
 
 def commented(lines: Sequence[str], comment: str) -> list[str]:

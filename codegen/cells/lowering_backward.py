@@ -8,9 +8,19 @@ from sympy import Expr
 
 from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
 from codegen.cells.lowering_gradients import gradient_lines
+from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.plan import values_read
-from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, LinearForm, Scaled, ScaleRows
+from codegen.cells.plan_adjoint import (
+    BackwardOperation,
+    Carry,
+    Gather,
+    KeepPivot,
+    LinearForm,
+    Scaled,
+    ScaleRows,
+    SendBack,
+)
 from codegen.steps.source import Function
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
@@ -39,7 +49,7 @@ class _Backward:
         cell = self.cell
         body = [line for operation in self.adjoint.loop for line in self._operation(operation)]
         body += self._staged()
-        bars = [cell.names("bar_output"), *(seed.name for seed in self.seeds)]
+        bars = [cell.names("bar_output"), *self._state_bars()]
         values = self._values()
         lines = [
             *cell.layout.bindings(self.parameters),
@@ -49,13 +59,12 @@ class _Backward:
             *self._row_coefficients(),
             *self.coefficients,
             "",
-            f"{bars[1]} = {bars[1]} + {bars[0]}[-1]{cell.comment([cell.chain(0)])}",
-            *(f"{seed} = {seed}.clone(){cell.comment([cell.chain(k)])}" for k, seed in enumerate(bars[2:], 1)),
+            *self._seeded(bars[0]),
             *self.buffers,
-            *in_place_loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body),
+            *self._swept(body),
             "",
             *gradient_lines(cell),
-            f"return {tuple_text(bars[1:])}{cell.comment(['initial_state'])}",
+            f"return {tuple_text(self._handed_back())}{cell.comment(['initial_state'])}",
         ]
         return Function(
             f"_backward{cell.suffix}",
@@ -66,13 +75,65 @@ class _Backward:
                 "Adjoint sweep; the coefficients of all cotangents come first.",
                 f"Every cotangent is linear in {self._pivots()}.",
             ),
-            (cell.sizes(f"{cell.names('before')}[0]"), *self._unpacked(bars, lines), *lines),
+            (cell.sizes_of_groups, *self._unpacked(bars, lines), *lines),
         )
+
+    def _state_bars(self) -> list[str]:
+        """Names of the cotangents of the final states, inputs that are kept among them."""
+        names, program = self.cell.names, self.cell.program
+        bars = [
+            names(f"{seed.name}_kept", seed) if old in self.cell.past else seed.name
+            for old, seed in zip(program.old, self.seeds, strict=False)
+        ]
+        return [*bars, *(names(f"bar_{name}") for name in self.cell.past_input)]
+
+    def _all(self, old: Quantity) -> str:
+        """Name of the cotangents of all values of a state, the oldest kept one first."""
+        return self.cell.names(f"bar_{self.cell.past[old].all}", ("bar", old))
+
+    def _seeded(self, bar_output: str) -> list[str]:
+        """Statements that give the running cotangents what comes from outside of the sweep."""
+        cell, program = self.cell, self.cell.program
+        if program.stateless:
+            return [f"{self.seeds[0].name} = {bar_output}.flatten(0, 1){cell.comment([cell.chain(0)])}"]
+        lines = []
+        for place, (old, seed) in enumerate(zip(program.old, self.seeds, strict=True)):
+            comment, given = cell.comment([cell.chain(place)]), f" + {bar_output}[-1]" if not place else ".clone()"
+            if old not in cell.past:
+                lines.append(f"{seed.name} = {seed.name}{given}{comment}")
+                continue
+            past, every, kept = cell.past[old], self._all(old), self._state_bars()[place]
+            steps, batch = cell.names("steps"), cell.names("batch")
+            lines.append(f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, {batch}, {cell.size})")
+            lines += [f"{every}[{past.depth}:] = {bar_output}{comment}"] if not place else []
+            lines.append(f"{every}[{steps}:] += {past.kept(kept)}{comment}")
+            lines.append(f"{cell.names(f'{every}_rows')} = {every}.unbind(0)")
+            self.variables = {seed.name: f"{cell.names(f'{every}_rows')}[{past.depth}:]", **self.variables}
+        return lines
+
+    def _swept(self, body: Sequence[str]) -> list[str]:
+        """The loop over the steps, last one first; all steps at once where none waits for another."""
+        if not self.cell.program.stateless:
+            return in_place_loop([(name, f"{iterable}[::-1]") for name, iterable in self.variables.items()], body)
+        views = [
+            f"{name} = {iterable.removesuffix('.unbind(0)')}.flatten(0, 1)" for name, iterable in self.variables.items()
+        ]
+        return [*views, *body]
+
+    def _handed_back(self) -> list[str]:
+        """The cotangents of the initial states, as text."""
+        program, bars = self.cell.program, self._state_bars()
+        for place, old in enumerate(program.old):
+            if old in self.cell.past:
+                past = self.cell.past[old]
+                bars[place] = past.handed_back(f"{self._all(old)}[:{past.depth}]")
+        return bars
 
     def _arguments(self) -> str:
         names = [self.cell.names(group) for group in ("activations", "bar_a", "bars", "sums")]
         return (
             f"{self.cell.path_arguments}, {names[0]}: Values, {names[1]}: Tensor, {names[2]}: Values, {names[3]}: Sums"
+            + lag_arguments(self.cell.program)
         )
 
     def _unpacked(self, bars: Sequence[str], lines: Sequence[str]) -> list[str]:
@@ -134,6 +195,9 @@ class _Backward:
         if isinstance(operation, Carry):
             chain = self.cell.chain(operation.place)
             return commented(self._carry(operation), self.cell.comment([*operation.lines, chain]))
+        if isinstance(operation, SendBack):
+            chain = self.cell.chain(operation.place)
+            return commented(self._send_back(operation), self.cell.comment([*operation.lines, chain]))
         assert isinstance(operation, KeepPivot)
         name = self.cell.names(f"{operation.pivot.name}_path", operation.pivot)
         self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.shape}, {self.cell.size})")
@@ -151,6 +215,27 @@ class _Backward:
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
             form = Sum((("1", name), *form.plain), form.products, form.matrices)
         return [] if form == Sum((("1", target),), (), ()) else form.into(target)
+
+    def _send_back(self, operation: SendBack) -> list[str]:
+        """Add to the cotangent of the step that made a value, or of each step for several lags."""
+        cell, old = self.cell, self.cell.program.old[operation.place]
+        past, name = cell.past[old], f"bar_{operation.value.name}"
+        rows = past.rows(operation.value, cell.names(f"{self._all(old)}_rows"))
+        target = cell.names(f"{name}_row", ("sent", operation.value))
+        self.variables.setdefault(target, rows)
+        if not many(operation.value):
+            return self._sum(name, operation.form, operation.lines).onto(target)
+        lines = []
+        for back in operation.form.products:
+            one, value = (
+                cell.names(f"{back.matrices[0].name}_k", back.matrices[0]),
+                cell.names(f"{name}_k", operation.value),
+            )
+            lines += [
+                f"for {one}, {value} in zip({self._weight(back.matrices)}, {target}, strict=True):",
+                f"    {value}.addmm_({self._flat(back.rows)}, {one})",
+            ]
+        return lines
 
     def _staged(self) -> list[str]:
         staged = [op for op in self.adjoint.loop if isinstance(op, Carry) and op.staged]
@@ -204,7 +289,9 @@ class _Backward:
         return self._row((quantity,)) if quantity in self.rows else quantity.name
 
     def _buffer(self, quantity: Quantity) -> str:
-        line = f"{quantity.name} = torch.empty_like({self.seeds[0].name})"
+        kept = self.cell.past and not self.cell.program.stateless
+        like = f"{self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.size})"
+        line = f"{quantity.name} = {like if kept else f'torch.empty_like({self.seeds[0].name})'}"
         if line not in self.buffers:
             self.buffers.append(line)
         return quantity.name
@@ -216,9 +303,17 @@ class _Backward:
         if operation.pivot in self.rows:
             row = self.rows.index(operation.pivot)
             self.variables.setdefault(name, f"{self.cell.names('bar_stack')}[:, :, {row}:{row + 1}].unbind(0)")
+        elif (old := self._kept_state(operation.pivot)) is not None:
+            rows = f"{self._all(old)}[{self.cell.past[old].depth}:].unsqueeze(2).unbind(0)"
+            self.variables.setdefault(name, rows)
         elif (line := f"{name} = {operation.pivot.name}.unsqueeze(1)") not in self.buffers:
             self.buffers.append(line)
         return name
+
+    def _kept_state(self, seed: Quantity) -> Quantity | None:
+        """The state of a running cotangent, where it keeps several values."""
+        states = zip(self.cell.program.old, self.seeds, strict=False)
+        return next((old for old, each in states if each == seed and old in self.cell.past), None)
 
     def _row(self, rows: Sequence[Quantity]) -> str:
         return self._row_view([self.rows.index(row) for row in rows])

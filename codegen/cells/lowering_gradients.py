@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sympy import Expr
 
 from codegen.cells.lowering import CellText, commented
+from codegen.cells.lowering_past import many
 from codegen.cells.plan_operands import Layout, Operand
 from codegen.printer import TorchPrinter
 from derive.symbols import Quantity
@@ -34,18 +35,68 @@ def gradient_lines(cell: CellText) -> list[str]:
         if own:
             lines.append(f"if bar_{operand.name} is not None:")
             for term in own:
-                lines.append(f"    {_statement(cell, operand, term)}{cell.comment([*term.lines, 'sums'])}")
+                written = _tapped(cell, term) if _of_several(term) else [_statement(cell, operand, term)]
+                lines += [f"    {line}" for line in commented(written, cell.comment([*term.lines, "sums"]))]
     return lines
+
+
+def _of_several(term: _Term) -> bool:
+    """Whether a term is of matrices for several lags."""
+    return isinstance(term.coefficient, Quantity) and many(term.coefficient)
+
+
+def _tapped(cell: CellText, term: _Term) -> list[str]:
+    """The gradients of the matrices for several lags, one after the other."""
+    target, names, (matrix,) = cell.layout.flat(term.parameters, "bar_"), cell.names, term.parameters
+    one, value = names(f"bar_{matrix.name}_k", ("bar", matrix)), names(f"{term.coefficient}_k", term.coefficient)
+    return [
+        f"for {one}, {value} in zip({target}, {term.coefficient}, strict=True):",
+        f"    {one}.addmm_({_flat(cell, term)}.t(), {value}.flatten(0, 1))",
+    ]
 
 
 def _input(cell: CellText) -> list[str]:
     adjoint, bar = cell.plan.adjoint, f"bar_{cell.x}"
+    comment = cell.comment(adjoint.input_bars)
+    if cell.past_input:
+        return [f"if {bar} is not None:", *(f"    {line}" for line in _past_input(cell, bar, comment))]
     lines = []
-    for place, product in enumerate(adjoint.input_products):
+    for place, product in enumerate(adjoint.input_products[cell.program.input]):
         rows, weight = _rows(cell, product.rows), cell.layout.flat(product.matrices)
         call = f"torch.mm({rows}, {weight}, out={bar}.flatten(0, 1))"
         lines.append(call if not place else f"{bar}.flatten(0, 1).addmm_({rows}, {weight})")
-    return [f"if {bar} is not None:", *(f"    {line}" for line in commented(lines, cell.comment([adjoint.input_bar])))]
+    return [f"if {bar} is not None:", *(f"    {line}" for line in commented(lines, comment))]
+
+
+def _past_input(cell: CellText, bar: str, comment: str) -> list[str]:
+    """Every step sends cotangents to its input and to inputs before it, those before the first step included."""
+    past, (kept,), names = cell.past[cell.program.input], cell.past_input, cell.names
+    every, steps = names(f"bar_{past.all}"), names("steps")
+    bar_kept = names(f"bar_{kept}")
+    lines = [
+        f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, *{cell.x}.shape[1:])",
+        f"{every}[{steps}:] += {past.kept(bar_kept)}",
+    ]
+    for quantity, products in cell.plan.adjoint.input_products.items():
+        for product in products:
+            rows, weight = _rows(cell, product.rows), cell.layout.flat(product.matrices)
+            if many(quantity):
+                one, value = (
+                    names(f"{product.matrices[0].name}_k", product.matrices[0]),
+                    names(f"bar_{quantity.name}_k"),
+                )
+                lines += [
+                    f"for {one}, {value} in zip({weight}, {past.cut(quantity, every)}, strict=True):",
+                    f"    {value}.flatten(0, 1).addmm_({rows}, {one}){comment}",
+                ]
+            else:
+                cut = past.cut(quantity, every) if quantity in past.values else f"{every}[{past.depth}:]"
+                lines.append(f"{cut}.flatten(0, 1).addmm_({rows}, {weight}){comment}")
+    return [
+        *lines,
+        f"{bar}.copy_({every}[{past.depth}:])",
+        f"{bar_kept} = {past.handed_back(f'{every}[:{past.depth}]')}",
+    ]
 
 
 def _rows(cell: CellText, rows: Sequence[int]) -> str:

@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 
 from codegen.cells.lowering import CellText, joined, loop, parameters_text
+from codegen.cells.lowering_input import past_input
+from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
 from codegen.printer import TorchPrinter
 from codegen.steps.source import Function
+from derive.past_values import Lags, Past
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 
@@ -41,30 +44,86 @@ class _Plain:
             self._assign_row(row)
         for operation in cell.plan.forward.loop:
             self._operation(operation)
-        old, new = (", ".join(q.name for q in group) for group in (program.old, program.new))
-        output = cell.names("output")
-        body = [*self.body, f"{output}.append({program.new[0].name})", f"{old} = {new}"]
+        read = [*self.setup.values(), *(iterable for _, iterable in self.variables)]
+        inputs, bindings = past_input(cell, read, side_by_side=True), cell.layout.bindings(self.parameters)
         lines = [
-            *cell.layout.bindings(self.parameters),
+            *self._sizes([*bindings, *inputs, *read]),
+            *bindings,
+            *inputs,
             *(f"{name} = {value}" for name, value in self.setup.items()),
-            f"{output} = []",
-            *loop(self.variables, body),
-            f"return torch.stack({output}), {old}",
+            *(self._at_once() if program.stateless else self._looped()),
         ]
+        states = [q.name for q in program.old] + cell.past_input
         return Function(
             f"_plain{cell.suffix}",
-            parameters_text([cell.x, *(q.name for q in program.old), *cell.operand_names()]),
+            parameters_text([cell.x, *self._given(), *cell.operand_names()]) + lag_arguments(program),
             "Values",
-            f"Plain form: {cell.x} (T, B, {program.input.shape[0]}) and {old} (B, {program.old[0].shape[0]}) "
-            "-> output of every step and the final state.",
-            (*self._size(lines), *lines),
+            f"Plain form: {cell.x} (T, B, {program.input.shape[0]}) and {', '.join(states)} "
+            f"(B, {program.new[0].shape[0]}) -> output of every step and the final state."
+            if not cell.past
+            else f"Plain form: {cell.x} (T, B, {program.input.shape[0]}), {', '.join(states)} -> output of every step "
+            "and the final state.",
+            tuple(lines),
         )
 
-    def _size(self, lines: Sequence[str]) -> list[str]:
-        """The line that reads the state's size, where slices need it."""
-        name = self.cell.size
-        sliced = any(re.search(rf"\b{name}\b", line) for line in lines)
-        return [f"{name} = {self.cell.program.old[0].name}.shape[-1]"] if sliced else []
+    def _given(self) -> list[str]:
+        """Names of the arguments for what comes before the first step."""
+        cell = self.cell
+        states = [cell.names(f"{q.name}_0", q) if q in cell.past else q.name for q in cell.program.old]
+        return [*states, *cell.past_input]
+
+    def _sizes(self, lines: Sequence[str]) -> list[str]:
+        """Lines that read the sizes that others need."""
+        cell, found = self.cell, []
+        read = {name for name in (cell.size, cell.names("steps")) if any(re.search(rf"\b{name}\b", x) for x in lines)}
+        if cell.size in read or any(re.search(rf"\b{cell.size}\b", line) for line in self.body):
+            state = self._given()[0] if self._given() else ""
+            found.append(f"{cell.size} = {cell.size_of(state, cell.layout.operands[0].name)}")
+        if cell.names("steps") in read:
+            found.append(f"{cell.names('steps')} = {cell.x}.shape[0]")
+        return found
+
+    def _looped(self) -> list[str]:
+        """The loop over the steps, and what is returned."""
+        cell, program, output = self.cell, self.cell.program, self.cell.names("output")
+        before, reads, after, finals = [], [], [], []
+        for old, new, given in zip(program.old, program.new, self._given(), strict=False):
+            if old not in cell.past:
+                finals.append(old.name)
+                continue
+            past = cell.past[old]
+            before += [*past.measured(f"{given}.shape[1]"), f"{past.all} = [*{given}.flip(1).unbind(1)]"]
+            reads += [f"{q.name} = {_latest(past.all, q)}" for q in (old, *past.values) if self._is_read(q)]
+            after.append(f"{past.all}.append({new.name})")
+            finals.append(f"torch.stack({past.all}[-{past.depth} :][::-1], 1)")
+        plain = [
+            (old.name, new.name) for old, new in zip(program.old, program.new, strict=True) if old not in cell.past
+        ]
+        moved = [f"{', '.join(old for old, _ in plain)} = {', '.join(new for _, new in plain)}"] if plain else []
+        body = [*reads, *self.body, f"{output}.append({program.new[0].name})", *after, *moved]
+        finals += self._final_input()
+        return [
+            *before,
+            f"{output} = []",
+            *loop(self.variables, body),
+            f"return torch.stack({output}), {', '.join(finals)}",
+        ]
+
+    def _at_once(self) -> list[str]:
+        """All steps, and what is returned, where no step waits for another."""
+        parts = [f"{name} = {iterable.removesuffix('.unbind(0)')}" for name, iterable in self.variables]
+        body = [line.replace("torch.mm(", "torch.matmul(") for line in self.body]
+        return [*parts, *body, f"return {', '.join([self.cell.program.new[0].name, *self._final_input()])}"]
+
+    def _final_input(self) -> list[str]:
+        """The last inputs, newest first, where they are kept."""
+        if not self.cell.past_input:
+            return []
+        past = self.cell.past[self.cell.program.input]
+        return [past.handed_back(f"{past.all}[{self.cell.x}.shape[0] :]")]
+
+    def _is_read(self, quantity: Quantity) -> bool:
+        return any(quantity in symbols_of(line.value) for line in self.cell.program.step.assignments)
 
     def _input(self, block: InputBlock) -> None:
         """What the input gives to neighbouring rows; the product of the loop for the same rows is added at once."""
@@ -73,11 +132,12 @@ class _Plain:
         if not block.products:
             for row in rows:
                 self.parts[row] += [self._parameter(bias) for bias in cell.program.rows[row].biases]
-        for place, matrices in enumerate(block.products):
+        for place, product in enumerate(block.products):
             base = "a" if cell.whole(rows) else joined([q.name for q in self._targets(rows)])
             name = cell.names(f"{base}_{cell.x}", ("input", rows, place))
             bias = f", {biases}" if biases and not place else ""
-            linear = f"torch.nn.functional.linear({cell.x}, {cell.layout.flat(matrices)}{bias})"
+            weight = self._side_by_side(product.matrices, product.vector)
+            linear = f"torch.nn.functional.linear({product.vector.name}, {weight}{bias})"
             self.variables.append((name, f"{linear}.unbind(0)"))
             partner = self._partner(rows)
             if partner is not None and not place:
@@ -104,7 +164,7 @@ class _Plain:
                 self.body.append(f"{target.name} = {value}{self.cell.comment([target])}")
 
     def _product(self, operation: Product) -> None:
-        weight, vector = self._transposed(operation.matrices), operation.vector.name
+        weight, vector = self._transposed(operation), operation.vector.name
         base = self.partners.get(operation)
         if base is not None:
             self._cut(
@@ -154,8 +214,14 @@ class _Plain:
                 self._parameter(quantity)
         return self.printer(value)
 
-    def _transposed(self, matrices: Sequence[Quantity]) -> str:
+    def _side_by_side(self, matrices: Sequence[Quantity], vector: Quantity) -> str:
+        """Matrices one below the other; those for several lags side by side, as their vectors are."""
         text = self.cell.layout.flat(matrices)
+        return f"{text}.transpose(0, 1).flatten(1)" if many(vector) else text
+
+    def _transposed(self, operation: Product) -> str:
+        matrices = operation.matrices
+        text = self._side_by_side(matrices, operation.vector)
         base = text if text.isidentifier() else joined([q.name for q in matrices])
         name = self.cell.names(f"{base}_t", tuple(matrices))
         self.setup.setdefault(name, f"{text}.t()")
@@ -164,3 +230,12 @@ class _Plain:
     def _parameter(self, quantity: Quantity) -> str:
         self.parameters[quantity] = None
         return quantity.name
+
+
+def _latest(every: str, quantity: Quantity) -> str:
+    """What the step at hand reads of the values so far, the newest last; side by side for several lags."""
+    if not isinstance(quantity, Past):
+        return f"{every}[-1]"
+    if isinstance(quantity.lag, Lags):
+        return f"torch.cat([{every}[-k] for k in {quantity.lag.name}], -1)"
+    return f"{every}[-{quantity.lag if isinstance(quantity.lag, int) else quantity.lag.name}]"

@@ -224,6 +224,12 @@ class Sum:
         lines += [f"{target}.addmm_({left}, {right})" for left, right in matrices]
         return lines + [_added(target, number, text) for number, text in plain]
 
+    def onto(self, target: str) -> list[str]:
+        """Statements that add the sum to a tensor."""
+        lines = [f"{target}.addcmul_({_multiplied(*term)})" for term in self.products]
+        lines += [f"{target}.addmm_({left}, {right})" for left, right in self.matrices]
+        return lines + [_added(target, number, text) for number, text in self.plain]
+
 
 def _opened(
     target: str, plain: list[tuple[str, str]], products: list[tuple[str, str, str]], matrices: list[tuple[str, str]]

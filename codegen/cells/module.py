@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 from codegen.cells.lowering import CellText, Numbers
 from codegen.cells.lowering_backward import backward_function
-from codegen.cells.lowering_forward import forward_function, recompute_function
+from codegen.cells.lowering_batch import recompute_function
+from codegen.cells.lowering_forward import forward_function
 from codegen.cells.lowering_plain import plain_function
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand, operand_shape
+from codegen.cells.plan_program import CellProgram
 from codegen.cells.readout import Readout, split_readout
 from codegen.render import render
 from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError
+from derive.past_values import Lag, Lags, read_back
 from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity
 from derive.systems import Recurrence, Spec
@@ -58,21 +61,26 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "cells": module.cells,
         "zero_at_start": module.zero_at_start,
         "options": module.option_names,
+        "told": module.told_text,
         "readout": module.readout_text,
         "methods": module.methods,
         "class_doc": module.class_doc,
     }
     return render(
-        "recurrent_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, SUPPORT, ())}
+        "recurrent_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, module.support, ())}
     )
 
 
 def describe(plan: CellPlan) -> Mapping[str, int]:
-    """Operations on tensors in one step of the two loops, and how many of them are matrix products."""
+    """Operations on tensors in one step of the two loops, and how many of them are matrix products.
+
+    A product with a matrix for each of several lags counts once.
+    """
     cell = CellText(plan, "", lambda _: "")
     counts = {}
     for name, function in (("forward", forward_function(cell)), ("backward", backward_function(cell))):
         body = loop_body(function.body)
+        body = [line for line in body if not line.lstrip().startswith("for ")]
         counts[name] = len(body)
         counts[f"{name} products"] = sum("addmm" in line or "torch.mm" in line for line in body)
     return counts
@@ -94,6 +102,7 @@ class CellEntry:
     states: str
     operands: str
     functions: str
+    reach: str = ""
 
 
 class RecurrentModule:
@@ -173,8 +182,27 @@ class RecurrentModule:
             states = tuple_display([repr(q.name) for q in cell.program.old])
             operands = tuple_display([tuple_display([repr(p) for p in o.parts]) for o in cell.program.layout.operands])
             key = tuple_display([repr(value) for value in self.spec.chosen(name).values()])
-            entries.append(CellEntry(key, states, operands, functions))
+            entries.append(CellEntry(key, states, operands, functions, _reach_text(cell)))
         return tuple(entries)
+
+    @property
+    def told_lags(self) -> Mapping[str, Lag | Lags]:
+        """Lags that the constructor is told, by name."""
+        return {lag.name: lag for cell in self.plans.values() for lag in cell.program.told_lags}
+
+    @property
+    def told_text(self) -> str:
+        """Their names and defaults; empty where there is none."""
+        return _dictionary([(repr(name), repr(lag.default)) for name, lag in self.told_lags.items()])[1:-1]
+
+    @property
+    def support(self) -> tuple[str, ...]:
+        """Files of the runtime."""
+        return (*SUPPORT, "lags") if self.told_lags else SUPPORT
+
+    def _least(self, lag: Lag | Lags) -> int:
+        """The smallest value of a lag: 1 where a state is read, which has to be made first."""
+        return max(value.least for cell in self.plans.values() for value in cell.program.past if value.lag == lag)
 
     @property
     def readout_text(self) -> str:
@@ -215,6 +243,10 @@ class RecurrentModule:
         for name, values in self.options.items():
             shown = f"{self.spec.class_name}: {name}"
             body.append(f"self.{name} = one_of({shown!r}, {name}, {tuple_display([repr(v) for v in values])})")
+        for name, lag in self.told_lags.items():
+            own.append(f"{name}: {'Iterable[int]' if isinstance(lag, Lags) else 'int'} = {lag.default!r}")
+            checked = "checked_lags" if isinstance(lag, Lags) else "checked_lag"
+            body.append(f"self.{name} = {checked}({self.spec.class_name!r}, {name!r}, {name}, {self._least(lag)})")
         if not any(part.startswith("bias") for operand in self._operands() for part in operand.parts):
             body += [
                 "if not bias:",
@@ -242,7 +274,8 @@ class RecurrentModule:
         return Function("parameter_shapes", "self, features: int", "dict[str, tuple[int, ...]]", doc, tuple(body))
 
     def _shapes(self, cell: CellPlan) -> list[tuple[str, str]]:
-        sizes = {cell.program.input.shape[0]: "features", cell.program.old[0].shape[0]: "size"}
+        sizes = {cell.program.input.shape[0]: "features", cell.program.new[0].shape[0]: "size"}
+        sizes |= {lag.count: f"len(self.{lag.name})" for lag in cell.program.told_lags if isinstance(lag, Lags)}
         entries = []
         for operand in cell.program.layout.operands:
             shape = tuple_display(operand_shape(operand, sizes)) if operand.rows[0].shape else "()"
@@ -252,12 +285,13 @@ class RecurrentModule:
     @property
     def class_doc(self) -> str:
         """What the class is, its options, and what the loops cost."""
-        state = ", ".join(q.name for q in self.plans[self.default].program.old)
+        program = self.plans[self.default].program
+        state = ", ".join(q.name for q in program.old) or program.new[0].name
         parts = [
             f"{self.spec.title}, with the arguments of torch.nn.LSTM.",
             "",
             "    `forward(x, state=None, *, lengths=None) -> (output, state)`, all shaped as torch shapes them;",
-            f"    the state is {state}, each (layers * directions, B, hidden_size).",
+            *_state_lines(program),
             "",
         ]
         parts += [f"    {name}: {' or '.join(map(repr, values))}." for name, values in self.options.items()]
@@ -275,6 +309,9 @@ class RecurrentModule:
             )
             parts.insert(-1, textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
         for name, cell in self.plans.items():
+            if cell.program.stateless:
+                parts.append("    No step waits for another: all are done at once, without a loop over them.")
+                continue
             counts = describe(cell)
             chosen = ", ".join(f"{each}={value!r}" for each, value in self.spec.chosen(name).items())
             about = f" with {chosen}" if chosen else ""
@@ -284,6 +321,45 @@ class RecurrentModule:
             )
             parts.append(textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
         return "\n".join(parts)
+
+
+def _state_lines(program: CellProgram) -> list[str]:
+    """What the state of the module is."""
+    single = [q.name for q in program.old if not program.past_of(q)]
+    lines = [f"    the state is {', '.join(single)}, each (layers * directions, B, hidden_size)."] if single else []
+    for q in program.old:
+        if program.past_of(q):
+            shape = f"(layers * directions, B, {_depth_text(program, q)}, hidden_size)"
+            lines.append(f"    the state has the last values of {q.name}, newest first: {shape}.")
+    if program.reads_past_input:
+        shape = f"(directions, B, {_depth_text(program, program.input)}, features)"
+        lines.append(f"    the state has the last inputs of each layer, newest first: {shape}.")
+    return lines
+
+
+def _depth_text(program: CellProgram, source: Quantity) -> str:
+    """How many values are kept."""
+    lags = read_back(program.past, source)
+    fixed = [lag for lag in lags if isinstance(lag, int)]
+    told = [f"max({lag.name})" if isinstance(lag, Lags) else lag.name for lag in lags if not isinstance(lag, int)]
+    texts = [*([str(max(fixed))] if fixed else []), *told]
+    return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+
+
+def _reach_text(cell: CellPlan) -> str:
+    """How many steps later states and inputs are read, as arguments of a cell; empty where it is one step."""
+    program = cell.program
+    if not program.past:
+        return ""
+    sources = [*program.old, program.input]
+    texts = []
+    for source in sources:
+        lags = read_back(program.past, source)
+        texts.append(tuple_display([repr(lag if isinstance(lag, int) else lag.name) for lag in lags]) if lags else "()")
+    states, x = texts[:-1], texts[-1]
+    return ", ".join(
+        [f"reach={tuple_display(states)}" if states else "reach=()", *([f"input_reach={x}"] if x != "()" else [])]
+    )
 
 
 def _readout_shapes(readout: Readout) -> Function:

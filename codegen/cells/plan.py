@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, adjoint_of, plan_adjoint
+from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, SendBack, adjoint_of, plan_adjoint
 from codegen.cells.plan_forward import ForwardPlan, plan_forward
 from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
@@ -73,4 +73,4 @@ def values_read(adjoint: AdjointPlan) -> Iterator[Quantity]:
 
 def forms(adjoint: AdjointPlan) -> Iterator[LinearForm]:
     """Linear forms in the loop, in order."""
-    yield from (operation.form for operation in adjoint.loop if isinstance(operation, Gather | Carry))
+    yield from (operation.form for operation in adjoint.loop if isinstance(operation, Gather | Carry | SendBack))

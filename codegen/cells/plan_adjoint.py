@@ -16,6 +16,7 @@ from codegen.cells.plan_program import CellProgram
 from codegen.cells.plan_schedule import Schedule
 from derive.errors import UnsupportedError
 from derive.operators import Operator, dot, matvec, outer, total
+from derive.past_values import Past, tap_backs, tap_outers
 from derive.program import Assignment
 from derive.reverse_sweep import Adjoint, elementwise_partials, reverse_sweep
 from derive.symbols import Quantity, Role
@@ -86,6 +87,21 @@ class Carry:
 
 
 @dataclass(frozen=True)
+class SendBack:
+    """What a step adds to the cotangent of a state that keeps several values: to that of the step that made it.
+
+    Attributes:
+        value: the old state, or what it was some steps before.
+        place: of the state.
+    """
+
+    lines: tuple[Quantity, ...]
+    value: Quantity
+    place: int
+    form: LinearForm
+
+
+@dataclass(frozen=True)
 class KeepPivot:
     """Path of a pivot that a gradient after the loop reads."""
 
@@ -93,7 +109,7 @@ class KeepPivot:
     pivot: Quantity
 
 
-BackwardOperation = ScaleRows | Gather | Carry | KeepPivot
+BackwardOperation = ScaleRows | Gather | Carry | SendBack | KeepPivot
 
 
 @dataclass(frozen=True)
@@ -120,8 +136,8 @@ class AdjointPlan:
         coefficients: row -> its coefficient, before the loop.
         loop: operations of one step, in order.
         gradients: terms of the parameters' gradients, after the loop.
-        input_products: products that make up the cotangent of the input.
-        input_bar: that cotangent.
+        input_products: products that make up the cotangent of the input, and of what it was some steps before.
+        input_bars: these cotangents.
         rows: cotangent of each row.
         bars: primal quantity -> its cotangent.
     """
@@ -130,8 +146,8 @@ class AdjointPlan:
     coefficients: Mapping[int, Scaled]
     loop: tuple[BackwardOperation, ...]
     gradients: tuple[Gradient, ...]
-    input_products: tuple[Back, ...]
-    input_bar: Quantity
+    input_products: Mapping[Quantity, tuple[Back, ...]]
+    input_bars: tuple[Quantity, ...]
     rows: tuple[Quantity, ...]
     bars: Mapping[Quantity, Quantity]
 
@@ -145,7 +161,7 @@ def adjoint_of(program: CellProgram) -> Adjoint:
     """The reverse sweep over the step, in all its inputs."""
     adjoint = reverse_sweep(program.step)
     silent = [row.target.name for row in program.rows if row.target not in adjoint.cotangents]
-    if silent or program.input not in adjoint.cotangents:
+    if silent or not any(q in adjoint.cotangents for q in (program.input, *program.past_of(program.input))):
         raise UnsupportedError(f"nothing that the step returns depends on {', '.join(silent) or program.input.name}")
     return adjoint
 
@@ -170,31 +186,39 @@ class _Planner:
         self._pass_seeded_rows()
         carried = {bars[q]: place for place, q in enumerate(self.program.old) if q in bars}
         carries: list[Carry] = []
+        sent: list[SendBack] = []
         gradients: list[Gradient] = []
-        input_products: tuple[Back, ...] = ()
+        input_products: dict[Quantity, tuple[Back, ...]] = {}
+        kept = {old: place for place, old in enumerate(self.program.old) if self.program.past_of(old)}
         for line in self.adjoint.program.assignments:
             quantity = about[line.target]
-            if line.target in carried:
+            source = quantity.source if isinstance(quantity, Past) else quantity
+            if source in kept:
+                sent.append(SendBack((line.target,), quantity, kept[source], self._form(line)))
+            elif line.target in carried:
                 carries.append(Carry((line.target,), carried[line.target], self._form(line)))
-            elif quantity == self.program.input:
-                input_products = self._form(line).products
+            elif source == self.program.input:
+                input_products[quantity] = self._form(line).products
             elif quantity.role is Role.PARAMETER:
                 gradients += self._gradients(line, quantity)
             else:
                 self._pass(line)
-        written = {carry.place for carry in carries}
+        written = {*(carry.place for carry in carries), *kept.values()}
+        for old, place in kept.items():
+            if old in bars and old not in {back.value for back in sent}:
+                sent.append(SendBack((), old, place, LinearForm((Scaled(bars[old], Integer(1)),), ())))
         for place, old in enumerate(self.program.old):
             if place not in written:
                 seed = tuple(Scaled(bars[old], Integer(1)) for _ in range(old in bars))
                 carries.append(Carry((), place, LinearForm(seed, ())))
-        loop = self._loop(carries, gradients)
+        loop = self._loop(carries, sent, gradients)
         return AdjointPlan(
             self.seeds,
             self.coefficients,
             loop,
             tuple(gradients),
             input_products,
-            bars[self.program.input],
+            tuple(bars[q] for q in input_products),
             self.rows,
             bars,
         )
@@ -230,7 +254,7 @@ class _Planner:
         found: dict[Quantity, Scaled] = {}
         products: list[Back] = []
         for leaf, partial in elementwise_partials(line.value):
-            if isinstance(leaf, matvec):
+            if isinstance(leaf, matvec | tap_backs):
                 products.append(self._product(leaf, partial))
             for way in self.known.get(leaf, ()) if isinstance(leaf, Quantity) else ():
                 term = Scaled(way.pivot, partial * way.coefficient, way.lines)
@@ -238,10 +262,10 @@ class _Planner:
                 found[way.pivot] = term if before is None else _sum(before, term)
         return LinearForm(tuple(found.values()), self._runs(products))
 
-    def _product(self, node: matvec, partial: Expr) -> Back:
+    def _product(self, node: matvec | tap_backs, partial: Expr) -> Back:
         matrix, bar = node.args
         assert partial == 1 and bar in self.rows, "a product is a term of a row"
-        return Back((self.rows.index(bar),), (matrix.args[0],))
+        return Back((self.rows.index(bar),), (matrix if isinstance(node, tap_backs) else matrix.args[0],))
 
     def _runs(self, products: list[Back]) -> tuple[Back, ...]:
         """Products of neighbouring rows with neighbouring matrices as one."""
@@ -277,7 +301,9 @@ class _Planner:
                 found.append(Scaled(way.pivot, partial * way.coefficient))
         return tuple(found)
 
-    def _loop(self, carries: list[Carry], gradients: list[Gradient]) -> tuple[BackwardOperation, ...]:
+    def _loop(
+        self, carries: list[Carry], sent: list[SendBack], gradients: list[Gradient]
+    ) -> tuple[BackwardOperation, ...]:
         """Order of the loop: a state's running cotangent is overwritten once nobody reads it any more."""
         rank = {line.target: place for place, line in enumerate(self.adjoint.program.assignments)}
         schedule = Schedule[BackwardOperation](_merged_scales)
@@ -289,6 +315,8 @@ class _Planner:
         paths = dict.fromkeys(g.bar for g in gradients if g.bar not in self.rows)
         for bar in paths:
             schedule.add(KeepPivot((bar,), bar), len(rank), (), {bar})
+        for back in sent:
+            schedule.add(back, max((rank[line] for line in back.lines), default=-1), (), self._read(back.form))
         first = schedule.ordered()
         return (*first, *self._ordered_carries(carries, rank))
 
@@ -325,7 +353,7 @@ def _bars_of(leaf: Expr, partial: Expr) -> Iterator[tuple[Quantity, Expr]]:
     """Pairs (cotangent, coefficient) in one leaf of a gradient, sums over components left to the sum over the batch."""
     if isinstance(leaf, Quantity):
         yield leaf, partial
-    elif isinstance(leaf, outer):
+    elif isinstance(leaf, outer | tap_outers):
         yield leaf.args[0], partial * leaf.args[1]
     elif isinstance(leaf, dot | total):
         inner = leaf.args[0] * leaf.args[1] if isinstance(leaf, dot) else leaf.args[0]

@@ -80,17 +80,25 @@ class Keep(Operation):
 
 
 @dataclass(frozen=True)
+class InputProduct:
+    """Matrices of neighbouring rows times the input, or what it was some steps before."""
+
+    matrices: tuple[Quantity, ...]
+    vector: Quantity
+
+
+@dataclass(frozen=True)
 class InputBlock:
     """Rows whose part that does not depend on the recurrence is computed for all steps at once.
 
     Attributes:
         rows: neighbouring rows.
-        products: for each product with the input, the matrices of the rows.
+        products: each product with the input.
         biases: for each bias of a row, those of all rows.
     """
 
     rows: tuple[int, ...]
-    products: tuple[tuple[Quantity, ...], ...]
+    products: tuple[InputProduct, ...]
     biases: tuple[tuple[Quantity, ...], ...]
 
 
@@ -190,7 +198,8 @@ def _input_blocks(program: CellProgram) -> Iterator[InputBlock]:
     """Runs of rows whose input matrices and biases lie beside each other."""
     blocks: list[InputBlock] = []
     for place, row in enumerate(program.rows):
-        block = InputBlock((place,), tuple((m,) for m, _ in row.inputs), tuple((b,) for b in row.biases))
+        products = tuple(InputProduct((matrix,), vector) for matrix, vector in row.inputs)
+        block = InputBlock((place,), products, tuple((b,) for b in row.biases))
         joint = _joined(blocks[-1], block, program.layout) if blocks else None
         if joint is None:
             blocks.append(block)
@@ -200,11 +209,16 @@ def _input_blocks(program: CellProgram) -> Iterator[InputBlock]:
 
 
 def _joined(one: InputBlock, other: InputBlock, layout: Layout) -> InputBlock | None:
-    products = _paired(one.products, other.products, layout)
+    vectors = dict.fromkeys(product.vector for product in (*one.products, *other.products))
+    products: list[InputProduct] = []
+    for vector in vectors:
+        here, there = ([p.matrices for p in side.products if p.vector == vector] for side in (one, other))
+        pairs = _paired(here, there, layout)
+        if pairs is None:
+            return None
+        products += [InputProduct(matrices, vector) for matrices in pairs]
     biases = _paired(one.biases, other.biases, layout)
-    if products is None or biases is None:
-        return None
-    return InputBlock(one.rows + other.rows, products, biases)
+    return None if biases is None else InputBlock(one.rows + other.rows, tuple(products), biases)
 
 
 def _paired(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from codegen.products import PRODUCTS
 from derive.errors import UnsupportedError
-from derive.operators import matvec
 from derive.program import Program, symbols_of
 from derive.symbols import Dimension, Quantity, Role, by_name
 from derive.systems import Stack
@@ -75,7 +75,8 @@ class Layout:
 
     def joinable(self, first: Quantity, second: Quantity) -> bool:
         """Whether two parameters can be read as one block: neighbours in a stack, or both alone (then copied once)."""
-        return self.consecutive(first, second) or (self.place(first)[0].alone and self.place(second)[0].alone)
+        alone = self.place(first)[0].alone and self.place(second)[0].alone
+        return self.consecutive(first, second) or (alone and len(first.shape) < 3 > len(second.shape))
 
     def flat(self, parameters: Sequence[Quantity], prefix: str = "") -> str:
         """Text of the block (n H, ...) of parameters, one below the other; `prefix` goes before the operand's name."""
@@ -142,7 +143,7 @@ def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
             operands.append(Operand(stack.name, stack.rows, stack.parts or (stack.name,), stack.separate, zero=zero))
     held = {q for operand in operands for q in operand.rows}
     operands += [Operand(q.name, (q,), (q.name,), alone=True) for q in _in_order(step) if q not in held]
-    matrix = next((operand for operand in operands if len(operand.rows[0].shape) == 2), None)
+    matrix = next((operand for operand in operands if len(operand.rows[0].shape) >= 2), None)
     if matrix is None:
         raise UnsupportedError(
             "the step has no matrix: a recurrent cell multiplies its input and its state by matrices"
@@ -154,9 +155,9 @@ def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
 def _in_order(step: Program) -> list[Quantity]:
     """Parameters as torch orders them: matrices of the input, other matrices, the rest; each group as the step goes."""
     found = [q for line in step.assignments for q in by_name(symbols_of(line.value)) if q.role is Role.PARAMETER]
-    products = [node for line in step.assignments for node in line.value.atoms(matvec)]
+    products = [node for line in step.assignments for node in line.value.atoms(*PRODUCTS)]
     of_input = {node.args[0] for node in products if node.args[1].role is Role.INPUT}
-    return sorted(dict.fromkeys(found), key=lambda q: 0 if q in of_input else 1 if len(q.shape) == 2 else 2)
+    return sorted(dict.fromkeys(found), key=lambda q: 0 if q in of_input else 1 if len(q.shape) >= 2 else 2)
 
 
 def _check_stack(stack: Stack, used: Sequence[Quantity]) -> None:
@@ -165,6 +166,8 @@ def _check_stack(stack: Stack, used: Sequence[Quantity]) -> None:
         raise UnsupportedError(
             f"the step uses a part of the stack {stack.name} only; {left} are left out: stack them apart"
         )
+    if len(used) > 1 and any(len(q.shape) > 2 for q in used):
+        raise UnsupportedError(f"the stack {stack.name} holds matrices for several lags; stack these alone")
     shapes = {q.shape for q in stack.rows}
     if len(shapes) > 1:
         raise UnsupportedError(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from sympy import Add, Expr, Mul
 
 from codegen.cells.plan_operands import Layout, layout_of
-from codegen.products import split_products
+from codegen.products import PRODUCTS, split_products
 from derive.errors import UnsupportedError
-from derive.operators import Operator, matvec, show_shape
+from derive.operators import Operator, show_shape
+from derive.past_values import Lag, Lags, Past, told_lags
 from derive.program import Assignment, Program, name_functions
 from derive.symbols import Quantity, Role
 from derive.systems import Recurrence, Stack
@@ -24,7 +25,7 @@ class Row:
 
     Attributes:
         target: what the line defines.
-        inputs: pairs (matrix, input): products that do not depend on the recurrence.
+        inputs: pairs (matrix, input, or what it was): products that do not depend on the recurrence.
         products: pairs (matrix, vector): the others.
         biases: parameters that are added as they are.
         hadamards: pairs (parameter, vector): elementwise products of one parameter and one vector.
@@ -45,8 +46,9 @@ class CellProgram:
 
     Attributes:
         step: the program; every matrix product is a term of its line, of a matrix and a named vector.
-        old, new: the states before and after it.
+        old, new: the states before and after it; a cell without states has its output alone as `new`.
         input: what is read afresh at every step.
+        past: what is read of states and of the input as they were several steps before.
         rows: lines with matrix products, in the order of their blocks in the stacked buffer.
         layout: where the parameters lie.
         origins: line -> the line of the spec that it was split off.
@@ -56,6 +58,7 @@ class CellProgram:
     old: tuple[Quantity, ...]
     new: tuple[Quantity, ...]
     input: Quantity
+    past: tuple[Past, ...]
     rows: tuple[Row, ...]
     layout: Layout
     origins: Mapping[Quantity, Quantity]
@@ -63,6 +66,25 @@ class CellProgram:
     def row_of(self, target: Quantity) -> int | None:
         """Place of a line among the rows; None for an elementwise line."""
         return next((place for place, row in enumerate(self.rows) if row.target == target), None)
+
+    @property
+    def stateless(self) -> bool:
+        """Whether no step waits for the one before it: all are done at once."""
+        return not self.old
+
+    @property
+    def told_lags(self) -> tuple[Lag | Lags, ...]:
+        """Lags that the functions are told, by name."""
+        return told_lags(self.past)
+
+    def past_of(self, source: Quantity) -> tuple[Past, ...]:
+        """What is read of a state or the input beyond its last value."""
+        return tuple(value for value in self.past if value.source == source)
+
+    @property
+    def reads_past_input(self) -> bool:
+        """Whether inputs of earlier steps are read."""
+        return bool(self.past_of(self.input))
 
     @property
     def parameters(self) -> tuple[Quantity, ...]:
@@ -82,21 +104,29 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
     layout = layout_of(step, stacks)
-    rows = [_row(line, recurrence.inputs[0], layout) for line in lines if line.value.atoms(matvec)]
-    ordered = _ordered(rows, layout)
-    return CellProgram(step, recurrence.old, recurrence.new, recurrence.inputs[0], ordered, layout, origins)
+    x, new = recurrence.inputs[0], recurrence.new or (_output(recurrence),)
+    rows = [_row(line, x, layout) for line in lines if line.value.atoms(*PRODUCTS)]
+    return CellProgram(step, recurrence.old, new, x, recurrence.past, _ordered(rows, layout), layout, origins)
+
+
+def _output(recurrence: Recurrence) -> Quantity:
+    assert recurrence.output is not None, "checked: a step without states has an output"
+    return recurrence.output
 
 
 def _check_kind(recurrence: Recurrence) -> None:
     if len(recurrence.inputs) != 1:
         names = ", ".join(q.name for q in recurrence.inputs) or "none"
         raise UnsupportedError(f"a recurrent module reads one input per step; this one reads: {names}")
-    if recurrence.output not in (None, recurrence.new[0]):
+    if recurrence.old and recurrence.output not in (None, recurrence.new[0]):
         raise UnsupportedError(
             f"the output of the step is {recurrence.output}; it must be the first new state, {recurrence.new[0]}"
         )
-    (x,), (first, *others) = recurrence.inputs, recurrence.old
-    for state in (first, *others):
+    if not recurrence.old and (recurrence.output is None or not recurrence.past):
+        raise UnsupportedError("a step without states needs an output, and reads inputs of earlier steps")
+    (x,), states = recurrence.inputs, recurrence.old or (_output(recurrence),)
+    first = states[0]
+    for state in states:
         if len(state.shape) != 1 or isinstance(state.shape[0], int) or state.shape != first.shape:
             raise UnsupportedError(
                 f"state {state.name} has shape {show_shape(state.shape)}, {first.name} {show_shape(first.shape)}; "
@@ -121,10 +151,11 @@ def _check_kind(recurrence: Recurrence) -> None:
 
 
 def _check_lines(step: Program, recurrence: Recurrence) -> None:
-    size = recurrence.old[0].shape
+    size = recurrence.old[0].shape if recurrence.old else _output(recurrence).shape
     x = recurrence.inputs[0]
+    read = {x, *(value for value in recurrence.past if value.source == x)}
     for line in step.assignments:
-        for node in sorted(line.value.atoms(matvec), key=str):
+        for node in sorted(line.value.atoms(*PRODUCTS), key=str):
             if not isinstance(node.args[0], Quantity) or node.args[0].role is not Role.PARAMETER:
                 raise UnsupportedError(
                     f"the matrix of {node} is not a parameter; a recurrent cell multiplies by parameters only"
@@ -137,12 +168,13 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
                 f"that of the states, {show_shape(size)}"
             )
         for node in sorted(line.value.atoms(Operator), key=str):
-            if not isinstance(node, matvec):
+            if not isinstance(node, PRODUCTS):
                 raise UnsupportedError(
                     f"{line.target.name} uses {type(node).__name__}; a recurrent cell has matrix products and "
                     "elementwise functions"
                 )
-        if x in line.value.xreplace({node: node.args[0] for node in line.value.atoms(matvec)}).free_symbols:
+        bare = line.value.xreplace({node: node.args[0] for node in line.value.atoms(*PRODUCTS)}).free_symbols
+        if read & bare:
             raise UnsupportedError(f"{line.target.name} uses the input {x.name} outside a matrix product")
 
 
@@ -153,8 +185,10 @@ def _row(line: Assignment, x: Quantity, layout: Layout) -> Row:
     biases: list[Quantity] = []
     terms: list[Expr] = []
     for term in Add.make_args(line.value):
-        if isinstance(term, matvec):
-            (inputs if term.args[1] == x else products).append((term.args[0], term.args[1]))
+        if isinstance(term, PRODUCTS):
+            matrix, vector = term.args
+            of_input = x in (vector, getattr(vector, "source", None))
+            (inputs if of_input else products).append((matrix, vector))
         elif isinstance(term, Quantity) and term.role is Role.PARAMETER and term.shape:
             biases.append(term)
         elif (pair := _hadamard(term)) is not None:

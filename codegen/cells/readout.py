@@ -62,9 +62,10 @@ def split_readout(recurrence: Recurrence, stacks: Sequence[Stack]) -> tuple[Recu
     Raises:
         UnsupportedError: the output reads more than the first new state and parameters of its own.
     """
-    output, state = recurrence.output, recurrence.new[0]
-    if output is None or output in recurrence.new:
+    output = recurrence.output
+    if output is None or output in recurrence.new or not recurrence.new:
         return recurrence, None
+    state = recurrence.new[0]
     core = recurrence.step.needed_for(recurrence.new)
     left = recurrence.step.needed_for((output,)).assignments
     lines = tuple(line for line in left if line.target not in core.targets)

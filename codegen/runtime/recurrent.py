@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from codegen.runtime.choices import one_of
 from codegen.runtime.precision import lowered
-from codegen.runtime.recurrent_function import Cell, Readout, recurrence
+from codegen.runtime.recurrent_function import Cell, Reach, Readout, recurrence
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
 
 State = Tensor | tuple[Tensor, ...]
@@ -33,6 +33,9 @@ class Recurrent(nn.Module):
 
     cells: ClassVar[Mapping[tuple[str, ...], Cell]] = {}
     """Their values -> the derived cell; the first are the defaults."""
+
+    told: ClassVar[Mapping[str, Any]] = {}
+    """Names of the arguments that are numbers of steps -> their defaults."""
 
     readout: ClassVar[Readout | None] = None
     """What is made of the output, where its size is given."""
@@ -76,9 +79,9 @@ class Recurrent(nn.Module):
             for suffix in self._suffixes(layer)
             for name, shape in self._shapes(layer).items()
         }
-        states = (num_layers * self._directions, hidden_size)
         self.learn_initial = learn_initial
-        shapes |= dict.fromkeys(self._initial_names, states)
+        if learn_initial:
+            shapes |= {f"initial_{name}": (rows, *rest) for name, (rows, *rest) in self._starts.items()}
         for name, shape in {**shapes, **self._readout_shapes()}.items():
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -86,7 +89,8 @@ class Recurrent(nn.Module):
 
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
-        return self.cells[self.chosen]
+        cell = self.cells[self.chosen]
+        return cell.told({name: getattr(self, name) for name in self.told}) if self.told else cell
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ class Recurrent(nn.Module):
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
         for name, parameter in self.named_parameters():
-            if name.startswith(self.zero_at_start) or name in self._initial_names:
+            if name.startswith((*self.zero_at_start, "initial_")):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -119,7 +123,7 @@ class Recurrent(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False}
+        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False, **self.told}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
@@ -157,7 +161,8 @@ class Recurrent(nn.Module):
 
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
-        what is learnt.
+        what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
+        newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
         lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
         the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
@@ -224,14 +229,17 @@ class Recurrent(nn.Module):
         self, pieces: list[Tensor], states: tuple[Tensor, ...], dtype: torch.dtype | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces; `dtype` is the precision to lower the parameters to, if any."""
-        rows = list(zip(*(value.unbind(0) for value in states), strict=True))
+        count = len(self.cell().states)
+        rows = [value.unbind(0) for value in states[:count]]
+        inputs = [row for value in states[count:] for row in value.unbind(0)]
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 pieces = [nn.functional.dropout(piece, self.dropout, self.training) for piece in pieces]
             ways = []
             for way, suffix in enumerate(self._suffixes(layer)):
-                start = rows[layer * self._directions + way]
+                place = layer * self._directions + way
+                start = tuple(row[place] for row in (*rows, *([inputs] if inputs else [])))
                 operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
                 outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
@@ -241,7 +249,11 @@ class Recurrent(nn.Module):
             names = [(name,) for name in self.readout.parameters]
             held = self._held(names, "", self._readout_shapes(), dtype)
             pieces = [self.readout.function(piece, *held) for piece in pieces]
-        return pieces, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+        *ends, last = zip(*finals, strict=True)
+        if not inputs:
+            return pieces, tuple(torch.stack(values) for values in (*ends, last))
+        layers = [last[start : start + self._directions] for start in range(0, len(last), self._directions)]
+        return pieces, tuple(torch.stack(values) for values in (*ends, *layers))
 
     def _run_direction(
         self, pieces: list[Tensor], start: tuple[Tensor, ...], operands: tuple[Tensor, ...], backwards: bool
@@ -277,9 +289,26 @@ class Recurrent(nn.Module):
         return tuple(operands)
 
     @property
-    def _initial_names(self) -> tuple[str, ...]:
-        """Names of the learnable states before the first step, (num_layers * directions, hidden_size) each."""
-        return tuple(f"initial_{name}" for name in self.cell().states) if self.learn_initial else ()
+    def _starts(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape, without the batch, of each state before the first step; then of the inputs of each layer.
+
+        A state is (num_layers * directions, hidden_size); K values of it (num_layers * directions, K, hidden_size), K
+        inputs of a layer (directions, K, features).
+        """
+        cell, rows = self.cell(), self.num_layers * self._directions
+        reach = cell.reach or tuple(() for _ in cell.states)
+        found = {
+            name: (rows, *self._depth(lags), self.hidden_size) for name, lags in zip(cell.states, reach, strict=True)
+        }
+        for layer in range(self.num_layers if cell.input_reach else 0):
+            features = self.hidden_size * self._directions if layer else self.input_size
+            found[f"x_past_l{layer}"] = (self._directions, *self._depth(cell.input_reach), features)
+        return found
+
+    def _depth(self, reach: Reach) -> tuple[int, ...]:
+        """How many values are kept of what is read so many steps later; nothing where it is the last value alone."""
+        lags = [getattr(self, lag) if isinstance(lag, str) else lag for lag in reach]
+        return (max(max(lag) if isinstance(lag, tuple) else lag for lag in lags),) if lags else ()
 
     @property
     def _directions(self) -> int:
@@ -309,19 +338,18 @@ class Recurrent(nn.Module):
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
-        """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
-        names = self.cell().states
-        shape = (self.num_layers * self._directions, sequences, self.hidden_size)
+        """One tensor (num_layers * directions, B, hidden_size) per state of the cell; see `_starts` for past values."""
+        names = {name: (rows, sequences, *rest) for name, (rows, *rest) in self._starts.items()}
         if state is None and self.learn_initial:
-            return tuple(getattr(self, name).unsqueeze(1).expand(shape) for name in self._initial_names)
+            return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)
         if state is None:
-            return tuple(x.new_zeros(shape) for _ in names)
+            return tuple(x.new_zeros(shape) for shape in names.values())
         values = (state,) if isinstance(state, Tensor) else tuple(state)
         if len(values) != len(names):
             allowed = f"{len(names)} tensors: {', '.join(names)}"
             raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
-        wanted = shape if batched else (shape[0], shape[2])
-        for name, value in zip(names, values, strict=True):
+        for (name, shape), value in zip(names.items(), values, strict=True):
+            wanted = shape if batched else (shape[0], *shape[2:])
             if not isinstance(value, Tensor):
                 raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
             place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"

@@ -15,6 +15,7 @@ from codegen.verification.measures import uniform
 from codegen.verification.reference import run_recurrence
 from codegen.verification.step_setting import numeric
 from derive.errors import DeriveError
+from derive.past_values import Lags, read_back, told_lags
 from derive.symbols import Dimension, Quantity, Shape, by_name
 from derive.systems import Recurrence, Spec, Stack
 
@@ -44,8 +45,8 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
     generator = torch.Generator().manual_seed(23)
     (x,) = cell.recurrence.inputs
     inputs = {x.name: uniform((steps, batch, *cell.shape(x.shape)), -1.0, 1.0, generator)}
-    for q in cell.recurrence.old:
-        inputs[q.name] = uniform((1, batch, *cell.shape(q.shape)), -1.0, 1.0, generator)
+    for name, shape in cell.starts().items():
+        inputs[name] = uniform((1, batch, *shape), -1.0, 1.0, generator)
     return Case(
         label=", ".join(f"{name}={value!r}" for name, value in cell.chosen.items()),
         build=lambda tensors, memory, gradient: cell.build(kind, memory, gradient),
@@ -72,6 +73,8 @@ class _Cell:
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
+        told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
+        self.sizes |= {lag.count: len(lag.default) for lag in told}
         size = {} if readout is None else {"output": self.sizes[readout.output.shape[0]]}
         self.chosen: dict[str, Any] = {**spec.chosen(option), **size}
         self.of_readout = {} if readout is None else dict(readout.names)
@@ -82,8 +85,9 @@ class _Cell:
 
     def build(self, kind: Callable[..., nn.Module], memory: str, gradient: str) -> nn.Module:
         """The module in float64 with seeded random parameters, those included that start at zero."""
-        (x,), (h, *_) = self.recurrence.inputs, self.recurrence.old
-        sizes = (*self.shape(x.shape), *self.shape(h.shape))
+        (x,) = self.recurrence.inputs
+        state = self.recurrence.new[0] if self.recurrence.new else self.output
+        sizes = (*self.shape(x.shape), *self.shape(state.shape))
         module = kind(*sizes, memory=memory, gradient=gradient, **self.chosen).double()
         generator = torch.Generator().manual_seed(29)
         with torch.no_grad():
@@ -94,17 +98,36 @@ class _Cell:
     def reference(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Outputs and final states, sample by sample through the evaluator."""
         values = {q: numeric(value) for q, value in self.parameters(module).items()}
-        x, *states = inputs
+        x, *starts = inputs
+        (read,), old = self.recurrence.inputs, self.recurrence.old
         outputs, finals = [], []
         for sample in range(x.shape[1]):
-            given = [{**values, self.recurrence.inputs[0]: numeric(row)} for row in x[:, sample]]
-            path = run_recurrence(self.recurrence, None, [numeric(s[0, sample]) for s in states], given, {})
+            given = [{**values, read: numeric(row)} for row in x[:, sample]]
+            found = {q: numeric(value[0, sample]) for q, value in zip((*old, read), starts, strict=False)}
+            kept = {q: list(value) for q, value in found.items() if self.depth(q)}
+            initial = [found[q][0] if q in kept else found[q] for q in old]
+            path = run_recurrence(self.recurrence, None, initial, given, {}, kept)
             outputs.append(np.stack([known[self.output] for known in path]))
-            finals.append([path[-1][q] for q in self.recurrence.old])
+            ends = {q: [known[q] for known in path[::-1]] for q in found}
+            finals.append([np.stack([*ends[q], *kept[q]][: len(kept[q])]) if q in kept else ends[q][0] for q in found])
         return [
             torch.from_numpy(np.stack(outputs, 1)),
             *(torch.from_numpy(np.stack(parts)[None]) for parts in zip(*finals, strict=True)),
         ]
+
+    def depth(self, source: Quantity) -> int:
+        """How many values of a state or the input are kept, under the defaults; 0 where it is the last one alone."""
+        lags = read_back(self.recurrence.past, source)
+        return max((lag if isinstance(lag, int) else lag.longest for lag in lags), default=0)
+
+    def starts(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of what one sample starts from: the states, and inputs before the first step."""
+        (x,) = self.recurrence.inputs
+        kept = {q: (self.depth(q),) if self.depth(q) else () for q in (*self.recurrence.old, x)}
+        shapes = {q.name: (*kept[q], *self.shape(q.shape)) for q in self.recurrence.old}
+        return shapes | (
+            {f"{x.name}_past": (*kept[x], *self.shape(x.shape))} if read_back(self.recurrence.past, x) else {}
+        )
 
     @property
     def output(self) -> Quantity:

@@ -12,6 +12,7 @@ from sympy import Expr
 from derive.evaluator import Values, evaluate, value_of
 from derive.networks import Network
 from derive.operators import Numeric
+from derive.past_values import Memory
 from derive.program import Program
 from derive.sampling import TanhNetwork
 from derive.symbols import Quantity
@@ -28,6 +29,7 @@ def run_recurrence(
     initial: Sequence[Numeric],
     given: Sequence[Values],
     networks: Mapping[Network, TanhNetwork],
+    before: Mapping[Quantity, Sequence[Numeric]] = {},
 ) -> list[dict[Quantity, Numeric]]:
     """All quantities of every step.
 
@@ -38,15 +40,25 @@ def run_recurrence(
             not read the others.
         given: what each step reads besides the state.
         networks: stand-ins for opaque networks.
+        before: of each state or input that is read several steps later, the values before the first step, newest first.
     """
     state = dict(zip(recurrence.old, itertools.cycle(initial), strict=False))
+    memories = {
+        source: Memory(kept, [value for value in recurrence.past if value.source == source])
+        for source, kept in before.items()
+    }
     steps = []
     for n, values in enumerate(given):
         program = recurrence.step if start is None or n >= recurrence.lags - 1 else start
-        known = evaluate(program, {**values, **state}, networks)
+        for source in [q for q in memories if q in recurrence.inputs]:
+            memories[source].append(values[source])
+        past = {value: number for memory in memories.values() for value, number in memory.known().items()}
+        known = evaluate(program, {**values, **state, **past}, networks)
         after = recurrence.new if program is recurrence.step else program.outputs
         state = {old: known[new] for old, new in zip(recurrence.old, after, strict=True)}
-        steps.append({**known, **state})
+        for source in [q for q in memories if q in state]:
+            memories[source].append(state[source])
+        steps.append({**values, **known, **state})
     return steps
 
 

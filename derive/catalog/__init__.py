@@ -99,6 +99,8 @@ REGISTER = (
     Listing("lstm_uwv", "recurrent"),
     Listing("vanilla_lstm", "recurrent"),
     Listing("linear_recursion", "recurrent"),
+    Listing("rnn_multitap", "recurrent"),
+    Listing("tdnn", "recurrent"),
     Listing("lstm_general", "recurrent"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)

@@ -191,6 +191,8 @@ VERDICTS = {
         "E003-23": False,
     },
     "linear_recursion": {"E003-1": False, "E003-2": False},
+    "rnn_multitap": {"taps": True, "one tap back": False},
+    "tdnn": {"lags": True, "present input": False},
     "lstm_general": {"state": True, "update": True, "value": True, "E30": False},
     "vanilla_lstm": {"state": True, "value": True, "E31": False, "E000-4": False},
     "rnn_hidden": {

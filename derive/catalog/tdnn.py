@@ -1,0 +1,157 @@
+"""Time-delay neural network: a layer that reads inputs of several steps, and no state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from derive import (
+    Assignment,
+    Builder,
+    DeckClaim,
+    Expr,
+    IdentityCheck,
+    Integer,
+    Kind,
+    Quantity,
+    Recurrence,
+    Relation,
+    Spec,
+    Stack,
+    StationarityCheck,
+    input_,
+    lags,
+    matvec,
+    parameter,
+    past,
+    quantities,
+    relation,
+    relu,
+    tanh,
+    taps,
+    transpose,
+    unrolled,
+    with_lags,
+)
+from derive.convergence import Values
+from derive.latex import latex
+from derive.operators import Numeric
+from derive.past_values import tap
+from derive.reverse_sweep import reverse_sweep
+from derive.sampling import Sampler
+from derive.unrolling import at
+
+LAGS = lags("lags", (1, 2, 3))
+x = input_("x", "I", latex="x_t", meaning="input")
+W = parameter("W", (LAGS.count, "H", "I"), latex="w_k", meaning="input k steps before to output")
+b = parameter("b", "H", meaning="bias")
+earlier = past(x, LAGS)
+
+NONLINEARITIES = {"tanh": tanh, "relu": relu, "identity": lambda a: a}
+
+
+def layer(nonlinearity: str) -> Recurrence:
+    """One step with the given nonlinearity."""
+    step = Builder()
+    a = step.let("a_y", b + taps(W, earlier), latex="a_t", meaning="input of the units")
+    y = step.let("y", NONLINEARITIES[nonlinearity](a), latex="y_t", meaning="output")
+    return Recurrence(step.build((y,)), old=(), new=(), inputs=(x,), output=y)
+
+
+STEPS, CHOSEN = 5, (1, 3)
+chosen = replace(layer("tanh"), step=with_lags(layer("tanh").step, {LAGS: CHOSEN}))
+graph = unrolled(chosen, STEPS)
+adjoint = reverse_sweep(graph)
+bars = adjoint.cotangents
+a_of = {k: at(quantities(chosen)["a_y"], k) for k in range(1, STEPS + 1)}
+READ = at(x, 2)
+SECTION = "Over five steps with the lags 1 and 3"
+
+
+def sent_back() -> Expr:
+    """What the second input receives."""
+    return sum((matvec(transpose(tap(W, k)), bars[a_of[2 + k]]) for k in CHOSEN), Integer(0))
+
+
+def convolved(known: Values, _: Sampler) -> Numeric:
+    """The last input of the units by a convolution over time, component by component, with zeros between the taps."""
+    kernel = {k: known[tap(W, k)] for k in CHOSEN}
+    blank = 0 * kernel[1]
+    every = np.stack([kernel.get(k, blank) for k in range(max(CHOSEN) + 1)])
+    inputs = np.stack([known[at(x, t)] if at(x, t) in known else 0 * known[READ] for t in range(1, STEPS + 1)])
+    found = known[b]
+    for i in range(inputs.shape[1]):
+        columns = [np.convolve(inputs[:, i], every[:, o, i])[STEPS - 1] for o in range(every.shape[1])]
+        found = found + np.array(columns)
+    return found
+
+
+def shown(title: str, kind: str, left: Quantity, value: Expr, reason: str, name: str, check: object) -> Relation:
+    """`left = value` of the unrolled graph."""
+    formula, text = f"{left.latex} = {latex(value)}", f"{left} = {value}"
+    return relation(
+        title, kind, formula, text=text, reason=reason, name=name, check=check, value=value, section=SECTION
+    )
+
+
+last = graph.value(a_of[STEPS])
+DECK = "recurrent networks 2/26/2018, 'Returning to an old model'"
+q = quantities(layer("tanh"))
+
+SPEC = Spec(
+    id="tdnn",
+    class_name="TDNN",
+    title="Time-delay neural network",
+    source="Waibel et al. 1989; recurrent networks 2/26/2018, 'Returning to an old model'",
+    system={nonlinearity: layer(nonlinearity) for nonlinearity in NONLINEARITIES},
+    option="nonlinearity",
+    stacks=(Stack("weight", (W,)), Stack("bias", (b,))),
+    relations=(
+        shown(
+            "causal convolution",
+            "identity",
+            a_of[STEPS],
+            last,
+            "the kernel has the matrix of lag k at k and zeros elsewhere; conv1d, which correlates, takes it reversed",
+            "convolution",
+            IdentityCheck(convolved, last, graph.inputs),
+        ),
+        shown(
+            "what an input receives",
+            "identity",
+            bars[READ],
+            sent_back(),
+            "only the steps that read it, a lag later each, know of it: the memory is finite",
+            "bar_input",
+            StationarityCheck(graph, adjoint, Assignment(bars[READ], sent_back()), READ),
+        ),
+        relation(
+            "finite memory",
+            Kind.DEFINITION,
+            r"\frac{\partial y_t}{\partial x_s} = 0 \quad \text{unless } t - s \text{ is a lag}",
+            text="d y_t / d x_s = 0 unless t - s is a lag",
+            reason="the step reads nothing else, and keeps no state",
+            section=SECTION,
+        ),
+    ),
+    claims=(
+        DeckClaim(
+            "lags",
+            DECK,
+            "a_y",
+            b + taps(W, earlier),
+            option="tanh",
+            note="the deck sums over 1..K, without the present input; a causal convolution has 0..K: both are `lags`",
+            agrees=True,
+        ),
+        DeckClaim(
+            "present input",
+            f"{DECK}, read as a causal convolution with the lags 0..K",
+            "bar_input",
+            sent_back() + matvec(transpose(tap(W, 0)), bars[a_of[2]]),
+            note="with the deck's lags 1..K no output sees the input of its own step",
+            agrees=False,
+        ),
+    ),
+)
