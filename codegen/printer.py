@@ -44,7 +44,6 @@ OPERATORS: Mapping[type, str] = {
     operators.head: "{0}[..., : {1}.shape[-1]]",
     operators.tail: "{0}[..., {1}.shape[-1] :]",
     operators.transpose: "{}.mT",
-    operators.linear_solve: "torch.linalg.solve({0}, {1}.unsqueeze(-1)).squeeze(-1)",
     operators.identity_like: "torch.eye({0}.shape[-1], dtype={0}.dtype, device={0}.device)",
 }
 
@@ -74,6 +73,8 @@ PLAIN_CALL = re.compile(r"[\w.]+\(\{0?\}(, \{\d\})*\)")
 # Forms that bind no tighter than a sum.
 LOOSE = (operators.outer, operators.fill, functions.softplus)
 
+PRODUCTS = (operators.matvec, operators.matmul)
+
 SUM, PRODUCT, POWER, ATOM = range(4)
 LONGEST = 2**53
 
@@ -84,6 +85,8 @@ class TorchPrinter:
     Args:
         networks: how a network call is written, given the node and its printed arguments; None where none may occur.
     """
+
+    tables: tuple[Mapping[type, str], ...] = TABLES
 
     def __init__(self, networks: Callable[[Call | Pullback, list[str]], str] | None = None) -> None:
         self.networks = networks
@@ -147,7 +150,7 @@ class TorchPrinter:
     def _factor(self, factor: Expr, before: Expr | None) -> str:
         """A factor behind another one: `@` binds no tighter than `*`, and only a scalar commutes with it."""
         vector_before = before is not None and operators.shape_of(before) != ()
-        return self._wrapped(factor, POWER if vector_before and isinstance(factor, operators.matvec) else PRODUCT)
+        return self._wrapped(factor, POWER if vector_before and isinstance(factor, PRODUCTS) else PRODUCT)
 
     def _power(self, node: Expr) -> tuple[str, int]:
         base, exponent = node.args
@@ -164,9 +167,11 @@ class TorchPrinter:
         return f"{self._wrapped(base, ATOM)}**{power}", POWER
 
     def _function(self, node: Expr) -> tuple[str, int]:
-        if isinstance(node, operators.matvec):
-            return self._matvec(node), PRODUCT
-        form = next((table[node.func] for table in TABLES if node.func in table), None)
+        if isinstance(node, PRODUCTS):
+            return self._matvec(node) if isinstance(node, operators.matvec) else self._matmul(node), PRODUCT
+        if isinstance(node, operators.linear_solve):
+            return self._solved(node), ATOM
+        form = next((table[node.func] for table in self.tables if node.func in table), None)
         if form is None:
             raise UnsupportedError(
                 f"the torch printer does not know {node.func.__name__} in {node}; "
@@ -184,6 +189,19 @@ class TorchPrinter:
         if isinstance(matrix, operators.transpose):
             return f"{left} @ {self._wrapped(matrix.args[0], ATOM)}"
         return f"{left} @ {self._wrapped(matrix, ATOM)}.mT"
+
+    def _matmul(self, node: Expr) -> str:
+        left, right = node.args
+        return f"{self._wrapped(left, PRODUCT)} @ {self._wrapped(right, POWER)}"
+
+    def _solved(self, node: operators.linear_solve) -> str:
+        """A linear system with a vector or a matrix on the right."""
+        matrix, right = node.args
+        if node.is_inverse:
+            return f"torch.linalg.inv({self(matrix)})"
+        if len(operators.shape_of(right)) == 2:
+            return f"torch.linalg.solve({self(matrix)}, {self(right)})"
+        return f"torch.linalg.solve({self(matrix)}, {self._wrapped(right, ATOM)}.unsqueeze(-1)).squeeze(-1)"
 
     def _network(self, node: Call | Pullback) -> str:
         if self.networks is None or node.directions:

@@ -11,7 +11,8 @@ from typing import Any
 _HOME = {
     "derive.symbols": "Quantity Role constant draw input_ parameter state step_size target time",
     "derive.functions": "elu gelu logsigmoid relu selu sigmoid silu softplus step tanh",
-    "derive.operators": "concat dot fill linear_solve logsumexp matvec outer softmax total transpose",
+    "derive.operators": "concat dot fill logsumexp softmax total",
+    "derive.matrix_operators": "identity_like linear_solve matmul matvec outer transpose",
     "derive.past_values": "lag lags past taps with_lags",
     "derive.norms": "norm",
     "derive.networks": "Network",
@@ -25,6 +26,7 @@ _HOME = {
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",
     "derive.flow": "ContinuousFlow Flow",
     "derive.delay": "DelayODE delay_terms delayed",
+    "derive.delay_cells": "DelayCell delay_cell",
     "derive.sde": "SDE of_every_noise",
     "derive.sde_calculus": "correction drift_in",
     "derive.sde_density": "stationarity",

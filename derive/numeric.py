@@ -12,7 +12,10 @@ Numeric = Any  # a float, complex, mpf, or array of those
 
 
 def solve_linear(matrix: Numeric, vector: Numeric) -> Numeric:
-    """Elimination with partial pivoting on any field (NumPy's own solver knows neither mpmath nor objects)."""
+    """Elimination with partial pivoting on any field (NumPy's own solver knows neither mpmath nor objects).
+
+    The right side is a vector, or a matrix whose columns are solved for.
+    """
     size = len(vector)
     for column in range(size):
         pivot = column + int(np.argmax([abs(entry) for entry in matrix[column:, column]]))
@@ -22,7 +25,8 @@ def solve_linear(matrix: Numeric, vector: Numeric) -> Numeric:
             matrix[row] = matrix[row] - factor * matrix[column]
             vector[row] = vector[row] - factor * vector[column]
     for row in reversed(range(size)):
-        vector[row] = (vector[row] - (matrix[row, row + 1 :] * vector[row + 1 :]).sum()) / matrix[row, row]
+        known = (matrix[row, row + 1 :] * vector[row + 1 :].T).sum(axis=-1)
+        vector[row] = (vector[row] - known) / matrix[row, row]
     return vector
 
 

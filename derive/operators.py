@@ -2,7 +2,8 @@
 
 Each operator is a SymPy node with a shape rule, a pushforward (JVP), a pullback (VJP), LaTeX and a NumPy form; the list
 is closed under both sweeps, so that a sweep's result is a program of the same kind and can be swept again. The torch
-form of each is a row of the printer's table. A new operator is one class here and one row there.
+form of each is a row of the printer's table. A new operator is one class here and one row there; those of linear
+algebra stand in `matrix_operators.py`.
 """
 
 from __future__ import annotations
@@ -13,100 +14,10 @@ from typing import Any
 import numpy as np
 from sympy import Expr, Integer
 
-from derive.numeric import Numeric, exponential, largest, logarithm, solve_linear
-from derive.operator_base import TOP, Operator, factor_latex, raised_latex, shape_of, show_shape
+from derive.matrix_operators import identity_like, linear_solve, matmul, matvec, outer, transpose
+from derive.numeric import Numeric, exponential, largest, logarithm
+from derive.operator_base import Operator, factor_latex, shape_of, show_shape
 from derive.symbols import Shape
-
-
-class matvec(Operator):
-    """Matrix times vector, `W v`."""
-
-    nargs = (2,)
-    bracketed = True
-
-    def shape(self) -> Shape:
-        matrix, vector = (shape_of(arg) for arg in self.args)
-        if len(matrix) != 2 or len(vector) != 1 or matrix[1] != vector[0]:
-            raise self._refuse("a matrix (m, n) and a vector (n,) are needed")
-        return matrix[:1]
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        matrix, vector = self.args
-        return (matrix, outer(u, vector)), (vector, matvec(transpose(matrix), u))
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        matrix, vector = self.args
-        return _matvec(tangent(matrix), vector) + _matvec(matrix, tangent(vector))
-
-    @staticmethod
-    def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
-        return (matrix * vector[None, :]).sum(axis=1)
-
-    def _latex(self, printer: Any) -> str:
-        return f"{factor_latex(printer, self.args[0])} {factor_latex(printer, self.args[1])}"
-
-
-def _matvec(matrix: Expr, vector: Expr) -> Expr:
-    return Integer(0) if matrix == 0 or vector == 0 else matvec(matrix, vector)
-
-
-class transpose(Operator):
-    """Matrix transpose."""
-
-    nargs = (1,)
-
-    @classmethod
-    def eval(cls, matrix: Expr) -> Expr | None:
-        turned = outer(*matrix.args[::-1]) if isinstance(matrix, outer) else None
-        return matrix.args[0] if isinstance(matrix, transpose) else turned
-
-    def shape(self) -> Shape:
-        shape = shape_of(self.args[0])
-        if len(shape) != 2:
-            raise self._refuse("a matrix (m, n) is needed")
-        return shape[::-1]
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        return ((self.args[0], transpose(u)),)
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        inner = tangent(self.args[0])
-        return Integer(0) if inner == 0 else transpose(inner)
-
-    @staticmethod
-    def numeric(matrix: Numeric) -> Numeric:
-        return matrix.T
-
-    def _latex(self, printer: Any) -> str:
-        return raised_latex(printer, self.args[0], TOP)
-
-
-class outer(Operator):
-    r"""Outer product, $u v^\top$."""
-
-    nargs = (2,)
-
-    def shape(self) -> Shape:
-        left, right = (shape_of(arg) for arg in self.args)
-        if len(left) != 1 or len(right) != 1:
-            raise self._refuse("two vectors are needed")
-        return left + right
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        left, right = self.args
-        return (left, matvec(u, right)), (right, matvec(transpose(u), left))
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        left, right = self.args
-        parts = ((tangent(left), right), (left, tangent(right)))
-        return sum((outer(a, b) for a, b in parts if a != 0 and b != 0), Integer(0))
-
-    @staticmethod
-    def numeric(left: Numeric, right: Numeric) -> Numeric:
-        return left[:, None] * right[None, :]
-
-    def _latex(self, printer: Any) -> str:
-        return rf"{factor_latex(printer, self.args[0])}\,{raised_latex(printer, self.args[1], TOP)}"
 
 
 class total(Operator):
@@ -322,61 +233,6 @@ class tail(_Part):
         return rf"\operatorname{{tail}}\left({printer._print(self.args[0])}\right)"
 
 
-class linear_solve(Operator):
-    """Solution `y` of `A y = v`; `A` may be a matrix expression."""
-
-    nargs = (2,)
-
-    def shape(self) -> Shape:
-        matrix, vector = (shape_of(arg) for arg in self.args)
-        if len(matrix) != 2 or matrix[0] != matrix[1] or vector != matrix[:1]:
-            raise self._refuse("a square matrix (n, n) and a vector (n,) are needed")
-        return vector
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        matrix, vector = self.args
-        adjoint = linear_solve(transpose(matrix), u)
-        return (matrix, -outer(adjoint, self)), (vector, adjoint)
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        matrix, vector = self.args
-        right = tangent(vector) - _matvec(tangent(matrix), self)
-        return Integer(0) if right == 0 else linear_solve(matrix, right)
-
-    @staticmethod
-    def numeric(matrix: Numeric, vector: Numeric) -> Numeric:
-        kind = np.result_type(matrix, vector)
-        return solve_linear(np.array(matrix, kind), np.array(vector, kind))
-
-    def _latex(self, printer: Any) -> str:
-        return f"{raised_latex(printer, self.args[0], '-1')} {factor_latex(printer, self.args[1])}"
-
-
-class identity_like(Operator):
-    """The identity matrix of the shape of its argument."""
-
-    nargs = (1,)
-
-    def shape(self) -> Shape:
-        shape = shape_of(self.args[0])
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise self._refuse("a square matrix is needed")
-        return shape
-
-    def pullback(self, u: Expr) -> Sequence[tuple[Expr, Expr]]:
-        return ()
-
-    def pushforward(self, tangent: Callable[[Expr], Expr]) -> Expr:
-        return Integer(0)
-
-    @staticmethod
-    def numeric(like: Numeric) -> Numeric:
-        return np.eye(len(like)) + 0 * like
-
-    def _latex(self, printer: Any) -> str:
-        return "I"
-
-
 __all__ = [
     "Numeric",
     "Operator",
@@ -389,6 +245,7 @@ __all__ = [
     "join",
     "linear_solve",
     "logsumexp",
+    "matmul",
     "matvec",
     "outer",
     "shape_of",
