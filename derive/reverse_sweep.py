@@ -228,8 +228,9 @@ def _contributions(
         if isinstance(leaf, Quantity):
             yield leaf, contribution
             continue
+        named = {leaf: known[leaf]} if leaf in known else {}
         for argument, inner in leaf.pullback(contribution):
-            yield from _contributions(argument, inner, known)
+            yield from _contributions(argument, inner.xreplace(named), known)
 
 
 def reduce_to_shape(slope: Expr, bar: Expr, shape: Shape, like: Expr) -> Expr:
