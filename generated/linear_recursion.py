@@ -203,8 +203,8 @@ class Cell:
         `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
         where not needed: that of x is written, the others are added to.
 
-    The output of the cell is its first path, that of its first state. The first operand stacks the rows of the gates.
-    `operands` names the parameters whose sum each operand is. `reach` has for each state, and `input_reach` for the
+    The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for each state, and `input_reach` for the
     input, how many steps later it is read where that is more than once: numbers, or names of arguments that hold them.
     """
 
@@ -216,6 +216,7 @@ class Cell:
     backward: Callable[..., Values]
     reach: tuple[Reach, ...] = ()
     input_reach: Reach = ()
+    output: int = 0
 
     @property
     def starts(self) -> int:
@@ -261,7 +262,7 @@ def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple
     states, operands = tensors[:count], tensors[count:]
     if store:
         paths = cell.forward(x, *states, *operands)
-        return (paths[0], *finals(cell, paths, x, states), *paths[1:])
+        return (paths[cell.output], *finals(cell, paths, x, states), *without(paths, cell.output))
     paths = ()
     for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store):
         parts = cell.forward(x[block], *states, *operands)[: cell.paths]
@@ -269,7 +270,12 @@ def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple
         for path, part in zip(paths, parts, strict=True):
             path[block] = part
         states = finals(cell, parts, x[block], states)
-    return (paths[0], *states, *paths[1:])
+    return (paths[cell.output], *states, *without(paths, cell.output))
+
+
+def without(values: Values, place: int) -> Values:
+    """The values but one."""
+    return (*values[:place], *values[place + 1 :])
 
 
 def finals(cell: Cell, paths: Values, x: Tensor, states: Values) -> Values:
@@ -347,11 +353,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.store = inputs[:2]
-        saved = output[1 + ctx.cell.starts :]
+        saved, place = output[1 + ctx.cell.starts :], ctx.cell.output
         ctx.kept = len(saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:], output[0], *saved)
+        ctx.save_for_backward(*inputs[2:], *saved[:place], output[0], *saved[place:])
         ctx.save_for_forward(*inputs[2:])
 
     @staticmethod
@@ -360,7 +366,7 @@ class Recurrence(torch.autograd.Function):
         needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
         tensors = ctx.saved_tensors
         inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
-        values = (saved[0], *inputs[1 : 1 + cell.starts])
+        values = (saved[cell.output], *inputs[1 : 1 + cell.starts])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
         return (None, None, *(next(found) if need else None for need in needs))
@@ -714,7 +720,7 @@ class Recurrent(nn.Module):
             for way, suffix in enumerate(self._suffixes(layer)):
                 place = layer * self._directions + way
                 start = tuple(row[place] for row in (*rows, *([inputs] if inputs else [])))
-                operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
+                operands = self._operands(self.cell(), suffix, layer, dtype)
                 outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
                 finals.append(final)
@@ -745,6 +751,10 @@ class Recurrent(nn.Module):
                 for new, old in zip(moved, states, strict=True)
             )
         return (outputs[::-1] if backwards else outputs), states
+
+    def _operands(self, cell: Cell, suffix: str, layer: int, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """What the functions of the cell take beside input and states."""
+        return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
     def _held(
         self,

@@ -98,14 +98,15 @@ class _Backward:
             return [f"{self.seeds[0].name} = {bar_output}.flatten(0, 1){cell.comment([cell.chain(0)])}"]
         lines = []
         for place, (old, seed) in enumerate(zip(program.old, self.seeds, strict=True)):
-            comment, given = cell.comment([cell.chain(place)]), f" + {bar_output}[-1]" if not place else ".clone()"
+            judged = place == program.output
+            comment, given = cell.comment([cell.chain(place)]), f" + {bar_output}[-1]" if judged else ".clone()"
             if old not in cell.past:
                 lines.append(f"{seed.name} = {seed.name}{given}{comment}")
                 continue
             past, every, kept = cell.past[old], self._all(old), self._state_bars()[place]
             steps, batch = cell.names("steps"), cell.names("batch")
             lines.append(f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, {batch}, {cell.size})")
-            lines += [f"{every}[{past.depth}:] = {bar_output}{comment}"] if not place else []
+            lines += [f"{every}[{past.depth}:] = {bar_output}{comment}"] if judged else []
             lines.append(f"{every}[{steps}:] += {past.kept(kept)}{comment}")
             lines.append(f"{cell.names(f'{every}_rows')} = {every}.unbind(0)")
             self.variables = {seed.name: f"{cell.names(f'{every}_rows')}[{past.depth}:]", **self.variables}
@@ -210,7 +211,7 @@ class _Backward:
             target = self.cell.names(f"{seed}_before", operation.place)
             self.buffers.append(f"{target} = torch.empty_like({seed})")
         form = self._sum(f"bar_{self.cell.program.old[operation.place].name}", operation.form, operation.lines)
-        if operation.place == 0:
+        if operation.place == self.cell.program.output:
             bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
             form = Sum((("1", name), *form.plain), form.products, form.matrices)

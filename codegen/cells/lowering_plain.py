@@ -100,7 +100,7 @@ class _Plain:
             (old.name, new.name) for old, new in zip(program.old, program.new, strict=True) if old not in cell.past
         ]
         moved = [f"{', '.join(old for old, _ in plain)} = {', '.join(new for _, new in plain)}"] if plain else []
-        body = [*reads, *self.body, f"{output}.append({program.new[0].name})", *after, *moved]
+        body = [*reads, *self.body, f"{output}.append({program.new[program.output].name})", *after, *moved]
         finals += self._final_input()
         return [
             *before,

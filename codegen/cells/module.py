@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from codegen.cells.entries import CellEntry, cell_entry
 from codegen.cells.lowering import CellText, Numbers
 from codegen.cells.lowering_backward import backward_function
 from codegen.cells.lowering_batch import recompute_function
@@ -14,6 +14,7 @@ from codegen.cells.lowering_plain import plain_function
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand, operand_shape
 from codegen.cells.plan_program import CellProgram
+from codegen.cells.prelude import Prelude, held_operands, keyword, split_prelude
 from codegen.cells.readout import Readout, split_readout
 from codegen.render import render
 from codegen.steps.source import Function, tuple_display
@@ -22,7 +23,7 @@ from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError
 from derive.past_values import Lag, Lags, read_back
 from derive.reverse_sweep import reverse_sweep
-from derive.symbols import Quantity
+from derive.symbols import Quantity, Role
 from derive.systems import Recurrence, Spec
 
 DOC_WIDTH = 120
@@ -65,6 +66,8 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "readout": module.readout_text,
         "methods": module.methods,
         "class_doc": module.class_doc,
+        "base": "RecurrentWithPrelude" if module.has_prelude else "Recurrent",
+        "constants": module.constant_names,
     }
     return render(
         "recurrent_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, module.support, ())}
@@ -94,17 +97,6 @@ def loop_body(lines: Sequence[str]) -> list[str]:
     return list(lines[start + 1 : stop])
 
 
-@dataclass(frozen=True)
-class CellEntry:
-    """One entry of the table of cells, as text."""
-
-    option: str
-    states: str
-    operands: str
-    functions: str
-    reach: str = ""
-
-
 class RecurrentModule:
     """Everything of an emitted recurrent module that depends on the spec.
 
@@ -122,6 +114,7 @@ class RecurrentModule:
         }
         self.recurrences = {name: cell for name, (cell, _) in found.items()}
         self.readout = self._only([readout for _, readout in found.values()])
+        self.preludes: dict[str, Prelude | None] = {}
         self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
         self.default = next(iter(self.plans))
 
@@ -136,7 +129,8 @@ class RecurrentModule:
                 f"{self.spec.id}: the option {option!r} becomes part of a name; use letters, digits, _"
             )
         try:
-            return plan(recurrence, self.spec.stacks_of(option))
+            core, self.preludes[option] = split_prelude(recurrence, self.spec.stacks_of(option))
+            return plan(core, self.spec.stacks_of(option))
         except DeriveError as error:
             chosen = [f"{name} = {value!r}" for name, value in self.spec.chosen(option).items()]
             about = ", ".join([self.spec.id, *chosen])
@@ -146,17 +140,24 @@ class RecurrentModule:
     def functions(self) -> tuple[Function, ...]:
         """The four functions of each cell, and the read-out."""
         writers = (plain_function, forward_function, recompute_function, backward_function)
-        texts = [CellText(p, f"_{name}" if name else "", self._numbers(name, p)) for name, p in self.plans.items()]
+        texts = [CellText(p, f"_{name}" if name else "", self._numbers_of(name, p)) for name, p in self.plans.items()]
         written = [writer(text) for text in texts for writer in writers]
+        for text, (name, prelude) in zip(texts, self.preludes.items(), strict=True):
+            written += (
+                prelude.functions(text.suffix, self._numbers(name, prelude.adjoint.cotangents, {})) if prelude else ()
+            )
         if self.readout is not None:
             prefix = f"{self.default}.step" if self.default else "step"
             targets = self.readout.program.targets
             written.append(self.readout.function({q: self.derivation.number_of(f"{prefix}.{q.name}") for q in targets}))
         return tuple(written)
 
-    def _numbers(self, option: str, plan: CellPlan) -> Numbers:
-        about = {bar: quantity for quantity, bar in plan.adjoint.bars.items()}
-        origins = plan.program.origins
+    def _numbers_of(self, option: str, plan: CellPlan) -> Numbers:
+        return self._numbers(option, plan.adjoint.bars, plan.program.origins)
+
+    def _numbers(self, option: str, bars: Mapping[Quantity, Quantity], origins: Mapping[Quantity, Quantity]) -> Numbers:
+        """Numbers of the lines of a step or of a part of it, and of their cotangents."""
+        about = {bar: quantity for quantity, bar in bars.items()}
 
         def number(quantity: Quantity | str) -> str:
             if isinstance(quantity, str):
@@ -175,15 +176,29 @@ class RecurrentModule:
     @property
     def cells(self) -> tuple[CellEntry, ...]:
         """The table option -> cell."""
-        entries = []
-        for name, cell in self.plans.items():
-            suffix = f"_{name}" if name else ""
-            functions = ", ".join(f"_{kind}{suffix}" for kind in ("plain", "forward", "recompute", "backward"))
-            states = tuple_display([repr(q.name) for q in cell.program.old])
-            operands = tuple_display([tuple_display([repr(p) for p in o.parts]) for o in cell.program.layout.operands])
-            key = tuple_display([repr(value) for value in self.spec.chosen(name).values()])
-            entries.append(CellEntry(key, states, operands, functions, _reach_text(cell)))
-        return tuple(entries)
+        return tuple(
+            cell_entry(name, list(self.spec.chosen(name).values()), cell, self.preludes[name])
+            for name, cell in self.plans.items()
+        )
+
+    def _held(self, name: str) -> list[Operand]:
+        """Tensors that a layer holds."""
+        return held_operands(self.plans[name].program.layout, self.preludes[name])
+
+    @property
+    def has_prelude(self) -> bool:
+        """Whether any of the cells has one."""
+        return any(prelude is not None for prelude in self.preludes.values())
+
+    @property
+    def constants(self) -> tuple[Quantity, ...]:
+        """Numbers that the constructor takes."""
+        return tuple(dict.fromkeys(q for prelude in self.preludes.values() if prelude for q in prelude.constants))
+
+    @property
+    def constant_names(self) -> str:
+        """Names of these arguments, as a tuple; empty where there is none."""
+        return tuple_display([repr(keyword(q)) for q in self.constants]) if self.constants else ""
 
     @property
     def told_lags(self) -> Mapping[str, Lag | Lags]:
@@ -198,7 +213,7 @@ class RecurrentModule:
     @property
     def support(self) -> tuple[str, ...]:
         """Files of the runtime."""
-        return (*SUPPORT, "lags") if self.told_lags else SUPPORT
+        return (*SUPPORT, *(["lags"] * bool(self.told_lags)), *(["preludes"] * self.has_prelude))
 
     def _least(self, lag: Lag | Lags) -> int:
         """The smallest value of a lag: 1 where a state is read, which has to be made first."""
@@ -218,7 +233,7 @@ class RecurrentModule:
         return tuple_display([repr(name) for name in names]) if names else ""
 
     def _operands(self) -> list[Operand]:
-        return [operand for cell in self.plans.values() for operand in cell.program.layout.operands]
+        return [operand for name in self.plans for operand in self._held(name)]
 
     @property
     def options(self) -> Mapping[str, tuple[str, ...]]:
@@ -252,15 +267,25 @@ class RecurrentModule:
                 "if not bias:",
                 f'    raise ValueError("{self.spec.class_name} has no bias that could be left out")',
             ]
+        own += [f"{keyword(q)}: float{self._default(q)}" for q in self.constants]
+        for q in self.constants:
+            shown, positive = f"{self.spec.class_name}: {keyword(q)}", q.role is Role.STEP_SIZE
+            body.append(f"self.{keyword(q)} = finite_number({shown!r}, {keyword(q)}, {positive})")
         own += ["output: int | None = None"] if self.readout is not None else []
         passed = ", ".join(f"{name}={name}" for name in (*PASSED, *(["output"] if self.readout is not None else [])))
         body.append(f"super().__init__(input_size, hidden_size, num_layers, {passed})")
         parameters = ", ".join(["self", *POSITIONAL, "*", *own, *KEYWORDS])
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
 
+    def _default(self, constant: Quantity) -> str:
+        """The default of a constant, as text; that of a step size is 1."""
+        usual = 1.0 if constant.role is Role.STEP_SIZE else None
+        value = self.spec.defaults.get(constant.name, usual)
+        return "" if value is None else f" = {float(value)!r}"
+
     def _parameter_shapes(self) -> Function:
         body = ["size = self.hidden_size"]
-        tables = {name: self._shapes(cell) for name, cell in self.plans.items()}
+        tables = {name: self._shapes(name, cell) for name, cell in self.plans.items()}
         common = [entry for entry in tables[self.default] if all(entry in table for table in tables.values())]
         body.append(f"shapes: dict[str, tuple[int, ...]] = {_dictionary(common)}")
         for name, table in tables.items():
@@ -273,11 +298,11 @@ class RecurrentModule:
         doc = "Name and shape of each parameter of a layer that reads `features` features."
         return Function("parameter_shapes", "self, features: int", "dict[str, tuple[int, ...]]", doc, tuple(body))
 
-    def _shapes(self, cell: CellPlan) -> list[tuple[str, str]]:
+    def _shapes(self, name: str, cell: CellPlan) -> list[tuple[str, str]]:
         sizes = {cell.program.input.shape[0]: "features", cell.program.new[0].shape[0]: "size"}
         sizes |= {lag.count: f"len(self.{lag.name})" for lag in cell.program.told_lags if isinstance(lag, Lags)}
         entries = []
-        for operand in cell.program.layout.operands:
+        for operand in self._held(name):
             shape = tuple_display(operand_shape(operand, sizes)) if operand.rows[0].shape else "()"
             entries += [(repr(part), shape) for part in operand.parts]
         return entries
@@ -295,6 +320,7 @@ class RecurrentModule:
             "",
         ]
         parts += [f"    {name}: {' or '.join(map(repr, values))}." for name, values in self.options.items()]
+        parts += [f"    {keyword(q)}: {q.latex if not q.meaning else q.meaning}, a number." for q in self.constants]
         parts += [
             '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
@@ -344,22 +370,6 @@ def _depth_text(program: CellProgram, source: Quantity) -> str:
     told = [f"max({lag.name})" if isinstance(lag, Lags) else lag.name for lag in lags if not isinstance(lag, int)]
     texts = [*([str(max(fixed))] if fixed else []), *told]
     return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
-
-
-def _reach_text(cell: CellPlan) -> str:
-    """How many steps later states and inputs are read, as arguments of a cell; empty where it is one step."""
-    program = cell.program
-    if not program.past:
-        return ""
-    sources = [*program.old, program.input]
-    texts = []
-    for source in sources:
-        lags = read_back(program.past, source)
-        texts.append(tuple_display([repr(lag if isinstance(lag, int) else lag.name) for lag in lags]) if lags else "()")
-    states, x = texts[:-1], texts[-1]
-    return ", ".join(
-        [f"reach={tuple_display(states)}" if states else "reach=()", *([f"input_reach={x}"] if x != "()" else [])]
-    )
 
 
 def _readout_shapes(readout: Readout) -> Function:

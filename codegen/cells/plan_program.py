@@ -52,6 +52,7 @@ class CellProgram:
         rows: lines with matrix products, in the order of their blocks in the stacked buffer.
         layout: where the parameters lie.
         origins: line -> the line of the spec that it was split off.
+        output: place of the state that is given out.
     """
 
     step: Program
@@ -62,6 +63,7 @@ class CellProgram:
     rows: tuple[Row, ...]
     layout: Layout
     origins: Mapping[Quantity, Quantity]
+    output: int = 0
 
     def row_of(self, target: Quantity) -> int | None:
         """Place of a line among the rows; None for an elementwise line."""
@@ -106,7 +108,8 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     layout = layout_of(step, stacks)
     x, new = recurrence.inputs[0], recurrence.new or (_output(recurrence),)
     rows = [_row(line, x, layout) for line in lines if line.value.atoms(*PRODUCTS)]
-    return CellProgram(step, recurrence.old, new, x, recurrence.past, _ordered(rows, layout), layout, origins)
+    place = 0 if recurrence.output is None else new.index(recurrence.output)
+    return CellProgram(step, recurrence.old, new, x, recurrence.past, _ordered(rows, layout), layout, origins, place)
 
 
 def _output(recurrence: Recurrence) -> Quantity:
@@ -118,10 +121,9 @@ def _check_kind(recurrence: Recurrence) -> None:
     if len(recurrence.inputs) != 1:
         names = ", ".join(q.name for q in recurrence.inputs) or "none"
         raise UnsupportedError(f"a recurrent module reads one input per step; this one reads: {names}")
-    if recurrence.old and recurrence.output not in (None, recurrence.new[0]):
-        raise UnsupportedError(
-            f"the output of the step is {recurrence.output}; it must be the first new state, {recurrence.new[0]}"
-        )
+    if recurrence.old and recurrence.output not in (None, *recurrence.new):
+        news = ", ".join(q.name for q in recurrence.new)
+        raise UnsupportedError(f"the output of the step is {recurrence.output}; it must be a new state: {news}")
     if not recurrence.old and (recurrence.output is None or not recurrence.past):
         raise UnsupportedError("a step without states needs an output, and reads inputs of earlier steps")
     (x,), states = recurrence.inputs, recurrence.old or (_output(recurrence),)

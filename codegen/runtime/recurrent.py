@@ -240,7 +240,7 @@ class Recurrent(nn.Module):
             for way, suffix in enumerate(self._suffixes(layer)):
                 place = layer * self._directions + way
                 start = tuple(row[place] for row in (*rows, *([inputs] if inputs else [])))
-                operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
+                operands = self._operands(self.cell(), suffix, layer, dtype)
                 outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
                 finals.append(final)
@@ -271,6 +271,10 @@ class Recurrent(nn.Module):
                 for new, old in zip(moved, states, strict=True)
             )
         return (outputs[::-1] if backwards else outputs), states
+
+    def _operands(self, cell: Cell, suffix: str, layer: int, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """What the functions of the cell take beside input and states."""
+        return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
     def _held(
         self,

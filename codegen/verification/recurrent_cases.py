@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codegen.cells.prelude import CONSTANTS, keyword
 from codegen.cells.readout import Readout, split_readout
 from codegen.verification.case import Case
 from codegen.verification.measures import uniform
@@ -23,6 +24,7 @@ STEPS = 4
 BATCH = 5
 SMALLEST_SIZE = 2
 LAYER = "_l0"
+FIRST_CONSTANT = 0.4
 
 
 def recurrent_cases(
@@ -76,7 +78,10 @@ class _Cell:
         told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
         self.sizes |= {lag.count: len(lag.default) for lag in told}
         size = {} if readout is None else {"output": self.sizes[readout.output.shape[0]]}
-        self.chosen: dict[str, Any] = {**spec.chosen(option), **size}
+        constants = [q for q in recurrence.step.inputs if q.role in CONSTANTS]
+        self.constants = {q: FIRST_CONSTANT + place / 10 for place, q in enumerate(constants)}
+        numbers = {keyword(q): value for q, value in self.constants.items()}
+        self.chosen: dict[str, Any] = {**spec.chosen(option), **numbers, **size}
         self.of_readout = {} if readout is None else dict(readout.names)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
@@ -97,7 +102,7 @@ class _Cell:
 
     def reference(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Outputs and final states, sample by sample through the evaluator."""
-        values = {q: numeric(value) for q, value in self.parameters(module).items()}
+        values = {**self.constants, **{q: numeric(value) for q, value in self.parameters(module).items()}}
         x, *starts = inputs
         (read,), old = self.recurrence.inputs, self.recurrence.old
         outputs, finals = [], []

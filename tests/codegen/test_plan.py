@@ -140,7 +140,7 @@ def same_size() -> Recurrence:
     (
         (simple(inputs=()), (), "reads one input per step; this one reads: none"),
         (two_sizes(), (), r"state c has shape \(K\), h \(H\); all states"),
-        (other_output(), (), "the output of the step is a; it must be the first new state, h_next"),
+        (other_output(), (), "the output of the step is a; it must be a new state: h_next"),
         (same_size(), (), r"input y has shape \(H\); .* a name of its own"),
         (simple(tanh(matvec(W, x) + matvec(R, h) * constant("k"))), (), "k is a constant"),
         (simple(softmax(matvec(W, x) + matvec(R, h))), (), "uses softmax; a recurrent cell has matrix products"),

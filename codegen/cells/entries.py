@@ -1,0 +1,58 @@
+"""The table of the cells of a module, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from codegen.cells.plan import CellPlan
+from codegen.cells.prelude import Prelude, held_operands, prelude_text
+from codegen.steps.source import tuple_display
+from derive.past_values import read_back
+
+
+@dataclass(frozen=True)
+class CellEntry:
+    """One entry of the table of cells, as text; `others` are arguments that not every cell has."""
+
+    kind: str
+    option: str
+    states: str
+    operands: str
+    functions: str
+    others: Sequence[str]
+
+
+def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Prelude | None) -> CellEntry:
+    """The entry of one cell, under the values of the options that choose it."""
+    suffix, program = f"_{name}" if name else "", plan.program
+    functions = ", ".join(f"_{kind}{suffix}" for kind in ("plain", "forward", "recompute", "backward"))
+    held = [operand.parts for operand in held_operands(program.layout, prelude)]
+    others = [text for text in (_reach_text(plan),) if text]
+    others += [f"output={program.output}"] * bool(program.output)
+    if prelude is not None:
+        others.append(f"prelude={prelude_text(program.layout, prelude, suffix)}")
+    return CellEntry(
+        "Cell" if prelude is None else "PreludeCell",
+        tuple_display([repr(value) for value in chosen]),
+        tuple_display([repr(q.name) for q in program.old]),
+        tuple_display([tuple_display([repr(part) for part in parts]) for parts in held]),
+        functions,
+        others,
+    )
+
+
+def _reach_text(plan: CellPlan) -> str:
+    """How many steps later states and inputs are read, as arguments of a cell; empty where it is one step."""
+    program = plan.program
+    if not program.past:
+        return ""
+    sources = [*program.old, program.input]
+    texts = []
+    for source in sources:
+        lags = read_back(program.past, source)
+        texts.append(tuple_display([repr(lag if isinstance(lag, int) else lag.name) for lag in lags]) if lags else "()")
+    states, x = texts[:-1], texts[-1]
+    return ", ".join(
+        [f"reach={tuple_display(states)}" if states else "reach=()", *([f"input_reach={x}"] if x != "()" else [])]
+    )
