@@ -91,6 +91,9 @@ class DelayODE(System):
         state: the unknowns.
         velocity: right-hand side of each, in the same order.
         delayed: delayed quantity -> (the unknown, its delay), see `delayed` and `delay_terms`.
+        inputs: given functions of time that the right-hand side reads, now or a delay ago; they need the linearly
+            implicit scheme, which reads them at the ends of its steps.
+        delayed_inputs: delayed quantity -> (the input, its delay).
         time: the independent variable, where the right-hand side depends on it.
         scheme: the discretization: id of an explicit Runge-Kutta scheme or such a `ButcherTableau`, or
             "linearly_implicit_euler", which takes what is linear in an undelayed unknown at the end of the step.
@@ -106,35 +109,45 @@ class DelayODE(System):
     delayed: Past = field(hash=False)
     time: Quantity | None = None
     scheme: Any = SCHEME
+    inputs: tuple[Quantity, ...] = ()
+    delayed_inputs: Past = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         ode = ODE(tuple(self.state), tuple(self.velocity), self.time)  # checks what is no matter of delays
         object.__setattr__(self, "state", ode.state)
         object.__setattr__(self, "velocity", ode.velocity)
         object.__setattr__(self, "delayed", dict(self.delayed))
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        object.__setattr__(self, "delayed_inputs", dict(self.delayed_inputs))
         self._check_delayed()
         self._check_scheme()
 
     def _check_delayed(self) -> None:
         if not self.delayed:
             raise SpecError("no delayed quantity: give delayed={x_tau: (x, tau)}, or an ODE where there is no delay")
-        for quantity, (unknown, delay) in self.delayed.items():
-            check_delay(quantity.name, delay)
-            if unknown not in self.state:
-                raise SpecError(f"{quantity.name} is the past of {unknown.name}, which is none of the unknowns")
-            if quantity.shape != unknown.shape or quantity.role is not Role.INPUT:
-                raise SpecError(f"{quantity.name} is no past value of {unknown.name}: make it with delayed(x, tau)")
+        past = {**self.delayed, **self.delayed_inputs}
+        for owners, what, table in (
+            (self.state, "unknowns", self.delayed),
+            (self.inputs, "inputs", self.delayed_inputs),
+        ):
+            for quantity, (owner, delay) in table.items():
+                check_delay(quantity.name, delay)
+                if owner not in owners:
+                    raise SpecError(f"{quantity.name} is the past of {owner.name}, which is none of the {what}")
+                if quantity.shape != owner.shape or quantity.role is not Role.INPUT:
+                    raise SpecError(f"{quantity.name} is no past value of {owner.name}: make it with delayed(x, tau)")
         read = {quantity for velocity in self.velocity for quantity in symbols_of(velocity)}
-        strange = by_name({q for q in read if q.role is Role.INPUT} - set(self.delayed))
+        strange = by_name({q for q in read if q.role is Role.INPUT} - {*past, *self.inputs})
         if strange:
             raise SpecError(
-                f"the right-hand sides read {', '.join(q.name for q in strange)}; inputs are past values alone: "
-                "declare them as delayed={x_tau: (x, tau)}"
+                f"the right-hand sides read {', '.join(q.name for q in strange)}; declare past values as "
+                "delayed={x_tau: (x, tau)}, and given functions of time as inputs=(u,)"
             )
-        unread = by_name(set(self.delayed) - read)
+        owners = {owner for owner, _ in self.delayed_inputs.values()}
+        unread = by_name({*past, *(q for q in self.inputs if q not in owners)} - read)
         if unread:
-            raise SpecError(f"no right-hand side reads {', '.join(q.name for q in unread)}; leave it out of delayed")
-        times = by_name(read & set(self.delays))
+            raise SpecError(f"no right-hand side reads {', '.join(q.name for q in unread)}; leave it out")
+        times = by_name(read & {delay for _, delay in past.values()})
         if times:
             raise SpecError(
                 f"a right-hand side reads the delay {times[0].name} as a number; it is a number of steps: write what "
@@ -144,6 +157,11 @@ class DelayODE(System):
     def _check_scheme(self) -> None:
         if self.linearly_implicit:
             return
+        if self.inputs:
+            raise UnsupportedError(
+                f"{self.inputs[0].name} is a given function of time, known at the ends of steps; take the scheme "
+                f"{LINEARLY_IMPLICIT!r}"
+            )
         found = scheme_by_name(self.scheme)
         if not isinstance(found, ButcherTableau) or not found.explicit:
             raise UnsupportedError(
@@ -163,10 +181,13 @@ class DelayODE(System):
 
     @property
     def delays(self) -> tuple[Delay, ...]:
-        """The different delays: constants by name, then numbers of steps."""
-        found = {delay for _, delay in self.delayed.values()}
-        named = by_name({delay for delay in found if isinstance(delay, Quantity)})
-        return (*named, *sorted(delay for delay in found if isinstance(delay, int)))
+        """The different delays of unknowns: constants by name, then numbers of steps."""
+        return _sorted_delays(delay for _, delay in self.delayed.values())
+
+    @property
+    def every_delay(self) -> tuple[Delay, ...]:
+        """Those of inputs as well."""
+        return _sorted_delays(delay for _, delay in (*self.delayed.values(), *self.delayed_inputs.values()))
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -191,9 +212,15 @@ class DelayODE(System):
     @property
     def listed(self) -> tuple[Quantity, ...]:
         """What the programs read and compute, and the delays."""
-        return (*super().listed, *(delay for delay in self.delays if isinstance(delay, Quantity)))
+        return (*super().listed, *(delay for delay in self.every_delay if isinstance(delay, Quantity)))
 
     @property
     def quantities(self) -> set[Quantity]:
         """Everything the right-hand sides mention, and the delays that a module is told."""
-        return self.frozen.quantities | {delay for delay in self.delays if isinstance(delay, Quantity)}
+        return self.frozen.quantities | {delay for delay in self.every_delay if isinstance(delay, Quantity)}
+
+
+def _sorted_delays(delays: Iterable[Delay]) -> tuple[Delay, ...]:
+    found = set(delays)
+    named = by_name({delay for delay in found if isinstance(delay, Quantity)})
+    return (*named, *sorted(delay for delay in found if isinstance(delay, int)))

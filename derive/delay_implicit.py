@@ -53,6 +53,13 @@ def write_resolvent(author: Author, system: DelayODE, made: DelayStep) -> dict[s
             check=IdentityCheck(partial(_stepped, made, after), value, given.inputs, given.networks(), given),
         )
         results[f"resolvent_{unknown.name}"] = parts["old"]
+    write_decay(author)
+    author.close("The implicit part", "What is linear in an unknown is taken at the end of the step.")
+    return results
+
+
+def write_decay(author: Author) -> None:
+    """The condition under which a part that is left to itself decays."""
     author.relation(
         "when powers of W decay",
         Kind.INEQUALITY,
@@ -63,8 +70,6 @@ def write_resolvent(author: Author, system: DelayODE, made: DelayStep) -> dict[s
         name="resolvent_decay",
         check=SampledCheck(_disagreements, Rational(0), lambda edge: edge + Rational(1, 20)),
     )
-    author.close("The implicit part", "What is linear in an unknown is taken at the end of the step.")
-    return results
 
 
 def _resolved(coefficient: Expr, value: Quantity) -> Expr:

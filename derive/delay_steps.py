@@ -242,10 +242,10 @@ def linear_part(unknown: Quantity, velocity: Expr) -> tuple[Expr, Expr]:
     """
     matrix, factor, rest = Integer(0), Integer(0), []
     for term in Add.make_args(velocity.expand(deep=False)):
-        scale, product = _scalars(term)
-        if isinstance(product, matvec) and product.args[1] == unknown and _is_fixed(scale * product.args[0]):
+        scale, product = scalars_of(term)
+        if isinstance(product, matvec) and product.args[1] == unknown and is_fixed(scale * product.args[0]):
             matrix += scale * product.args[0]
-        elif unknown in symbols_of(term) and _is_fixed(term / unknown):
+        elif unknown in symbols_of(term) and is_fixed(term / unknown):
             factor += term / unknown
         else:
             rest.append(term)
@@ -259,13 +259,13 @@ def linear_part(unknown: Quantity, velocity: Expr) -> tuple[Expr, Expr]:
     return (matrix if matrix != 0 else factor), Add(*rest)
 
 
-def _scalars(term: Expr) -> tuple[Expr, Expr]:
+def scalars_of(term: Expr) -> tuple[Expr, Expr]:
     """A term as (scalar factor, rest)."""
     factors = Mul.make_args(term)
     scalars = [one for one in factors if shape_of(one) == ()]
     return Mul(*scalars), Mul(*(one for one in factors if shape_of(one) != ()))
 
 
-def _is_fixed(coefficient: Expr) -> bool:
+def is_fixed(coefficient: Expr) -> bool:
     """Whether a coefficient is made of parameters and constants alone."""
     return all(q.role in (Role.PARAMETER, Role.CONSTANT) for q in symbols_of(coefficient))

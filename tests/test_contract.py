@@ -85,6 +85,7 @@ CLASSES = {
     "rnn_multitap": "RNNMultitap",
     "tdnn": "TDNN",
     "lstm_general": "LSTMGeneral",
+    "delay_rnn": "DelayRNN",
 }
 
 

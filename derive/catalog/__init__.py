@@ -102,6 +102,8 @@ REGISTER = (
     Listing("rnn_multitap", "recurrent"),
     Listing("tdnn", "recurrent"),
     Listing("lstm_general", "recurrent"),
+    # a delay equation
+    Listing("delay_rnn", "recurrent", aliases=("sherstinsky_rnn",)),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}
