@@ -123,7 +123,8 @@ class _Plain:
         return [past.handed_back(f"{past.all}[{self.cell.x}.shape[0] :]")]
 
     def _is_read(self, quantity: Quantity) -> bool:
-        return any(quantity in symbols_of(line.value) for line in self.cell.program.step.assignments)
+        program = self.cell.program
+        return quantity in program.new or any(quantity in symbols_of(line.value) for line in program.step.assignments)
 
     def _input(self, block: InputBlock) -> None:
         """What the input gives to neighbouring rows; the product of the loop for the same rows is added at once."""

@@ -27,11 +27,13 @@ from derive.operators import (
     total,
     transpose,
 )
+from derive.past_values import tap_backs, tap_outers, taps
 from derive.symbols import input_, parameter, state
 
 W = parameter("W", ("m", "d"))
 S = parameter("S", ("d", "d"))
 x, y, z = state("x", "d"), state("y", "d"), state("z", "m")
+T, X = parameter("T", ("n", "m", "d")), state("X", ("n", "d"))
 a, b = parameter("a"), parameter("b")
 eye = torch.eye(3, dtype=torch.float64)
 F = torch.nn.functional
@@ -87,6 +89,9 @@ OPERATORS = {
         lambda a, b, x: (torch.sqrt(a**2 + 4 * torch.exp(b)) - a) / 2 * x,
     ),
     "logabs": (logabs(x) * a, lambda x, a: torch.log(torch.abs(x)) * a),
+    "taps": (taps(T, sin(X)) * z, lambda T, X, z: torch.einsum("kmd,kd->m", T, torch.sin(X)) * z),
+    "tap_backs": (tap_backs(T * a, z) * X, lambda T, a, z, X: torch.einsum("kmd,m->kd", T * a, z) * X),
+    "tap_outers": (tap_outers(z**2, X) * T, lambda z, X, T: torch.einsum("m,kd->kmd", z**2, X) * T),
     "identity_like": (matvec(identity_like(S) + S, x), lambda S, x: x + S @ x),
 }
 
@@ -129,6 +134,10 @@ def test_latex_can_be_written_and_is_balanced(case):
 @pytest.mark.parametrize(
     ("operator", "arguments"),
     [
+        (taps, (W, x)),
+        (taps, (T, x)),
+        (tap_backs, (T, x)),
+        (tap_outers, (X, z)),
         (matvec, (W, z)),
         (matvec, (x, W)),
         (matvec, (W, W)),

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
 from sympy import Integer
 
-from derive import ODE, Network, OrderCheck, discretize, forward_run, load, parameter, recurrences, solution, unrolled
+from derive import (
+    ODE,
+    Builder,
+    Network,
+    OrderCheck,
+    Recurrence,
+    discretize,
+    forward_run,
+    lag,
+    lags,
+    load,
+    matvec,
+    parameter,
+    past,
+    recurrences,
+    solution,
+    taps,
+    unrolled,
+    with_lags,
+)
+from derive.errors import UnsupportedError
 from derive.evaluator import evaluate
 from derive.sampling import Sampler
-from derive.symbols import state, step_size, time
+from derive.symbols import input_, state, step_size, time
 
 h = step_size("h")
 x, t, w = state("x", ()), time("t"), parameter("w")
@@ -63,3 +85,17 @@ def test_a_ratio_test_finds_the_order_and_no_other(order):
     assert check.run().holds
     assert not check.perturbed().run().holds
     assert not OrderCheck(check.error, Integer(order + 1)).run().holds
+
+
+def test_the_graph_of_a_recurrence_with_lags_reads_what_is_there():
+    x, old, z = input_("x", "I", latex="x_t"), state("z", "H", latex="z_{t-1}"), lags("lags", (2,))
+    W, V = parameter("W", (z.count, "H", "H"), latex="W_k"), parameter("V", ("H", "I"))
+    step = Builder()
+    new = step.let("z_next", taps(W, past(old, z)) + matvec(V, past(x, 1)) + matvec(V, past(x, lag("delay", 2))))
+    recurrence = Recurrence(step.build((new,)), (old,), (new,), (x,), new)
+    with pytest.raises(UnsupportedError, match="with_lags"):
+        unrolled(recurrence, 2)
+    graph = unrolled(replace(recurrence, step=with_lags(recurrence.step, {z: (1, 3)})), 2)
+    names = {q.name for q in graph.inputs}
+    assert names == {"V", "W_1", "W_3", "x_0", "x_1", "x_m1", "z_0", "z_m1", "z_m2"}
+    assert {q.latex for q in graph.inputs} >= {"W_{3}", "x_{-1}", "z_{-2}"}
