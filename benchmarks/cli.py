@@ -46,6 +46,7 @@ def commands(folder: Path) -> list[Command]:
         Command("python -c pass", ("-c", "pass")),
         Command("python -c 'import sympy'", ("-c", "import sympy")),
         Command("derive --help", ("-m", "cli", "--help"), 0.2, ("sympy", "torch")),
+        Command("derive list", ("-m", "cli", "list"), unwanted=("torch",)),
         *generate,
     ]
 

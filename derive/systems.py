@@ -12,6 +12,7 @@ from typing import Any
 
 from sympy import Expr, Integer, expand
 
+from derive.deferred import Deferred
 from derive.derivation import Relation
 from derive.errors import SpecError, UnknownNameError, shown
 from derive.functions import as_expression
@@ -226,6 +227,9 @@ class Recurrence(System):
         return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
 
 
+_CLAIMS, _RELATIONS = Deferred(DeckClaim), Deferred(Relation)
+
+
 @dataclass(frozen=True)
 class Spec(Variants):
     """Everything the tool needs to derive, emit and verify one system.
@@ -243,7 +247,8 @@ class Spec(Variants):
         options: names of several arguments that choose together, for cells; the keys of `system` are then tuples.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
         loss: what `loss(output, target)` computes.
-        claims: what the decks say.
+        claims: what the decks say; like `relations` as they are, or as a function that returns them when they are asked
+            for, so that loading the spec stays cheap.
         statements: facts that are quoted from a source and not checked.
         relations: what else holds, as relations of the author's own (`derive.relation`, `derive.identity`).
         invariants: name -> (quantity conserved by the ODE, values of parameters for which it is).
@@ -264,14 +269,14 @@ class Spec(Variants):
     option: str = ""
     stacks: tuple[Stack, ...] = ()
     loss: Loss | None = None
-    claims: tuple[DeckClaim, ...] = ()
+    claims: Deferred[DeckClaim] = _CLAIMS
     statements: tuple[tuple[str, str], ...] = ()
     invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]] = field(default_factory=dict)
     lyapunov: Mapping[str, Lyapunov] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Recurrence] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
-    relations: tuple[Relation, ...] = ()
+    relations: Deferred[Relation] = _RELATIONS
     no_module: str = ""
     illustration: Illustration | None = None
     may_vary: tuple[Quantity, ...] = ()

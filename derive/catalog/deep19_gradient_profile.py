@@ -6,6 +6,7 @@ from derive import (
     Builder,
     DeckClaim,
     IdentityCheck,
+    Relation,
     SampledCheck,
     Spec,
     input_,
@@ -26,16 +27,12 @@ delta = state("delta", "m", latex=r"\delta_k", meaning="cotangent of the argumen
 layer = Builder()
 z = layer.let("z", matvec(W, X), latex="z_k", meaning="argument")
 f = layer.let("f", sigmoid(z), latex="f_k", meaning="output of the layer")
-LOST = Float(str(checks.decades_of_sigmoid(1)), 12)
 
-SPEC = Spec(
-    id="deep19_gradient_profile",
-    class_name="",
-    title="Gradients over the layers of a deep net",
-    source=f"{DECK}, 'Vanishing gradient examples..': 19 layers, 1024 units, at initialization; Schoenholz et al., "
-    "arXiv:1611.01232",
-    system=layer.build([f]),
-    relations=(
+
+def relations() -> tuple[Relation, ...]:
+    """What is derived, in order."""
+    lost = Float(str(checks.decades_of_sigmoid(1)), 12)
+    return (
         relation(
             "what the figures show",
             "identity",
@@ -61,12 +58,12 @@ SPEC = Spec(
         relation(
             "decades lost in each layer of sigmoids, sigma_w = 1",
             "asymptotic",
-            rf"-\log_{{10}} \sqrt{{\chi}} = {float(LOST):.4f}",
+            rf"-\log_{{10}} \sqrt{{\chi}} = {float(lost):.4f}",
             reason=f"q has a fixed point above 0, the length of f does not fall: delta alone decides; beside "
             f"{checks.SEEDS} random nets of {checks.LAYERS} layers and width {checks.WIDTH}, to 3 %",
             name="lost",
-            value=LOST,
-            check=SampledCheck(checks.sigmoid_misses, LOST, lambda claimed: claimed * Rational(6, 5)),
+            value=lost,
+            check=SampledCheck(checks.sigmoid_misses, lost, lambda claimed: claimed * Rational(6, 5)),
             section=FIELD,
         ),
         relation(
@@ -88,7 +85,17 @@ SPEC = Spec(
             name="kept",
             section=FIELD,
         ),
-    ),
+    )
+
+
+SPEC = Spec(
+    id="deep19_gradient_profile",
+    class_name="",
+    title="Gradients over the layers of a deep net",
+    source=f"{DECK}, 'Vanishing gradient examples..': 19 layers, 1024 units, at initialization; Schoenholz et al., "
+    "arXiv:1611.01232",
+    system=layer.build([f]),
+    relations=relations,
     claims=(
         DeckClaim(
             "E003-21",

@@ -108,17 +108,10 @@ def misjudged_by_roots() -> int:
     return wrong
 
 
-TWO, THREE, FOUR = (conditions(size) for size in (2, 3, 4))
-SPEC = Spec(
-    id="jury_stability",
-    class_name="",
-    title="Stability of several taps: Jury's conditions",
-    source=f"{DECK}, 'Stability Analysis'; Jury 1964; Lienard, Chipart 1914",
-    system=None,
-    relations=(
-        *TWO,
-        *THREE,
-        *FOUR,
+def relations() -> tuple[Relation, ...]:
+    """What is derived, in order."""
+    return (
+        *(found for size in (2, 3, 4) for found in conditions(size)),
         number(
             "weights that Routh's criterion misjudges when it is asked of p itself",
             misjudged(),
@@ -129,7 +122,16 @@ SPEC = Spec(
             name="misjudged",
             section=ROUTH,
         ),
-    ),
+    )
+
+
+SPEC = Spec(
+    id="jury_stability",
+    class_name="",
+    title="Stability of several taps: Jury's conditions",
+    source=f"{DECK}, 'Stability Analysis'; Jury 1964; Lienard, Chipart 1914",
+    system=None,
+    relations=relations,
     claims=(
         DeckClaim(
             "E003-14",

@@ -38,11 +38,7 @@ modes = sum(a_j * lam_j**STEPS * u_j for a_j, lam_j, u_j in zip(a, lam, u, stric
 p, h_1, h_2 = parameter("p"), state("h_1", ()), state("h_2", ())
 r, theta = constant("r", meaning="modulus"), constant("theta", latex=r"\theta", meaning="angle")
 start, sheared = Matrix([h_1, h_2]), Matrix([[1, p], [0, 1]])
-defective = sheared * Matrix([[r, 1], [0, r]]) * sheared.inv()
 z = r * exp(I * theta)
-turning = sheared * Matrix([[z.as_real_imag()[0], -im(z)], [im(z), z.as_real_imag()[0]]]) * sheared.inv()
-stretch = im(z**STEPS) / im(z)
-of_pair = ((z**STEPS).as_real_imag()[0] - z.as_real_imag()[0] * stretch) * eye(2) + stretch * turning
 
 
 def modes_in_steps(known: Values, values: list[Any], steps: int) -> Any:
@@ -62,36 +58,47 @@ def power(title: str, W: Matrix, claimed: Matrix, formula: str, text: str, reaso
     return relation(title, "identity", formula, text=text, reason=reason, check=check, section=FORM, **named)
 
 
-RELATIONS = (
-    relation(
-        "in eigenvectors",
-        "identity",
-        r"h_0 = \sum_j a_j u_j, \quad W u_j = \lambda_j u_j: \qquad W^t h_0 = \sum_j a_j\, \lambda_j^t\, u_j",
-        text="W^t h_0 = sum of a_j lambda_j^t u_j, where W has a basis of eigenvectors",
-        reason=f"each mode is multiplied by its eigenvalue; checked at t = {STEPS}",
-        check=IdentityCheck(
-            lambda known, _: modes_in_steps(known, [known[each] for each in lam], STEPS), modes, (*u, *a, *lam)
+def closed_forms() -> tuple[Relation, ...]:
+    """Powers of matrices that have no basis of real eigenvectors."""
+    defective = sheared * Matrix([[r, 1], [0, r]]) * sheared.inv()
+    turning = sheared * Matrix([[z.as_real_imag()[0], -im(z)], [im(z), z.as_real_imag()[0]]]) * sheared.inv()
+    stretch = im(z**STEPS) / im(z)
+    of_pair = ((z**STEPS).as_real_imag()[0] - z.as_real_imag()[0] * stretch) * eye(2) + stretch * turning
+    return (
+        power(
+            "without a basis of eigenvectors",
+            defective,
+            matrix_power(defective, Integer(STEPS), (r, r)),
+            r"W^t = \sum_k \lambda^t[\lambda_1, \dots, \lambda_k] \prod_{j < k} \left(W - \lambda_j I\right), \qquad "
+            r"\lambda_1 = \lambda_2 = r: \quad W^t = r^t I + t\, r^{t-1} \left(W - r I\right)",
+            "W^t = r^t I + t r^(t-1) (W - r I) for a double eigenvalue r: Newton's interpolation of lambda^t",
+            "Cayley and Hamilton: any polynomial that agrees with lambda^t on the spectrum, derivatives included",
         ),
-        section=FORM,
+        power(
+            "two conjugate eigenvalues",
+            turning,
+            of_pair,
+            r"\lambda = r e^{\pm i \theta}: \qquad W^t = r^t \left(\cos t\theta\, I + \frac{\sin t\theta}"
+            r"{r \sin\theta} \left(W - r \cos\theta\, I\right)\right)",
+            "W^t = r^t (cos(t theta) I + sin(t theta)/(r sin theta) (W - r cos theta I)); period 2 pi/theta",
+            "the same interpolation; its divided difference of a pair is Im lambda^t / Im lambda",
+        ),
+    )
+
+
+IN_EIGENVECTORS = relation(
+    "in eigenvectors",
+    "identity",
+    r"h_0 = \sum_j a_j u_j, \quad W u_j = \lambda_j u_j: \qquad W^t h_0 = \sum_j a_j\, \lambda_j^t\, u_j",
+    text="W^t h_0 = sum of a_j lambda_j^t u_j, where W has a basis of eigenvectors",
+    reason=f"each mode is multiplied by its eigenvalue; checked at t = {STEPS}",
+    check=IdentityCheck(
+        lambda known, _: modes_in_steps(known, [known[each] for each in lam], STEPS), modes, (*u, *a, *lam)
     ),
-    power(
-        "without a basis of eigenvectors",
-        defective,
-        matrix_power(defective, Integer(STEPS), (r, r)),
-        r"W^t = \sum_k \lambda^t[\lambda_1, \dots, \lambda_k] \prod_{j < k} \left(W - \lambda_j I\right), \qquad "
-        r"\lambda_1 = \lambda_2 = r: \quad W^t = r^t I + t\, r^{t-1} \left(W - r I\right)",
-        "W^t = r^t I + t r^(t-1) (W - r I) for a double eigenvalue r: Newton's interpolation of lambda^t",
-        "Cayley and Hamilton: any polynomial that agrees with lambda^t on the spectrum, derivatives included",
-    ),
-    power(
-        "two conjugate eigenvalues",
-        turning,
-        of_pair,
-        r"\lambda = r e^{\pm i \theta}: \qquad W^t = r^t \left(\cos t\theta\, I + \frac{\sin t\theta}{r \sin\theta} "
-        r"\left(W - r \cos\theta\, I\right)\right)",
-        "W^t = r^t (cos(t theta) I + sin(t theta)/(r sin theta) (W - r cos theta I)); period 2 pi/theta",
-        "the same interpolation; its divided difference of a pair is Im lambda^t / Im lambda",
-    ),
+    section=FORM,
+)
+
+LONG_RUN = (
     relation(
         "the leading mode",
         "asymptotic",
@@ -168,7 +175,7 @@ SPEC = Spec(
     title="The linear recursion in eigenvectors",
     source="recurrent networks 2/26/2018, 'Linear recursions', 'Linear recursions: Vector version'",
     system=None,
-    relations=(*RELATIONS, *EXAMPLES),
+    relations=lambda: (IN_EIGENVECTORS, *closed_forms(), *LONG_RUN, *EXAMPLES),
     claims=(LIMIT, *CLAIMS),
     illustration=Illustration("multitap_linear", ("modes",)),
     no_module="`derive generate linear_recursion` emits the recursion; `derive.long_run(W)` and "

@@ -1,7 +1,7 @@
 """The linear recursion with several taps: K taps are K modes."""
 
 import mpmath
-from sympy import Integer, Mul, expand
+from sympy import Integer, Mul
 
 from derive import (
     Builder,
@@ -43,8 +43,6 @@ def taps(size: int, used: tuple[int, ...]) -> Recurrence:
 
 K = 3
 lam = [constant(f"lambda_{j}", latex=rf"\lambda_{j}", meaning="eigenvalue") for j in range(1, K + 1)]
-of_roots = expand(Mul(*(LAMBDA - root for root in lam))).as_poly(LAMBDA).all_coeffs()
-weights = [-a for a in of_roots[1:]]
 modes = sum(c * root ** (STEPS + K - 1) / Mul(*(root - other for other in lam if other is not root)) for root in lam)
 
 
@@ -97,7 +95,6 @@ def of_the_matrix(size: int) -> Relation:
 
 
 DECK_WEIGHTS = (Rational(1, 2), Integer(0), Integer(0), Integer(0), Rational(1, 4))
-deck_roots = long_run(companion(DECK_WEIGHTS)).characteristic.as_poly(LAMBDA)
 
 
 def grows_by() -> Numeric:
@@ -108,15 +105,10 @@ def grows_by() -> Numeric:
     return past[0] / past[1]
 
 
-SPEC = Spec(
-    id="multitap_linear",
-    class_name="",
-    title="The linear recursion with several taps",
-    source=f"{DECK}, 'How about deeper recursion', 'Stability Analysis'",
-    system={2: taps(2, (1, 2)), 3: taps(3, (1, 2, 3)), 5: taps(5, (1, 5))},
-    option="taps",
-    defaults={"w_1": 0.5, "w_2": -0.75, "w_3": -0.5, "w_5": 0.25, "c": 1.0},
-    relations=(
+def relations() -> tuple[Relation, ...]:
+    """What is derived, in order."""
+    roots = long_run(companion(DECK_WEIGHTS)).characteristic.as_poly(LAMBDA)
+    return (
         *map(of_the_matrix, (2, 3, 4)),
         relation(
             "impulse response: as many modes as taps",
@@ -133,7 +125,7 @@ SPEC = Spec(
         ),
         number(
             "growth of h(t) = h(t-1)/2 + h(t-5)/4",
-            max((root for root in deck_roots.real_roots()), key=abs),
+            max((root for root in roots.real_roots()), key=abs),
             grows_by,
             r"h(t) = \tfrac12 h(t-1) + \tfrac14 h(t-5): \qquad \lambda^5 - \tfrac12 \lambda^4 - \tfrac14 = 0, \quad "
             r"\lambda_{\max} \approx 0.8930464",
@@ -150,7 +142,18 @@ SPEC = Spec(
             name="complex_modes",
             section=LEADS,
         ),
-    ),
+    )
+
+
+SPEC = Spec(
+    id="multitap_linear",
+    class_name="",
+    title="The linear recursion with several taps",
+    source=f"{DECK}, 'How about deeper recursion', 'Stability Analysis'",
+    system={2: taps(2, (1, 2)), 3: taps(3, (1, 2, 3)), 5: taps(5, (1, 5))},
+    option="taps",
+    defaults={"w_1": 0.5, "w_2": -0.75, "w_3": -0.5, "w_5": 0.25, "c": 1.0},
+    relations=relations,
     no_module="`derive generate rnn_multitap` emits several taps with matrices and an activation; `derive.jury` and "
     "`derive.long_run(derive.companion(weights))` answer for weights of your own",
 )

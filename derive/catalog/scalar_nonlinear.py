@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sympy import Expr, Integer, diff
+from sympy import Expr, Integer, Mul, diff
 
 from derive import (
     Builder,
@@ -19,7 +19,7 @@ from derive import (
     tanh,
 )
 from derive.catalog import scalar_nonlinear_checks as checks
-from derive.catalog.scalar_nonlinear_cases import CASES, CLAIMS, DECK, c, x
+from derive.catalog.scalar_nonlinear_cases import CLAIMS, DECK, OTHER_CASES, TANH_CASES, c, of_the_sigmoid, x
 from derive.catalog.scalar_nonlinear_checks import SIGMOID, TANH, h, w
 
 ANY, STEPS = "Any activation", 5
@@ -41,12 +41,17 @@ def unrolled(made: ScalarRecursion, start: Expr, steps: int) -> list[Expr]:
     return found
 
 
-along = Integer(1)
-for point in unrolled(TANH, h, STEPS)[:-1]:
-    along = along * TANH.multiplier.xreplace({h: point})
-by_weight = Integer(0)
-for point in unrolled(TANH, h, STEPS)[:-1]:
-    by_weight = diff(TANH.step, w).xreplace({h: point}) + TANH.multiplier.xreplace({h: point}) * by_weight
+def along() -> Expr:
+    """d h(STEPS) / d h(0) of tanh."""
+    return Mul(*(TANH.multiplier.xreplace({h: point}) for point in unrolled(TANH, h, STEPS)[:-1]))
+
+
+def by_weight() -> Expr:
+    """d h(STEPS) / d w of tanh."""
+    found = Integer(0)
+    for point in unrolled(TANH, h, STEPS)[:-1]:
+        found = diff(TANH.step, w).xreplace({h: point}) + TANH.multiplier.xreplace({h: point}) * found
+    return found
 
 
 def on_the_branch(name: str, made: ScalarRecursion, f: Callable[[Expr], Expr]) -> Relation:
@@ -65,15 +70,9 @@ def on_the_branch(name: str, made: ScalarRecursion, f: Callable[[Expr], Expr]) -
     )
 
 
-SPEC = Spec(
-    id="scalar_nonlinear",
-    class_name="",
-    title="Scalar recursions with an activation",
-    source=f"{DECK}, 'How about non-linearities': h(t) = f(w h(t-1) + c x(t))",
-    system={"linear": recursion(lambda z: z), **{f.__name__: recursion(f) for f in (sigmoid, tanh, relu)}},
-    option="activation",
-    defaults={"w": 0.9, "c": 1.0},
-    relations=(
+def relations() -> tuple[Relation, ...]:
+    """What is derived, in order."""
+    return (
         relation(
             "what is left of the start",
             "identity",
@@ -81,8 +80,8 @@ SPEC = Spec(
             text="d h_t / d h_0 = product of w f'(w h_(j-1)), j = 1..t",
             reason=f"the chain rule; checked with tanh at t = {STEPS} against a difference quotient",
             name="along",
-            value=along,
-            check=IdentityCheck(lambda known, _: checks.slope(TANH, known, STEPS, h), along, (w, h)),
+            value=along(),
+            check=IdentityCheck(lambda known, _: checks.slope(TANH, known, STEPS, h), along(), (w, h)),
             section=ANY,
         ),
         relation(
@@ -92,14 +91,27 @@ SPEC = Spec(
             text="d h_t / d w = f'(w h_(t-1)) (h_(t-1) + w d h_(t-1) / d w)",
             reason="once more, and once for each earlier step",
             name="by_weight",
-            value=by_weight,
-            check=IdentityCheck(lambda known, _: checks.slope(TANH, known, STEPS, w), by_weight, (w, h)),
+            value=by_weight(),
+            check=IdentityCheck(lambda known, _: checks.slope(TANH, known, STEPS, w), by_weight(), (w, h)),
             section=ANY,
         ),
         on_the_branch("tanh", TANH, tanh),
         on_the_branch("sigmoid", SIGMOID, sigmoid),
-        *CASES,
-    ),
+        *TANH_CASES,
+        *of_the_sigmoid(),
+        *OTHER_CASES,
+    )
+
+
+SPEC = Spec(
+    id="scalar_nonlinear",
+    class_name="",
+    title="Scalar recursions with an activation",
+    source=f"{DECK}, 'How about non-linearities': h(t) = f(w h(t-1) + c x(t))",
+    system={"linear": recursion(lambda z: z), **{f.__name__: recursion(f) for f in (sigmoid, tanh, relu)}},
+    option="activation",
+    defaults={"w": 0.9, "c": 1.0},
+    relations=relations,
     claims=CLAIMS,
     no_module="`derive generate rnn_hidden` emits recursions with an activation; `derive.ScalarRecursion(step, state)` "
     "and `derive.branch(f, u)` answer for a step of your own",

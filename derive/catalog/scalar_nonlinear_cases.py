@@ -6,6 +6,7 @@ from sympy import Integer, Rational
 from derive import (
     DeckClaim,
     IdentityCheck,
+    Relation,
     branch,
     constant,
     input_,
@@ -26,10 +27,9 @@ STEPS = 5
 x, c = input_("x", (), meaning="input"), parameter("c", meaning="weight of the input")
 u, size = state("u", (), meaning="argument of f"), constant("p", meaning="a positive number")
 begin = constant("b", meaning="a positive start")
-(onset,), (steepest,) = branch(sigmoid, u).where(-1), branch(sigmoid, u).extremes()
 SECOND = tanh(w * tanh(-w * h))
 
-CASES = (
+TANH_CASES = (
     relation(
         "fixed points of tanh",
         "inequality",
@@ -58,43 +58,9 @@ CASES = (
         check=bound_check(checks.without_cycle, Integer(1)),
         section=OF_TANH,
     ),
-    number(
-        "onset of oscillation of the sigmoid",
-        onset["weight"],
-        checks.onset,
-        r"\mu = -1: \qquad w_c = -\frac{(1 + L)^2}{L} \approx -5.86958601943, \quad L = W_0(1/e)",
-        reason="u f'(u)/f(u) = -1 is u + 1 = -e^u, which Lambert's function solves",
-        name="onset",
-        section=OF_SIGMOID,
-    ),
-    number(
-        "largest multiplier of the sigmoid with w > 0",
-        steepest["multiplier"],
-        checks.steepest,
-        r"\mu \le W_0(1/e) \approx 0.278464542761, \qquad w > 0",
-        reason="stationary on the curve of fixed points: both starts reach the same value, within a few steps",
-        name="steepest",
-        tolerance=1e-20,
-        section=OF_SIGMOID,
-    ),
-    relation(
-        "the sigmoid settles",
-        "inequality",
-        r"h^* \text{ stable} \iff w > w_c",
-        text="h* is stable, without a cycle of two beside it, if and only if w > w_c",
-        reason="one fixed point for every w; for w < 0 its multiplier falls through -1 at w_c",
-        check=bound_check(checks.settles, -onset["weight"]),
-        section=OF_SIGMOID,
-    ),
-    number(
-        "values that the sigmoid with w = -7 visits in the long run",
-        Integer(2),
-        lambda: checks.values_in_the_long_run(-7),
-        r"w = -7: \qquad h_t \in \left\{0.0562998413,\ 0.4027309672\right\} \text{ in turn}",
-        reason="beyond the onset: a stable cycle of two",
-        name="visited",
-        section=OF_SIGMOID,
-    ),
+)
+
+OTHER_CASES = (
     relation(
         "positive start",
         "identity",
@@ -144,6 +110,51 @@ CASES = (
         section=STARTS,
     ),
 )
+
+
+def of_the_sigmoid() -> tuple[Relation, ...]:
+    """Where its fixed point is stable, in closed form."""
+    (onset,), (steepest,) = branch(sigmoid, u).where(-1), branch(sigmoid, u).extremes()
+    return (
+        number(
+            "onset of oscillation of the sigmoid",
+            onset["weight"],
+            checks.onset,
+            r"\mu = -1: \qquad w_c = -\frac{(1 + L)^2}{L} \approx -5.86958601943, \quad L = W_0(1/e)",
+            reason="u f'(u)/f(u) = -1 is u + 1 = -e^u, which Lambert's function solves",
+            name="onset",
+            section=OF_SIGMOID,
+        ),
+        number(
+            "largest multiplier of the sigmoid with w > 0",
+            steepest["multiplier"],
+            checks.steepest,
+            r"\mu \le W_0(1/e) \approx 0.278464542761, \qquad w > 0",
+            reason="stationary on the curve of fixed points: both starts reach the same value, within a few steps",
+            name="steepest",
+            tolerance=1e-20,
+            section=OF_SIGMOID,
+        ),
+        relation(
+            "the sigmoid settles",
+            "inequality",
+            r"h^* \text{ stable} \iff w > w_c",
+            text="h* is stable, without a cycle of two beside it, if and only if w > w_c",
+            reason="one fixed point for every w; for w < 0 its multiplier falls through -1 at w_c",
+            check=bound_check(checks.settles, -onset["weight"]),
+            section=OF_SIGMOID,
+        ),
+        number(
+            "values that the sigmoid with w = -7 visits in the long run",
+            Integer(2),
+            lambda: checks.values_in_the_long_run(-7),
+            r"w = -7: \qquad h_t \in \left\{0.0562998413,\ 0.4027309672\right\} \text{ in turn}",
+            reason="beyond the onset: a stable cycle of two",
+            name="visited",
+            section=OF_SIGMOID,
+        ),
+    )
+
 
 CLAIMS = (
     DeckClaim(
