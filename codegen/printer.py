@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import sympy
 from sympy import Expr, Mul, Pow, fraction
 
-from derive import functions, norms, operators, windows
+from derive import functions, layer_norms, norms, operators, windows
 from derive.errors import UnsupportedError
 from derive.networks import Call, Pullback
 from derive.symbols import Quantity
@@ -53,6 +53,8 @@ NORMS: Mapping[type, str] = {
     norms.unit: "unit_vector({})",
     norms.quadratic_root: "quadratic_root({0}, {1})",
     norms.components: "{}.shape[-1]",
+    layer_norms.layer_norm: "torch.nn.functional.layer_norm({0}, {0}.shape[-1:], eps={1})",
+    layer_norms.per_deviation: "torch.rsqrt({0}.var(-1, correction=0, keepdim=True) + {1})",
 }
 
 # Windows are tuples of tensors; these are functions of codegen/runtime/windows.py.

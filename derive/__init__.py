@@ -15,6 +15,7 @@ _HOME = {
     "derive.matrix_operators": "identity_like linear_solve matmul matvec outer transpose",
     "derive.past_values": "lag lags past taps with_lags",
     "derive.norms": "norm",
+    "derive.layer_norms": "layer_norm",
     "derive.networks": "Network",
     "derive.program": "Assignment Builder Program",
     "derive.chains": "Chain",

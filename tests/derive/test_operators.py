@@ -9,6 +9,7 @@ from sympy import Integer, Rational, cos, exp, log, sin, sqrt
 from derive.errors import SpecError
 from derive.functions import elu, logabs, logsigmoid, relu, sigmoid, softplus, tanh
 from derive.latex import latex
+from derive.layer_norms import layer_norm, per_deviation
 from derive.norms import components, norm, quadratic_root, unit
 from derive.operators import (
     concat,
@@ -83,6 +84,12 @@ OPERATORS = {
     "norm": (norm(x) * y, lambda x, y: torch.linalg.vector_norm(x) * y),
     "norm of a sum": (norm(x - a * y) ** 2, lambda x, y, a: ((x - a * y) ** 2).sum()),
     "unit": (unit(x) * y, lambda x, y: x / torch.linalg.vector_norm(x) * y),
+    "layer_norm": (layer_norm(x) * y, lambda x, y: F.layer_norm(x, (3,)) * y),
+    "layer_norm of a sum": (
+        layer_norm(x - a * y, Rational(1, 8)) ** 2,
+        lambda x, y, a: F.layer_norm(x - a * y, (3,), eps=1 / 8) ** 2,
+    ),
+    "per_deviation": (per_deviation(x * y) * y, lambda x, y: y / torch.sqrt((x * y).var(correction=0) + 1e-5)),
     "components": (components(x) * sin(x), lambda x: 3 * torch.sin(x)),
     "quadratic_root": (
         quadratic_root(a, exp(b)) * x,
