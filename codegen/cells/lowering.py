@@ -85,6 +85,10 @@ class CellText:
         """Name of the argument that holds inputs before the first step, where they are read."""
         return [self.names(f"{self.x}_past", "past")] if self.program.reads_past_input else []
 
+    def width_of(self, quantity: Quantity) -> str:
+        """Text of the last axis of what holds a quantity: a number has one, of size 1."""
+        return self.size if quantity.shape else "1"
+
     @property
     def shape(self) -> str:
         """Text of the first two axes of a path."""

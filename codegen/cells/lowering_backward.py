@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sympy import Expr
 
+from codegen.cells.linear_forms import Inner, LinearForm, Scaled
 from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.lowering_statements import Statements, Sum
+from codegen.cells.mixing import MIXING, varies
 from codegen.cells.plan import values_read
-from codegen.cells.plan_adjoint import (
-    BackwardOperation,
-    Carry,
-    Gather,
-    KeepPivot,
-    LinearForm,
-    Scaled,
-    ScaleRows,
-    SendBack,
-)
+from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, ScaleRows, SendBack
 from codegen.steps.source import Function
+from derive.operators import Operator, fill, shape_of
 from derive.program import symbols_of
-from derive.symbols import Quantity, Role, by_name
+from derive.symbols import LONGEST_NAME, Quantity, Role, by_name
 
 
 def backward_function(cell: CellText) -> Function:
@@ -43,6 +38,7 @@ class _Backward:
         self.bound: dict[str, str] = {}
         self.coefficients: list[str] = []
         self.buffers: list[str] = []
+        self.products: set[str] = set()
 
     def function(self) -> Function:
         """The function."""
@@ -192,7 +188,8 @@ class _Backward:
             return [f"{self._row_view(operation.rows)}.mul_({self._pivot(operation)}){comment}"]
         if isinstance(operation, Gather):
             target = self._row((operation.target,)) if operation.target in self.rows else self._buffer(operation.target)
-            return commented(self._sum(operation.target.name, operation.form, operation.lines).into(target), comment)
+            form = self._sum(operation.target, operation.target.name, operation.form, operation.lines)
+            return commented(form.into(target), comment)
         if isinstance(operation, Carry):
             chain = self.cell.chain(operation.place)
             return commented(self._carry(operation), self.cell.comment([*operation.lines, chain]))
@@ -201,7 +198,8 @@ class _Backward:
             return commented(self._send_back(operation), self.cell.comment([*operation.lines, chain]))
         assert isinstance(operation, KeepPivot)
         name = self.cell.names(f"{operation.pivot.name}_path", operation.pivot)
-        self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.shape}, {self.cell.size})")
+        width = self.cell.width_of(operation.pivot)
+        self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.shape}, {width})")
         return [f"{self._variable(f'{name}_row', name)}.copy_({self._term(operation.pivot)}){comment}"]
 
     def _carry(self, operation: Carry) -> list[str]:
@@ -210,11 +208,12 @@ class _Backward:
         if operation.staged:
             target = self.cell.names(f"{seed}_before", operation.place)
             self.buffers.append(f"{target} = torch.empty_like({seed})")
-        form = self._sum(f"bar_{self.cell.program.old[operation.place].name}", operation.form, operation.lines)
+        old = self.cell.program.old[operation.place]
+        form = self._sum(old, f"bar_{old.name}", operation.form, operation.lines)
         if operation.place == self.cell.program.output:
             bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
-            form = Sum((("1", name), *form.plain), form.products, form.matrices)
+            form = replace(form, plain=(("1", name), *form.plain))
         return [] if form == Sum((("1", target),), (), ()) else form.into(target)
 
     def _send_back(self, operation: SendBack) -> list[str]:
@@ -225,7 +224,7 @@ class _Backward:
         target = cell.names(f"{name}_row", ("sent", operation.value))
         self.variables.setdefault(target, rows)
         if not many(operation.value):
-            return self._sum(name, operation.form, operation.lines).onto(target)
+            return self._sum(operation.value, name, operation.form, operation.lines).onto(target)
         lines = []
         for back in operation.form.products:
             one, value = (
@@ -247,34 +246,71 @@ class _Backward:
             lines.append(f"{seed}.copy_({before}){self.cell.comment([chain])}")
         return lines
 
-    def _sum(self, name: str, form: LinearForm, lines: Sequence[Quantity]) -> Sum:
+    def _sum(self, target: Quantity, name: str, form: LinearForm, lines: Sequence[Quantity]) -> Sum:
         plain: list[tuple[str, str]] = []
         products: list[tuple[str, str, str]] = []
-        printed = self.statements.printer
-        for scaled in form.scaled:
+        narrow: list[tuple[str, str, str]] = []
+        inner: list[tuple[str, str]] = []
+        for scaled in (*form.scaled, *form.inner):
             number, rest = scaled.coefficient.as_coeff_Mul()
-            pivot = self._term(scaled.pivot)
+            thin = isinstance(scaled, Inner) or not scaled.pivot.shape
+            pivot = self._inner(name, scaled, lines, inner) if isinstance(scaled, Inner) else self._term(scaled.pivot)
             if rest == 1:
-                plain.append((printed(number), pivot))
-            elif rest in self.rows and number == 1:
-                plain.append(("1", self._row((rest,))))
+                found = (self.statements.printer(number), pivot, "")
+            elif rest in self.rows and number == 1 and not isinstance(scaled, Inner):
+                found = ("1", self._row((rest,)), "")
             else:
-                whole = isinstance(rest, Quantity) and rest not in self.rows
-                text = self._coefficient(rest if whole else scaled.coefficient, name, scaled, lines)
-                products.append((printed(number) if whole else "1", pivot, text))
+                found = self._product(f"{name}_by_{pivot}", scaled, lines, pivot)
+            if thin and target.shape and shape_of(scaled.coefficient) == ():
+                narrow.append(found)
+            elif found[2]:
+                products.append(found)
+            else:
+                plain.append(found[:2])
         matrices = [(self._flat(back.rows), self._weight(back.matrices)) for back in form.products]
-        return Sum(tuple(plain), tuple(products), tuple(matrices))
+        return Sum(tuple(plain), tuple(products), tuple(matrices), tuple(inner), tuple(narrow))
+
+    def _product(self, name: str, scaled: Scaled, lines: Sequence[Quantity], pivot: str) -> tuple[str, str, str]:
+        """A number, a pivot, and the rest of its coefficient at one step."""
+        number, rest = scaled.coefficient.as_coeff_Mul()
+        whole = isinstance(rest, Quantity) and rest not in self.rows
+        text = self._coefficient(rest if whole else scaled.coefficient, name, scaled, lines)
+        return (self.statements.printer(number) if whole else "1", pivot, text)
+
+    def _inner(self, name: str, term: Inner, lines: Sequence[Quantity], found: list[tuple[str, str]]) -> str:
+        """The name of an inner product with a pivot, which is computed first."""
+        pivot = self._term(term.pivot)
+        if term.weight == 1:
+            result, text = self.cell.names(f"{pivot}_total", term.pivot), f"{pivot}.sum(-1, keepdim=True)"
+        else:
+            weight = self._coefficient(term.weight, f"{name}_along_{pivot}", term, lines)
+            result = self.cell.names(f"{pivot}_product", (term.pivot, term.weight))
+            text = f"({pivot} * {weight}).sum(-1, keepdim=True)"
+        if result not in self.products:
+            self.products.add(result)
+            found.append((result, text))
+        return result
 
     def _coefficient(self, value: Expr, name: str, scaled: Scaled, lines: Sequence[Quantity]) -> str:
         """A coefficient at one step: of a path that is there, of a buffer made before the loop, or of parameters."""
+        value = value.args[0] if isinstance(value, fill) else value
+        value = value.xreplace({node: self._operator(node) for node in sorted(value.atoms(*MIXING), key=str)})
         if isinstance(value, Quantity):
             return value.name if value.role is Role.PARAMETER else self._variable(f"{value.name}_row", value.name)
-        buffer = self.cell.names(f"{name}_by_{scaled.pivot.name}", (name, scaled.pivot))
+        buffer = self.cell.names(name, (name, scaled.pivot, value))
         comment = self._note((*scaled.lines, *lines), scaled.pivot)
         self.coefficients += commented(self.statements.fresh(buffer, value), comment)
-        if not any(quantity.role.batched for quantity in symbols_of(value)):
+        if not varies(value):
             return buffer
         return self._variable(f"{buffer}_row", buffer)
+
+    def _operator(self, node: Operator) -> Quantity:
+        """An operator that several coefficients may hold, for all steps at once."""
+        about = "_".join([type(node).__name__, *(q.name for q in by_name(symbols_of(node)))])
+        name = self.cell.names(about[:LONGEST_NAME], node)
+        lines = self.statements.fresh(name, node)
+        self.coefficients += [line for line in lines if line not in self.coefficients]
+        return Quantity(name, shape_of(node), Role.INTERMEDIATE)
 
     def _note(self, lines: Sequence[Quantity], pivot: Quantity) -> str:
         numbers = self.cell.comment(lines)
@@ -292,7 +328,8 @@ class _Backward:
     def _buffer(self, quantity: Quantity) -> str:
         kept = self.cell.past and not self.cell.program.stateless
         like = f"{self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.size})"
-        line = f"{quantity.name} = {like if kept else f'torch.empty_like({self.seeds[0].name})'}"
+        like = like if kept else f"torch.empty_like({self.seeds[0].name})"
+        line = f"{quantity.name} = {like if quantity.shape else f'{like}[:, :1]'}"
         if line not in self.buffers:
             self.buffers.append(line)
         return quantity.name

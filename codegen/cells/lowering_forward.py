@@ -109,7 +109,9 @@ class LoopFrame(Frame):
             self._variable(name, self.path_rows(place), 3, place, 0)
         elif name not in self.bound:
             self.bound.add(name)
-            self.buffers.append(f"{name} = {self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.size})")
+            self.buffers.append(
+                f"{name} = {self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.width_of(quantity)})"
+            )
 
     def _past_rows(self, quantity: Quantity) -> str:
         past = self.cell.past[quantity.source if isinstance(quantity, Past) else quantity]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, fraction
 
 from codegen.printer import TorchPrinter
 from derive import functions
+from derive.operators import shape_of, softmax
 from derive.program import symbols_of
 from derive.symbols import Quantity, by_name
 
@@ -23,6 +24,7 @@ OUT: Mapping[type, str] = {
     sympy.cos: "torch.cos({})",
     sympy.Abs: "torch.abs({})",
     sympy.sign: "torch.sign({})",
+    softmax: "torch.softmax({}, -1)",
 }
 """Functions that can write into a given tensor."""
 
@@ -100,10 +102,11 @@ class Statements:
             return whole
         for kind in (self._slope, self._function):
             for term in terms:
-                opening = kind(term)
+                opening = kind(term) if shape_of(term) == shape_of(value) else None
                 if opening is not None:
                     return self._with_rest(opening, terms, term)
-        product = next((t for t in terms if _pair(t) is not None and _batched(t)), None)
+        shape = shape_of(value)
+        product = next((t for t in terms if _pair(t) is not None and _batched(t) and shape_of(t) == shape), None)
         plain = next((t for t in terms if isinstance(t, Quantity) and t != product), None)
         if product is None:
             return Opening(self.printer(value), takes_out=False)
@@ -132,7 +135,7 @@ class Statements:
     def _slope(self, term: Expr) -> Opening | None:
         """`scale * v * (1 - v)` and `scale * (1 - v**2)`, the slopes of sigmoid and tanh in their values."""
         for helper, value, scale in slopes_in(term):
-            if scale == 1 or not _batched(scale):
+            if scale == 1 or not _batched(scale) or shape_of(scale) != value.shape:
                 continue
             return Opening(f"{helper}({self.printer(scale)}, {self.printer(value)})", needs_out=self.printer(value))
         return None
@@ -208,27 +211,37 @@ class Sum:
         plain: (number, text) of tensors times numbers.
         products: (number, text, text) of elementwise products.
         matrices: (text, text) of matrix products.
+        inner: (name, text) of inner products, which are computed first.
+        narrow: (number, text, text) of products of numbers of each sample, that are added to all components; the
+            second text may be empty.
     """
 
     plain: tuple[tuple[str, str], ...]
     products: tuple[tuple[str, str, str], ...]
     matrices: tuple[tuple[str, str], ...]
+    inner: tuple[tuple[str, str], ...] = ()
+    narrow: tuple[tuple[str, str, str], ...] = ()
 
     def into(self, target: str) -> list[str]:
         """Statements that write the sum into a tensor; a term that reads this tensor comes first."""
         plain = sorted(self.plain, key=lambda term: (term[1] != target, term[0] != "1"))
         products = sorted(self.products, key=lambda term: (target not in term[1:], term[0] != "1"))
         matrices = list(self.matrices)
-        lines = _opened(target, plain, products, matrices)
-        lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in products]
-        lines += [f"{target}.addmm_({left}, {right})" for left, right in matrices]
-        return lines + [_added(target, number, text) for number, text in plain]
+        opened = _opened(target, plain, products, matrices)
+        rest = replace(self, plain=tuple(plain), products=tuple(products), matrices=tuple(matrices), inner=())
+        return [*self._products_first(), *opened, *rest.onto(target)]
 
     def onto(self, target: str) -> list[str]:
         """Statements that add the sum to a tensor."""
-        lines = [f"{target}.addcmul_({_multiplied(*term)})" for term in self.products]
+        lines = self._products_first()
+        lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.products]
         lines += [f"{target}.addmm_({left}, {right})" for left, right in self.matrices]
+        lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.narrow if term[2]]
+        lines += [_added(target, number, text) for number, text, other in self.narrow if not other]
         return lines + [_added(target, number, text) for number, text in self.plain]
+
+    def _products_first(self) -> list[str]:
+        return [f"{name} = {text}" for name, text in self.inner]
 
 
 def _opened(

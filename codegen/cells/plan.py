@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, LinearForm, SendBack, adjoint_of, plan_adjoint
+from codegen.cells.linear_forms import LinearForm
+from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, SendBack, adjoint_of, plan_adjoint
 from codegen.cells.plan_forward import ForwardPlan, plan_forward
 from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
@@ -65,8 +66,8 @@ def values_read(adjoint: AdjointPlan) -> Iterator[Quantity]:
     for scaled in adjoint.coefficients.values():
         yield from sorted(symbols_of(scaled.coefficient), key=str)
     for form in forms(adjoint):
-        for scaled in form.scaled:
-            yield from sorted(symbols_of(scaled.coefficient), key=str)
+        for coefficient in form.coefficients:
+            yield from sorted(symbols_of(coefficient), key=str)
     for gradient in adjoint.gradients:
         yield from sorted(symbols_of(gradient.coefficient), key=str)
 

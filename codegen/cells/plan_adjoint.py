@@ -12,45 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Integer
 
+from codegen.cells.linear_forms import Back, Inner, LinearForm, Scaled, gathered, terms_of
+from codegen.cells.mixing import named_values
 from codegen.cells.plan_program import CellProgram
 from codegen.cells.plan_schedule import Schedule
 from derive.errors import UnsupportedError
-from derive.operators import Operator, dot, matvec, outer, total
+from derive.operators import dot, matvec, outer, shape_of, total
 from derive.past_values import Past, tap_backs, tap_outers
-from derive.program import Assignment
+from derive.program import Assignment, symbols_of
 from derive.reverse_sweep import Adjoint, elementwise_partials, reverse_sweep
 from derive.symbols import Quantity, Role
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A coefficient times a pivot.
-
-    Attributes:
-        pivot: a cotangent that is known in the loop.
-        coefficient: of values of the forward sweep, and of cotangents of rows, which stand for *their* coefficients.
-        lines: cotangents that were passed over between the pivot and here.
-    """
-
-    pivot: Quantity
-    coefficient: Expr
-    lines: tuple[Quantity, ...] = ()
-
-
-@dataclass(frozen=True)
-class Back:
-    """A transposed matrix product: cotangents of neighbouring rows times their matrices."""
-
-    rows: tuple[int, ...]
-    matrices: tuple[Quantity, ...]
-
-
-@dataclass(frozen=True)
-class LinearForm:
-    """A cotangent as a sum of scaled pivots and transposed products."""
-
-    scaled: tuple[Scaled, ...]
-    products: tuple[Back, ...]
 
 
 @dataclass(frozen=True)
@@ -172,6 +143,8 @@ class _Planner:
 
     program: CellProgram
     adjoint: Adjoint
+    named: Mapping[Expr, Quantity] = field(default_factory=dict)
+    mixed: set[Quantity] = field(default_factory=set)
     known: dict[Quantity, tuple[Scaled, ...]] = field(default_factory=dict)
     coefficients: dict[int, Scaled] = field(default_factory=dict)
     gathered: list[Gather] = field(default_factory=list)
@@ -179,6 +152,8 @@ class _Planner:
     def plan(self) -> AdjointPlan:
         """All parts."""
         bars = self.adjoint.cotangents
+        self.named = named_values(self.program.step)
+        self.mixed = {bars[value] for value in self.named.values() if value in bars and value.shape}
         about = {bar: quantity for quantity, bar in bars.items()}
         self.rows = tuple(bars[row.target] for row in self.program.rows)
         self.seeds = tuple(self._seed(self.adjoint.seeds[q]) for q in self.program.new)
@@ -238,8 +213,8 @@ class _Planner:
     def _pass(self, line: Assignment) -> None:
         """Remember a cotangent between the states and the rows: as one coefficient, or as a pivot of its own."""
         form = self._form(line)
-        simple = len(form.scaled) == 1 and not form.products
-        if line.target in self.rows and simple and not form.scaled[0].coefficient.is_Number:
+        simple = len(form.scaled) == 1 and not form.products and not form.inner and line.target not in self.mixed
+        if line.target in self.rows and simple and shape_of(form.scaled[0].coefficient) == line.target.shape:
             (scaled,) = form.scaled
             self.coefficients[self.rows.index(line.target)] = replace(scaled, lines=(*scaled.lines, line.target))
             self.known[line.target] = (Scaled(scaled.pivot, line.target),)
@@ -251,16 +226,21 @@ class _Planner:
 
     def _form(self, line: Assignment) -> LinearForm:
         """The line over pivots; several ways to one pivot are one coefficient."""
-        found: dict[Quantity, Scaled] = {}
-        products: list[Back] = []
-        for leaf, partial in elementwise_partials(line.value):
-            if isinstance(leaf, matvec | tap_backs):
-                products.append(self._product(leaf, partial))
-            for way in self.known.get(leaf, ()) if isinstance(leaf, Quantity) else ():
-                term = Scaled(way.pivot, partial * way.coefficient, way.lines)
-                before = found.get(way.pivot)
-                found[way.pivot] = term if before is None else _sum(before, term)
-        return LinearForm(tuple(found.values()), self._runs(products))
+        value = self._value(line.target)
+        parts = [(leaf, by) for leaf, by in elementwise_partials(value) if isinstance(leaf, matvec | tap_backs)]
+        products = [self._product(leaf, by) for leaf, by in parts]
+        scaled, inner = gathered(map(self._of_row, terms_of(value, lambda bar: self.known.get(bar, ()))))
+        return LinearForm(scaled, self._runs(products), inner)
+
+    def _value(self, bar: Quantity) -> Expr:
+        """A line of the adjoint, with the names that values of the step have."""
+        return self.adjoint.program.value(bar).xreplace(self.named)
+
+    def _of_row(self, term: Scaled) -> Scaled:
+        """An inner product with a row's coefficient and a pivot is the sum over that row, once it is scaled."""
+        if isinstance(term, Inner) and term.weight in self.rows:
+            return replace(term, pivot=term.weight, weight=Integer(1))
+        return term
 
     def _product(self, node: matvec | tap_backs, partial: Expr) -> Back:
         matrix, bar = node.args
@@ -283,7 +263,7 @@ class _Planner:
     def _gradients(self, line: Assignment, parameter: Quantity) -> list[Gradient]:
         """Terms of the gradient over rows and pivots."""
         found = []
-        for leaf, partial in elementwise_partials(line.value):
+        for leaf, partial in elementwise_partials(self._value(line.target)):
             for bar, coefficient in _bars_of(leaf, partial):
                 if bar not in self.known:
                     continue
@@ -293,13 +273,12 @@ class _Planner:
 
     def _materialized(self, bar: Quantity) -> tuple[Scaled, ...]:
         """A cotangent over what has a value at every step once the loop is done: rows and pivots."""
-        if bar in self.rows or bar in self.seeds or self.known[bar] == (Scaled(bar, Integer(1)),):
-            return (Scaled(bar, Integer(1)),)
-        found = []
-        for leaf, partial in elementwise_partials(self.adjoint.program.value(bar)):
-            for way in self._materialized(leaf) if leaf in self.known else ():
-                found.append(Scaled(way.pivot, partial * way.coefficient))
-        return tuple(found)
+        known = self.known.get(bar, ())
+        if not known or bar in self.rows or bar in self.seeds or known == (Scaled(bar, Integer(1)),):
+            return tuple(Scaled(bar, Integer(1)) for _ in known)
+        found = tuple(terms_of(self._value(bar), self._materialized))
+        assert not any(isinstance(term, Inner) for term in found), "what holds inner products is a pivot"
+        return found
 
     def _loop(
         self, carries: list[Carry], sent: list[SendBack], gradients: list[Gradient]
@@ -321,8 +300,8 @@ class _Planner:
         return (*first, *self._ordered_carries(carries, rank))
 
     def _read(self, form: LinearForm) -> Iterator[Quantity]:
+        yield from form.pivots
         for scaled in form.scaled:
-            yield scaled.pivot
             if scaled.coefficient in self.rows:
                 yield scaled.coefficient
         for product in form.products:
@@ -345,10 +324,6 @@ class _Planner:
         return any(seed in self._read(other.form) for other in others if other is not carry)
 
 
-def _sum(one: Scaled, other: Scaled) -> Scaled:
-    return Scaled(one.pivot, one.coefficient + other.coefficient, tuple(dict.fromkeys(one.lines + other.lines)))
-
-
 def _bars_of(leaf: Expr, partial: Expr) -> Iterator[tuple[Quantity, Expr]]:
     """Pairs (cotangent, coefficient) in one leaf of a gradient, sums over components left to the sum over the batch."""
     if isinstance(leaf, Quantity):
@@ -359,7 +334,7 @@ def _bars_of(leaf: Expr, partial: Expr) -> Iterator[tuple[Quantity, Expr]]:
         inner = leaf.args[0] * leaf.args[1] if isinstance(leaf, dot) else leaf.args[0]
         for part, slope in elementwise_partials(inner):
             yield part, partial * slope
-    elif isinstance(leaf, Operator):
+    elif any(quantity.role is Role.COTANGENT for quantity in symbols_of(leaf)):
         raise UnsupportedError(f"the gradient {leaf} has no form in the emitted sweep")
 
 

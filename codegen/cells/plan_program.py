@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from sympy import Add, Expr, Mul
 
+from codegen.cells.mixing import MIXING, with_named_operators
 from codegen.cells.plan_operands import Layout, layout_of
 from codegen.products import PRODUCTS, split_products
 from derive.errors import UnsupportedError
+from derive.norms import components
 from derive.operators import Operator, show_shape
 from derive.past_values import Lag, Lags, Past, told_lags
 from derive.program import Assignment, Program, name_functions
@@ -101,7 +103,7 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
         UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
     """
     _check_kind(recurrence)
-    named = name_functions(recurrence.step)
+    named = with_named_operators(name_functions(recurrence.step))
     lines, origins = split_products(named, recurrence.step)
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
@@ -164,16 +166,16 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
                 )
         if not line.target.role.batched:
             raise UnsupportedError(f"{line.target.name} is computed from parameters alone; make it a parameter")
-        if line.target.shape != size:
+        if line.target.shape not in (size, ()):
             raise UnsupportedError(
                 f"{line.target.name} has shape {show_shape(line.target.shape)}; every line of a recurrent cell has "
-                f"that of the states, {show_shape(size)}"
+                f"that of the states, {show_shape(size)}, or is a number"
             )
         for node in sorted(line.value.atoms(Operator), key=str):
-            if not isinstance(node, PRODUCTS):
+            if not isinstance(node, (*PRODUCTS, components, *MIXING)):
                 raise UnsupportedError(
-                    f"{line.target.name} uses {type(node).__name__}; a recurrent cell has matrix products and "
-                    "elementwise functions"
+                    f"{line.target.name} uses {type(node).__name__}; a recurrent cell has matrix products, "
+                    f"elementwise functions and {', '.join(kind.__name__ for kind in MIXING)}"
                 )
         bare = line.value.xreplace({node: node.args[0] for node in line.value.atoms(*PRODUCTS)}).free_symbols
         if read & bare:

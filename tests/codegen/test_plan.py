@@ -11,8 +11,9 @@ from codegen.cells.plan import plan
 from codegen.cells.plan_adjoint import Carry, Gather, ScaleRows
 from codegen.cells.plan_forward import Activate, Compute, Hadamard, Product
 from codegen.cells.plan_schedule import Schedule
-from derive import Builder, Recurrence, Stack, constant, input_, load, matvec, parameter, sigmoid, softmax, state, tanh
+from derive import Builder, Recurrence, Stack, constant, input_, load, matvec, parameter, sigmoid, state, tanh
 from derive.errors import UnsupportedError
+from derive.norms import unit
 from tests.codegen.gated_cells import CELLS, Gated
 
 BY_ID = {cell.spec.id: cell for cell in CELLS}
@@ -143,7 +144,7 @@ def same_size() -> Recurrence:
         (other_output(), (), "the output of the step is a; it must be a new state: h_next"),
         (same_size(), (), r"input y has shape \(H\); .* a name of its own"),
         (simple(tanh(matvec(W, x) + matvec(R, h) * constant("k"))), (), "k is a constant"),
-        (simple(softmax(matvec(W, x) + matvec(R, h))), (), "uses softmax; a recurrent cell has matrix products"),
+        (simple(unit(matvec(W, x) + matvec(R, h))), (), "uses unit; a recurrent cell has matrix products, .* softmax"),
         (simple(tanh(b) * h + sigmoid(matvec(W, x))), (), "is computed from parameters alone"),
         (simple(tanh(b * h)), (), "the step has no matrix"),
         (simple(tanh(matvec(R, h))), (), "nothing that the step returns depends on x"),
