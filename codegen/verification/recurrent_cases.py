@@ -16,6 +16,8 @@ from codegen.verification.measures import uniform
 from codegen.verification.reference import run_recurrence
 from codegen.verification.step_setting import numeric
 from derive.errors import DeriveError
+from derive.layer_norms import layer_norm
+from derive.operators import shape_of
 from derive.past_values import Lags, read_back, told_lags
 from derive.symbols import Dimension, Quantity, Shape, by_name
 from derive.systems import Recurrence, Spec, Stack
@@ -23,6 +25,7 @@ from derive.systems import Recurrence, Spec, Stack
 STEPS = 4
 BATCH = 5
 SMALLEST_SIZE = 2
+SMALLEST_NORMALIZED = 4  # a layer normalization of two components is nearly their signs: no difference quotient holds
 LAYER = "_l0"
 FIRST_CONSTANT = 0.4
 
@@ -74,9 +77,11 @@ class _Cell:
         self.stacks, self.recurrence = spec.stacks_of(option), recurrence
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
+        norms = [node for line in recurrence.step.assignments for node in line.value.atoms(layer_norm)]
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
         told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
         self.sizes |= {lag.count: len(lag.default) for lag in told}
+        self.sizes |= {size: SMALLEST_NORMALIZED for node in norms for size in shape_of(node)}
         size = {} if readout is None else {"output": self.sizes[readout.output.shape[0]]}
         constants = [q for q in recurrence.step.inputs if q.role in CONSTANTS]
         self.constants = {q: FIRST_CONSTANT + place / 10 for place, q in enumerate(constants)}
