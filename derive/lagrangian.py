@@ -205,19 +205,35 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     author.close(f"The step{suffix}", "One step as a program: every quantity is named once, nothing is unrolled.")
     write_lagrangian(author, recurrence.step, adjoint)
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", OTHERS)
-    write_chain(author, recurrence, adjoint)
-    write_readout(author, recurrence, adjoint)
+    silent = adjoint.cotangents.keys().isdisjoint((*recurrence.old, *recurrence.inputs))
+    if silent:
+        write_silence(author, [q for q in recurrence.step.inputs if q not in adjoint.cotangents])
+    else:
+        write_chain(author, recurrence, adjoint)
+        write_readout(author, recurrence, adjoint)
     author.close(
         f"The discrete adjoint{suffix}",
         "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",
     )
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", GRADIENTS)
-    write_sums(author, recurrence, adjoint)
+    if not silent:
+        write_sums(author, recurrence, adjoint)
     author.close(
         f"Gradients{suffix}",
         "What one step contributes; a shared quantity sums over steps, and every one over the batch.",
     )
     return adjoint
+
+
+def write_silence(author: Author, quantities: Sequence[Quantity]) -> None:
+    """What stands before a function without a slope has no gradient."""
+    author.relation(
+        "what arrives before it",
+        Kind.DEFINITION,
+        r",\; ".join(f"{cotangent_latex(q.latex)} = 0" for q in quantities),
+        text=", ".join(f"gradient of {q} = 0" for q in quantities) + " almost everywhere",
+        reason="the slope is zero almost everywhere, so gradient descent hears nothing",
+    )
 
 
 def write_graph(author: Author, program: Program, names: StepNames, what: str = "graph") -> Adjoint:
@@ -228,13 +244,7 @@ def write_graph(author: Author, program: Program, names: StepNames, what: str = 
     write_lagrangian(author, program, adjoint, f"Lagrangian of the {what}")
     write_adjoint(author, program, adjoint, names, "adjoint")
     if not adjoint.cotangents.keys() - adjoint.seeds.keys():
-        author.relation(
-            "what arrives before it",
-            Kind.DEFINITION,
-            r",\; ".join(f"{cotangent_latex(q.latex)} = 0" for q in program.inputs),
-            text=", ".join(f"gradient of {q} = 0" for q in program.inputs) + " almost everywhere",
-            reason="the slope is zero almost everywhere, so gradient descent hears nothing",
-        )
+        write_silence(author, program.inputs)
     author.close(
         f"Adjoint of the {what}",
         "Stationarity of the Lagrangian in every quantity, last line first: this is backpropagation. "

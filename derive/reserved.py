@@ -74,6 +74,7 @@ WORDS = frozenset(
     sum_to t0 t1 table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name
     torch trace train training trajectory transposed_rest type underflow_message uniform unit_vector unit_vectors
     unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings windows with_gradient_of
-    with_gradients with_quick_tanh without word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
+    with_gradients with_quick_tanh without without_slope word_starts worst_root xpu zero_at_start zero_grad
+    zeros_on_host
     """.split()
 )

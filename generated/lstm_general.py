@@ -589,6 +589,14 @@ class Cell:
         return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward)
 
 
+def without_slope(*_: Any) -> Values:
+    """In the place of the sweeps of a cell whose slope is zero almost everywhere: it is run in the plain form.
+
+    The output of such a cell has no gradient, as what torch's comparisons give.
+    """
+    raise NotImplementedError("a cell without a slope has no sweeps")
+
+
 @dataclass(frozen=True)
 class Readout:
     """What is made of the output of the last layer: function(output (..., features), *parameters) -> (..., size)."""
@@ -785,7 +793,7 @@ def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Te
 
 def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
-    if derived and not torch.compiler.is_compiling():
+    if derived and cell.backward is not without_slope and not torch.compiler.is_compiling():
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
         return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)

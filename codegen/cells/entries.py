@@ -10,6 +10,8 @@ from codegen.cells.prelude import Prelude, held_operands, prelude_text
 from codegen.steps.source import tuple_display
 from derive.past_values import read_back
 
+SWEEPS = ("forward", "recompute", "backward")
+
 
 @dataclass(frozen=True)
 class CellEntry:
@@ -26,7 +28,8 @@ class CellEntry:
 def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Prelude | None) -> CellEntry:
     """The entry of one cell, under the values of the options that choose it."""
     suffix, program = f"_{name}" if name else "", plan.program
-    functions = ", ".join(f"_{kind}{suffix}" for kind in ("plain", "forward", "recompute", "backward"))
+    sweeps = ["without_slope"] * len(SWEEPS) if plan.silent else [f"_{kind}{suffix}" for kind in SWEEPS]
+    functions = ", ".join([f"_plain{suffix}", *sweeps])
     held = [operand.parts for operand in held_operands(program.layout, prelude)]
     others = [text for text in (_reach_text(plan),) if text]
     others += [f"output={program.output}"] * bool(program.output)

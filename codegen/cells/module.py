@@ -141,7 +141,7 @@ class RecurrentModule:
         """The four functions of each cell, and the read-out."""
         writers = (plain_function, forward_function, recompute_function, backward_function)
         texts = [CellText(p, f"_{name}" if name else "", self._numbers_of(name, p)) for name, p in self.plans.items()]
-        written = [writer(text) for text in texts for writer in writers]
+        written = [writer(text) for text in texts for writer in (writers[:1] if text.plan.silent else writers)]
         for text, (name, prelude) in zip(texts, self.preludes.items(), strict=True):
             written += (
                 prelude.functions(text.suffix, self._numbers(name, prelude.adjoint.cotangents, {})) if prelude else ()
@@ -338,9 +338,13 @@ class RecurrentModule:
             if cell.program.stateless:
                 parts.append("    No step waits for another: all are done at once, without a loop over them.")
                 continue
-            counts = describe(cell)
             chosen = ", ".join(f"{each}={value!r}" for each, value in self.spec.chosen(name).items())
             about = f" with {chosen}" if chosen else ""
+            if cell.silent:
+                text = f"    The slope{about} is zero almost everywhere: what a step gives out has no gradient."
+                parts.append(textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
+                continue
+            counts = describe(cell)
             text = (
                 f"    Operations of one step{about}: forward {counts['forward']}, backward {counts['backward']}; "
                 f"of these {counts['forward products']} and {counts['backward products']} are matrix products."

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from codegen.cells.linear_forms import LinearForm
-from codegen.cells.plan_adjoint import AdjointPlan, Carry, Gather, SendBack, adjoint_of, plan_adjoint
+from codegen.cells.plan_adjoint import (
+    AdjointPlan,
+    Carry,
+    Gather,
+    SendBack,
+    adjoint_of,
+    no_adjoint,
+    plan_adjoint,
+)
 from codegen.cells.plan_forward import ForwardPlan, plan_forward
 from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
@@ -34,6 +42,11 @@ class CellPlan:
     adjoint: AdjointPlan
     stored: bool
 
+    @property
+    def silent(self) -> bool:
+        """Whether the slope is zero almost everywhere: no cotangent reaches a row, and there is no adjoint sweep."""
+        return not self.adjoint.rows
+
     def recomputed(self, wanted: set[Quantity]) -> Program:
         """Elementwise lines that have to be computed anew from paths and rows to know the wanted quantities."""
         known = {*self.program.old, *self.program.new, *self.forward.held}
@@ -51,6 +64,8 @@ def plan(recurrence: Recurrence, stacks: Sequence[Stack] = ()) -> CellPlan:
     """
     program = normal_form(recurrence, stacks)
     adjoint = adjoint_of(program)
+    if adjoint is None:
+        return CellPlan(program, plan_forward(program, frozenset()), no_adjoint(), stored=False)
     reread = frozenset(q for line in adjoint.program.assignments for q in symbols_of(line.value))
     forward = plan_forward(program, reread)
     backward = plan_adjoint(program, adjoint)

@@ -128,10 +128,22 @@ def plan_adjoint(program: CellProgram, adjoint: Adjoint) -> AdjointPlan:
     return _Planner(program, adjoint).plan()
 
 
-def adjoint_of(program: CellProgram) -> Adjoint:
-    """The reverse sweep over the step, in all its inputs."""
+def no_adjoint() -> AdjointPlan:
+    """Of a cell whose slope is zero almost everywhere."""
+    return AdjointPlan((), {}, (), (), {}, (), (), {})
+
+
+def adjoint_of(program: CellProgram) -> Adjoint | None:
+    """The reverse sweep over the step, in all its inputs; None where the slope is zero almost everywhere.
+
+    Raises:
+        UnsupportedError: nothing that the step returns depends on a row, or no slope leads there.
+    """
     adjoint = reverse_sweep(program.step)
     silent = [row.target.name for row in program.rows if row.target not in adjoint.cotangents]
+    used = {line.target for line in program.step.needed_for(program.new).assignments}
+    if len(silent) == len(program.rows) and all(row.target in used for row in program.rows):
+        return None
     if silent or not any(q in adjoint.cotangents for q in (program.input, *program.past_of(program.input))):
         raise UnsupportedError(f"nothing that the step returns depends on {', '.join(silent) or program.input.name}")
     return adjoint

@@ -19,6 +19,7 @@ from derive.errors import DeriveError
 from derive.layer_norms import layer_norm
 from derive.operators import shape_of
 from derive.past_values import Lags, read_back, told_lags
+from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Dimension, Quantity, Shape, by_name
 from derive.systems import Recurrence, Spec, Stack
 
@@ -60,6 +61,7 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
         call=_call,
         reference=lambda: cell.reference(cell.build(kind, "store", "autograd"), list(inputs.values())),
         memory=("store", "chunk"),
+        differentiable=cell.sloped,
     )
 
 
@@ -88,6 +90,7 @@ class _Cell:
         numbers = {keyword(q): value for q, value in self.constants.items()}
         self.chosen: dict[str, Any] = {**spec.chosen(option), **numbers, **size}
         self.of_readout = {} if readout is None else dict(readout.names)
+        self.sloped = not reverse_sweep(recurrence.step).cotangents.keys().isdisjoint(recurrence.old)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         """Numeric sizes of a symbolic shape."""

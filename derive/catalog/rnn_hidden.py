@@ -19,6 +19,7 @@ from derive import (
     relu,
     sigmoid,
     state,
+    step,
     tanh,
     transpose,
 )
@@ -31,16 +32,23 @@ b = parameter("b", "H", meaning="bias")
 V = parameter("V", ("K", "H"), meaning="hidden state to output")
 c = parameter("c", "K", meaning="bias of the output")
 
-NONLINEARITIES = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid, "elu": elu, "identity": lambda a: a}
+NONLINEARITIES = {
+    "tanh": tanh,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "elu": elu,
+    "identity": lambda a: a,
+    "heaviside": step,
+}
 
 
 def cell(nonlinearity: str) -> Recurrence:
     """One step with the given nonlinearity, and its read-out."""
-    step = Builder()
-    a = step.let("a_h", b + matvec(W, h) + matvec(U, x), latex="a_t", meaning="input of the units")
-    new = step.let("h_next", NONLINEARITIES[nonlinearity](a), latex="h_t", meaning="hidden state after the step")
-    o = step.let("o", c + matvec(V, new), latex="o_t", meaning="output")
-    return Recurrence(step.build((new, o)), old=(h,), new=(new,), inputs=(x,), output=o)
+    line = Builder()
+    a = line.let("a_h", b + matvec(W, h) + matvec(U, x), latex="a_t", meaning="input of the units")
+    new = line.let("h_next", NONLINEARITIES[nonlinearity](a), latex="h_t", meaning="hidden state after the step")
+    o = line.let("o", c + matvec(V, new), latex="o_t", meaning="output")
+    return Recurrence(line.build((new, o)), old=(h,), new=(new,), inputs=(x,), output=o)
 
 
 q: dict[str, Quantity] = quantities(cell("tanh"))
