@@ -30,6 +30,7 @@ EQUATION_SECTIONS = (
     "The accepted grid",
     *("The equation", "The gradient", "Broyden's method"),
     *("The random draws", "The reverse sweep"),
+    "The exact values",
 )
 
 

@@ -21,6 +21,8 @@ def explain_chain(draft: Draft, chain: Chain, names: StepNames) -> None:
     if hidden is None or "between_layers" in draft.author.numbers:
         return
     adjoint, into = reverse_sweep(hidden), input_of(hidden)
+    if into not in adjoint.cotangents:
+        return
     seed, sent = adjoint.seeds[hidden.outputs[0]], adjoint.cotangents[into]
     draft.author.relation(
         "what a layer hears from the next one",

@@ -23,6 +23,7 @@ class Chain(System):
         SpecError: a layer that has not one vector going in and one coming out, or reads anything but parameters.
     """
 
+    has_values = True
     last: Program
     hidden: Program | None = None
 

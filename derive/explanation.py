@@ -31,6 +31,8 @@ def explain_system(spec: Spec) -> Derivation:
         _sections("depth_explanation").write_depth(draft, recurrence, StepNames(title))
     for reading, recurrence in product(spec.readings, recurrences(spec).values()):
         draft.results |= _sections("readings").write_reading(draft.author, recurrence, reading)
+    if spec.values:
+        _sections("value_sections").write_values(draft.author, spec.values)
     draft.results |= write_relations(draft.author, spec.relations)
     if spec.loss is not None:
         write_loss(draft.author, spec.loss)

@@ -22,6 +22,9 @@ class System(ABC):
     varies: ClassVar[bool] = False
     """Whether parameters of it may be functions of time."""
 
+    has_values: ClassVar[bool] = False
+    """Whether parameters of it may start with exact values of the spec."""
+
     @property
     @abstractmethod
     def quantities(self) -> set[Quantity]:

@@ -23,6 +23,7 @@ from derive.program import Assignment, Program, check_numbers, name_functions, r
 from derive.schemes import SCHEMES, MultistepFamily, Scheme
 from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
+from derive.starting_values import checked_values, constants_of
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
 from derive.variants import Option, Options, Variants
@@ -166,6 +167,7 @@ class Recurrence(System):
             what the recurrence does not have.
     """
 
+    has_values = True
     step: Program
     old: tuple[Quantity, ...]
     new: tuple[Quantity, ...]
@@ -245,6 +247,8 @@ class Spec(Variants):
         scheme: the discretization of an ODE.
         option: name of the constructor's argument that chooses among variants.
         options: names of several arguments that choose together, for cells; the keys of `system` are then tuples.
+        values: parameters of a cell or chain -> exact values that they start with: tables of exact numbers, or a rule
+            in `ROW`, `COLUMN` (from 1); constants in them become arguments, whose `defaults` are given.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
         loss: what `loss(output, target)` computes.
         claims: what the decks say; like `relations` as they are, or as a function that returns them when they are asked
@@ -281,6 +285,7 @@ class Spec(Variants):
     illustration: Illustration | None = None
     may_vary: tuple[Quantity, ...] = ()
     options: tuple[str, ...] = ()
+    values: Mapping[Quantity, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
@@ -289,6 +294,7 @@ class Spec(Variants):
         self._check_module()
         if isinstance(self.system, ODE):
             self._check_scheme()
+        self._check_values()
         self._check_defaults()
         check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())
 
@@ -351,8 +357,21 @@ class Spec(Variants):
         if plain_symbols(self._table):
             object.__setattr__(self, "scheme", declared(self._table))
 
+    def _check_values(self) -> None:
+        if not self.values:
+            return
+        able = all(isinstance(one, System) and one.has_values for one in self.variants.values())
+        if not self.class_name or self.in_steps or not able:
+            raise SpecError(f"{self.id}: values are for cells that read a sequence and for chains of layers")
+        object.__setattr__(self, "values", checked_values(self.id, self.values, self._quantities()))
+        missing = [q.name for q in constants_of(self.values) if q.name not in self.defaults]
+        if missing:
+            given = f"defaults={{{missing[0]!r}: ...}}"
+            raise SpecError(f"{self.id}: values are written in {', '.join(missing)}; give {given}")
+
     def _check_defaults(self) -> None:
-        names = sorted(q.name for q in self._quantities() if q.role in _WITH_DEFAULT)
+        quantities = self._quantities().union(constants_of(self.values))
+        names = sorted(q.name for q in quantities if q.role in _WITH_DEFAULT)
         for name, value in self.defaults.items():
             if name == self.option and value in self.variants:
                 continue

@@ -55,7 +55,7 @@ The discrete adjoint (identity):
 The step (heaviside):
     (30) h_next = step(a_h)
 
-The discrete adjoint (heaviside):
+The discrete adjoint (heaviside): there is no sweep; autograd computes what a read-out's parameters hear.
     (32) gradient of U = 0, gradient of W = 0, gradient of b = 0, gradient of h = 0, gradient of x = 0 almost
         everywhere
 

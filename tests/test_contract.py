@@ -86,6 +86,9 @@ CLASSES = {
     "tdnn": "TDNN",
     "lstm_general": "LSTMGeneral",
     "delay_rnn": "DelayRNN",
+    "addition_rnn": "RNNHidden",
+    "parity_rnn": "RNNHidden",
+    "parity_mlp": "DNN",
 }
 
 

@@ -16,6 +16,7 @@ from codegen.cells.plan_operands import Operand, operand_shape
 from codegen.cells.plan_program import CellProgram
 from codegen.cells.prelude import Prelude, held_operands, keyword, split_prelude
 from codegen.cells.readout import Readout, split_readout
+from codegen.exact_values import ExactValues
 from codegen.render import render
 from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
@@ -23,6 +24,7 @@ from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError
 from derive.past_values import Lag, Lags, read_back
 from derive.reverse_sweep import reverse_sweep
+from derive.starting_values import table_sizes
 from derive.symbols import Quantity, Role
 from derive.systems import Recurrence, Spec
 
@@ -45,6 +47,8 @@ KEYWORDS = (
     "device: torch.device | str | None = None",
     "dtype: torch.dtype | None = None",
 )
+SILENT = "there is no sweep; autograd computes what a read-out's parameters hear."
+ADJOINT = ("The discrete adjoint", "Gradients")
 PASSED = ("bias", "batch_first", "dropout", "bidirectional", "memory", "gradient", "learn_initial", "device", "dtype")
 
 
@@ -70,7 +74,8 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "constants": module.constant_names,
     }
     return render(
-        "recurrent_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, module.support, ())}
+        "recurrent_module.py.jinja",
+        {**view, **common_view(spec, derivation, programs, command, module.support, (), module.notes)},
     )
 
 
@@ -117,6 +122,13 @@ class RecurrentModule:
         self.preludes: dict[str, Prelude | None] = {}
         self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
         self.default = next(iter(self.plans))
+        self.exact = ExactValues(spec, derivation.numbers)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the docstring says of variants without a slope."""
+        silent = [name for name, plan in self.plans.items() if plan.silent]
+        return {f"{title}{f' ({name})' if name else ''}": SILENT for name in silent for title in ADJOINT}
 
     def _only(self, readouts: Sequence[Readout | None]) -> Readout | None:
         if any(readout != readouts[0] for readout in readouts):
@@ -213,7 +225,8 @@ class RecurrentModule:
     @property
     def support(self) -> tuple[str, ...]:
         """Files of the runtime."""
-        return (*SUPPORT, *(["lags"] * bool(self.told_lags)), *(["preludes"] * self.has_prelude))
+        optional = (*(["lags"] * bool(self.told_lags)), *(["preludes"] * self.has_prelude))
+        return (*SUPPORT, *optional, *self.exact.support)
 
     def _least(self, lag: Lag | Lags) -> int:
         """The smallest value of a lag: 1 where a state is read, which has to be made first."""
@@ -250,7 +263,24 @@ class RecurrentModule:
     def methods(self) -> tuple[Function, ...]:
         """Of the class."""
         methods = [self._constructor(), self._parameter_shapes()]
-        return tuple([*methods, _readout_shapes(self.readout)] if self.readout is not None else methods)
+        methods += [_readout_shapes(self.readout)] if self.readout is not None else []
+        return tuple([*methods, *self._exact_values()] if self.spec.values else methods)
+
+    def _exact_values(self) -> tuple[Function, ...]:
+        """Where the parameters start, and how they are set to it."""
+        names = {} if self.readout is None else {q: [name] for q, name in self.readout.names.items()}
+        for operand in self._operands():
+            joined = [q.name for q in operand.rows if q in self.spec.values]
+            if joined and len(operand.rows) > 1:
+                raise UnsupportedError(
+                    f"{self.spec.id}: {operand.name} joins parameters; exact values of {', '.join(joined)} need "
+                    "tensors of their own: leave them out of the stacks"
+                )
+            names |= {q: list(operand.parts) for q in operand.rows}
+        doc = "Exact values of the parameters of a layer and direction, by name; rows and columns count from 1."
+        values = self.exact.method("starting_values", doc, {q: names[q] for q in self.spec.values})
+        body = ("super().reset_parameters()", "set_exactly(self.owner, self.named_parameters(), self.starting_values)")
+        return values, Function("reset_parameters", "self", "None", "All parameters as at the start.", body)
 
     def _constructor(self) -> Function:
         own = [f"{name}: str = {values[0]!r}" for name, values in self.options.items()]
@@ -271,10 +301,19 @@ class RecurrentModule:
         for q in self.constants:
             shown, positive = f"{self.spec.class_name}: {keyword(q)}", q.role is Role.STEP_SIZE
             body.append(f"self.{keyword(q)} = finite_number({shown!r}, {keyword(q)}, {positive})")
-        own += ["output: int | None = None"] if self.readout is not None else []
+        body += self.exact.assignments
+        if any(q in self.spec.values for o in self._operands() for q in o.rows if o.parts[0].startswith("bias")):
+            text = f"{self.spec.class_name}: bias=False; allowed: True, the exact values have biases"
+            body += ["if not bias:", f'    raise ValueError("{text}")']
+        own += [f"output: int | None = {self._size(self.readout.output)}"] if self.readout is not None else []
+        own += self.exact.arguments
         passed = ", ".join(f"{name}={name}" for name in (*PASSED, *(["output"] if self.readout is not None else [])))
         body.append(f"super().__init__(input_size, hidden_size, num_layers, {passed})")
-        parameters = ", ".join(["self", *POSITIONAL, "*", *own, *KEYWORDS])
+        cell = self.plans[self.default].program
+        sizes = [self._size(cell.input), self._size(cell.new[0])]
+        known = [] if None in sizes else [f" = {size}" for size in sizes]
+        given = [f"{text}{size}" for text, size in zip(POSITIONAL, [*known, "", ""], strict=False)]
+        parameters = ", ".join(["self", *given[:2], *POSITIONAL[2:], "*", *own, *KEYWORDS])
         return Function("__init__", parameters, "None", "See the class.", tuple(body))
 
     def _default(self, constant: Quantity) -> str:
@@ -282,6 +321,10 @@ class RecurrentModule:
         usual = 1.0 if constant.role is Role.STEP_SIZE else None
         value = self.spec.defaults.get(constant.name, usual)
         return "" if value is None else f" = {float(value)!r}"
+
+    def _size(self, quantity: Quantity) -> int | None:
+        """The size of a vector, where exact values say it."""
+        return table_sizes(self.spec.id, self.spec.values).get(str(quantity.shape[0]))
 
     def _parameter_shapes(self) -> Function:
         body = ["size = self.hidden_size"]
@@ -325,6 +368,7 @@ class RecurrentModule:
             '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
             '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',
             "    learn_initial: the state before the first step is learnt, where a call gives none; else it is zero.",
+            *self.exact.doc,
             "    Truncated backpropagation: give each piece the state after the one before it, detached.",
             "",
         ]

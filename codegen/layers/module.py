@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from codegen.exact_values import ExactValues
 from codegen.layers.rules import LayerWriter
 from codegen.render import render
 from codegen.steps.rules import Function, tuple_display
@@ -38,10 +39,11 @@ def chain_text(spec: Spec, derivation: Derivation, command: str) -> str:
     view = {
         "functions": module.functions(),
         "chains": module.table(),
-        "methods": (module.constructor(), *module.shown_option()),
+        "methods": (module.constructor(), *module.shown_option(), *module.exact_values()),
         "class_doc": module.class_doc(),
     }
-    return render("layer_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, SUPPORT, ())})
+    entries = (*SUPPORT, *module.exact.support)
+    return render("layer_module.py.jinja", {**view, **common_view(spec, derivation, programs, command, entries, ())})
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class ChainModule:
         self.spec, self.derivation = spec, derivation
         self.chains = {str(name): system for name, system in spec.variants.items() if isinstance(system, Chain)}
         self.default = str(spec.default_option)
+        self.exact = ExactValues(spec, derivation.numbers)
         self._check_layers()
         self.writers = {
             (option, kind): self._writer(option, kind, layer)
@@ -149,9 +152,10 @@ class ChainModule:
     def constructor(self) -> Function:
         """`__init__`: chooses the rules and the sizes."""
         option, owner = self.spec.option, self.spec.class_name
-        own = [f"{option}: str = {self.default!r}"] if option else []
+        own = [*([f"{option}: str = {self.default!r}"] if option else []), *self.exact.arguments]
         shown = f"{owner}: {option}"
         body = [f"self.{option} = one_of({shown!r}, {option}, tuple(_CHAINS))"] if option else []
+        body += self.exact.assignments
         names, sizes = self._sizes()
         chosen = f"_CHAINS[self.{option}]" if option else "_CHAINS['']"
         body.append(f"super().__init__(*{chosen}, {sizes}, gradient=gradient, device=device, dtype=dtype)")
@@ -175,6 +179,29 @@ class ChainModule:
         doc = "Arguments that are not the usual ones."
         return (Function("extra_repr", "self", "str", doc, (f"return super().extra_repr() + ({shown})",)),)
 
+    def exact_values(self) -> tuple[Function, ...]:
+        """Where the parameters start, and how they are set to it; nothing where the spec gives no values."""
+        if not self.spec.values:
+            return ()
+        tables = [q.name for q, value in self.spec.values.items() if isinstance(value, tuple)]
+        if tables:
+            raise UnsupportedError(
+                f"{self.spec.id}: the values of {', '.join(tables)} are tables; layers have any size: write a "
+                "rule in ROW and COLUMN"
+            )
+        layers = self.chains[self.default].layers
+        found = []
+        for kind, layer in layers.items():
+            names = {q: [name] for name, q, _ in self._parameters(layer) if q in self.spec.values}
+            doc = f"Exact values of the {kind} layer's parameters, by name; rows and columns count from 1."
+            found.append(self.exact.method(f"{kind}_values", doc, names))
+        body = ["super().reset_parameters()", "*before, last = self.holders()"]
+        if "hidden" in layers:
+            body += ["for holder in before:"]
+            body += ["    set_exactly(self.owner, holder.named_parameters(), self.hidden_values)"]
+        body += ["set_exactly(self.owner, last.named_parameters(), self.last_values)"]
+        return (*found, Function("reset_parameters", "self", "None", "All parameters as at the start.", tuple(body)))
+
     def class_doc(self) -> str:
         """What the class is, its parameters and its options."""
         chain = self.chains[self.default]
@@ -190,7 +217,8 @@ class ChainModule:
             names = f"{self.spec.option}: {', '.join(map(repr, self.chains))}."
             parts += textwrap.wrap(names, 110, initial_indent=" " * 4, subsequent_indent=" " * 8)
         parts.append('    gradient: "derived" runs the derived backward, "autograd" differentiates the plain form.')
-        flat = [option for (option, _), writer in self.writers.items() if writer.backward() is None]
+        parts += self.exact.doc
+        flat = list(dict.fromkeys(option for (option, _), w in self.writers.items() if w.backward() is None))
         if flat:
             parts += [
                 "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,13 @@ def layer_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = False)
     sizes, batch = (SMALL_SIZES, SMALL_BATCH) if small else (SIZES, BATCH)
     chains = {str(name): system for name, system in spec.variants.items() if isinstance(system, Chain)}
     return [_case(kind, _Net(spec, option, chain, sizes), batch) for option, chain in chains.items()]
+
+
+def starting_layers(kind: Callable[..., nn.Module], spec: Spec, given: Mapping[str, Any]) -> dict[Quantity, Tensor]:
+    """The parameters of the first and the last layer of a fresh module of the default variant."""
+    option, chain = next((str(name), one) for name, one in spec.variants.items() if isinstance(one, Chain))
+    net = _Net(spec, option, chain, SIZES)
+    return net.starting(kind(*net.arguments, **given).double())
 
 
 def _case(kind: Callable[..., nn.Module], net: _Net, batch: Sequence[int]) -> Case:
@@ -68,6 +76,14 @@ class _Net:
             for parameter in module.parameters():
                 parameter.copy_(uniform(parameter.shape, -1.2, 1.2, generator))
         return module
+
+    def starting(self, module: nn.Module) -> dict[Quantity, Tensor]:
+        """Parameters of the first layer of each kind."""
+        first = {"last": "" if self.chain.hidden is None else f"layers.{len(self.sizes) - 2}.", "hidden": "layers.0."}
+        found: dict[Quantity, Tensor] = {}
+        for name, layer in self.chain.layers.items():
+            found |= self._parameters(module, layer, first[name])
+        return found
 
     def reference(self, module: nn.Module, x: Tensor) -> Tensor:
         """The output, sample by sample through the evaluator."""

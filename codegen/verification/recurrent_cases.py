@@ -20,6 +20,7 @@ from derive.layer_norms import layer_norm
 from derive.operators import shape_of
 from derive.past_values import Lags, read_back, told_lags
 from derive.reverse_sweep import reverse_sweep
+from derive.starting_values import table_sizes
 from derive.symbols import Dimension, Quantity, Shape, by_name
 from derive.systems import Recurrence, Spec, Stack
 
@@ -42,9 +43,18 @@ def recurrent_cases(
     cells = []
     for option, recurrence in recurrences.items():
         core, readout = split_readout(recurrence, spec.stacks_of(option))
-        cells.append(_Cell(spec, option, core))
+        cells.append(_Cell(spec, option, core, whole=readout is None))
         cells += [] if readout is None else [_Cell(spec, option, recurrence, readout)]
     return [_case(kind, cell, steps, batch) for cell in cells]
+
+
+def starting_cell(kind: Callable[..., nn.Module], spec: Spec, given: Mapping[str, Any]) -> dict[Quantity, Tensor]:
+    """The parameters of a fresh module of the default variant, with its read-out where it has one."""
+    option, recurrence = next((str(name), one) for name, one in spec.variants.items() if isinstance(one, Recurrence))
+    _, readout = split_readout(recurrence, spec.stacks_of(option))
+    cell = _Cell(spec, option, recurrence, readout, whole=readout is None)
+    (x,), (h, *_) = recurrence.inputs, recurrence.old
+    return cell.parameters(kind(*cell.shape(x.shape), *cell.shape(h.shape), **cell.chosen, **given).double())
 
 
 def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
@@ -75,12 +85,15 @@ def _call(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 class _Cell:
     """One variant of a recurrent system with sizes for its dimensions."""
 
-    def __init__(self, spec: Spec, option: str, recurrence: Recurrence, readout: Readout | None = None) -> None:
-        self.stacks, self.recurrence = spec.stacks_of(option), recurrence
+    def __init__(
+        self, spec: Spec, option: str, recurrence: Recurrence, readout: Readout | None = None, whole: bool = False
+    ) -> None:
+        self.stacks, self.recurrence, self.whole = spec.stacks_of(option), recurrence, whole
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         norms = [node for line in recurrence.step.assignments for node in line.value.atoms(layer_norm)]
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
+        self.sizes |= table_sizes(spec.id, spec.values)
         told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
         self.sizes |= {lag.count: len(lag.default) for lag in told}
         self.sizes |= {size: SMALLEST_NORMALIZED for node in norms for size in shape_of(node)}
@@ -101,7 +114,8 @@ class _Cell:
         (x,) = self.recurrence.inputs
         state = self.recurrence.new[0] if self.recurrence.new else self.output
         sizes = (*self.shape(x.shape), *self.shape(state.shape))
-        module = kind(*sizes, memory=memory, gradient=gradient, **self.chosen).double()
+        bare = {} if self.of_readout or self.whole else {"output": None}
+        module = kind(*sizes, memory=memory, gradient=gradient, **bare, **self.chosen).double()
         generator = torch.Generator().manual_seed(29)
         with torch.no_grad():
             for parameter in module.parameters():

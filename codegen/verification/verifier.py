@@ -39,6 +39,7 @@ from codegen.verification.residuals import residual_row
 from codegen.verification.samples import Sampled, sampled
 from codegen.verification.sde_cases import sde_cases, sde_rows
 from codegen.verification.step_cases import long_cases, small_cases, step_cases
+from codegen.verification.value_rows import value_rows
 from derive import functions
 from derive.adaptive import Adaptive
 from derive.chains import Chain
@@ -96,6 +97,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
         for sample in sampled(spec, kind):
             yield from order_rows(spec.id, sample, spec.system)
     yield from _OWN_ROWS.get(type(next(iter(spec.variants.values()))), _no_rows)(spec, kind)
+    yield from value_rows(spec, kind)
     if spec.loss is not None:
         yield from loss_rows(spec.id, spec.loss, module)
 

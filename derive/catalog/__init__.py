@@ -104,6 +104,10 @@ REGISTER = (
     Listing("lstm_general", "recurrent"),
     # a delay equation
     Listing("delay_rnn", "recurrent", aliases=("sherstinsky_rnn",)),
+    # recurrent networks with exact weights, stacks, losses over sequences
+    Listing("addition_rnn", "recurrent"),
+    Listing("parity_rnn", "recurrent"),
+    Listing("parity_mlp", "depth"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

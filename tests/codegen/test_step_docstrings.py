@@ -20,7 +20,8 @@ NOTE = "The discrete adjoint: what autograd computes from the lines of one step"
 def split(text):
     """Numbers of the section on the adjoint, and of the comments of the code."""
     head, code = text.split("from __future__", 1)
-    section = next(part for part in head.split("\n\n") if part.startswith("The discrete adjoint"))
+    sections = [part for part in head.split("\n\n") if part.startswith("The discrete adjoint")]
+    section = next(part for part in sections if "there is no sweep" not in part)
     return re.findall(r"^    \((\d+)\)", section, re.MULTILINE), re.findall(r"\((\d+)\)", " ".join(comments(code)))
 
 

@@ -206,6 +206,7 @@ VERDICTS = {
         "E002-6": False,
         "E002-7": False,
     },
+    "parity_mlp": {"E003-24": False},
     "gru": {"update": True, "gradient of the state": True, "E003-22": False, "E003-22, reset": False},
 }
 
