@@ -22,6 +22,7 @@ FUNCTIONS: Mapping[type, str] = {
     functions.softplus: "-torch.nn.functional.logsigmoid(-{})",
     functions.logsigmoid: "torch.nn.functional.logsigmoid({})",
     functions.logabs: "torch.log(torch.abs({}))",
+    functions.xlogx: "torch.special.xlogy({0}, {0})",
     functions.elu: "torch.nn.functional.elu({})",
     sympy.exp: "torch.exp({})",
     sympy.log: "torch.log({})",

@@ -39,7 +39,8 @@ def common_view(
         imports: of the file itself.
         notes: what the docstring says of sections of equations, by the beginning of their titles.
     """
-    runtime = support([*entries, "targets"] if spec.loss else entries)
+    of_losses = ("targets", "choices") if len(spec.losses) > 1 else ("targets",) if spec.losses else ()
+    runtime = support([*entries, *of_losses])
     head: Header = header(spec, derivation, programs, command, notes)
     return {
         "header": head,
@@ -49,5 +50,5 @@ def common_view(
         "imports": sorted({*COMMON_IMPORTS, *imports, *runtime.imports}),
         "support": runtime.source,
         "class_name": spec.class_name,
-        "loss_functions": loss_functions(spec.loss, derivation),
+        "loss_functions": loss_functions(spec, derivation),
     }

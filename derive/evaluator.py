@@ -185,5 +185,6 @@ _RULES: dict[Any, Callable[..., Numeric]] = {
     functions.softplus: _piecewise(_softplus),
     functions.logsigmoid: _piecewise(lambda z: -_softplus(-z)),
     functions.logabs: _piecewise(lambda z: logarithm(z if z.real > 0 else -z)),
+    functions.xlogx: _piecewise(lambda z: z * logarithm(z) if z.real else 0 * z),
     functions.elu: _piecewise(lambda z: z if z.real > 0 else exponential_minus_one(z)),
 }

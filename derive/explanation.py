@@ -34,8 +34,8 @@ def explain_system(spec: Spec) -> Derivation:
     if spec.values:
         _sections("value_sections").write_values(draft.author, spec.values)
     draft.results |= write_relations(draft.author, spec.relations)
-    if spec.loss is not None:
-        write_loss(draft.author, spec.loss)
+    for name, loss in spec.losses.items():
+        write_loss(draft.author, loss, name)
     for formula, source in spec.statements:
         draft.author.relation("statement", Kind.STATEMENT, formula, reason="quoted", source=source)
     draft.author.close("Statements")

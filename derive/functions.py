@@ -98,6 +98,16 @@ class logabs(Elementwise):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+class xlogx(Elementwise):
+    r"""$z \log z$, 0 at 0: what an event of this probability adds to an entropy, with the other sign."""
+
+    latex_name = r"\operatorname{xlogx}"
+
+    def slope(self, z: Expr) -> Expr:
+        """1 + log z."""
+        return 1 + sympy.log(z)
+
+
 class elu(Elementwise):
     r"""$z$ for $z > 0$, $e^z - 1$ otherwise."""
 
@@ -142,6 +152,6 @@ def as_expression(value: Any) -> Expr:
     return sympy.sympify(value).replace(sympy.tanh, tanh)
 
 
-ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, logabs, elu)
+ELEMENTWISE: tuple[type[Elementwise], ...] = (sigmoid, tanh, relu, step, softplus, logsigmoid, logabs, xlogx, elu)
 # SymPy's own functions that have a form in every backend.
 SYMPY_ELEMENTWISE = (exp, sympy.log, sympy.sin, sympy.cos, sympy.Abs, sympy.sign, erf)

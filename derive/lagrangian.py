@@ -253,15 +253,29 @@ def write_graph(author: Author, program: Program, names: StepNames, what: str = 
     return adjoint
 
 
-def write_loss(author: Author, loss: Loss) -> None:
-    """The loss and its cotangent on the output."""
+def loss_names(name: str) -> StepNames:
+    """How the relations of a loss are named; a spec with one loss has no name for it."""
+    return StepNames(name)
+
+
+def write_loss(author: Author, loss: Loss, name: str = "") -> None:
+    """The loss, its cotangent on the output, and what weights of steps and samples make of them."""
     program = loss.program()
     adjoint = reverse_sweep(program, (loss.output,))
-    names = StepNames("")
+    names = loss_names(name)
     write_program(author, program, names, "loss")
     for line in adjoint.program.assignments:
         about = next(q for q, bar in adjoint.cotangents.items() if bar == line.target)
         author.assignment(line, names("loss", line.target), StationarityCheck(program, adjoint, line, about))
+    bar = adjoint.cotangents[loss.output]
+    author.relation(
+        "weights of steps and samples",
+        Kind.DEFINITION,
+        rf"L = \sum_t m_t\, \ell_t, \qquad {bar.latex} = m_t\, \partial \ell_t / \partial {loss.output.latex}",
+        text=f"L = sum of m_t ell_t; {bar} = m_t d ell_t / d {loss.output}",
+        reason="only what starts the reverse sweep is weighed, the sweep itself is the same; 1 unless given",
+        name=names.joined("loss", "weights"),
+    )
     author.close(
         f"The loss: {loss.title}", "Its cotangent starts the reverse sweep; the sum over the batch is the reference."
     )

@@ -233,6 +233,11 @@ class tail(_Part):
         return rf"\operatorname{{tail}}\left({printer._print(self.args[0])}\right)"
 
 
+def zeros(like: Expr) -> Expr:
+    """A vector of zeros of a quantity's shape, for augmented states."""
+    return fill(Integer(0), like)
+
+
 __all__ = [
     "Numeric",
     "Operator",
@@ -254,4 +259,5 @@ __all__ = [
     "tail",
     "total",
     "transpose",
+    "zeros",
 ]

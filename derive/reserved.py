@@ -73,7 +73,7 @@ WORDS = frozenset(
     start started state state_bank state_dict stats step_blocks step_count step_laws step_parameters step_size steps
     steps_of_block sum_to t0 t1 table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty
     tol tol_name torch trace train training trajectory transposed_rest type underflow_message uniform unit_vector
-    unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings windows
+    unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings weighed windows
     with_gradient_of with_gradients with_quick_tanh without without_slope word_starts worst_root xpu zero_at_start
     zero_grad zeros_on_host
     """.split()

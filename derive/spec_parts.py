@@ -9,11 +9,11 @@ from typing import Any
 
 from sympy import Expr, sympify
 
-from derive.errors import SpecError
+from derive.errors import SpecError, shown
 from derive.networks import Network
 from derive.operators import shape_of, show_shape
 from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
-from derive.symbols import Quantity, Role, by_name
+from derive.symbols import Quantity, Role, by_name, check_name
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,23 @@ def check_may_vary(owner: str, given: Iterable[Quantity], quantities: Iterable[Q
             names = ", ".join(q.name for q in parameters) or "none"
             allowed = f"parameters of an ODE that have one value for all steps unless given for each ({names})"
             raise SpecError(f"{owner}: may_vary has {quantity}; allowed: {allowed}")
+
+
+def named_losses(owner: str, given: Loss | Mapping[str, Loss] | None) -> Mapping[str, Loss]:
+    """Name -> loss; a single one has no name.
+
+    Raises:
+        SpecError: what is no loss, or one of several that has a read-out.
+    """
+    if given is None or isinstance(given, Loss):
+        return {} if given is None else {"": given}
+    if not isinstance(given, Mapping) or not given or not all(isinstance(one, Loss) for one in given.values()):
+        raise SpecError(f"{owner}: loss is {shown(given)}; give a Loss, or a table of them by name")
+    for name, loss in given.items():
+        check_name(name)
+        if loss.readout is not None:
+            raise SpecError(f"{owner}: the loss {name} has a read-out; allowed: of a single loss, not of several")
+    return given
 
 
 def is_real(value: Any) -> bool:

@@ -20,12 +20,14 @@ Value = Expr | tuple[Any, ...]
 """A rule for every entry, or nested tuples with one expression for each."""
 
 
-def checked_values(owner: str, values: Mapping[Quantity, Any], allowed: set[Quantity]) -> dict[Quantity, Value]:
+def checked_values(
+    owner: str, values: Mapping[Quantity, Any], allowed: set[Quantity], defaults: Mapping[str, Any]
+) -> dict[Quantity, Value]:
     """Values as expressions and nested tuples of them.
 
     Raises:
         SpecError: no parameter of the system, a number that is not exact, a symbol that is neither `ROW` nor `COLUMN`
-            nor a constant, or tables whose sizes contradict each other.
+            nor a constant with a default, or tables whose sizes contradict each other.
     """
     found: dict[Quantity, Value] = {}
     for quantity, value in values.items():
@@ -38,6 +40,10 @@ def checked_values(owner: str, values: Mapping[Quantity, Any], allowed: set[Quan
             wanted = show_shape(quantity.shape)
             raise SpecError(f"{owner}: the value of {quantity.name} has shape {show_shape(shape)}; it is {wanted}")
     table_sizes(owner, found)
+    missing = [q.name for q in constants_of(found) if q.name not in defaults]
+    if missing:
+        given = f"defaults={{{missing[0]!r}: ...}}"
+        raise SpecError(f"{owner}: values are written in {', '.join(missing)}; give {given}")
     return found
 
 

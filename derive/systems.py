@@ -22,7 +22,17 @@ from derive.past_values import Past, check_past, past_of
 from derive.program import Assignment, Program, check_numbers, name_functions, returning, symbols_of, undeclared
 from derive.schemes import SCHEMES, MultistepFamily, Scheme
 from derive.schemes.substitution import declared, entries, plain_symbols
-from derive.spec_parts import DeckClaim, Illustration, Loss, Lyapunov, Reading, Stack, check_may_vary, is_real
+from derive.spec_parts import (
+    DeckClaim,
+    Illustration,
+    Loss,
+    Lyapunov,
+    Reading,
+    Stack,
+    check_may_vary,
+    is_real,
+    named_losses,
+)
 from derive.starting_values import checked_values, constants_of
 from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
 from derive.system import System
@@ -250,7 +260,7 @@ class Spec(Variants):
         values: parameters of a cell or chain -> exact values that they start with: tables of exact numbers, or a rule
             in `ROW`, `COLUMN` (from 1); constants in them become arguments, whose `defaults` are given.
         stacks: how parameters are laid out in tensors; every parameter alone unless given.
-        loss: what `loss(output, target)` computes.
+        loss: what `loss(output, target)` computes; or several by name, of which a call chooses one.
         claims: what the decks say; like `relations` as they are, or as a function that returns them when they are asked
             for, so that loading the spec stays cheap.
         statements: facts that are quoted from a source and not checked.
@@ -272,7 +282,7 @@ class Spec(Variants):
     scheme: Any = None
     option: str = ""
     stacks: tuple[Stack, ...] = ()
-    loss: Loss | None = None
+    loss: Loss | Mapping[str, Loss] | None = None
     claims: Deferred[DeckClaim] = _CLAIMS
     statements: tuple[tuple[str, str], ...] = ()
     invariants: Mapping[str, tuple[Expr, Mapping[Quantity, Expr]]] = field(default_factory=dict)
@@ -294,6 +304,7 @@ class Spec(Variants):
         self._check_module()
         if isinstance(self.system, ODE):
             self._check_scheme()
+        named_losses(self.id, self.loss)
         self._check_values()
         self._check_defaults()
         check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())
@@ -363,11 +374,7 @@ class Spec(Variants):
         able = all(isinstance(one, System) and one.has_values for one in self.variants.values())
         if not self.class_name or self.in_steps or not able:
             raise SpecError(f"{self.id}: values are for cells that read a sequence and for chains of layers")
-        object.__setattr__(self, "values", checked_values(self.id, self.values, self._quantities()))
-        missing = [q.name for q in constants_of(self.values) if q.name not in self.defaults]
-        if missing:
-            given = f"defaults={{{missing[0]!r}: ...}}"
-            raise SpecError(f"{self.id}: values are written in {', '.join(missing)}; give {given}")
+        object.__setattr__(self, "values", checked_values(self.id, self.values, self._quantities(), self.defaults))
 
     def _check_defaults(self) -> None:
         quantities = self._quantities().union(constants_of(self.values))
@@ -395,6 +402,11 @@ class Spec(Variants):
         return entries(self._table) if isinstance(self.system, ODE) else []
 
     @property
+    def losses(self) -> Mapping[str, Loss]:
+        """Name -> loss; a single one has no name."""
+        return named_losses(self.id, self.loss)
+
+    @property
     def in_steps(self) -> bool:
         """Whether it is emitted as a loop over steps or layers; else it is a cell that reads a sequence."""
         steps = [system for system in self.variants.values() if not isinstance(system, ODE)]
@@ -402,8 +414,3 @@ class Spec(Variants):
 
 
 _WITH_DEFAULT = (Role.PARAMETER, Role.LAYER_PARAMETER, Role.CONSTANT, Role.LAYER_CONSTANT)
-
-
-def zeros(like: Quantity) -> Expr:
-    """A vector of zeros of a quantity's shape, for augmented states."""
-    return fill(Integer(0), like)

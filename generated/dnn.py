@@ -766,6 +766,19 @@ def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool)
     return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
 
 
+def weighed(owner: str, value: Tensor, weights: Tensor | None, features: int) -> Tensor:
+    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none."""
+    if weights is None:
+        return value
+    shape = value.shape[: value.dim() - features]
+    try:
+        spread = torch.broadcast_to(weights, shape)
+    except (RuntimeError, TypeError) as error:
+        read = f"weights has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"weights={weights!r}"
+        raise ValueError(f"{owner}: {read}; allowed: a tensor that spreads over {tuple(shape)}") from error
+    return value * (spread.unsqueeze(-1) if features else spread)
+
+
 def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
     """Error naming the axis and both sizes unless the target has this shape."""
     place = f"{owner}: target has shape {tuple(target.shape)}"
@@ -875,15 +888,16 @@ class DNN(LayerNet):
 Module = DNN
 
 
-def loss(output: Tensor, target: Tensor) -> Tensor:
-    """half the squared distance, summed over the batch; output and target (..., K)."""
+def loss(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """half the squared distance, summed over the batch; output and target (..., K), weights (...)."""
     target = checked_target("loss", target, output, classes=False)
     value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (51)
-    return value.sum()
+    return weighed("loss", value, weights, 1).sum()  # (53)
 
 
-def loss_cotangent(output: Tensor, target: Tensor) -> Tensor:
+def loss_cotangent(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=False)
     bar_output = output - target  # (52)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (53)
     return bar_output

@@ -2496,6 +2496,19 @@ def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool)
     return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
 
 
+def weighed(owner: str, value: Tensor, weights: Tensor | None, features: int) -> Tensor:
+    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none."""
+    if weights is None:
+        return value
+    shape = value.shape[: value.dim() - features]
+    try:
+        spread = torch.broadcast_to(weights, shape)
+    except (RuntimeError, TypeError) as error:
+        read = f"weights has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"weights={weights!r}"
+        raise ValueError(f"{owner}: {read}; allowed: a tensor that spreads over {tuple(shape)}") from error
+    return value * (spread.unsqueeze(-1) if features else spread)
+
+
 def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
     """Error naming the axis and both sizes unless the target has this shape."""
     place = f"{owner}: target has shape {tuple(target.shape)}"
@@ -2574,21 +2587,26 @@ class GaussianNoiseNet(RandomNet):
 Module = GaussianNoiseNet
 
 
-def loss(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
-    """softmax cross-entropy on a linear read-out, summed over the batch; output and target (..., K)."""
+def loss(
+    output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None, *, weights: Tensor | None = None
+) -> Tensor:
+    """softmax cross-entropy on a linear read-out, summed over the batch; output and target (..., K), weights (...)."""
     if has_readout("loss", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
     )  # (23)
-    return value.sum()
+    return weighed("loss", value, weights, 1).sum()  # (25)
 
 
-def loss_cotangent(output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None) -> Tensor:
+def loss_cotangent(
+    output: Tensor, target: Tensor, V: Tensor | None = None, c: Tensor | None = None, *, weights: Tensor | None = None
+) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     if has_readout("loss_cotangent", output, "d", V=(V, ("K", "d")), c=(c, ("K",))) and V is not None and c is not None:
         output = c + output @ V.mT
     target = checked_target("loss_cotangent", target, output, classes=True)
     bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (24)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (25)
     return bar_output if V is None else bar_output @ V

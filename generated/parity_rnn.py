@@ -898,6 +898,84 @@ def set_exactly(
             parameter.copy_(value.expand_as(parameter))
 
 
+def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> bool:
+    """Whether there is one; refuses a part of one and sizes that differ; `size` names the last axis of `output`."""
+    missing = [name for name, (tensor, _) in given.items() if tensor is None]
+    if missing:
+        if len(missing) < len(given):
+            present = " and ".join(name for name in given if name not in missing)
+            together = " and ".join(given)
+            raise ValueError(
+                f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
+            )
+        return False
+    known = {size: (output.shape[-1], "output")}
+    for name, (tensor, axes) in given.items():
+        assert tensor is not None
+        place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
+        if tensor.dim() != len(axes):
+            raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
+        for axis, letter in enumerate(axes):
+            wanted, source = known.setdefault(letter, (tensor.shape[axis], name))
+            if tensor.shape[axis] != wanted:
+                allowed = f"axis {axis} of size {wanted}, which is {letter} of {source}"
+                raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+    return True
+
+
+def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
+    """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
+    allowed = f"a floating target of shape {tuple(output.shape)}"
+    if classes:
+        allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"
+    if target.is_floating_point():
+        check_axes(owner, target, tuple(output.shape), allowed)
+        return target
+    if not classes or target.is_complex() or target.dtype == torch.bool or target.shape == output.shape:
+        read = f"target has dtype {target.dtype} and shape {tuple(target.shape)}"
+        raise TypeError(f"{owner}: {read}; allowed: {allowed}")
+    check_axes(owner, target, tuple(output.shape[:-1]), allowed)
+    check_classes(owner, target, output.shape[-1])
+    return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
+
+
+def weighed(owner: str, value: Tensor, weights: Tensor | None, features: int) -> Tensor:
+    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none."""
+    if weights is None:
+        return value
+    shape = value.shape[: value.dim() - features]
+    try:
+        spread = torch.broadcast_to(weights, shape)
+    except (RuntimeError, TypeError) as error:
+        read = f"weights has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"weights={weights!r}"
+        raise ValueError(f"{owner}: {read}; allowed: a tensor that spreads over {tuple(shape)}") from error
+    return value * (spread.unsqueeze(-1) if features else spread)
+
+
+def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
+    """Error naming the axis and both sizes unless the target has this shape."""
+    place = f"{owner}: target has shape {tuple(target.shape)}"
+    if target.dim() != len(shape):
+        raise ValueError(f"{place}, {target.dim()} axes in place of {len(shape)}; allowed: {allowed}")
+    for axis, (read, wanted) in enumerate(zip(target.shape, shape, strict=True)):
+        if read != wanted:
+            raise ValueError(f"{place}, size {read} on axis {axis} in place of {wanted}; allowed: {allowed}")
+
+
+def check_classes(owner: str, target: Tensor, count: int) -> None:
+    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return
+    try:
+        low, high = int(target.min()), int(target.max())
+    except RuntimeError:
+        return
+    if low < 0 or high >= count:
+        raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
+
+
 # --- the module ---------------------------
 
 _CELLS: dict[tuple[str, ...], Cell] = {
@@ -1018,3 +1096,18 @@ class RNNHidden(Recurrent):
 
 
 Module = RNNHidden
+
+
+def loss(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """half the squared distance, summed over the batch; output and target (..., K), weights (...)."""
+    target = checked_target("loss", target, output, classes=False)
+    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (32)
+    return weighed("loss", value, weights, 1).sum()  # (34)
+
+
+def loss_cotangent(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Derived cotangent of the loss on `output`."""
+    target = checked_target("loss_cotangent", target, output, classes=False)
+    bar_output = output - target  # (33)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (34)
+    return bar_output

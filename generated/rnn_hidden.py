@@ -1308,6 +1308,84 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     return slope
 
 
+def has_readout(owner: str, output: Tensor, size: str, **given: tuple[Tensor | None, tuple[str, ...]]) -> bool:
+    """Whether there is one; refuses a part of one and sizes that differ; `size` names the last axis of `output`."""
+    missing = [name for name, (tensor, _) in given.items() if tensor is None]
+    if missing:
+        if len(missing) < len(given):
+            present = " and ".join(name for name in given if name not in missing)
+            together = " and ".join(given)
+            raise ValueError(
+                f"{owner}: {present} without {' and '.join(missing)}; allowed: {together}, or none of them"
+            )
+        return False
+    known = {size: (output.shape[-1], "output")}
+    for name, (tensor, axes) in given.items():
+        assert tensor is not None
+        place = f"{owner}: {name} has shape {tuple(tensor.shape)}"
+        if tensor.dim() != len(axes):
+            raise ValueError(f"{place}; allowed: {len(axes)} axes ({', '.join(axes)}), read {tensor.dim()}")
+        for axis, letter in enumerate(axes):
+            wanted, source = known.setdefault(letter, (tensor.shape[axis], name))
+            if tensor.shape[axis] != wanted:
+                allowed = f"axis {axis} of size {wanted}, which is {letter} of {source}"
+                raise ValueError(f"{place}; allowed: {allowed}, read size {tensor.shape[axis]}")
+    return True
+
+
+def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool) -> Tensor:
+    """The target in the shape of the output; class indices, where they are allowed, as one-hot vectors."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{owner}: target is of type {type(target).__name__}; allowed: a Tensor")
+    allowed = f"a floating target of shape {tuple(output.shape)}"
+    if classes:
+        allowed += f", or integer class indices of shape {tuple(output.shape[:-1])}"
+    if target.is_floating_point():
+        check_axes(owner, target, tuple(output.shape), allowed)
+        return target
+    if not classes or target.is_complex() or target.dtype == torch.bool or target.shape == output.shape:
+        read = f"target has dtype {target.dtype} and shape {tuple(target.shape)}"
+        raise TypeError(f"{owner}: {read}; allowed: {allowed}")
+    check_axes(owner, target, tuple(output.shape[:-1]), allowed)
+    check_classes(owner, target, output.shape[-1])
+    return torch.nn.functional.one_hot(target.long(), output.shape[-1]).to(output.dtype)
+
+
+def weighed(owner: str, value: Tensor, weights: Tensor | None, features: int) -> Tensor:
+    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none."""
+    if weights is None:
+        return value
+    shape = value.shape[: value.dim() - features]
+    try:
+        spread = torch.broadcast_to(weights, shape)
+    except (RuntimeError, TypeError) as error:
+        read = f"weights has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"weights={weights!r}"
+        raise ValueError(f"{owner}: {read}; allowed: a tensor that spreads over {tuple(shape)}") from error
+    return value * (spread.unsqueeze(-1) if features else spread)
+
+
+def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:
+    """Error naming the axis and both sizes unless the target has this shape."""
+    place = f"{owner}: target has shape {tuple(target.shape)}"
+    if target.dim() != len(shape):
+        raise ValueError(f"{place}, {target.dim()} axes in place of {len(shape)}; allowed: {allowed}")
+    for axis, (read, wanted) in enumerate(zip(target.shape, shape, strict=True)):
+        if read != wanted:
+            raise ValueError(f"{place}, size {read} on axis {axis} in place of {wanted}; allowed: {allowed}")
+
+
+def check_classes(owner: str, target: Tensor, count: int) -> None:
+    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return
+    try:
+        low, high = int(target.min()), int(target.max())
+    except RuntimeError:
+        return
+    if low < 0 or high >= count:
+        raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
+
+
 # --- the module ---------------------------
 
 _CELLS: dict[tuple[str, ...], Cell] = {
@@ -1443,3 +1521,100 @@ class RNNHidden(Recurrent):
 
 
 Module = RNNHidden
+
+
+def _loss_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """softmax cross-entropy on logits, summed over the batch; output and target (..., K), weights (...)."""
+    target = checked_target("loss", target, output, classes=True)
+    value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
+        -1, keepdim=True
+    )  # (33)
+    return weighed("loss", value, weights, 1).sum()  # (35)
+
+
+def _loss_cotangent_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Derived cotangent of the loss on `output`."""
+    target = checked_target("loss_cotangent", target, output, classes=True)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (34)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (35)
+    return bar_output
+
+
+def _loss_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence on logits, summed over the batch; output and target (..., K), weights (...)."""
+    target = checked_target("loss", target, output, classes=True)
+    xlogx_target = torch.special.xlogy(target, target)  # (36)
+    value = (
+        torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True)
+        + xlogx_target.sum(-1, keepdim=True)
+        - (target * output).sum(-1, keepdim=True)
+    )  # (37)
+    return weighed("loss", value, weights, 1).sum()  # (38)
+
+
+def _loss_cotangent_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Derived cotangent of the loss on `output`."""
+    target = checked_target("loss_cotangent", target, output, classes=True)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (34)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (38)
+    return bar_output
+
+
+def _loss_binary_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """binary cross-entropy on logits, summed over the batch; output and target (..., K), weights (...)."""
+    target = checked_target("loss", target, output, classes=False)
+    a_value = -output  # (39)
+    softplus_output = -torch.nn.functional.logsigmoid(-output)  # (40)
+    softplus_a_value = -torch.nn.functional.logsigmoid(-a_value)  # (41)
+    value = ((1 - target) * softplus_output + softplus_a_value * target).sum(-1, keepdim=True)  # (42)
+    return weighed("loss", value, weights, 1).sum()  # (47)
+
+
+def _loss_cotangent_binary_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Derived cotangent of the loss on `output`."""
+    target = checked_target("loss_cotangent", target, output, classes=False)
+    a_value = -output  # (39)
+    bar_softplus_a_value = target  # (43)
+    bar_softplus_output = 1 - target  # (44)
+    bar_a_value = bar_softplus_a_value * torch.sigmoid(a_value)  # (45)
+    bar_output = bar_softplus_output * torch.sigmoid(output) - bar_a_value  # (46)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (47)
+    return bar_output
+
+
+def _loss_squared_error(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """half the squared distance, summed over the batch; output and target (..., K), weights (...)."""
+    target = checked_target("loss", target, output, classes=False)
+    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (48)
+    return weighed("loss", value, weights, 1).sum()  # (50)
+
+
+def _loss_cotangent_squared_error(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Derived cotangent of the loss on `output`."""
+    target = checked_target("loss_cotangent", target, output, classes=False)
+    bar_output = output - target  # (49)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (50)
+    return bar_output
+
+
+def loss(output: Tensor, target: Tensor, *, divergence: str = "cross_entropy", weights: Tensor | None = None) -> Tensor:
+    """The chosen divergence, summed over the batch; output and target (..., size), weights (...)."""
+    functions = (_loss_cross_entropy, _loss_kl_divergence, _loss_binary_cross_entropy, _loss_squared_error)
+    names = ("cross_entropy", "kl_divergence", "binary_cross_entropy", "squared_error")
+    chosen = names.index(one_of("loss: divergence", divergence, names))
+    return functions[chosen](output, target, weights=weights)
+
+
+def loss_cotangent(
+    output: Tensor, target: Tensor, *, divergence: str = "cross_entropy", weights: Tensor | None = None
+) -> Tensor:
+    """Derived cotangent of the chosen loss on `output`."""
+    functions = (
+        _loss_cotangent_cross_entropy,
+        _loss_cotangent_kl_divergence,
+        _loss_cotangent_binary_cross_entropy,
+        _loss_cotangent_squared_error,
+    )
+    names = ("cross_entropy", "kl_divergence", "binary_cross_entropy", "squared_error")
+    chosen = names.index(one_of("loss_cotangent: divergence", divergence, names))
+    return functions[chosen](output, target, weights=weights)

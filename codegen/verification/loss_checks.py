@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
 
@@ -23,22 +23,32 @@ BATCH = (2, 3)
 SIZE, OTHER_SIZE = 4, 3
 
 
-def loss_rows(spec: str, loss: Loss, module: ModuleType) -> Iterator[Row]:
-    """Value, cotangent, and class indices where the loss takes them."""
-    yield row(spec, "loss against the reference evaluator", EXACT, partial(_value, loss, module))
-    yield row(spec, "loss_cotangent against autograd of loss", EXACT, partial(_cotangent, loss, module))
+def loss_rows(spec: str, loss: Loss, module: ModuleType, name: str = "") -> Iterator[Row]:
+    """Value, cotangent, weights, and class indices where the loss takes them; `name` is that of one of several."""
+    shown = f" [divergence={name!r}]" if name else ""
+    chosen = {"divergence": name} if name else {}
+    value, cotangent = partial(module.loss, **chosen), partial(module.loss_cotangent, **chosen)
+
+    def checked(title: str, check: Callable[..., Measured]) -> Row:
+        return row(spec, title + shown, EXACT, partial(check, loss, value, cotangent))
+
+    yield checked("loss against the reference evaluator", _value)
+    yield checked("loss_cotangent against autograd of loss", _cotangent)
+    yield checked("weighed loss and its cotangent against sums over samples", _weighed)
     if loss.readout is not None:
-        yield row(spec, "loss with a read-out against the reference evaluator", EXACT, partial(_readout, loss, module))
-        check = "loss_cotangent with a read-out against autograd of loss"
-        yield row(spec, check, EXACT, partial(_readout_cotangent, loss, module))
+        yield checked("loss with a read-out against the reference evaluator", _readout)
+        yield checked("loss_cotangent with a read-out against autograd of loss", _readout_cotangent)
     if loss.classes:
-        yield row(spec, "loss of class indices against one-hot targets", EXACT, partial(_classes, loss, module))
+        yield checked("loss of class indices against one-hot targets", _classes)
 
 
-def _value(loss: Loss, module: ModuleType) -> Measured:
+Function = Callable[..., Tensor]
+
+
+def _value(loss: Loss, value: Function, cotangent: Function) -> Measured:
     """The sum over the batch, sample by sample."""
     output, target = _sample(loss)
-    return worst_difference([module.loss(output, target)], [_summed(loss, output, target)], ["loss"])
+    return worst_difference([value(output, target)], [_summed(loss, output, target)], ["loss"])
 
 
 def _summed(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
@@ -50,32 +60,43 @@ def _summed(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     return torch.tensor(total, dtype=torch.float64)
 
 
-def _cotangent(loss: Loss, module: ModuleType) -> Measured:
+def _cotangent(loss: Loss, value: Function, cotangent: Function) -> Measured:
     output, target = _sample(loss)
     leaf = output.clone().requires_grad_()
-    expected = torch.autograd.grad(module.loss(leaf, target), leaf)
-    return worst_difference([module.loss_cotangent(output, target)], expected, ["cotangent"])
+    expected = torch.autograd.grad(value(leaf, target), leaf)
+    return worst_difference([cotangent(output, target)], expected, ["cotangent"])
 
 
-def _readout(loss: Loss, module: ModuleType) -> Measured:
+def _weighed(loss: Loss, value: Function, cotangent: Function) -> Measured:
+    """A weight for each step of the leading axis, with a zero among them."""
+    output, target = _sample(loss)
+    weights = torch.arange(BATCH[0], dtype=output.dtype).unsqueeze(-1)
+    pairs = list(zip(weights, output, target, strict=True))
+    expected = [sum((w[0] * value(o, y) for w, o, y in pairs), torch.zeros((), dtype=output.dtype))]
+    expected.append(torch.stack([w[0] * cotangent(o, y) for w, o, y in pairs]))
+    found = [function(output, target, weights=weights) for function in (value, cotangent)]
+    return worst_difference(found, expected, ["loss", "cotangent"])
+
+
+def _readout(loss: Loss, value: Function, cotangent: Function) -> Measured:
     """The output is computed from the state by the evaluator, sample by sample."""
     assert loss.readout is not None
     state, values = _readout_sample(loss)
     _, target = _sample(loss)
-    numbers = {q: numeric(value) for q, value in values.items()}
+    numbers = {q: numeric(tensor) for q, tensor in values.items()}
     outputs = [value_of(loss.readout, {**numbers, state[0]: numeric(x)}) for x in state[1].flatten(0, len(BATCH) - 1)]
     output = torch.from_numpy(np.stack(outputs)).reshape(target.shape)
-    found = module.loss(state[1], target, **{q.name: value for q, value in values.items()})
+    found = value(state[1], target, **{q.name: tensor for q, tensor in values.items()})
     return worst_difference([found], [_summed(loss, output, target)], ["loss"])
 
 
-def _readout_cotangent(loss: Loss, module: ModuleType) -> Measured:
+def _readout_cotangent(loss: Loss, value: Function, cotangent: Function) -> Measured:
     (_, x), values = _readout_sample(loss)
     _, target = _sample(loss)
-    parameters = {q.name: value for q, value in values.items()}
+    parameters = {q.name: tensor for q, tensor in values.items()}
     leaf = x.clone().requires_grad_()
-    expected = torch.autograd.grad(module.loss(leaf, target, **parameters), leaf)
-    return worst_difference([module.loss_cotangent(x, target, **parameters)], expected, ["cotangent"])
+    expected = torch.autograd.grad(value(leaf, target, **parameters), leaf)
+    return worst_difference([cotangent(x, target, **parameters)], expected, ["cotangent"])
 
 
 def _readout_sample(loss: Loss) -> tuple[tuple[Quantity, Tensor], dict[Quantity, Tensor]]:
@@ -92,12 +113,12 @@ def _readout_sample(loss: Loss) -> tuple[tuple[Quantity, Tensor], dict[Quantity,
     return (state, values.pop(state)), values
 
 
-def _classes(loss: Loss, module: ModuleType) -> Measured:
+def _classes(loss: Loss, value: Function, cotangent: Function) -> Measured:
     output, _ = _sample(loss)
     classes = torch.arange(torch.Size(BATCH).numel()).reshape(BATCH) % SIZE
     one_hot = torch.nn.functional.one_hot(classes, SIZE).to(output.dtype)
-    found = [function(output, classes) for function in (module.loss, module.loss_cotangent)]
-    expected = [function(output, one_hot) for function in (module.loss, module.loss_cotangent)]
+    found = [function(output, classes) for function in (value, cotangent)]
+    expected = [function(output, one_hot) for function in (value, cotangent)]
     return worst_difference(found, expected, ["loss", "cotangent"])
 
 

@@ -98,8 +98,8 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
             yield from order_rows(spec.id, sample, spec.system)
     yield from _OWN_ROWS.get(type(next(iter(spec.variants.values()))), _no_rows)(spec, kind)
     yield from value_rows(spec, kind)
-    if spec.loss is not None:
-        yield from loss_rows(spec.id, spec.loss, module)
+    for name, loss in spec.losses.items():
+        yield from loss_rows(spec.id, loss, module, name)
 
 
 def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:

@@ -27,6 +27,7 @@ from derive import (
     state,
     transitions,
 )
+from derive.losses import SQUARED_ERROR
 from derive.recursions.transitions import Transition
 
 DECK = "recurrent networks 2/26/2018, 'addition problem'"
@@ -108,6 +109,7 @@ SPEC = replace(
     system={name: RNN.system[name] for name in ("heaviside", "sigmoid")},
     values=VALUES,
     defaults={"gain": 1},
+    loss=SQUARED_ERROR,
     claims=(),
     relations=(
         everywhere(

@@ -28,6 +28,7 @@ from derive import (
     transitions,
 )
 from derive.convergence import Values
+from derive.losses import SQUARED_ERROR
 from derive.operators import Numeric
 from derive.recursions.transitions import Transition
 from derive.starting_values import filled
@@ -94,6 +95,7 @@ SPEC = replace(
     system={name: RNN.system[name] for name in ("heaviside", "sigmoid")},
     values=VALUES,
     defaults={"gain": 1},
+    loss=SQUARED_ERROR,
     claims=(),
     relations=(
         number(

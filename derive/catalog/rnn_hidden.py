@@ -23,6 +23,7 @@ from derive import (
     tanh,
     transpose,
 )
+from derive.losses import SEQUENCE_LOSSES
 
 x = input_("x", "I", latex="x_t", meaning="input")
 h = state("h", "H", latex="h_{t-1}", meaning="hidden state before the step")
@@ -72,6 +73,7 @@ SPEC = Spec(
         Stack("weight_ho", (V,)),
         Stack("bias_ho", (c,)),
     ),
+    loss=SEQUENCE_LOSSES,
     claims=(
         DeckClaim("hidden state", D000, "a_h", matvec(W, h) + matvec(U, x), where=no_bias, option="tanh", agrees=True),
         DeckClaim("output", D000, "o", matvec(V, q["h_next"]), where=no_bias, option="tanh", agrees=True),

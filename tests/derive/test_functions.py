@@ -7,7 +7,7 @@ import sympy
 from sympy import Symbol
 
 from derive.evaluator import value_of
-from derive.functions import ELEMENTWISE, elu, logabs, logsigmoid, relu, sigmoid, softplus, step, tanh
+from derive.functions import ELEMENTWISE, elu, logabs, logsigmoid, relu, sigmoid, softplus, step, tanh, xlogx
 from derive.latex import latex
 from derive.reverse_sweep import elementwise_partials
 from derive.symbols import state
@@ -20,6 +20,7 @@ TRUTH = {
     step: lambda z: mpmath.mpf(1) if z > 0 else mpmath.mpf(0),
     softplus: lambda z: mpmath.log(1 + mpmath.exp(z)),
     logsigmoid: lambda z: -mpmath.log(1 + mpmath.exp(-z)),
+    xlogx: lambda z: z * mpmath.log(z),
     elu: lambda z: z if z > 0 else mpmath.exp(z) - 1,
     logabs: lambda z: mpmath.log(abs(z)),
     sympy.exp: mpmath.exp,
@@ -39,7 +40,7 @@ def at(expression, point):
 @pytest.mark.parametrize("point", POINTS)
 def test_value_and_slope(function, point):
     with mpmath.workdps(40):
-        z = mpmath.mpf(point)
+        z = abs(mpmath.mpf(point)) if function is xlogx else mpmath.mpf(point)
         truth = TRUTH[function]
         assert abs(at(function(x), z) - truth(z)) < mpmath.mpf("1e-37")
         ((_, slope),) = elementwise_partials(function(x))
@@ -56,6 +57,10 @@ def test_logarithm(point):
         z = mpmath.mpf(point)
         assert abs(at(sympy.log(x), z) - mpmath.log(z)) < mpmath.mpf("1e-37")
         assert abs(at(sympy.diff(sympy.log(x), x), z) - 1 / z) < mpmath.mpf("1e-37")
+
+
+def test_nothing_is_added_by_an_impossible_event():
+    assert at(xlogx(x), 0.0) == 0 and at(xlogx(x), 1.0) == 0
 
 
 def test_kinks():
