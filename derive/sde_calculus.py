@@ -10,10 +10,10 @@ from derive.errors import UnsupportedError
 from derive.jacobians import Form, jacobian
 from derive.linearization import pushforward
 from derive.networks import Call, Network
+from derive.operators import zeros
 from derive.program import Assignment, Program, name_functions
 from derive.sde import SDE
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import zeros
 
 HALF = Rational(1, 2)
 CORRECTION = Network("correction", takes_time=True, latex="c")

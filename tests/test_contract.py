@@ -89,6 +89,9 @@ CLASSES = {
     "addition_rnn": "RNNHidden",
     "parity_rnn": "RNNHidden",
     "parity_mlp": "DNN",
+    "lstm_stacked": "",
+    "lstm_bidirectional": "",
+    "sequence_losses": "",
 }
 
 

@@ -108,6 +108,9 @@ REGISTER = (
     Listing("addition_rnn", "recurrent"),
     Listing("parity_rnn", "recurrent"),
     Listing("parity_mlp", "depth"),
+    Listing("lstm_stacked", "recurrent", "statement"),
+    Listing("lstm_bidirectional", "recurrent", "statement"),
+    Listing("sequence_losses", "recurrent", "statement"),
 )
 CATALOG = tuple(listing.id for listing in REGISTER)
 ALIASES = {alias: listing.id for listing in REGISTER for alias in listing.aliases}

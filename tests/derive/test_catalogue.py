@@ -207,6 +207,9 @@ VERDICTS = {
         "E002-7": False,
     },
     "parity_mlp": {"E003-24": False},
+    "lstm_stacked": {"lower layer": True, "without the layer above": False},
+    "lstm_bidirectional": {"final state of the backward direction": False},
+    "sequence_losses": {"L2": True, "E003-20": False, "E003-20, logits": True, "E003-20, sigmoid": True},
     "gru": {"update": True, "gradient of the state": True, "E003-22": False, "E003-22, reset": False},
 }
 
