@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from sympy import Expr, Float, MatrixBase
 
@@ -16,7 +16,7 @@ from derive.symbols import Quantity, Role, by_name, constant
 ROW = constant("row", latex="j", meaning="row of an entry, counted from 1")
 COLUMN = constant("column", latex="k", meaning="column of an entry, counted from 1")
 
-Value = Expr | tuple[Any, ...]
+Value: TypeAlias = Expr | tuple[Any, ...]
 """A rule for every entry, or nested tuples with one expression for each."""
 
 

@@ -93,7 +93,7 @@ class _Cell:
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         norms = [node for line in recurrence.step.assignments for node in line.value.atoms(layer_norm)]
         self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
-        self.sizes |= table_sizes(spec.id, spec.values)
+        self.sizes.update(dict[Dimension, int](table_sizes(spec.id, spec.values)))
         told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
         self.sizes |= {lag.count: len(lag.default) for lag in told}
         self.sizes |= {size: SMALLEST_NORMALIZED for node in norms for size in shape_of(node)}

@@ -15,6 +15,7 @@ from derive import (
     ROW,
     Relation,
     SampledCheck,
+    Spec,
     constant,
     identity,
     input_,
@@ -101,7 +102,7 @@ def worst_error(kappa: mpmath.mpf, e: mpmath.mpf) -> mpmath.mpf:
 A, B, S = (state(letter, (), meaning=f"number made of the first t bits of {letter.lower()}") for letter in "ABS")
 power, after = constant("power", latex="2^t"), state("carry_next", (), latex="c_{t+1}")
 given = a + b + carry - 2 * after
-SPEC = replace(
+SPEC: Spec = replace(
     RNN,
     id="addition_rnn",
     title="Addition by a recurrent network",

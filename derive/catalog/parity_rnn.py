@@ -15,6 +15,7 @@ from derive import (
     ROW,
     IdentityCheck,
     Relation,
+    Spec,
     constant,
     identity,
     input_,
@@ -87,7 +88,7 @@ def both_rows(known: Values, _: Any) -> Numeric:
     return np.array(weights).reshape(2, 2).dot([known[h_1], known[h_2]])
 
 
-SPEC = replace(
+SPEC: Spec = replace(
     RNN,
     id="parity_rnn",
     title="Parity by a recurrent network",
