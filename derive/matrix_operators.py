@@ -135,6 +135,10 @@ class matmul(Operator):
     def _latex(self, printer: Any) -> str:
         return f"{factor_latex(printer, self.args[0])} {factor_latex(printer, self.args[1])}"
 
+    def _sympystr(self, printer: Any) -> str:
+        shown = (f"({text})" if arg.is_Add else text for arg in self.args for text in [printer._print(arg)])
+        return " @ ".join(shown)
+
 
 class linear_solve(Operator):
     """Solution `y` of `A y = v`, of a vector or of the columns of a matrix; `A` may be a matrix expression."""

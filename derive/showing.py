@@ -12,6 +12,7 @@ from derive.claims import verdicts
 from derive.derivation import Derivation
 from derive.errors import UnknownNameError
 from derive.explanation import explain_system
+from derive.jacobian_sections import with_state_jacobians
 from derive.loading import load, load_any, names_a_file, scheme_name
 from derive.numbering import Author
 from derive.scheme_report.explanation import explain_scheme, write_scheme
@@ -26,7 +27,7 @@ def explain(source: Spec | AnyScheme) -> Derivation:
     """Derive everything the tool knows to derive about a spec and its scheme, or about a scheme alone."""
     if not isinstance(source, Spec):
         return explain_alone(source, "scheme")
-    found = explain_system(source)
+    found = with_state_jacobians(source, explain_system(source))
     found = replace(found, claims=verdicts(source, found))
     scheme = _scheme_of(source)
     if scheme is None:
