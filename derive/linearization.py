@@ -55,6 +55,13 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
     return Linearization(Program(tuple(by_name(inputs)), tuple(lines), outputs), tangents)
 
 
+def is_affine(program: Program, wrt: Iterable[Quantity]) -> bool:
+    """Whether a program is linear in the quantities `wrt` but for constants: its linearization depends on no sample."""
+    sweep = forward_sweep(program, wrt)
+    tangents = set(sweep.tangents.values())
+    return not any(q.role.batched for q in sweep.program.inputs if q not in tangents)
+
+
 def _moves(block: tuple[Assignment, ...], tangents: Mapping[Quantity, Quantity]) -> bool:
     """Whether a block reads anything that has a tangent."""
     return any(q in tangents for line in block for q in line.value.atoms(Quantity))

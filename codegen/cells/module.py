@@ -22,6 +22,7 @@ from codegen.steps.source import Function, tuple_display
 from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError
+from derive.linearization import is_affine
 from derive.past_values import Lag, Lags, read_back
 from derive.reverse_sweep import reverse_sweep
 from derive.starting_values import table_sizes
@@ -29,7 +30,7 @@ from derive.symbols import Quantity, Role
 from derive.systems import Recurrence, Spec
 
 DOC_WIDTH = 120
-SUPPORT = ("recurrent", "slopes")
+BASES = {"Recurrent": "recurrent", "LinearRecurrent": "linear_recurrent", "RecurrentWithPrelude": "preludes"}
 SIZES = ("input_size", "hidden_size")
 POSITIONAL = (
     "input_size: int",
@@ -70,7 +71,7 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "readout": module.readout_text,
         "methods": module.methods,
         "class_doc": module.class_doc,
-        "base": "RecurrentWithPrelude" if module.has_prelude else "Recurrent",
+        "bases": ", ".join(module.bases),
         "constants": module.constant_names,
     }
     return render(
@@ -149,6 +150,18 @@ class RecurrentModule:
             raise type(error)(f"{about}: {error}") from None
 
     @property
+    def bases(self) -> tuple[str, ...]:
+        """Classes of the runtime that the class is derived from."""
+        found = {"LinearRecurrent": self.linear, "RecurrentWithPrelude": self.has_prelude}
+        return tuple(name for name, holds in found.items() if holds) or ("Recurrent",)
+
+    @property
+    def linear(self) -> bool:
+        """Whether every cell is linear in its state and input, but for a constant, and reads nothing older."""
+        cells = self.recurrences.values()
+        return all(not one.past and is_affine(one.step, (*one.old, *one.inputs)) for one in cells)
+
+    @property
     def functions(self) -> tuple[Function, ...]:
         """The four functions of each cell, and the read-out."""
         writers = (plain_function, forward_function, recompute_function, backward_function)
@@ -225,8 +238,12 @@ class RecurrentModule:
     @property
     def support(self) -> tuple[str, ...]:
         """Files of the runtime."""
-        optional = (*(["lags"] * bool(self.told_lags)), *(["preludes"] * self.has_prelude))
-        return (*SUPPORT, *optional, *self.exact.support)
+        return (
+            *(BASES[name] for name in self.bases),
+            "slopes",
+            *(["lags"] * bool(self.told_lags)),
+            *self.exact.support,
+        )
 
     def _least(self, lag: Lag | Lags) -> int:
         """The smallest value of a lag: 1 where a state is read, which has to be made first."""
@@ -372,6 +389,10 @@ class RecurrentModule:
             "    Truncated backpropagation: give each piece the state after the one before it, detached.",
             "",
         ]
+        if self.linear:
+            parts.insert(
+                -1, "    `spectral_radius()`, `closed_form(k)`, `impulse_response(t)`: of a layer, which is linear."
+            )
         if self.readout is not None:
             text = (
                 f"    output: size of the read-out {self.readout.output.name} of every step, from the last layer, "
