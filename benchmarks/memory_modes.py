@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import sys
 import time
@@ -78,6 +79,21 @@ def kept_bytes(module: nn.Module, inputs: Sequence[Tensor]) -> int:
         output: Any = module(*inputs)
     del output
     return sum(event.self_cpu_memory_usage for event in profiler.events())
+
+
+def peak_bytes(action: Callable[[], Any]) -> int:
+    """Largest sum of torch's allocations above the level at entry."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        kept = action()
+    del kept
+    level = peak = 0
+    assert profiler.profiler is not None
+    events = profiler.profiler.kineto_results.events()
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    return peak
 
 
 def largest_difference(found: Iterable[Tensor], expected: Iterable[Tensor]) -> float:

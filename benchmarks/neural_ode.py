@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +23,9 @@ from typing import Any
 import torch
 import torchdiffeq
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.integrators import mlp_spec
+from benchmarks.memory_modes import peak_bytes
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from derive import ODE, Adaptive, Spec, load
@@ -103,21 +102,6 @@ def seconds(runner: Runner, x: Tensor, clock: Callable[[], float]) -> float:
     start = clock()
     step(runner, x)
     return clock() - start
-
-
-def peak_bytes(action: Callable[[], Any]) -> int:
-    """Largest sum of torch's allocations above the level at entry."""
-    gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        kept = action()
-    del kept
-    level = peak = 0
-    assert profiler.profiler is not None
-    events = profiler.profiler.kineto_results.events()
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        level += event.nbytes()
-        peak = max(peak, level)
-    return peak
 
 
 def judge(what: str, value: float, target: float) -> None:
