@@ -109,13 +109,18 @@ def hand(function: Callable[..., Tensor], states: int, shapes: Shapes) -> dict[s
 
 
 @cache
-def coupled() -> type[nn.Module]:
-    """The class that a user gets from the spec file beside this one."""
+def users_class() -> type[nn.Module]:
+    """What a user gets from the spec file beside this one."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(__file__).with_name("coupled_peephole.py")
         derive(["generate", str(spec), "-o", folder], standalone_mode=False)
         found: type[nn.Module] = load_text((Path(folder) / spec.name).read_text(encoding="utf-8")).Module
     return found
+
+
+def coupled_peephole(features: int, hidden: int) -> Way:
+    """The user's cell; its module is made when it is first wanted."""
+    return module(users_class())(features, hidden)
 
 
 BY_HAND = (0.9, 0.75, 0.5, 0.4)
@@ -136,7 +141,7 @@ RACES: dict[str, Race] = {
         BY_HAND,
     ),
     "coupled": Race(
-        lambda features, hidden: module(coupled())(features, hidden),
+        coupled_peephole,
         hand(loops.coupled_peephole, 2, lambda i, h: ((3 * h, i), (3 * h, h), (3 * h,), (2, h))),
         BY_HAND,
     ),
