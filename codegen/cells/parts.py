@@ -1,0 +1,94 @@
+"""The variants of a recurrent class: their plans, and what the constructor is told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from codegen.cells.plan import CellPlan, plan
+from codegen.cells.plan_operands import Operand
+from codegen.cells.prelude import Prelude, held_operands, split_prelude
+from codegen.cells.readout import Readout, split_readout
+from codegen.exact_values import ExactValues
+from derive.derivation import Derivation
+from derive.errors import DeriveError, UnsupportedError
+from derive.linearization import is_affine
+from derive.past_values import Lag, Lags
+from derive.symbols import Quantity
+from derive.systems import Recurrence, Spec
+
+
+class CellParts:
+    """Everything of an emitted recurrent module that depends on the spec, before it is text.
+
+    Args:
+        spec: what is emitted; its system is a recurrence, or one for each option.
+        derivation: for the equation numbers.
+    """
+
+    def __init__(self, spec: Spec, derivation: Derivation) -> None:
+        self.spec, self.derivation = spec, derivation
+        found = {
+            str(name): split_readout(system, spec.stacks_of(name))
+            for name, system in spec.variants.items()
+            if isinstance(system, Recurrence)
+        }
+        self.recurrences = {name: cell for name, (cell, _) in found.items()}
+        self.readout = self._only([readout for _, readout in found.values()])
+        self.preludes: dict[str, Prelude | None] = {}
+        self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
+        self.default = next(iter(self.plans))
+        self.exact = ExactValues(spec, derivation.numbers)
+
+    def _only(self, readouts: Sequence[Readout | None]) -> Readout | None:
+        if any(readout != readouts[0] for readout in readouts):
+            raise UnsupportedError(f"{self.spec.id}: the variants differ in their read-out; one class has one, or none")
+        return readouts[0]
+
+    def _plan(self, option: str, recurrence: Recurrence) -> CellPlan:
+        if option and not f"_{option}".isidentifier():
+            raise UnsupportedError(
+                f"{self.spec.id}: the option {option!r} becomes part of a name; use letters, digits, _"
+            )
+        try:
+            core, self.preludes[option] = split_prelude(recurrence, self.spec.stacks_of(option))
+            return plan(core, self.spec.stacks_of(option))
+        except DeriveError as error:
+            chosen = [f"{name} = {value!r}" for name, value in self.spec.chosen(option).items()]
+            about = ", ".join([self.spec.id, *chosen])
+            raise type(error)(f"{about}: {error}") from None
+
+    @property
+    def linear(self) -> bool:
+        """Whether every cell is linear in its state and input, but for a constant, and reads nothing older."""
+        cells = self.recurrences.values()
+        return all(not one.past and is_affine(one.step, (*one.old, *one.inputs)) for one in cells)
+
+    def held(self, name: str) -> list[Operand]:
+        """Tensors that a layer holds."""
+        return held_operands(self.plans[name].program.layout, self.preludes[name])
+
+    @property
+    def has_prelude(self) -> bool:
+        """Whether any of the cells has one."""
+        return any(prelude is not None for prelude in self.preludes.values())
+
+    @property
+    def constants(self) -> tuple[Quantity, ...]:
+        """Numbers that the constructor takes."""
+        return tuple(dict.fromkeys(q for prelude in self.preludes.values() if prelude for q in prelude.constants))
+
+    @property
+    def told_lags(self) -> Mapping[str, Lag | Lags]:
+        """Lags that the constructor is told, by name."""
+        return {lag.name: lag for cell in self.plans.values() for lag in cell.program.told_lags}
+
+    @property
+    def operands(self) -> list[Operand]:
+        """Tensors that the layers of all variants hold."""
+        return [operand for name in self.plans for operand in self.held(name)]
+
+    @property
+    def options(self) -> Mapping[str, tuple[str, ...]]:
+        """Name of each argument that chooses a cell -> its values, the default first."""
+        chosen = [self.spec.chosen(name) for name in self.plans]
+        return {name: tuple(dict.fromkeys(str(each[name]) for each in chosen)) for name in self.spec.option_names}
