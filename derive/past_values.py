@@ -173,12 +173,25 @@ def past_of(quantities: Iterable[Quantity]) -> tuple[Past, ...]:
     return tuple(sorted((q for q in quantities if isinstance(q, Past)), key=lambda q: q.name))
 
 
-def check_past(values: Iterable[Past], owned: Sequence[Quantity], allowed: bool) -> None:
-    """Refuse past values where there can be none, and of what is not there.
+def check_past(values: Sequence[Past], owned: Sequence[Quantity], names: Iterable[str], allowed: bool) -> None:
+    """Refuse past values where there can be none, of what is not there, and lags whose name is something else.
+
+    Args:
+        values: past values that a step reads.
+        owned: its states and inputs.
+        names: of its quantities.
+        allowed: whether there can be past values.
 
     Raises:
         SpecError: see above.
     """
+    told = {value.lag for value in values if not isinstance(value.lag, int)}
+    taken = [*names, *(lag.name for lag in told)]
+    for name in sorted({lag.name for lag in told}):
+        if taken.count(name) > 1:
+            raise SpecError(
+                f"{name} names a lag and something else, or two lags; names of lags are arguments of their own"
+            )
     for value in values:
         if not allowed:
             raise SpecError(f"{value.name}: past values are for cells that read an input at every step")

@@ -199,7 +199,8 @@ class Recurrence(System):
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
             raise SpecError(f"a state of {self.lags} times needs a start for its first {self.lags - 1} step(s)")
-        check_past(self.past, (*self.old, *self.inputs), not self.in_depth and self.lags == 1)
+        names = (q.name for q in (*self.step.inputs, *self.step.targets))
+        check_past(self.past, (*self.old, *self.inputs), names, not self.in_depth and self.lags == 1)
         if not self.in_depth:
             object.__setattr__(self, "step", returning(self.step, self.new))
 

@@ -44,7 +44,7 @@ from derive.unrolling import at
 
 LAGS = lags("lags", (1, 2, 3))
 x = input_("x", "I", latex="x_t", meaning="input")
-W = parameter("W", (LAGS.count, "H", "I"), latex="w_k", meaning="input k steps before to output")
+w = parameter("w", (LAGS.count, "H", "I"), latex="w_k", meaning="input k steps before to output")
 b = parameter("b", "H", meaning="bias")
 earlier = past(x, LAGS)
 
@@ -54,7 +54,7 @@ NONLINEARITIES = {"tanh": tanh, "relu": relu, "identity": lambda a: a}
 def layer(nonlinearity: str) -> Recurrence:
     """One step with the given nonlinearity."""
     step = Builder()
-    a = step.let("a_y", b + taps(W, earlier), latex="a_t", meaning="input of the units")
+    a = step.let("a_y", b + taps(w, earlier), latex="a_t", meaning="input of the units")
     y = step.let("y", NONLINEARITIES[nonlinearity](a), latex="y_t", meaning="output")
     return Recurrence(step.build((y,)), old=(), new=(), inputs=(x,), output=y)
 
@@ -71,12 +71,12 @@ SECTION = "Over five steps with the lags 1 and 3"
 
 def sent_back() -> Expr:
     """What the second input receives."""
-    return sum((matvec(transpose(tap(W, k)), bars[a_of[2 + k]]) for k in CHOSEN), Integer(0))
+    return sum((matvec(transpose(tap(w, k)), bars[a_of[2 + k]]) for k in CHOSEN), Integer(0))
 
 
 def convolved(known: Values, _: Sampler) -> Numeric:
     """The last input of the units by a convolution over time, component by component, with zeros between the taps."""
-    kernel = {k: known[tap(W, k)] for k in CHOSEN}
+    kernel = {k: known[tap(w, k)] for k in CHOSEN}
     blank = 0 * kernel[1]
     every = np.stack([kernel.get(k, blank) for k in range(max(CHOSEN) + 1)])
     inputs = np.stack([known[at(x, t)] if at(x, t) in known else 0 * known[READ] for t in range(1, STEPS + 1)])
@@ -106,7 +106,7 @@ SPEC = Spec(
     source="Waibel et al. 1989; recurrent networks 2/26/2018, 'Returning to an old model'",
     system={nonlinearity: layer(nonlinearity) for nonlinearity in NONLINEARITIES},
     option="nonlinearity",
-    stacks=(Stack("weight", (W,)), Stack("bias", (b,))),
+    stacks=(Stack("weight", (w,)), Stack("bias", (b,))),
     relations=(
         shown(
             "causal convolution",
@@ -140,7 +140,7 @@ SPEC = Spec(
             "lags",
             DECK,
             "a_y",
-            b + taps(W, earlier),
+            b + taps(w, earlier),
             option="tanh",
             note="the deck sums over 1..K, without the present input; a causal convolution has 0..K: both are `lags`",
             agrees=True,
@@ -149,7 +149,7 @@ SPEC = Spec(
             "present input",
             f"{DECK}, read as a causal convolution with the lags 0..K",
             "bar_input",
-            sent_back() + matvec(transpose(tap(W, 0)), bars[a_of[2]]),
+            sent_back() + matvec(transpose(tap(w, 0)), bars[a_of[2]]),
             note="with the deck's lags 1..K no output sees the input of its own step",
             agrees=False,
         ),

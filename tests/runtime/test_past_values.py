@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
-from derive import lag, lags, past
+from derive import Builder, Recurrence, lag, lags, matvec, parameter, past, state
 from derive.errors import SpecError
 from generated.rnn_hidden import RNNHidden
 from generated.rnn_multitap import RNNMultitap
@@ -246,6 +246,12 @@ def test_what_is_no_lag_is_refused() -> None:
         TDNN(3, 4)(torch.zeros(6, 2, 3), torch.zeros(2, 3))
 
 
+def cell(term: Any) -> Recurrence:
+    step = Builder()
+    new = step.let("h_next", matvec(parameter("U", ("H", "I")), x) + term)
+    return Recurrence(step.build((new,)), (h,), (new,), (x,), new)
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
@@ -254,6 +260,9 @@ def test_what_is_no_lag_is_refused() -> None:
         (lambda: past(past(h, 2), 2), "a state or an input as the step reads it"),
         (lambda: past(h, lags("lags", (0, 1))), "lags has the default .* of h are 1 or more"),
         (lambda: lags("lags", ()), "one or more numbers of steps"),
+        (lambda: cell(past(h, lag("x", 2))), "x names a lag and something else"),
+        (lambda: cell(past(h, lag("delay", 2)) + past(h, lag("delay", 3), name="other")), "delay names a lag and"),
+        (lambda: cell(past(state("g", "H"), 2)), "g_lag2 is a past value of g; allowed: of h, x"),
         (lambda: lag("delay", 0), "delay is 0 (int); allowed"),
     ],
 )
