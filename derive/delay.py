@@ -143,8 +143,8 @@ class DelayODE(System):
                 f"the right-hand sides read {', '.join(q.name for q in strange)}; declare past values as "
                 "delayed={x_tau: (x, tau)}, and given functions of time as inputs=(u,)"
             )
-        owners = {owner for owner, _ in self.delayed_inputs.values()}
-        unread = by_name({*past, *(q for q in self.inputs if q not in owners)} - read)
+        late = {owner for owner, _ in self.delayed_inputs.values()}
+        unread = by_name({*past, *(q for q in self.inputs if q not in late)} - read)
         if unread:
             raise SpecError(f"no right-hand side reads {', '.join(q.name for q in unread)}; leave it out")
         times = by_name(read & {delay for _, delay in past.values()})

@@ -165,7 +165,7 @@ class _Gathering:
             else:
                 other.append(term)
         name = self.unknown.name
-        owners = [self.old, *(getattr(vector, "source", vector) for vector in gathered)]
+        owners = [self.old, *(v.source if isinstance(v, Past) else v for v in gathered)]
         total: Expr = Integer(0)
         for (vector, matrix), owner in zip(gathered.items(), owners[1:], strict=True):
             alone = owners.count(owner) == 1

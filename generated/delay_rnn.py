@@ -1202,7 +1202,7 @@ class DelayRNN(RecurrentWithPrelude):
     the state is s, each (layers * directions, B, hidden_size).
     the state has the last values of r, newest first: (layers * directions, B, delay, hidden_size).
 
-    step_size: step size, a number.
+    step_size: step size, a number that is not learnt.
     memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.
     gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.
     learn_initial: the state before the first step is learnt, where a call gives none; else it is zero.

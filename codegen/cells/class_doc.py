@@ -38,7 +38,7 @@ def class_doc(module: CellParts) -> str:
         "",
     ]
     lines += [f"    {name}: {' or '.join(map(repr, values))}." for name, values in module.options.items()]
-    lines += [f"    {keyword(q)}: {q.latex if not q.meaning else q.meaning}, a number." for q in module.constants]
+    lines += [f"    {keyword(q)}: {q.meaning or q.name}, a number that is not learnt." for q in module.constants]
     lines += [
         '    memory: "store" keeps all that the adjoint sweep reads, "chunk" the states; the rest is recomputed.',
         '    gradient: "derived" runs the derived adjoint sweep, "autograd" differentiates the plain form.',

@@ -27,12 +27,18 @@ def delay_text(spec: Spec, derivation: Derivation, command: str) -> str:
     """Text of the module of a delay equation.
 
     Raises:
-        UnsupportedError: variants, or parameters or networks of each layer: its steps divide a time interval.
+        UnsupportedError: variants, or parameters or networks of each layer: its steps divide a time interval; or given
+            functions of time in the right-hand side.
         SpecError: a default of a delay that is no whole number of steps.
     """
     (system, *others) = spec.variants.values()
     if others or not isinstance(system, DelayODE):
         raise UnsupportedError(f"{spec.id}: one delay equation makes a module; give each variant a spec of its own")
+    if system.inputs:
+        raise UnsupportedError(
+            f"{spec.id}: the right-hand side reads {system.inputs[0].name}, which is given at every step; make a cell "
+            "that reads a sequence: system=delay_cell(equation)"
+        )
     facts = DelayFacts(spec, system, derivation)
     view = {
         "functions": _rule_functions(facts),
