@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "derive.symbols": "Quantity Role constant draw input_ parameter state step_size target time",
+    "derive.symbols": "Quantity Role constant draw input_ parameter state step_size target time velocity_of",
     "derive.functions": "elu gelu logsigmoid relu selu sigmoid silu softplus step tanh xlogx",
     "derive.operators": "concat dot fill logsumexp softmax total zeros",
     "derive.matrix_operators": "identity_like linear_solve matmul matvec outer transpose",
@@ -23,7 +23,7 @@ _HOME = {
     "derive.adaptive": "Adaptive",
     "derive.traces": "divergence",
     "derive.spec_parts": "DeckClaim Illustration Loss Lyapunov Reading Stack",
-    "derive.systems": "ODE Recurrence Spec velocity_of",
+    "derive.systems": "ODE Recurrence Spec",
     "derive.schemes": "AdditiveTableau ButcherTableau LinearMultistep MultistepFamily Splitting Start scheme_by_name",
     "derive.flow": "ContinuousFlow Flow",
     "derive.delay": "DelayODE delay_terms delayed",

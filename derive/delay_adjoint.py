@@ -28,8 +28,7 @@ from derive.operators import Numeric
 from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.sampling import Sampler
-from derive.symbols import Quantity, Role, by_name, constant
-from derive.systems import velocity_of
+from derive.symbols import Quantity, Role, by_name, constant, velocity_of
 
 GRADIENT_TOLERANCE = 1e-7
 Values = Mapping[Quantity, Numeric]

@@ -24,8 +24,7 @@ from derive.program import Assignment, Program, symbols_of
 from derive.reverse_sweep import Adjoint
 from derive.sampling import Sampler
 from derive.step_quantities import STEP_SIZE
-from derive.symbols import Quantity, by_name
-from derive.systems import velocity_of
+from derive.symbols import Quantity, by_name, velocity_of
 
 
 def explain_delay_cell(draft: Draft, cell: DelayCell, names: StepNames) -> Adjoint:

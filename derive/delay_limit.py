@@ -22,8 +22,7 @@ from derive.operators import Numeric
 from derive.program import Assignment, Program
 from derive.reverse_sweep import reverse_sweep
 from derive.sampling import Sampler
-from derive.symbols import Quantity, Role, by_name, constant
-from derive.systems import velocity_of
+from derive.symbols import Quantity, Role, by_name, constant, velocity_of
 
 Values = Mapping[Quantity, Numeric]
 RATE = constant("rate", latex=r"\lambda", meaning="rate of a perturbation")

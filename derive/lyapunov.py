@@ -19,8 +19,8 @@ from derive.numbering import Author
 from derive.operators import Numeric
 from derive.sampling import Sampler
 from derive.spec_parts import Lyapunov
-from derive.symbols import Quantity, by_name
-from derive.systems import ODE, velocity_of
+from derive.symbols import Quantity, by_name, velocity_of
+from derive.systems import ODE
 
 SAMPLES = 20
 

@@ -208,3 +208,10 @@ def step_size(name: str = "h", *, latex: str = "", meaning: str = "step size") -
 def by_name(quantities: Any) -> list[Quantity]:
     """Any collection of quantities in one fixed order (sets of symbols have none)."""
     return sorted(quantities, key=lambda quantity: quantity.name)
+
+
+def velocity_of(unknown: Quantity) -> Quantity:
+    """The quantity that names the right-hand side of an unknown."""
+    return unknown.renamed(
+        f"F_{unknown.name}", rf"F_{{{unknown.latex}}}", Role.INTERMEDIATE, f"velocity of {unknown.name}"
+    )

@@ -34,7 +34,7 @@ from derive.spec_parts import (
     named_losses,
 )
 from derive.starting_values import checked_values, constants_of
-from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name
+from derive.symbols import RESERVED_FILES, Quantity, Role, by_name, check_name, velocity_of
 from derive.system import System
 from derive.variants import Option, Options, Variants
 
@@ -148,13 +148,6 @@ class ODE(System):
 def _spread(velocity: Expr, unknown: Quantity) -> Expr:
     """A scalar right-hand side of a vector drives every component alike."""
     return fill(velocity, unknown) if unknown.shape and not shape_of(velocity) else velocity
-
-
-def velocity_of(unknown: Quantity) -> Quantity:
-    """The quantity that names the right-hand side of an unknown."""
-    return unknown.renamed(
-        f"F_{unknown.name}", rf"F_{{{unknown.latex}}}", Role.INTERMEDIATE, f"velocity of {unknown.name}"
-    )
 
 
 @dataclass(frozen=True)
@@ -300,7 +293,7 @@ class Spec(Variants):
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
-        self._check_class_name()
+        self.check_class_name()
         self._check_system()
         self._check_module()
         if isinstance(self.system, ODE):
@@ -309,15 +302,6 @@ class Spec(Variants):
         self._check_values()
         self._check_defaults()
         check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())
-
-    def _check_class_name(self) -> None:
-        if bool(self.class_name) == bool(self.no_module):
-            raise SpecError(
-                f"{self.id}: give either class_name='...' of the emitted class, or class_name='' and "
-                "no_module='why nothing is emitted, and which module to take instead'"
-            )
-        if self.class_name:
-            check_name(self.class_name)
 
     def _check_system(self) -> None:
         if isinstance(self.system, System):

@@ -8,6 +8,7 @@ from typing import Any
 from derive.errors import SpecError
 from derive.program import Program
 from derive.spec_parts import Stack
+from derive.symbols import check_name
 from derive.system import System
 
 Option = str | int
@@ -20,6 +21,7 @@ class Variants:
 
     id: str
     class_name: str
+    no_module: str
     system: System | Mapping[Options, System] | Mapping[Option, System] | Program | None
     option: str
     options: tuple[str, ...]
@@ -59,6 +61,20 @@ class Variants:
         """What the table of systems calls a variant."""
         keys = self.system if isinstance(self.system, Mapping) else ("",)
         return dict(zip(self.variants, keys, strict=True))[variant]
+
+    def check_class_name(self) -> None:
+        """Refuse a spec with neither a class nor a reason for having none, and one with both.
+
+        Raises:
+            SpecError: saying what to give.
+        """
+        if bool(self.class_name) == bool(self.no_module):
+            raise SpecError(
+                f"{self.id}: give either class_name='...' of the emitted class, or class_name='' and "
+                "no_module='why nothing is emitted, and which module to take instead'"
+            )
+        if self.class_name:
+            check_name(self.class_name)
 
     def check_options(self, table: Mapping[Any, Any]) -> None:
         """Refuse a table of systems whose keys are not values of the options.

@@ -142,10 +142,14 @@ def adjoint_of(program: CellProgram) -> Adjoint | None:
     adjoint = reverse_sweep(program.step)
     silent = [row.target.name for row in program.rows if row.target not in adjoint.cotangents]
     used = {line.target for line in program.step.needed_for(program.new).assignments}
-    if len(silent) == len(program.rows) and all(row.target in used for row in program.rows):
+    deaf = adjoint.cotangents.keys().isdisjoint((*program.old, program.input, *program.past))
+    if deaf and all(row.target in used for row in program.rows):
         return None
     if silent or not any(q in adjoint.cotangents for q in (program.input, *program.past_of(program.input))):
-        raise UnsupportedError(f"nothing that the step returns depends on {', '.join(silent) or program.input.name}")
+        names = ", ".join(silent) or program.input.name
+        through = any(row.target in used for row in program.rows if row.target.name in silent)
+        flat = ", except through functions whose slope is zero almost everywhere" if through else ""
+        raise UnsupportedError(f"nothing that the step returns depends on {names}{flat}")
     return adjoint
 
 

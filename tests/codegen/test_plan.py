@@ -13,6 +13,7 @@ from codegen.cells.plan_forward import Activate, Compute, Hadamard, Product
 from codegen.cells.plan_schedule import Schedule
 from derive import Builder, Recurrence, Stack, constant, input_, load, matvec, parameter, sigmoid, state, tanh
 from derive.errors import UnsupportedError
+from derive.functions import step as unit_step
 from derive.norms import unit
 from tests.codegen.gated_cells import CELLS, Gated
 
@@ -148,6 +149,11 @@ def same_size() -> Recurrence:
         (simple(tanh(b) * h + sigmoid(matvec(W, x))), (), "is computed from parameters alone"),
         (simple(tanh(b * h)), (), "the step has no matrix"),
         (simple(tanh(matvec(R, h))), (), "nothing that the step returns depends on x"),
+        (
+            simple(unit_step(matvec(W, x) + matvec(R, h)) * h),
+            (),
+            r"depends on \w+, except through functions whose slope is",
+        ),
         (simple(), (Stack("weight", (R, parameter("S", ("H", "H")))),), "uses a part of the stack weight only; S"),
         (simple(), (Stack("weight", (W, R)),), "the rows of the stack weight have shapes"),
     ),

@@ -12,7 +12,7 @@ from sympy import Rational, cos, exp, log, pi, sin, sqrt
 from codegen.printer import FUNCTIONS, OPERATORS, TorchPrinter
 from derive.errors import UnsupportedError
 from derive.evaluator import value_of
-from derive.functions import elu, logabs, logsigmoid, relu, sigmoid, softplus, step, tanh
+from derive.functions import elu, logabs, logsigmoid, relu, sigmoid, softplus, step, tanh, xlogx
 from derive.operators import (
     concat,
     dot,
@@ -60,6 +60,7 @@ EXPRESSIONS = {
     "elu": elu(x),
     "exp and log": exp(x) + log(2 + y),
     "logabs": logabs(2 + x) - logabs(-3 - y),
+    "xlogx": xlogx(2 + x) * y,
     "sin and cos": sin(x) * cos(y),
     "erf": sympy.erf(x - y),
     "abs and sign": sympy.Abs(x) + sympy.sign(y),
