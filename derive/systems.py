@@ -377,14 +377,12 @@ class Spec(Variants):
         found: set[Quantity] = set()
         for system in self.variants.values():
             found |= set(system.inputs) if isinstance(system, Program) else system.quantities
-        return found.union(*(symbols_of(weight) for weight in self._weights()))
+        weights = entries(self._table) if isinstance(self.system, ODE) else []
+        return found.union(*(symbols_of(weight) for weight in weights))
 
     @property
     def _table(self) -> Scheme | MultistepFamily:
         return SCHEMES[self.scheme] if isinstance(self.scheme, str) else self.scheme
-
-    def _weights(self) -> list[Expr]:
-        return entries(self._table) if isinstance(self.system, ODE) else []
 
     @property
     def losses(self) -> Mapping[str, Loss]:

@@ -378,8 +378,9 @@ class Cell:
         where not needed: that of x is written, the others are added to.
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for each state, and `input_reach` for the
-    input, how many steps later it is read where that is more than once: numbers, or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
+    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
+    or names of arguments that hold them.
     """
 
     states: tuple[str, ...]

@@ -473,8 +473,9 @@ class Cell:
         where not needed: that of x is written, the others are added to.
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for each state, and `input_reach` for the
-    input, how many steps later it is read where that is more than once: numbers, or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
+    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
+    or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
@@ -507,6 +508,14 @@ class Cell:
         plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
         recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
         return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward)
+
+
+def without_slope(*_: Any) -> Values:
+    """In the place of the sweeps of a cell whose slope is zero almost everywhere: it is run in the plain form.
+
+    The output of such a cell has no gradient, as what torch's comparisons give.
+    """
+    raise NotImplementedError("a cell without a slope has no sweeps")
 
 
 @dataclass(frozen=True)
@@ -705,7 +714,7 @@ def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Te
 
 def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
-    if derived and not torch.compiler.is_compiling():
+    if derived and cell.backward is not without_slope and not torch.compiler.is_compiling():
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
         return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)

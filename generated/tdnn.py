@@ -13,25 +13,25 @@ The step (tanh):
 The discrete adjoint (tanh):
     (4) bar_a_y = bar_y*(1 - y**2)
     (5) bar_x_lags = tap_backs(w, bar_a_y)
-    (6) bar_y = d loss / d y
+    (6)  almost everywhere
 
 Gradients (tanh):
     (7) bar_b = bar_a_y
     (8) bar_w = tap_outers(bar_a_y, x_lags)
-    (9) gradient of p = sum over steps of bar_p, for p in b, w
-    (10) gradient of a value before the first step = bar_x_lags of the steps that read it
 
 The step (relu):
-    (11) y = relu(a_y)
+    (9) y = relu(a_y)
 
 The discrete adjoint (relu):
-    (13) bar_a_y = bar_y*step(a_y)
+    (11) bar_a_y = bar_y*step(a_y)
+    (12)  almost everywhere
 
 The step (identity):
-    (14) y = a_y
+    (13) y = a_y
 
 The discrete adjoint (identity):
-    (16) bar_a_y = bar_y
+    (15) bar_a_y = bar_y
+    (16)  almost everywhere
 
 Symbols:
     a_y (H) intermediate: input of the units
@@ -77,24 +77,24 @@ DERIVATION: dict[str, object] = {
         ),
         "4": r"\bar{a}_t = \bar{y}_t \odot \left(1 - y_t^{2}\right)",
         "5": r"\bar{x}_{t-k} = \left({w_k}^{\top} \bar{a}_t\right)_k",
-        "6": r"\bar{y}_t = \partial \ell / \partial y_t",
+        "6": (),
         "7": r"\bar{b} = \bar{a}_t",
         "8": r"\bar{w}_k = \left(\bar{a}_t\, {x_{t-k}}^{\top}\right)_k",
-        "9": r"\nabla_p L = \sum_{\text{steps}} \bar p",
-        "10": r"\nabla_{z_{s}} L = \sum_{\text{steps that read } z_s} \bar{x}_{t-k}",
-        "11": r"y_t = \operatorname{relu}\left(a_t\right)",
-        "12": (
+        "9": r"y_t = \operatorname{relu}\left(a_t\right)",
+        "10": (
             r"S = \ell\left(y_t\right) + \left\langle \bar{a}_t,\, b + \sum_k w_k\, x_{t-k} - a_t\right\rangle + "
             r"\left\langle \bar{y}_t,\, \operatorname{relu}\left(a_t\right) - y_t\right\rangle, \qquad \partial \ell"
             r" / \partial y_t = \bar{y}_t"
         ),
-        "13": r"\bar{a}_t = \bar{y}_t \odot \mathbf 1_{>0}\left(a_t\right)",
-        "14": r"y_t = a_t",
-        "15": (
+        "11": r"\bar{a}_t = \bar{y}_t \odot \mathbf 1_{>0}\left(a_t\right)",
+        "12": (),
+        "13": r"y_t = a_t",
+        "14": (
             r"S = \ell\left(y_t\right) + \left\langle \bar{a}_t,\, b + \sum_k w_k\, x_{t-k} - a_t\right\rangle + "
             r"\left\langle \bar{y}_t,\, a_t - y_t\right\rangle, \qquad \partial \ell / \partial y_t = \bar{y}_t"
         ),
-        "16": r"\bar{a}_t = \bar{y}_t",
+        "15": r"\bar{a}_t = \bar{y}_t",
+        "16": (),
     },
 }
 
@@ -160,7 +160,7 @@ def _backward_tanh(
     bar_a_y = bar_stack[:, :, 0]
     bar_a_y.copy_(1 - y**2)  # (4) per bar_y
 
-    bar_y = bar_output.flatten(0, 1)  # (6)
+    bar_y = bar_output.flatten(0, 1)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
     bar_a_y_row.mul_(bar_y)  # (4)
 
@@ -173,11 +173,11 @@ def _backward_tanh(
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
+            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
-    return (bar_x_past,)  # (10)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7)
+    return (bar_x_past,)
 
 
 def _plain_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags: tuple[int, ...]) -> Values:
@@ -188,7 +188,7 @@ def _plain_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags
     x_lags = torch.cat([x_all[x_depth - k :][:steps] for k in lags], -1)
     a_x = torch.nn.functional.linear(x_lags, weight.transpose(0, 1).flatten(1), bias)
     a_y = a_x  # (1)
-    y = torch.relu(a_y)  # (11)
+    y = torch.relu(a_y)  # (9)
     return y, x_all[x.shape[0] :].flip(0).transpose(0, 1)
 
 
@@ -204,7 +204,7 @@ def _forward_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, la
         a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
     stack = a.view(steps, batch, 1, size)
     a_y = stack[:, :, 0]
-    y = torch.clamp_min(a_y, 0)  # (11)
+    y = torch.clamp_min(a_y, 0)  # (9)
     return y, a.view(steps, batch, size)
 
 
@@ -246,11 +246,11 @@ def _backward_relu(
     a_y = a_path.view(steps, batch, 1, size)[:, :, 0]
     bar_stack = bar_a.view(steps, batch, 1, size)
     bar_a_y = bar_stack[:, :, 0]
-    bar_a_y.copy_((a_y > 0).to(a_y.dtype))  # (13) per bar_y
+    bar_a_y.copy_((a_y > 0).to(a_y.dtype))  # (11) per bar_y
 
-    bar_y = bar_output.flatten(0, 1)  # (6)
+    bar_y = bar_output.flatten(0, 1)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
-    bar_a_y_row.mul_(bar_y)  # (13)
+    bar_a_y_row.mul_(bar_y)  # (11)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
@@ -261,11 +261,11 @@ def _backward_relu(
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
+            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
-    return (bar_x_past,)  # (10)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7)
+    return (bar_x_past,)
 
 
 def _plain_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags: tuple[int, ...]) -> Values:
@@ -276,7 +276,7 @@ def _plain_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, 
     x_lags = torch.cat([x_all[x_depth - k :][:steps] for k in lags], -1)
     a_x = torch.nn.functional.linear(x_lags, weight.transpose(0, 1).flatten(1), bias)
     a_y = a_x  # (1)
-    y = a_y  # (14)
+    y = a_y  # (13)
     return y, x_all[x.shape[0] :].flip(0).transpose(0, 1)
 
 
@@ -292,7 +292,7 @@ def _forward_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *
         a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
     stack = a.view(steps, batch, 1, size)
     a_y = stack[:, :, 0]
-    y = a_y  # (14)
+    y = a_y  # (13)
     return (y,)
 
 
@@ -323,9 +323,9 @@ def _backward_identity(
     bar_x, bar_weight, bar_bias = sums
     bar_stack = bar_a.view(steps, batch, 1, size)
 
-    bar_y = bar_output.flatten(0, 1)  # (6)
+    bar_y = bar_output.flatten(0, 1)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
-    bar_a_y_row.copy_(bar_y)  # (16)
+    bar_a_y_row.copy_(bar_y)  # (15)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
@@ -336,11 +336,11 @@ def _backward_identity(
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
+            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
-    return (bar_x_past,)  # (10)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7)
+    return (bar_x_past,)
 
 
 # --- support: layers, directions and transforms, the same in every file of this kind ---------------------------
@@ -407,8 +407,9 @@ class Cell:
         where not needed: that of x is written, the others are added to.
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for each state, and `input_reach` for the
-    input, how many steps later it is read where that is more than once: numbers, or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
+    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
+    or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
@@ -441,6 +442,14 @@ class Cell:
         plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
         recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
         return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward)
+
+
+def without_slope(*_: Any) -> Values:
+    """In the place of the sweeps of a cell whose slope is zero almost everywhere: it is run in the plain form.
+
+    The output of such a cell has no gradient, as what torch's comparisons give.
+    """
+    raise NotImplementedError("a cell without a slope has no sweeps")
 
 
 @dataclass(frozen=True)
@@ -639,7 +648,7 @@ def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Te
 
 def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
-    if derived and not torch.compiler.is_compiling():
+    if derived and cell.backward is not without_slope and not torch.compiler.is_compiling():
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
         return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)
