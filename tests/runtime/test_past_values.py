@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
+from codegen.verification.verifier import verify
 from derive import Builder, Recurrence, lag, lags, matvec, parameter, past, state
 from derive.errors import SpecError
 from generated.rnn_hidden import RNNHidden
@@ -143,6 +144,11 @@ def test_a_time_delay_layer_is_a_causal_convolution_with_the_flipped_kernel(taps
     assert torch.equal(final[0], every[:, :, -longest:].flip(2).transpose(1, 2))
     wanted = (inputs, state, *module.parameters())
     assert apart(gradients(output, (), wanted), gradients(expected, (), wanted)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["delayed", "register", "layered"])
+def test_a_cell_of_a_user_is_verified(name: str) -> None:
+    assert not [row for row in verify(CELLS[name].spec) if not row.passed]
 
 
 def test_memory_is_finite() -> None:
