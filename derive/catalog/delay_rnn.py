@@ -9,6 +9,7 @@ import mpmath
 from sympy import Integer
 
 from derive import (
+    ODE,
     DeckClaim,
     DelayODE,
     IdentityCheck,
@@ -32,7 +33,7 @@ from derive import (
     step_size,
     tanh,
 )
-from derive.convergence import OrderCheck, distance
+from derive.convergence import OrderCheck, distance, forward_run, solution
 from derive.evaluator import evaluate, value_of
 from derive.sampling import Sampler
 
@@ -81,8 +82,41 @@ def distance_from_the_limit(size: int) -> Any:
     return distance(evaluate(CELL.step, given, {})[q["s_next"]], value_of(plain_step, values, {}))
 
 
+# A delay of one step, where the time of a step goes to zero.
+NEXT = delay_cell(EQUATION, (r, tanh(s)), lags={tau: 1})
+DURATION = mpmath.mpf(1) / 4
+without_delay = matvec(A, s) + matvec(B, tanh(s)) + matvec(C, x) + phi
+
+
+@cache
+def run_sample() -> tuple[Sampler, dict[Quantity, Any], Any]:
+    """Random values, and where they lead the equation without a delay; the input is constant."""
+    sampler = Sampler((A, B, C, phi, s, x))
+    values = sampler.values()
+    times = [DURATION * k / 8 for k in range(9)]
+    *_, last = solution(ODE((s,), (without_delay,)), values, times, sampler)
+    return sampler, values, last[s]
+
+
+def distance_from_the_ode(steps: int) -> Any:
+    """How far so many steps, each of which reads the one before it, end from the solution without a delay."""
+    sampler, values, end = run_sample()
+    s_before, r_before = NEXT.old
+    start = value_of(tanh(s), values, {})
+    given = {**values, s_before: values[s], r_before: start, NEXT.inputs[0]: values[x], h: DURATION / steps}
+    *_, last = forward_run(NEXT, given, steps, lambda n: {}, sampler)
+    return distance(last[NEXT.new[0]], end)
+
+
 LIMIT = "The plain recurrent network as a limit"
 ODE_PAGE, DISCRETE = "RNN and LSTM, 'Starting with a ODE'", "RNN and LSTM, 'Discretize'"
+DISCRETIZED = {
+    "s_next": matvec(W, s_old) + matvec(q["W_r"], r_ago) + matvec(q["W_x"], x_now) + q["theta_s"],
+    "W_s": linear_solve(identity_like(A) - h * A, identity_like(A)),
+    "W_r": h * matmul(W, B),
+    "W_x": h * matmul(W, C),
+    "theta_s": h * matvec(W, phi),
+}
 terms = matvec(A, q["s_next"]) + matvec(B, r_ago) + matvec(C, x_now) + phi
 
 SPEC = Spec(
@@ -110,17 +144,7 @@ SPEC = Spec(
             agrees=False,
         ),
         DeckClaim("E000-1, step size 1", DISCRETE, "increment", terms, where={h: Integer(1)}, agrees=True),
-        DeckClaim(
-            "step",
-            DISCRETE,
-            "s_next",
-            matvec(W, s_old) + matvec(q["W_r"], r_ago) + matvec(q["W_x"], x_now) + q["theta_s"],
-            agrees=True,
-        ),
-        DeckClaim("W_s", DISCRETE, "W_s", linear_solve(identity_like(A) - h * A, identity_like(A)), agrees=True),
-        DeckClaim("W_r", DISCRETE, "W_r", h * matmul(W, B), agrees=True),
-        DeckClaim("W_x", DISCRETE, "W_x", h * matmul(W, C), agrees=True),
-        DeckClaim("theta_s", DISCRETE, "theta_s", h * matvec(W, phi), agrees=True),
+        *(DeckClaim(name, DISCRETE, name, says, agrees=True) for name, says in DISCRETIZED.items()),
         DeckClaim(
             "E000-3",
             f"{DISCRETE}, line 483",
@@ -131,6 +155,17 @@ SPEC = Spec(
         ),
     ),
     relations=(
+        relation(
+            "a delay of one step",
+            "asymptotic",
+            r"\tau_0 = h \to 0: \quad s_N - s(t_N) = O(h), \qquad "
+            r"\dot s = A s + B \tanh(s) + C x + \phi",
+            text="tau_0 = h to 0: s_N - s(t_N) = O(h) with ds/dt = A s + B tanh(s) + C x + phi",
+            reason="the delay goes to zero with the step: another equation than with a delay that is held",
+            name="short_delay",
+            check=OrderCheck(distance_from_the_ode, Integer(1)),
+            section="A delay of one step",
+        ),
         identity(
             "W_s has an inverse",
             matmul(W, M),

@@ -195,7 +195,7 @@ VERDICTS = {
     "tdnn": {"lags": True, "present input": False},
     "lstm_general": {"state": True, "update": True, "value": True, "E30": False},
     "delay_rnn": {
-        **dict.fromkeys(["velocity", "step", "W_s", "W_r", "W_x", "theta_s", "E000-1, step size 1"], True),
+        **dict.fromkeys(["velocity", "s_next", "W_s", "W_r", "W_x", "theta_s", "E000-1, step size 1"], True),
         **dict.fromkeys(["E000-1", "E000-2", "E000-3"], False),
     },
     "vanilla_lstm": {"state": True, "value": True, "E31": False, "E000-4": False},
