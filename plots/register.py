@@ -14,6 +14,7 @@ from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
+from plots.delays import cell_of
 from plots.equations import equation_of
 from plots.modes import matrix_of
 from plots.responses import is_scalar
@@ -128,6 +129,11 @@ def _is_scalar_recursion(subject: Subject) -> bool:
     return subject.given is None and bool(variants) and all(map(is_scalar, variants))
 
 
+def _has_a_told_delay(subject: Subject) -> bool:
+    variants = list(subject.spec.variants.values())
+    return subject.given is None and len(variants) == 1 and cell_of(variants[0]) is not None
+
+
 def _has_modes(subject: Subject) -> bool:
     """Whether every variant is a linear step with numbers."""
     variants = subject.spec.variants.values()
@@ -152,6 +158,7 @@ KINDS = (
     Kind("steps", _chooses_steps, "an embedded pair, alone or as what solves an ODE with adaptive steps"),
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
     Kind("responses", _is_scalar_recursion, "a recurrence of one number with a weight"),
+    Kind("delays", _has_a_told_delay, "a cell of a delay equation whose delay the constructor is told"),
     Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),
 )
 

@@ -16,6 +16,7 @@ from plots import (
     convergence,
     costates,
     crossing,
+    delays,
     density,
     energy,
     equilibrium,
@@ -383,7 +384,23 @@ def test_modes_of_linear_recursions(name):
         np.testing.assert_allclose(found.response, response, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("scalar_nonlinear", "responses"), ("multitap_linear", "modes")])
+def test_steps_of_a_delay_equation_are_those_of_its_scheme():
+    assert list(kinds_of(subject_of("delay_rnn"))) == ["delays"]
+    found = delays.data(subject_of("delay_rnn"))
+    A, B, C, phi = (float(number) for number in delays.NUMBERS)
+    assert found.multiplier == A and len(found.states) == len(delays.STEPS)
+    for lag, times, states in zip(delays.STEPS, found.times, found.states, strict=True):
+        expected = [0.0]
+        for n in range(1, len(times)):
+            ago = np.tanh(expected[n - lag]) if n >= lag else 0.0
+            expected.append((expected[-1] + (B * ago + C + phi) / lag) / (1 - A / lag))
+        np.testing.assert_allclose(states, expected, atol=1e-13)
+        assert times[-1] == delays.DELAYS
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("scalar_nonlinear", "responses"), ("multitap_linear", "modes"), ("delay_rnn", "delays")]
+)
 def test_plots_of_recursions_are_written(name, kind, tmp_path):
     first, again = (plot(name, kind, tmp_path / f"{n}.png").read_bytes() for n in "ab")
     assert first == again and len(first) > 10_000
