@@ -42,7 +42,7 @@ class GradientProfile:
         norms: (rows, states, B): length of the gradient in the state, for each sequence or sample alone. Of a recurrent
             layer state t is that after t steps in its own direction, 0 the one before the first; the gradient is the
             total one, through the output and through all later steps. Of a net state k is what layer k reads, the last
-            one its output.
+            one its output; where the layers are not modules that are called, the net counts as one layer.
         neurons: name of each parameter with two axes or more -> (rows,): length of the loss's gradient in the incoming
             weights of each neuron.
         loss: its value.
@@ -105,14 +105,14 @@ def gradient_profile(
     """Length of the gradient of a loss in every state on its way, and in the weights of every neuron.
 
     Args:
-        module: a recurrent module, a net of steps with blocks, or an `nn.Sequential`.
+        module: a recurrent module, a net of steps with blocks, an `nn.Sequential`, or any other net.
         batch: what the module reads, with a batch axis.
         loss: output -> scalar; where not given, the sum of the last step's output, or of all outputs of a net.
         state: of a recurrent module, as it takes it.
 
     Raises:
-        TypeError: a module of another kind, or another input.
-        ValueError: dropout is on, or the loss is no scalar.
+        TypeError: an input that is no tensor.
+        ValueError: dropout is on, an input without a batch axis, or the loss is no scalar.
     """
     if is_recurrent(module):
         walk = _Walk(module, batch, state)
@@ -125,12 +125,7 @@ def gradient_profile(
         x = batch.detach().requires_grad_()
         output = module(x)
         value = output.sum() if loss is None else loss(output)
-    if not seen:
-        raise TypeError(
-            f"{type(module).__name__}: none of its layers is called as a module; allowed: a recurrent module, a net of "
-            "derive with blocks, or an nn.Sequential"
-        )
-    return _profile(module, value, {"state": [*seen, output]})
+    return _profile(module, value, {"state": [*(seen or [x]), output]})
 
 
 def state_jacobians(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+from derive.chains import Chain
 from derive.control_feedback import feedback_of
 from derive.discretization import discretize
 from derive.errors import DeriveError
@@ -14,6 +15,8 @@ from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
+from derive.systems import Recurrence
+from plots.cell_gates import gates_of
 from plots.delays import cell_of
 from plots.equations import equation_of
 from plots.modes import matrix_of
@@ -140,6 +143,28 @@ def _has_modes(subject: Subject) -> bool:
     return subject.given is None and bool(variants) and all(matrix_of(subject.spec, v) is not None for v in variants)
 
 
+def _is_cell(subject: Subject) -> bool:
+    """Whether it is emitted as a cell that reads a sequence."""
+    spec = subject.spec
+    return subject.given is None and bool(spec.class_name) and any(map(_reads_a_sequence, spec.variants.values()))
+
+
+def _reads_a_sequence(system: object) -> bool:
+    return isinstance(system, Recurrence) and not system.in_depth
+
+
+def _has_gates(subject: Subject) -> bool:
+    cells = [one for one in subject.spec.variants.values() if isinstance(one, Recurrence)]
+    return _is_cell(subject) and bool(gates_of(cells[0].step))
+
+
+def _is_chain(subject: Subject) -> bool:
+    """Whether it is emitted as a chain of layers with a choice of activations."""
+    variants = subject.spec.variants
+    chains = all(isinstance(one, Chain) for one in variants.values())
+    return subject.given is None and bool(subject.spec.class_name) and len(variants) > 1 and chains
+
+
 # In the order in which a kind is the default one: a scheme alone shows its region, a system what it does.
 KINDS = (
     Kind("control", _has_feedback, "a problem of optimal control that is linear in state and costate"),
@@ -159,6 +184,9 @@ KINDS = (
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
     Kind("responses", _is_scalar_recursion, "a recurrence of one number with a weight"),
     Kind("delays", _has_a_told_delay, "a cell of a delay equation whose delay the constructor is told"),
+    Kind("gradients", _is_cell, "a recurrent cell that is emitted"),
+    Kind("gates", _has_gates, "such a cell with gates"),
+    Kind("profile", _is_chain, "a chain of layers with a choice of activations"),
     Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),
 )
 

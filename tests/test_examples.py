@@ -161,6 +161,39 @@ def test_random_nets_begin_alike():
     assert random_depth.survival(4) == [0.875, 0.75, 0.625, 0.5]
 
 
+def test_sunspots_are_predicted_without_those_to_come():
+    """Errors and baselines against a loop by hand; a trained cell beats the year before on the years it knows."""
+    sequences = load("sequences")
+    years, numbers = sequences.sunspots()
+    assert years[sequences.place(1919)] == 1919
+    before = sequences.baselines()["as in the year before"]
+    gaps = [(year, (now - then) ** 2) for year, now, then in zip(years[1:], numbers[1:], numbers, strict=False)]
+    for found, known in zip(before, (True, False), strict=True):
+        assert found == pytest.approx(statistics.fmean(gap for year, gap in gaps if (year <= 1919) == known) ** 0.5)
+    linear = sequences.baselines()["linear in 9 years"]
+    assert linear[0] < before[0] and linear[1] < before[1]
+    run = sequences.forecast("GRU", 4, 30, 0, lambda: None)
+    assert run.learned < before[0]
+    x = sequences.series().float()
+    with torch.no_grad():
+        torch.testing.assert_close(run.model(x[:40]), run.model(x)[:40])
+
+
+@pytest.mark.slow
+def test_sequences(tmp_path):
+    path = tmp_path / "gates.png"
+    text = run("sequences", "--quick", "--picture", str(path))
+    reached = {name: float(value) for name, value in re.findall(r"^ *(\w+)  +([\d.]+)  ", text, re.MULTILINE)}
+    assert set(reached) == {"LSTM", "LSTMPeephole", "GRU"}
+    for name in reached:
+        assert accuracy(text, name) > 60
+        errors = re.search(
+            rf"{name} +([\d.]+) +([\d.]+) +[\d,]+ +[\d.]+ *$", text.partition("Many to many")[2], re.MULTILINE
+        )
+        assert errors and float(errors[1]) < 20.8 and float(errors[2]) < 30.4  # of the year before
+    assert path.stat().st_size > 20000
+
+
 def test_rows_begin_alike():
     """Peepholes are zero at the start: all cells give the same logits for equal seeds."""
     rows = load("rows")

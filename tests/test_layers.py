@@ -18,8 +18,11 @@ PLOTS_OF_MODULES = (
     "plots/activations.py",
     "plots/density.py",
     "plots/equilibrium.py",
+    "plots/gates.py",
+    "plots/gradients.py",
     "plots/memory.py",
     "plots/modules.py",
+    "plots/profile.py",
 )  # they run emitted modules
 LINES_PER_FILE, LINES_PER_FUNCTION = 400, 60
 # Function-local imports outside cli.py: (file, module) -> why it cannot stand at the top.

@@ -6,6 +6,7 @@ from derive import (
     Builder,
     DeckClaim,
     IdentityCheck,
+    Illustration,
     Relation,
     SampledCheck,
     Spec,
@@ -107,5 +108,6 @@ SPEC = Spec(
             "counts as a layer are not stated; sigmoids lose, rectified units without bias keep gradients of weights",
         ),
     ),
+    illustration=Illustration("dnn", ("profile",)),
     no_module="`derive generate dnn` emits a chain of layers with any of these activations",
 )

@@ -264,7 +264,6 @@ def test_what_there_is_not_is_refused(tmp_path, monkeypatch):
     assert "did you mean rk4" in refused("plot", "rk44")
     assert "has no plot of kind 'melody'; it has: stability, convergence" in refused("plot", "rk4", "--kind", "melody")
     assert "it needs an ODE" in refused("plot", "polynet", "--kind", "convergence")
-    assert "has no plots" in refused("plot", "lstm_peephole")
     assert "change the suffix" in refused("plot", "rk4", "-o", "a.jpg")
     assert list(tmp_path.iterdir()) == []
 

@@ -10,6 +10,7 @@ from torch import nn
 
 import codegen
 from codegen.diagnostics import StateJacobians, gradient_profile, state_jacobians
+from generated.dnn import DNN
 from generated.gru import GRU
 from generated.linear_recursion import LinearRecursion
 from generated.lm_resnet import LMResNet
@@ -195,6 +196,21 @@ def test_nineteen_layers_against_deltas_by_hand():
         torch.testing.assert_close(found.norms[0, 2 * k], bar.norm(dim=1))
 
 
+def test_a_net_whose_layers_are_not_called_is_one_layer():
+    """Its weights are those of all layers: the emitted deep net beside torch's own layers."""
+    torch.manual_seed(0)
+    net = DNN([3, 5, 4, 2], activation="elu", dtype=torch.float64)
+    layers = [nn.Linear(one.weight.shape[1], one.weight.shape[0], dtype=torch.float64) for one in net.layers]
+    for mine, theirs in zip(layers, net.layers, strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    beside = nn.Sequential(layers[0], nn.ELU(), layers[1], nn.ELU(), layers[2])
+    x = torch.randn(BATCH, 3, dtype=torch.float64)
+    found, expected = gradient_profile(net, x), gradient_profile(beside, x)
+    torch.testing.assert_close(found.norms, expected.norms[:, [0, -1]])
+    for k in range(3):
+        torch.testing.assert_close(found.neurons[f"layers.{k}.weight"], expected.neurons[f"{2 * k}.weight"])
+
+
 @pytest.mark.parametrize("kind", [ResNet, LMResNet])
 def test_nets_of_blocks_against_a_loop_by_hand(kind):
     torch.manual_seed(0)
@@ -231,8 +247,6 @@ def test_what_is_refused():
         gradient_profile(module, x, lambda output: output)
     with pytest.raises(TypeError, match="Linear: no recurrent module"):
         state_jacobians(nn.Linear(3, 3), x)
-    with pytest.raises(TypeError, match="Linear: none of its layers is called as a module"):
-        gradient_profile(nn.Linear(3, 3).double(), x)
     jacobians = StateJacobians("layer 0", torch.eye(2).expand(3, 1, 2, 2))
     with pytest.raises(ValueError, match="allowed: 0 to 2"):
         jacobians.memory_length(start=3)

@@ -1,0 +1,159 @@
+"""The gates of a cell that has learned to predict the next yearly number of sunspots, over all years."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from derive.evaluator import evaluate
+from derive.program import name_functions
+from derive.symbols import Quantity
+from derive.systems import Recurrence, Spec
+from plots import style
+from plots.cell_gates import gates_of
+from plots.modules import module_class
+from plots.runs import Array
+from plots.subject import Subject
+from plots.sunspots import UNIT, sunspots
+
+HIDDEN, EPOCHS, RATE = 8, 200, 0.02
+LAYER = "_l0"
+
+
+@dataclass(frozen=True)
+class Gates:
+    """A trained cell over a series.
+
+    Attributes:
+        option: which variant of the cell.
+        years: (T,).
+        numbers: (T,), what was counted.
+        predicted: (T,): of each year by the years before it; the first one is missing.
+        gates: gate -> (T, units), in the step that reads the year.
+        states: state -> (T, units), after that step.
+    """
+
+    option: str
+    years: Array
+    numbers: Array
+    predicted: Array
+    gates: Mapping[Quantity, Array]
+    states: Mapping[Quantity, Array]
+
+
+class Forecast(nn.Module):
+    """A recurrent net with a linear read-out, at every step, of the change to the next: x (T, B, 1) -> (T, B, 1)."""
+
+    def __init__(self, net: nn.Module, hidden: int) -> None:
+        super().__init__()
+        self.net = net
+        self.readout = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One step ahead of every step."""
+        ahead: Tensor = x + self.readout(self.net(x)[0])
+        return ahead
+
+
+def data(subject: Subject) -> Gates:
+    """The default variant, trained on all years."""
+    spec = subject.spec
+    option = str(next(iter(spec.variants)))
+    torch.manual_seed(0)
+    model = Forecast(module_class(spec)(1, HIDDEN, **spec.chosen(option)), HIDDEN).double()
+    fit(model, series(), EPOCHS)
+    return watched(spec, option, model)
+
+
+def series() -> Tensor:
+    """The numbers of all years in units of UNIT, (T, 1, 1)."""
+    return torch.from_numpy(sunspots()[1] / UNIT).view(-1, 1, 1)
+
+
+def watched(spec: Spec, option: str, model: Forecast) -> Gates:
+    """What a trained model predicts, and what its cell, a variant of a spec, computes over all years."""
+    cell, (years, numbers) = spec.variants[option], sunspots()
+    assert isinstance(cell, Recurrence)
+    x = series().to(next(model.parameters()).dtype)
+    with torch.no_grad():
+        predicted = np.concatenate([[np.nan], UNIT * model(x)[:-1].flatten().numpy()])
+    known = over(cell, parameters_of(spec, option, cell, model.net), x.flatten(1).numpy())
+    found = {q: known[q] for q in gates_of(cell.step)}
+    return Gates(option, years, numbers, predicted, found, {q: known[q] for q in cell.new})
+
+
+def fit(model: Forecast, x: Tensor, epochs: int) -> None:
+    """Mean squared error one step ahead, by Adam over the whole series; gradients are cut to length 1."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        (model(x)[:-1] - x[1:]).square().mean().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def parameters_of(spec: Spec, option: str, cell: Recurrence, net: nn.Module) -> dict[Quantity, Array]:
+    """The spec's parameters, cut out of the tensors of the first layer of an emitted module."""
+    held = {name.removesuffix(LAYER): value.detach().numpy() for name, value in net.named_parameters()}
+    found: dict[Quantity, Array] = {}
+    for stack in spec.stacks_of(option):
+        parts = [held[name] for name in stack.parts or (stack.name,) if name in held]
+        if parts:
+            rows = np.split(sum(parts[1:], parts[0]), len(stack.rows))
+            found |= {q: row[0] if stack.separate else row for q, row in zip(stack.rows, rows, strict=True)}
+    return found | {q: held[q.name] for q in cell.parameters if q not in found}
+
+
+def over(cell: Recurrence, parameters: Mapping[Quantity, Array], x: Array) -> dict[Quantity, Array]:
+    """What every line of a cell computes at every step of a sequence x (T, I), from a state of zeros."""
+    program = name_functions(cell.step)
+    size = next(len(value) for q, value in parameters.items() if q.shape[:1] == cell.old[0].shape)
+    state = {q: np.zeros(size) for q in cell.old}
+    rows: dict[Quantity, list[Array]] = {q: [] for q in program.targets}
+    (read,) = cell.inputs
+    for value in x:
+        known = evaluate(program, {**parameters, **state, read: value})
+        state = {old: known[new] for old, new in zip(cell.old, cell.new, strict=True)}
+        for q, values in rows.items():
+            values.append(known[q])
+    return {q: np.stack(values) for q, values in rows.items()}
+
+
+def draw(subject: Subject, found: Gates) -> Figure:
+    """The series above, then each gate and each state over the years, a row for each unit."""
+    return drawn(found, f"{subject.title}{f' ({found.option})' if found.option else ''}")
+
+
+def drawn(found: Gates, name: str) -> Figure:
+    """See `draw`."""
+    count = 1 + len(found.gates) + len(found.states)
+    figure, axes = style.panels(rows=count, width=8.4, height=1.9 + 1.05 * (count - 1))
+    first, *others = axes
+    error = np.sqrt(np.nanmean((found.predicted - found.numbers)[1:] ** 2))
+    label = f"predicted by the years before, root mean square error {error:.1f}"
+    first.plot(found.years, found.numbers, color=style.INK, linewidth=1.0, label="sunspots in the year")
+    first.plot(found.years, found.predicted, color=style.RED, linewidth=0.9, label=label)
+    first.set(xlim=(found.years[0] - 0.5, found.years[-1] + 0.5), xticklabels=[])
+    first.legend(loc="upper right", ncols=2, fontsize=8, bbox_to_anchor=(1.0, 1.24))
+    style.title(first, name)
+    rows = [*((q, v, (0.0, 1.0), "viridis") for q, v in found.gates.items())]
+    rows += [(q, v, (-_reach(v), _reach(v)), "RdBu_r") for q, v in found.states.items()]
+    for one, (quantity, values, limits, colours) in zip(others, rows, strict=True):
+        order = np.argsort(values.mean(axis=0))
+        extent = (found.years[0] - 0.5, found.years[-1] + 0.5, 0.0, float(len(order)))
+        image = one.imshow(values[:, order].T, aspect="auto", origin="lower", extent=extent, cmap=colours,
+                           vmin=limits[0], vmax=limits[1], interpolation="nearest")  # fmt: skip
+        one.set(yticks=[], ylabel=f"${quantity.latex}$")
+        one.tick_params(labelbottom=one is others[-1])
+        figure.colorbar(image, ax=one, pad=0.01, aspect=8)
+    others[-1].set_xlabel("year")
+    return figure
+
+
+def _reach(values: Array) -> float:
+    return float(np.abs(values).max())
