@@ -139,7 +139,6 @@ def drawn(found: Gates, name: str) -> Figure:
     first.plot(found.years, found.numbers, color=style.INK, linewidth=1.0, label="sunspots in the year")
     first.plot(found.years, found.predicted, color=style.RED, linewidth=0.9, label=label)
     first.set(xlim=(found.years[0] - 0.5, found.years[-1] + 0.5), xticklabels=[])
-    first.legend(loc="upper right", ncols=2, fontsize=8, bbox_to_anchor=(1.0, 1.24))
     style.title(first, name)
     rows = [*((q, v, (0.0, 1.0), "viridis") for q, v in found.gates.items())]
     rows += [(q, v, (-_reach(v), _reach(v)), "RdBu_r") for q, v in found.states.items()]
@@ -152,6 +151,7 @@ def drawn(found: Gates, name: str) -> Figure:
         one.tick_params(labelbottom=one is others[-1])
         figure.colorbar(image, ax=one, pad=0.01, aspect=8)
     others[-1].set_xlabel("year")
+    style.legend_below(figure, [first], 2)
     return figure
 
 
