@@ -2312,8 +2312,10 @@ class OneField(Blocks):
 class FieldCalls(Evaluation):
     """Calls of the field by (step, 0, stage); the last slope of a step is called as the first one of the next.
 
-    `times_wanted`: whether cotangents of times are asked for.
+    `times_wanted`: whether cotangents of times are asked for. `casting`: the autocast that the field is called under.
     """
+
+    casting: Callable[[], contextlib.AbstractContextManager[Any]] = staticmethod(contextlib.nullcontext)
 
     def __init__(
         self, blocks: OneField, parameters: Sequence[Tensor], snapshots: dict[Call, Snapshot], device: torch.device,
@@ -2336,6 +2338,16 @@ class FieldCalls(Evaluation):
         kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the field at (t, x)."""
+        with self.casting():
+            return self._called(call, points, parameters, kept)
+
+    def _called(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Kept] | None,
+    ) -> Tensor:
         block, owner, x = self.one.field, self.one.owner, points[-1]
         try:
             if block.chain and self.layer_by_layer and self.calls_directly(block):
@@ -2441,17 +2453,28 @@ class OpaqueForm:
         """Everything the field learns."""
         return self.blocks.parameters
 
+    def casting(self, enabled: bool) -> contextlib.AbstractContextManager[Any]:
+        """Autocast as in the first call, or none."""
+        return torch.autocast(self.device.type, dtype=self.autocast[1], enabled=enabled, cache_enabled=False)
+
     @contextlib.contextmanager
     def as_called(self) -> Iterator[None]:
         """Autocast and modes of modules as in the first call."""
-        enabled, dtype = self.autocast
-        casting = torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
-        with casting, self.blocks.modes_as_called():
+        with self.casting(self.autocast[0]), self.blocks.modes_as_called():
+            yield
+
+    @contextlib.contextmanager
+    def sweep_as_called(self) -> Iterator[None]:
+        """Modes as in the first call; its autocast is for the field alone, sums of slopes are not rounded to it."""
+        with self.casting(False), self.blocks.modes_as_called():
             yield
 
     def calls(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor], live: bool) -> FieldCalls:
         """The calls of a sweep."""
-        return FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed, live and self.hides)
+        found = FieldCalls(self.blocks, parameters, self.snapshots, self.device, live, call.timed, live and self.hides)
+        if self.autocast[0]:
+            found.casting = partial(self.casting, True)
+        return found
 
     def solve(self, call: SolveCall, x: Tensor, parameters: Sequence[Tensor]) -> Solution:
         """See `FieldForm`."""
@@ -2460,7 +2483,7 @@ class OpaqueForm:
         stages = OpaqueStages(call.options.pair, x.reshape(-1), x.shape, calls)
         if keeping and (calls.quick or self.memory == "store"):
             stages.tape, stages.newest_only = self.tape, self.memory == "recompute"
-        with torch.no_grad(), self.as_called():
+        with torch.no_grad(), self.sweep_as_called():
             search = None if self.event is None else EventSearch(self.blocks.owner, self.event)
             found = adaptive_steps(stages, call.options, x.reshape(-1), *call.ends, call.times, keeping, search)
             if search is not None:
@@ -2490,7 +2513,7 @@ class OpaqueForm:
         assert call.solution is not None
         stats = call.stats
         stats.backward_evaluations = stats.backward_accepted = stats.backward_rejected = 0
-        with self.as_called():
+        with self.sweep_as_called():
             linearize = self._linearize(calls, x.shape, gathered, needed, stats)
             if self.adjoint == "continuous":
                 back = Backsolve(call, linearize, gathered, parameters, needed)
@@ -2508,8 +2531,6 @@ class OpaqueForm:
     def _linearize(
         self, calls: FieldCalls, shape: Sequence[int], gathered: Gathered, needed: tuple[bool, ...], stats: SolveStats
     ) -> LinearizeStage:
-        device, casting = self.device.type, self.autocast[0]
-
         def linearize(step: int, stage: int, t: float, point: Tensor) -> Pulled:
             found = self.tape.pop((step, stage), None)
             if found is None:
@@ -2517,8 +2538,7 @@ class OpaqueForm:
                 found = calls.linearized((step, 0, stage), calls.point(t, point, shape))
 
             def pull_back(bar: Tensor) -> tuple[Tensor, Tensor | None]:
-                with torch.autocast(device, enabled=False) if casting else contextlib.nullcontext():
-                    (at_t, at_x), terms = found.pull_back(bar.view(shape), needed.__getitem__)
+                (at_t, at_x), terms = found.pull_back(bar.view(shape), needed.__getitem__)
                 gathered.add(terms)
                 assert at_x is not None
                 return at_x.reshape(-1), at_t

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,8 +33,10 @@ class OneField(Blocks):
 class FieldCalls(Evaluation):
     """Calls of the field by (step, 0, stage); the last slope of a step is called as the first one of the next.
 
-    `times_wanted`: whether cotangents of times are asked for.
+    `times_wanted`: whether cotangents of times are asked for. `casting`: the autocast that the field is called under.
     """
+
+    casting: Callable[[], contextlib.AbstractContextManager[Any]] = staticmethod(contextlib.nullcontext)
 
     def __init__(
         self, blocks: OneField, parameters: Sequence[Tensor], snapshots: dict[Call, Snapshot], device: torch.device,
@@ -56,6 +59,16 @@ class FieldCalls(Evaluation):
         kept: list[Kept] | None = None,
     ) -> Tensor:
         """Value of the field at (t, x)."""
+        with self.casting():
+            return self._called(call, points, parameters, kept)
+
+    def _called(
+        self,
+        call: Call,
+        points: tuple[Any, ...],
+        parameters: Sequence[Tensor] | dict[int, Tensor],
+        kept: list[Kept] | None,
+    ) -> Tensor:
         block, owner, x = self.one.field, self.one.owner, points[-1]
         try:
             if block.chain and self.layer_by_layer and self.calls_directly(block):

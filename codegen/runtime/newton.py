@@ -35,6 +35,7 @@ from codegen.runtime.linear_systems import (
 
 Equations = Callable[..., tuple[Parts, Linear]]  # (linearize, z) -> g(z) and the pullback u -> g'(z)^T u
 
+LOOSEST = 1e-2  # residual with which even half precision goes on: a step that is rounding ends it there
 INNER_TOL = 1e-4  # relative residual of the linear systems inside matrix-free Newton
 SLOW = 0.1  # of one residual to the one before: where Newton gains less, samples may be coupled
 
@@ -64,7 +65,7 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
     packing = Packing(guess, axes)
     z = packing.join(guess)
     eps = torch.finfo(z.dtype).eps
-    tol = max(solver.tol, ROUNDINGS * eps)
+    tol = max(solver.tol, min(ROUNDINGS * eps, LOOSEST))
     settled = torch.zeros(packing.batch, dtype=torch.bool, device=z.device)
     before = math.inf
     for iteration in range(solver.max_iter + 1):
@@ -73,7 +74,8 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
         scale = 1 + z.abs().amax(-1)
         error = torch.where(settled, 0.0, residual.abs().amax(-1) / scale)
         worst = on_host(error)
-        if worst <= tol:
+        enough = tol if iteration else max(solver.tol, eps)  # guesses as good as rounding is would add up, step by step
+        if worst <= enough:
             return packing.split(z)
         failed = not math.isfinite(worst) or iteration == solver.max_iter
         if failed or worst > SLOW * before or (iteration == 0 and solver.kind == "krylov"):
@@ -90,7 +92,7 @@ def newton(equations: Equations, linearize: Any, guess: Parts, axes: int, solver
         step = solve_linear(packing.of_vectors(pull_back), residual, solver, linearize.transposed)
         # Where the step is rounding the equations are solved as well as the dtype allows.
         settled = settled | (step.abs().amax(-1) <= ROUNDINGS * eps * scale)
-        z = z + torch.where((error > tol).unsqueeze(-1), step, 0.0)
+        z = z + torch.where((error > enough).unsqueeze(-1), step, 0.0)
     raise AssertionError("the loop returns or raises")
 
 

@@ -47,6 +47,16 @@ def test_linear_decay_follows_the_stability_function(name, solver):
     torch.testing.assert_close(bar, factor.expand_as(x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_half_precision_is_not_content_with_its_first_guess(name, dtype):
+    net = module_of(name).Module(Decay(-3.0).to(dtype), steps=40, t1=2.0)
+    x = start(4, 2).to(dtype)
+    factor = float(GROWTH[name](torch.tensor(-3.0 * 2.0 / 40, dtype=torch.float64)) ** 40)
+    error = (net(x).double() - factor * x.double()).abs().max()
+    assert error <= 12 * torch.finfo(dtype).eps * x.abs().max()  # of 40 steps, each rounded
+
+
 @pytest.mark.parametrize("memory", ["store", "recompute", "checkpoint"])
 def test_stiff_decay_is_stable_where_explicit_steps_explode(memory):
     net = module_of("backward_euler").Module(Decay(-1e4), steps=10, memory=memory)

@@ -264,6 +264,16 @@ def test_autocast() -> None:
     close(*found, 3e-2)
 
 
+def test_outputs_and_their_gradients_under_autocast() -> None:
+    field = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+    x, times = start(4, 3).float().requires_grad_(), torch.tensor([0.1, 0.35, 0.8])
+    module = NeuralODE(field, rtol=1e-1, atol=1e-1)
+    exact = gradients(module.trajectory(x, times).double(), x, *field.parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # which is for the field: sums of slopes are not rounded
+        found = gradients(module.trajectory(x, times).double(), x, *field.parameters())
+    close(found, exact, 3e-2)
+
+
 def test_a_table_of_ones_own() -> None:
     heun = SimpleNamespace(A=[[0, 0], [1, 0]], b=[0.5, 0.5], c=[0, 1], b_error=[1.0, 0.0])
     field, x = Field(), start(2, 3)
