@@ -7,7 +7,7 @@ the command that needs them, so that help is instant and generating never loads 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import click
 
 from derive import __version__
 from derive.errors import DeriveError
+from derive.terminal import as_columns, fitted, terminal_width
 
 if TYPE_CHECKING:
     from derive.systems import Spec
@@ -74,7 +75,9 @@ def list_(as_json: bool, schemes: bool) -> None:
         fields["source"] = "source"
         click.echo(_json([{key: getattr(entry, name) for key, name in fields.items()} for entry in entries]))
         return
-    for line in _columns([(entry.id, entry.class_name or entry.kind, entry.family, entry.title) for entry in entries]):
+    for line in as_columns(
+        [(entry.id, entry.class_name or entry.kind, entry.family, entry.title) for entry in entries]
+    ):
         click.echo(line)
 
 
@@ -186,8 +189,35 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
                 rows += rows_of(spec, device=device)
     lines = [_json([asdict(row) for row in rows])] if as_json else table(rows).splitlines()
     for line in lines:
-        click.echo(line if as_json else _coloured("\n".join(_fitted(line))))
+        click.echo(line if as_json else _coloured("\n".join(fitted(line))))
     sys.exit(0 if all(row.passed for row in rows) else FINDING)
+
+
+@main.command()
+@click.argument("specs", nargs=-1, metavar="SPEC...")
+@click.option("--all", "everything", is_flag=True, help="The whole catalogue.")
+@click.option("--slow", is_flag=True, help="Also what takes minutes: the compiler, two processes.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: id, property, result.")
+@click.option("--readme", type=FILE, help="Write the table into this file, from what docs/properties.json keeps.")
+def properties(specs: tuple[str, ...], everything: bool, slow: bool, as_json: bool, readme: Path | None) -> None:
+    """Test what the emitted module of each SPEC can do: transforms, dtypes, copies, batches, frozen parameters.
+
+    Named SPECs with all options and memory modes, --all with the default ones. What does not hold is told with the
+    reason. docs/properties.json says which modules --readme shows in full; what is not tested now stays as it was.
+    """
+    loaded = _load_all(specs, everything)
+    from codegen.verification.properties.matrix import matrix
+    from codegen.verification.properties.table import Store, listed
+
+    store, found = None if readme is None else Store.read(readme), {}
+    with _progress("testing", loaded) as items:
+        for reference, spec in items:
+            full = spec.id in store.full if store is not None else not everything
+            with _naming(reference):
+                found[spec.id] = matrix(reference, spec, full, full and slow)
+    if store is not None:
+        store.write(found)
+    click.echo(_json(found) if as_json else listed(found))
 
 
 class Plot(click.Command):
@@ -233,11 +263,11 @@ def lint(references: tuple[str, ...]) -> None:
 
     linted = [found for reference in references for found in lint_reference(reference)]
     for found in linted:
-        for line in _fitted(found.headline):
+        for line in fitted(found.headline):
             click.echo(line)
         for finding in found.findings:
             colour, kind = {"error": "red", "warning": "yellow"}.get(finding.kind), f"{finding.kind}:"
-            for line in _fitted(f"  {kind} {finding.message}"):
+            for line in fitted(f"  {kind} {finding.message}"):
                 click.echo(line.replace(f"  {kind}", f"  {click.style(kind, fg=colour)}", 1))
     sys.exit(FINDING if any(found.faulty for found in linted) else 0)
 
@@ -266,7 +296,7 @@ def _list_schemes(as_json: bool) -> None:
     if as_json:
         click.echo(_json([dict(zip(fields, row, strict=True)) for row in rows]))
         return
-    for line in _columns([tuple(map(str, row)) for row in rows]):
+    for line in as_columns([tuple(map(str, row)) for row in rows]):
         click.echo(line)
 
 
@@ -279,7 +309,7 @@ def _renderer(form: str, on_terminal: bool) -> Callable[[Any], str]:
         from codegen.documents import to_html
 
         return to_html
-    width = min(_terminal_width() or TEXT_WIDTH, TEXT_WIDTH) if on_terminal else TEXT_WIDTH
+    width = min(terminal_width() or TEXT_WIDTH, TEXT_WIDTH) if on_terminal else TEXT_WIDTH
     return to_latex if form == "latex" else partial(to_text, width=width)
 
 
@@ -306,26 +336,13 @@ def _naming(reference: str) -> Iterator[None]:
 
 def _folder(reference: str, output: Path | None) -> Path:
     """Where the emitted file of a spec belongs."""
+    from derive.files import checkout
     from derive.loading import names_a_file
 
     if output is not None:
         return output
-    root = None if names_a_file(reference) else _checkout(Path.cwd())
+    root = None if names_a_file(reference) else checkout(Path.cwd())
     return Path() if root is None else _shortest(root / "generated")
-
-
-def _checkout(folder: Path) -> Path | None:
-    """The root of this project at or above a folder."""
-    import tomllib
-
-    for root in (folder, *folder.parents):
-        try:
-            project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-        except (OSError, ValueError):
-            continue
-        if project.get("name") == "derive" and (root / "derive" / "catalog").is_dir():
-            return root
-    return None
 
 
 def _shortest(path: Path) -> Path:
@@ -337,33 +354,6 @@ def _json(value: Any) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    lines = list(rows)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        yield from _fitted("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _terminal_width() -> int:
-    """Letters on a line of the terminal; 0 where there is none: what goes into a file or a pipe keeps its lines."""
-    import shutil
-
-    return shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
-
-
-def _fitted(line: str) -> list[str]:
-    """A line broken between words where the terminal is narrower."""
-    import textwrap
-
-    width = _terminal_width()
-    if not width or len(line) <= width:
-        return [line]
-    if not line.strip("-"):
-        return [line[:width]]
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _coloured(text: str) -> str:

@@ -1,9 +1,10 @@
-"""Writing files whole: what stood there stays until the new text is complete."""
+"""Writing files whole, what stood there stays until the new text is complete; and where a checkout begins."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,3 +76,15 @@ def _replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def checkout(folder: Path) -> Path | None:
+    """The root of this project at or above a folder; None where it is not inside of one."""
+    for root in (folder, *folder.parents):
+        try:
+            project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        except (OSError, ValueError):
+            continue
+        if project.get("name") == "derive" and (root / "derive" / "catalog").is_dir():
+            return root
+    return None

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import cli
 import codegen
 from cli import main
 from codegen.verification.report import Row
@@ -260,7 +259,7 @@ def test_lines_fit_a_narrow_terminal(command, monkeypatch):
     whole = run(*command.split()).stdout
     monkeypatch.setenv("COLUMNS", "40")
     assert run(*command.split()).stdout == whole  # there is no terminal
-    monkeypatch.setattr(cli, "_terminal_width", lambda: 40)
+    monkeypatch.setattr("derive.terminal.terminal_width", lambda: 40)
     for line in run(*command.split()).stdout.splitlines():
         assert len(line) <= 40 or max(map(len, line.split())) > 24, line
 

@@ -132,7 +132,8 @@ def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = Fal
 
     def call(module: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         x0, moving = (*inputs, inner)[:2]
-        every = torch.cat((times[:1], moving, times[-1:])) if len(times) > 1 else moving
+        ends = times.to(moving)
+        every = torch.cat((ends[:1], moving, ends[-1:])) if len(times) > 1 else moving
         return module(x0), module.trajectory(x0, every)
 
     def build(model: Model, given: Mapping[str, Tensor], memory: str, gradient: str) -> nn.Module:
@@ -147,6 +148,8 @@ def adaptive_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = Fal
             call=call,
             reference=partial(_reference, one, x, steps, times.tolist()),
             memory=("recompute", "store"),
+            rank=len(batch),
+            axes={"times": None},
         )
         for one in (model, *model.of_time())
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ class Case:
         kinks: whether a function of it has one.
         differentiable: whether it has a gradient, and what is called its gradient is one.
         solves: whether its steps are equations.
+        rank: number of batch axes.
+        axes: input -> the first of its batch axes, where that is not 0; None where it has none.
+        sequence: whether the first input is a sequence, its time before its batch, and the others are its state.
     """
 
     label: str
@@ -39,6 +42,9 @@ class Case:
     kinks: bool = False
     differentiable: bool = True
     solves: bool = False
+    rank: int = 1
+    axes: Mapping[str, int | None] = field(default_factory=dict)
+    sequence: bool = False
 
     def titled(self, check: str) -> str:
         """Name of a check of this case."""

@@ -145,6 +145,7 @@ def continuous_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = F
         call=call,
         reference=lambda: _reference(flow, model, x, steps),
         memory=("store",) if small else ("store", "recompute", "checkpoint"),
+        rank=len(batch),
     )
     return [case]
 

@@ -115,6 +115,8 @@ def _case(
         call=partial(_outputs, len(shapes)),
         reference=lambda: _reference(setting, list(inputs.values()), len(shapes), batch),
         memory=("store",) if small else ("store", "recompute", "checkpoint"),
+        rank=len(batch),
+        axes={name: int(name not in shapes) for name in inputs},
     )
 
 

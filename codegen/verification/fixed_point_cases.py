@@ -161,7 +161,8 @@ def fixed_point_cases(kind: Callable[..., nn.Module], spec: Spec, small: bool = 
     start = torch.zeros((*(SMALL_BATCH if small else BATCH), setting.size_of(fixed.state)), dtype=torch.float64)
 
     def call(module: Any, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return (module(*given, z0=start),)
+        alike = given[0] if given else start
+        return (module(*given, z0=alike.new_zeros(*alike.shape[:-1], start.shape[-1])),)
 
     def reference() -> list[Tensor]:
         found = [torch.from_numpy(setting.solve(sample)) for sample in samples_of(fixed, inputs)]

@@ -175,6 +175,7 @@ def _case(kind: Callable[..., nn.Module], setting: FlowSetting, x: Tensor) -> Ca
         call=call,
         reference=lambda: _reference(setting, **inputs),
         memory=("store",),
+        rank=x.dim() - 1,
     )
 
 

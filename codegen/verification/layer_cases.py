@@ -52,6 +52,7 @@ def _case(kind: Callable[..., nn.Module], net: _Net, batch: Sequence[int]) -> Ca
         call=lambda module, inputs: (module(*inputs),),
         reference=lambda: [net.reference(net.build(kind, "autograd"), x)],
         memory=("store",),
+        rank=len(batch),
         differentiable=bool(reverse_sweep(net.chain.last).program.assignments),
     )
 

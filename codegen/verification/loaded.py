@@ -6,6 +6,8 @@ import importlib.util
 import itertools
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -36,3 +38,13 @@ def load_text(text: str) -> ModuleType:
         finally:
             del sys.modules[name]
     return module
+
+
+@contextmanager
+def importable(module: ModuleType) -> Iterator[None]:
+    """Meanwhile what was loaded from a text can be found by its name, as pickle and the compiler do."""
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]

@@ -72,6 +72,8 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
         reference=lambda: cell.reference(cell.build(kind, "store", "autograd"), list(inputs.values())),
         memory=("store", "chunk"),
         differentiable=cell.sloped,
+        axes=dict.fromkeys(inputs, 1),
+        sequence=True,
     )
 
 

@@ -258,6 +258,8 @@ def _case(
         call=_outputs,
         reference=partial(numbers.reference, one, x, increments),
         memory=("store",) if small else ("store", "recompute", "checkpoint"),
+        rank=len(batch),
+        axes={"increments": 1},
     )
 
 

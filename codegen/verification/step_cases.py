@@ -115,6 +115,7 @@ def _case(kind: Callable[..., nn.Module], setting: Setting, batch: tuple[int, ..
         memory=memory_modes(kind, setting),
         solves=any(systems(program) for program in (setting.recurrence.step, *setting.recurrence.starts.values())),
         differentiable=draws.as_drawn,
+        rank=len(batch),
     )
 
 
