@@ -259,7 +259,8 @@ def test_lines_fit_a_narrow_terminal(command, monkeypatch):
     whole = run(*command.split()).stdout
     monkeypatch.setenv("COLUMNS", "40")
     assert run(*command.split()).stdout == whole  # there is no terminal
-    monkeypatch.setattr("derive.terminal.terminal_width", lambda: 40)
+    for place in ("derive.terminal", "cli"):
+        monkeypatch.setattr(f"{place}.terminal_width", lambda: 40)
     for line in run(*command.split()).stdout.splitlines():
         assert len(line) <= 40 or max(map(len, line.split())) > 24, line
 

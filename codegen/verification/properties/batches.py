@@ -115,7 +115,7 @@ def one_step(subject: Subject) -> str | None:
     stepped = (torch.cat(output), *carried)
     leaves = [x, *state, *module.parameters()]
     gradients = [torch.autograd.grad(smooth(each), leaves, allow_unused=True) for each in (stepped, whole)]
-    return differing(stepped, whole, what="output") or differing(*gradients, what="gradient")
+    return differing(stepped, whole, what="output") or differing(gradients[0], gradients[1], what="gradient")
 
 
 def not_contiguous(subject: Subject) -> str | None:
@@ -134,4 +134,4 @@ def not_contiguous(subject: Subject) -> str | None:
     outputs: Tensors = module(*leaves[: len(subject.inputs)])
     cotangents = [[x.new_ones(()).expand(x.shape) for x in outputs], [torch.ones_like(x) for x in outputs]]
     found = [torch.autograd.grad(outputs, leaves, each, allow_unused=True, retain_graph=True) for each in cotangents]
-    return differing(*found, what="gradient")
+    return differing(found[0], found[1], what="gradient")

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from codegen.verification.loaded import load_text
+from codegen.verification.measures import Gradients
 from codegen.verification.properties.subject import Subject, differing, leaves_of, smooth
 from codegen.verification.verifier import cases_of
 from derive import load
@@ -61,7 +62,7 @@ def _restore(kept: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _gradients(subject: Subject, module: torch.nn.Module, inputs: Mapping[str, Tensor], share: int) -> list[Tensor]:
+def _gradients(subject: Subject, module: torch.nn.Module, inputs: Mapping[str, Tensor], share: int) -> Gradients:
     """Gradients of a share of the functional, which is a sum over samples; of the last of several rounds."""
     for _ in range(ROUNDS):
         module.zero_grad()

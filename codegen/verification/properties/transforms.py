@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,7 +137,8 @@ def compiled(subject: Subject) -> str | None:
     expected = run_on(module, subject.inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler's own parts
-        found = run_on(torch.compile(module, fullgraph=True), subject.inputs)
+        fast: Any = torch.compile(module, fullgraph=True)
+        found = run_on(fast, subject.inputs)
     return differing_run(found, expected, COMPILED)
 
 
