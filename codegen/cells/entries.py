@@ -10,7 +10,7 @@ from codegen.cells.prelude import Prelude, held_operands, prelude_text
 from codegen.steps.source import tuple_display
 from derive.past_values import read_back
 
-SWEEPS = ("forward", "recompute", "backward")
+SWEEPS = ("forward", "recompute", "backward", "totals")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Pre
     """The entry of one cell, under the values of the options that choose it."""
     suffix, program = f"_{name}" if name else "", plan.program
     sweeps = ["without_slope"] * len(SWEEPS) if plan.silent else [f"_{kind}{suffix}" for kind in SWEEPS]
+    if program.stateless:
+        sweeps[-1] = "without_states"
     functions = ", ".join([f"_plain{suffix}", *sweeps])
     held = [operand.parts for operand in held_operands(program.layout, prelude)]
     others = [text for text in (_reach_text(plan),) if text]

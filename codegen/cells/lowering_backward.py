@@ -11,10 +11,11 @@ from codegen.cells.linear_forms import Inner, LinearForm, Scaled
 from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_past import lag_arguments, many
+from codegen.cells.lowering_running import RunningBars
 from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.mixing import MIXING, varies
 from codegen.cells.plan import values_read
-from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, ScaleRows, SendBack
+from codegen.cells.plan_adjoint import AdjointPlan, BackwardOperation, Carry, Gather, KeepPivot, ScaleRows, SendBack
 from codegen.steps.source import Function
 from derive.operators import Operator, fill, shape_of
 from derive.program import symbols_of
@@ -23,17 +24,16 @@ from derive.symbols import LONGEST_NAME, Quantity, Role, by_name
 
 def backward_function(cell: CellText) -> Function:
     """backward(x, before, paths, operands, activations, workspace, bars, sums) -> cotangents of the initial states."""
-    return _Backward(cell).function()
+    return BackwardWriter(cell).function()
 
 
-class _Backward:
+class BackwardWriter(RunningBars):
     """Writes the adjoint sweep."""
 
     def __init__(self, cell: CellText) -> None:
-        self.cell, self.adjoint = cell, cell.plan.adjoint
-        self.rows, self.seeds = cell.plan.adjoint.rows, cell.plan.adjoint.seeds
+        super().__init__(cell)
+        self.adjoint, self.rows = cell.plan.adjoint, cell.plan.adjoint.rows
         self.statements = Statements()
-        self.variables: dict[str, str] = {}
         self.parameters: dict[Quantity, None] = {}
         self.bound: dict[str, str] = {}
         self.coefficients: list[str] = []
@@ -43,11 +43,31 @@ class _Backward:
     def function(self) -> Function:
         """The function."""
         cell = self.cell
-        body = [line for operation in self.adjoint.loop for line in self._operation(operation)]
-        body += self._staged()
-        bars = [cell.names("bar_output"), *self._state_bars()]
-        values = self._values()
+        bars = [cell.names("bar_output"), *self.state_bars()]
         lines = [
+            *self.sweep(self.adjoint),
+            *gradient_lines(cell),
+            f"return {tuple_text(self.handed_back())}{cell.comment(['initial_state'])}",
+        ]
+        return Function(
+            f"_backward{cell.suffix}",
+            self.arguments(),
+            "Values",
+            fitting(
+                f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first.",
+                "Adjoint sweep; the coefficients of all cotangents come first.",
+                f"Every cotangent is linear in {self._pivots()}.",
+            ),
+            (cell.sizes_of_groups, *self.unpacked(bars, lines), *lines),
+        )
+
+    def sweep(self, adjoint: AdjointPlan) -> list[str]:
+        """The statements up to the end of the loop."""
+        cell = self.cell
+        body = [line for operation in adjoint.loop for line in self._operation(operation)]
+        body += self._staged()
+        values = self._values(adjoint)
+        return [
             *cell.layout.bindings(self.parameters),
             *values,
             *self._stack(),
@@ -55,58 +75,11 @@ class _Backward:
             *self._row_coefficients(),
             *self.coefficients,
             "",
-            *self._seeded(bars[0]),
+            *self.seeded(cell.names("bar_output")),
             *self.buffers,
             *self._swept(body),
             "",
-            *gradient_lines(cell),
-            f"return {tuple_text(self._handed_back())}{cell.comment(['initial_state'])}",
         ]
-        return Function(
-            f"_backward{cell.suffix}",
-            self._arguments(),
-            "Values",
-            fitting(
-                f"Adjoint sweep; every cotangent is linear in {self._pivots()}, and its coefficients come first.",
-                "Adjoint sweep; the coefficients of all cotangents come first.",
-                f"Every cotangent is linear in {self._pivots()}.",
-            ),
-            (cell.sizes_of_groups, *self._unpacked(bars, lines), *lines),
-        )
-
-    def _state_bars(self) -> list[str]:
-        """Names of the cotangents of the final states, inputs that are kept among them."""
-        names, program = self.cell.names, self.cell.program
-        bars = [
-            names(f"{seed.name}_kept", seed) if old in self.cell.past else seed.name
-            for old, seed in zip(program.old, self.seeds, strict=False)
-        ]
-        return [*bars, *(names(f"bar_{name}") for name in self.cell.past_input)]
-
-    def _all(self, old: Quantity) -> str:
-        """Name of the cotangents of all values of a state, the oldest kept one first."""
-        return self.cell.names(f"bar_{self.cell.past[old].all}", ("bar", old))
-
-    def _seeded(self, bar_output: str) -> list[str]:
-        """Statements that give the running cotangents what comes from outside of the sweep."""
-        cell, program = self.cell, self.cell.program
-        if program.stateless:
-            return [f"{self.seeds[0].name} = {bar_output}.flatten(0, 1){cell.comment([cell.chain(0)])}"]
-        lines = []
-        for place, (old, seed) in enumerate(zip(program.old, self.seeds, strict=True)):
-            judged = place == program.output
-            comment, given = cell.comment([cell.chain(place)]), f" + {bar_output}[-1]" if judged else ".clone()"
-            if old not in cell.past:
-                lines.append(f"{seed.name} = {seed.name}{given}{comment}")
-                continue
-            past, every, kept = cell.past[old], self._all(old), self._state_bars()[place]
-            steps, batch = cell.names("steps"), cell.names("batch")
-            lines.append(f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, {batch}, {cell.size})")
-            lines += [f"{every}[{past.depth}:] = {bar_output}{comment}"] if judged else []
-            lines.append(f"{every}[{steps}:] += {past.kept(kept)}{comment}")
-            lines.append(f"{cell.names(f'{every}_rows')} = {every}.unbind(0)")
-            self.variables = {seed.name: f"{cell.names(f'{every}_rows')}[{past.depth}:]", **self.variables}
-        return lines
 
     def _swept(self, body: Sequence[str]) -> list[str]:
         """The loop over the steps, last one first; all steps at once where none waits for another."""
@@ -117,23 +90,15 @@ class _Backward:
         ]
         return [*views, *body]
 
-    def _handed_back(self) -> list[str]:
-        """The cotangents of the initial states, as text."""
-        program, bars = self.cell.program, self._state_bars()
-        for place, old in enumerate(program.old):
-            if old in self.cell.past:
-                past = self.cell.past[old]
-                bars[place] = past.handed_back(f"{self._all(old)}[:{past.depth}]")
-        return bars
-
-    def _arguments(self) -> str:
+    def arguments(self) -> str:
+        """Text of the arguments."""
         names = [self.cell.names(group) for group in ("activations", "bar_a", "bars", "sums")]
         return (
             f"{self.cell.path_arguments}, {names[0]}: Values, {names[1]}: Tensor, {names[2]}: Values, {names[3]}: Sums"
             + lag_arguments(self.cell.program)
         )
 
-    def _unpacked(self, bars: Sequence[str], lines: Sequence[str]) -> list[str]:
+    def unpacked(self, bars: Sequence[str], lines: Sequence[str]) -> list[str]:
         names = self.cell.names
         sums = [f"bar_{self.cell.x}", *self.cell.operand_names("bar_")]
         return [
@@ -150,10 +115,10 @@ class _Backward:
         *others, last = dict.fromkeys(names or [self.seeds[0].name])
         return f"{', '.join(others)} and {last}" if others else last
 
-    def _values(self) -> list[str]:
+    def _values(self, adjoint: AdjointPlan) -> list[str]:
         """Quantities of the forward sweep, for all steps: views of the stacked buffer and what is computed anew."""
         cell, plan = self.cell, self.cell.plan
-        wanted = set(values_read(self.adjoint))
+        wanted = set(values_read(adjoint))
         program = plan.recomputed(wanted)
         read = wanted | {q for line in program.assignments for q in symbols_of(line.value)}
         self.parameters |= dict.fromkeys(q for q in by_name(read) if q.role is Role.PARAMETER)
@@ -220,7 +185,7 @@ class _Backward:
         """Add to the cotangent of the step that made a value, or of each step for several lags."""
         cell, old = self.cell, self.cell.program.old[operation.place]
         past, name = cell.past[old], f"bar_{operation.value.name}"
-        rows = past.rows(operation.value, cell.names(f"{self._all(old)}_rows"))
+        rows = past.rows(operation.value, cell.names(f"{self.all_of(old)}_rows"))
         target = cell.names(f"{name}_row", ("sent", operation.value))
         self.variables.setdefault(target, rows)
         if not many(operation.value):
@@ -342,7 +307,7 @@ class _Backward:
             row = self.rows.index(operation.pivot)
             self.variables.setdefault(name, f"{self.cell.names('bar_stack')}[:, :, {row}:{row + 1}].unbind(0)")
         elif (old := self._kept_state(operation.pivot)) is not None:
-            rows = f"{self._all(old)}[{self.cell.past[old].depth}:].unsqueeze(2).unbind(0)"
+            rows = f"{self.all_of(old)}[{self.cell.past[old].depth}:].unsqueeze(2).unbind(0)"
             self.variables.setdefault(name, rows)
         elif (line := f"{name} = {operation.pivot.name}.unsqueeze(1)") not in self.buffers:
             self.buffers.append(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from codegen.cells.class_doc import class_doc, notes
 from codegen.cells.constructor import constructor, dictionary, exact_values, parameter_shapes, readout_shapes
@@ -12,6 +12,7 @@ from codegen.cells.lowering_backward import backward_function
 from codegen.cells.lowering_batch import recompute_function
 from codegen.cells.lowering_forward import forward_function
 from codegen.cells.lowering_plain import plain_function
+from codegen.cells.lowering_totals import totals_function
 from codegen.cells.parts import CellParts
 from codegen.cells.plan import CellPlan
 from codegen.cells.prelude import keyword
@@ -64,10 +65,9 @@ class RecurrentModule(CellParts):
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """The four functions of each cell, and the read-out."""
-        writers = (plain_function, forward_function, recompute_function, backward_function)
+        """The functions of each cell, and the read-out."""
         texts = [CellText(p, f"_{name}" if name else "", self._numbers_of(name, p)) for name, p in self.plans.items()]
-        written = [writer(text) for text in texts for writer in (writers[:1] if text.plan.silent else writers)]
+        written = [writer(text) for text in texts for writer in _writers(text.plan)]
         for text, (name, prelude) in zip(texts, self.preludes.items(), strict=True):
             written += (
                 prelude.functions(text.suffix, self._numbers(name, prelude.adjoint.cotangents, {})) if prelude else ()
@@ -151,3 +151,11 @@ class RecurrentModule(CellParts):
         methods = [constructor(self), parameter_shapes(self)]
         methods += [readout_shapes(self.readout)] if self.readout is not None else []
         return tuple([*methods, *exact_values(self)] if self.spec.values else methods)
+
+
+def _writers(plan: CellPlan) -> tuple[Callable[[CellText], Function], ...]:
+    """What writes the functions of a cell: without a slope there are no sweeps, without a state no totals."""
+    if plan.silent:
+        return (plain_function,)
+    sweeps = (plain_function, forward_function, recompute_function, backward_function)
+    return sweeps if plan.program.stateless else (*sweeps, totals_function)

@@ -14,6 +14,7 @@ from codegen.runtime.choices import one_of
 from codegen.runtime.precision import lowered
 from codegen.runtime.recurrent_function import Cell, Reach, Readout, recurrence
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
+from codegen.runtime.state_cotangents import cotangents_of_states
 
 State = Tensor | tuple[Tensor, ...]
 """State of a recurrent module: a tuple with one tensor per state of the cell, or the tensor where there is only one."""
@@ -86,6 +87,29 @@ class Recurrent(nn.Module):
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+
+    recurrence = staticmethod(recurrence)
+    """The run of a cell over all steps."""
+
+    def state_cotangents(
+        self,
+        x: Tensor,
+        bar_output: Tensor,
+        state: State | None = None,
+        *,
+        bar_state: State | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> State:
+        """Total derivative of a loss in every state after every step, of all layers and directions.
+
+        x, state, lengths: as `forward` takes them; x is no PackedSequence.
+        bar_output: gradient of the loss in the output, of its shape; bar_state: that in the final state, else zero.
+
+        Returns one tensor (num_layers * directions, T, B, hidden_size) per state of the cell, (..., B, T, hidden_size)
+        if batch_first, without B for one sequence; step t of a backward direction is where it has read x_t. Each is
+        the derivative in a state before anything is made of it: that of an LSTM's cell goes through its output, too.
+        """
+        return self._as_state(cotangents_of_states(self, x, bar_output, state, bar_state, lengths))
 
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
@@ -264,7 +288,9 @@ class Recurrent(nn.Module):
         for piece in reversed(pieces) if backwards else pieces:
             living = piece.shape[1]
             steps = piece.flip(0) if backwards else piece
-            output, *moved = recurrence(cell, derived, store, steps, *(value[:living] for value in states), *operands)
+            output, *moved = self.recurrence(
+                cell, derived, store, steps, *(value[:living] for value in states), *operands
+            )
             outputs.append(output.flip(0) if backwards else output)
             states = tuple(
                 new if living == old.shape[0] else torch.cat((new, old[living:]))

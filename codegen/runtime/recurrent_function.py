@@ -47,6 +47,8 @@ class Cell:
         the adjoint sweep from `bars`, the cotangents of the output (T, B, H) and of the final states (B, H).
         `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
         where not needed: that of x is written, the others are added to.
+    totals(x, before, paths, operands, activations, workspace, bars) -> (*totals, *cotangents of the initial states)
+        the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
     operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
@@ -60,6 +62,7 @@ class Cell:
     forward: Callable[..., Values]
     recompute: Callable[..., Values]
     backward: Callable[..., Values]
+    totals: Callable[..., Values]
     reach: tuple[Reach, ...] = ()
     input_reach: Reach = ()
     output: int = 0
@@ -83,7 +86,8 @@ class Cell:
         """The cell with numbers for the lags that its functions are told."""
         plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
         recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
-        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward)
+        totals = partial(self.totals, **lags)
+        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward, totals=totals)
 
 
 def without_slope(*_: Any) -> Values:
@@ -92,6 +96,11 @@ def without_slope(*_: Any) -> Values:
     The output of such a cell has no gradient, as what torch's comparisons give.
     """
     raise NotImplementedError("a cell without a slope has no sweeps")
+
+
+def without_states(*_: Any, **__: Any) -> Values:
+    """In the place of the totals of a cell that has no state."""
+    raise TypeError("a cell without a state has no total derivatives in states")
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,25 @@ def adjoint_sweep(
         asked = (None if bar_x is None else bar_x[block], *sums)
         bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
     return [bar_x, *bar_states, *sums]
+
+
+def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
+    """The cotangents of each state after every step, (T, B, H), given those of the output and the final states."""
+    count = cell.starts
+    x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
+    saved = cell.forward(x, *states, *operands)
+    paths, kept, running, found = saved[: cell.paths], saved[cell.paths :], bars[1:], []
+    sources = (*paths[: len(cell.states)], x)
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store=True)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
+    for block in reversed(cuts):
+        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
+        values, room = tuple(v[block] for v in kept), workspace[: block.stop - block.start]
+        here = tuple(path[block] for path in paths)
+        swept = cell.totals(x[block], before, here, operands, values, room, (bars[0][block], *running))
+        found.append(swept[: len(cell.states)])
+        running = swept[len(cell.states) :]
+    return tuple(torch.cat(parts) for parts in zip(*reversed(found), strict=True))
 
 
 def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:

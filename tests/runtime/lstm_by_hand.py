@@ -427,6 +427,12 @@ def _backward_none(
 
 _GATES = (("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh"))
 
+
+def _no_totals(*_: object) -> Values:
+    """Not written by hand."""
+    raise NotImplementedError
+
+
 _CELLS: dict[tuple[str, ...], Cell] = {
     ("diagonal",): Cell(
         states=("h", "c"),
@@ -435,6 +441,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         forward=_forward_diagonal,
         recompute=_recompute_diagonal,
         backward=_backward_diagonal,
+        totals=_no_totals,
     ),
     ("full",): Cell(
         states=("h", "c"),
@@ -443,6 +450,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         forward=_forward_full,
         recompute=_recompute_full,
         backward=_backward_full,
+        totals=_no_totals,
     ),
     ("none",): Cell(
         states=("h", "c"),
@@ -451,6 +459,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         forward=_forward_none,
         recompute=_recompute_none,
         backward=_backward_none,
+        totals=_no_totals,
     ),
 }
 
