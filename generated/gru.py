@@ -107,9 +107,9 @@ Operations per step and component, forward and backward: 20, 39.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy as shallow_copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -1007,6 +1007,52 @@ def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
 
 
+def check_sizes(owner: str, sizes: Mapping[str, Any]) -> None:
+    """Refuse sizes that are no whole numbers from 1 on."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+
+
+def check_switches(owner: str, switches: Mapping[str, Any], dtype: Any) -> None:
+    """Refuse switches that are neither True nor False, and a dtype that parameters cannot have."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{owner}: {name}={value!r}; allowed: True or False")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"{owner}: dtype={dtype!r}; allowed: a floating point torch.dtype, as torch.float64")
+
+
+def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
+    """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
+    if value.device != like.device:
+        raise ValueError(f"{owner}: {name} is on {value.device}; allowed: the device of {of}, {like.device}")
+    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
+
+
+def checked_state(owner: str, state: Any, names: Sequence[str], wanted: tuple[int, ...], x: Tensor) -> list[Tensor]:
+    """One tensor of the wanted shape for each state of the cell."""
+    of_each = f"{names[0]}, a Tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors: {', '.join(names)}"
+    if not isinstance(state, Tensor | tuple | list):
+        raise TypeError(f"{owner}: state is of type {type(state).__name__}; allowed: {of_each}")
+    values = [state] if isinstance(state, Tensor) else list(state)
+    if len(values) != len(names):
+        found = "is one tensor" if isinstance(state, Tensor) else f"has {len(values)} entries"
+        raise ValueError(f"{owner}: state {found}; allowed: {of_each}")
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
+        place = f"{owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
+        if value.dim() != len(wanted):
+            raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
+        for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
+            if size != right:
+                raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
+        check_tensor(owner, f"state {name}", value, x, "x")
+    return values
+
+
 def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
     """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
 
@@ -1275,17 +1321,20 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
 
 
 def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
-    """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
-    values = torch.as_tensor(lengths, device="cpu")
+    """Lengths as a tensor of integers on the host, each from 1 to the number of steps."""
+    try:
+        values = torch.as_tensor(lengths, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{owner}: lengths is {lengths!r}; allowed: a Tensor or a list of integers") from None
     if values.shape != (sequences,):
         raise ValueError(
             f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
         )
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if sequences and (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool):
         raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
-    if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
-        low, high = int(values.min()), int(values.max())
-        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
+    for place, value in enumerate(values.tolist()):
+        if not 1 <= value <= steps:
+            raise ValueError(f"{owner}: lengths[{place}] is {value}; allowed: 1 to {steps}, the steps of x")
     return values
 
 
@@ -1294,7 +1343,7 @@ def pieces_of_padded(x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
     ordered, order = lengths.sort(descending=True, stable=True)
     order = order.to(x.device)
     x = x.index_select(1, order)
-    stops = [stop for stop in torch.unique(ordered).tolist() if stop > 0]
+    stops = torch.unique(ordered).tolist()
     pieces = []
     for start, stop in zip([0, *stops], stops, strict=False):
         pieces.append(x[start:stop, : int((ordered >= stop).sum())])
@@ -1357,7 +1406,7 @@ def _watched_run(
         calls.append((cell, inputs, outputs))
         return outputs
 
-    watched = copy.copy(module)
+    watched = shallow_copy(module)
     watched.recurrence = noted
     with torch.enable_grad():
         output, final = watched(x.detach().requires_grad_(), state, lengths=lengths)
@@ -1452,9 +1501,9 @@ class Recurrent(nn.Module):
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes if output is None else {**sizes, "output": output}).items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        check_sizes(self.owner, sizes if output is None else {**sizes, "output": output})
+        switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        check_switches(self.owner, {**switches, "learn_initial": learn_initial}, dtype)
         if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -1573,8 +1622,8 @@ class Recurrent(nn.Module):
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
         what is learnt.
-        lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
-        the state after them.
+        lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
+        state is the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
         if targets is not None:
@@ -1720,8 +1769,7 @@ class Recurrent(nn.Module):
         if x.shape[-1] != self.input_size:
             allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
             raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
+        check_tensor(self.owner, "x", x, weight, "the parameters")
         if x.shape[time_axis] == 0:
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
@@ -1733,23 +1781,9 @@ class Recurrent(nn.Module):
             return tuple(getattr(self, name).unsqueeze(1).expand(shape) for name in self._initial_names)
         if state is None:
             return tuple(x.new_zeros(shape) for _ in names)
-        values = (state,) if isinstance(state, Tensor) else tuple(state)
-        if len(values) != len(names):
-            allowed = f"{len(names)} tensors: {', '.join(names)}"
-            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
         wanted = shape if batched else (shape[0], shape[2])
-        for name, value in zip(names, values, strict=True):
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
-            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
-            if value.dim() != len(wanted):
-                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
-            for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
-                if size != right:
-                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
-            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
-        return values if batched else tuple(value.unsqueeze(1) for value in values)
+        values = checked_state(self.owner, state, names, wanted, x)
+        return tuple(values if batched else (value.unsqueeze(1) for value in values))
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from codegen.runtime.choices import one_of
 from codegen.runtime.precision import lowered
+from codegen.runtime.recurrent_checks import check_sizes, check_switches, check_tensor, checked_state
 from codegen.runtime.recurrent_function import Cell, Reach, Readout, recurrence
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
 from codegen.runtime.state_cotangents import cotangents_of_states
@@ -64,9 +65,9 @@ class Recurrent(nn.Module):
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes if output is None else {**sizes, "output": output}).items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        check_sizes(self.owner, sizes if output is None else {**sizes, "output": output})
+        switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        check_switches(self.owner, {**switches, "learn_initial": learn_initial}, dtype)
         if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -187,8 +188,8 @@ class Recurrent(nn.Module):
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
         what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
         newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
-        lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
-        the state after them.
+        lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
+        state is the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
         if targets is not None:
@@ -362,8 +363,7 @@ class Recurrent(nn.Module):
         if x.shape[-1] != self.input_size:
             allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
             raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
+        check_tensor(self.owner, "x", x, weight, "the parameters")
         if x.shape[time_axis] == 0:
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
@@ -374,23 +374,9 @@ class Recurrent(nn.Module):
             return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)
         if state is None:
             return tuple(x.new_zeros(shape) for shape in names.values())
-        values = (state,) if isinstance(state, Tensor) else tuple(state)
-        if len(values) != len(names):
-            allowed = f"{len(names)} tensors: {', '.join(names)}"
-            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
-        for (name, shape), value in zip(names.items(), values, strict=True):
-            wanted = shape if batched else (shape[0], *shape[2:])
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
-            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
-            if value.dim() != len(wanted):
-                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
-            for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
-                if size != right:
-                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
-            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
-        return values if batched else tuple(value.unsqueeze(1) for value in values)
+        wanted = names if batched else {name: (shape[0], *shape[2:]) for name, shape in names.items()}
+        values = checked_state(self.owner, state, wanted, x)
+        return tuple(values if batched else (value.unsqueeze(1) for value in values))
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""

@@ -28,17 +28,20 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
 
 
 def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
-    """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
-    values = torch.as_tensor(lengths, device="cpu")
+    """Lengths as a tensor of integers on the host, each from 1 to the number of steps."""
+    try:
+        values = torch.as_tensor(lengths, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{owner}: lengths is {lengths!r}; allowed: a Tensor or a list of integers") from None
     if values.shape != (sequences,):
         raise ValueError(
             f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
         )
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if sequences and (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool):
         raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
-    if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
-        low, high = int(values.min()), int(values.max())
-        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
+    for place, value in enumerate(values.tolist()):
+        if not 1 <= value <= steps:
+            raise ValueError(f"{owner}: lengths[{place}] is {value}; allowed: 1 to {steps}, the steps of x")
     return values
 
 
@@ -47,7 +50,7 @@ def pieces_of_padded(x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
     ordered, order = lengths.sort(descending=True, stable=True)
     order = order.to(x.device)
     x = x.index_select(1, order)
-    stops = [stop for stop in torch.unique(ordered).tolist() if stop > 0]
+    stops = torch.unique(ordered).tolist()
     pieces = []
     for start, stop in zip([0, *stops], stops, strict=False):
         pieces.append(x[start:stop, : int((ordered >= stop).sum())])

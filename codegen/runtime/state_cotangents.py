@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from copy import copy as shallow_copy
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def _watched_run(
         calls.append((cell, inputs, outputs))
         return outputs
 
-    watched = copy.copy(module)
+    watched = shallow_copy(module)
     watched.recurrence = noted
     with torch.enable_grad():
         output, final = watched(x.detach().requires_grad_(), state, lengths=lengths)

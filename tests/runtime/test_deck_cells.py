@@ -125,7 +125,7 @@ def test_layers_directions_and_lengths_come_with_the_mechanism(kind: Any) -> Non
     x = torch.randn(7, 4, 3, dtype=double)
     results = []
     for each in (module, plain):
-        output, final = each(x, lengths=[7, 0, 3, 3])
+        output, final = each(x, lengths=[7, 1, 3, 3])
         finals = final if isinstance(final, tuple) else (final,)
         results.append([output, *finals, *gradients((output, *finals), each.parameters())])
     assert apart(*results) < 1e-12

@@ -80,7 +80,7 @@ def test_it_reads_both_directions_of_the_last_layer() -> None:
 
 def test_packed_and_padded_sequences_have_it_where_they_have_steps() -> None:
     module, bare, layer = twins(2, bidirectional=True)
-    x, lengths = torch.randn(7, 4, 3, dtype=double), [2, 7, 0, 5]
+    x, lengths = torch.randn(7, 4, 3, dtype=double), [2, 7, 1, 5]
     output, final = module(x, lengths=lengths)
     plain, plain_final = bare(x, lengths=lengths)
     inside = torch.arange(7)[:, None, None] < torch.tensor(lengths)[None, :, None]
