@@ -172,6 +172,9 @@ class Builder:
         """The program; whatever is used and not assigned becomes an input, in order of name."""
         assigned = {line.target for line in self.lines}
         outputs = tuple(outputs)
+        unnamed = [value for value in outputs if not isinstance(value, Quantity)]
+        if unnamed:
+            raise SpecError(f"{unnamed[0]} is given out and has no name: let(name, value) gives it one")
         used: set[Quantity] = set(outputs)
         for line in self.lines:
             used |= symbols_of(line.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sympy import Expr, sympify
 
+from derive.cell_checks import check_stack
 from derive.errors import SpecError, shown
 from derive.networks import Network
 from derive.operators import shape_of, show_shape
@@ -35,6 +36,9 @@ class Stack:
     initial: str = "uniform"
     separate: bool = False
     only: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_stack(self)
 
 
 @dataclass(frozen=True)

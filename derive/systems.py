@@ -12,6 +12,7 @@ from typing import Any
 
 from sympy import Expr, Integer, expand
 
+from derive.cell_checks import check_are_stacks, check_cell, check_layout, check_quantities
 from derive.deferred import Deferred
 from derive.derivation import Relation
 from derive.errors import SpecError, UnknownNameError, shown
@@ -181,6 +182,8 @@ class Recurrence(System):
     unknowns: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("old", "new", "inputs"):
+            object.__setattr__(self, name, check_quantities(name, getattr(self, name)))
         if len(self.old) != len(self.new):
             raise SpecError(f"the state has {len(self.old)} parts before the step and {len(self.new)} after it")
         for before, after in zip(self.old, self.new, strict=True):
@@ -188,6 +191,8 @@ class Recurrence(System):
                 raise SpecError(
                     f"{before.name} has shape {show_shape(before.shape)}, after the step {show_shape(after.shape)}"
                 )
+        if self.inputs:
+            check_cell(self.step, self.old, self.new, self.inputs, self.output)
         if self.in_depth:
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
@@ -293,6 +298,7 @@ class Spec(Variants):
 
     def __post_init__(self) -> None:
         check_name(self.id, RESERVED_FILES)
+        check_are_stacks(self.id, self.stacks)
         self.check_class_name()
         self._check_system()
         self._check_module()
@@ -301,6 +307,10 @@ class Spec(Variants):
         named_losses(self.id, self.loss)
         self._check_values()
         self._check_defaults()
+        cells = [
+            (self.stacks_of(name), one.quantities) for name, one in self.variants.items() if type(one) is Recurrence
+        ]
+        check_layout(self.id, self.stacks, cells)
         check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())
 
     def _check_system(self) -> None:

@@ -121,7 +121,8 @@ def simple(value=None, **changes) -> Recurrence:
 def two_sizes() -> Recurrence:
     step, small = Builder(), state("c", "K")
     h_next = step.let("h_next", tanh(matvec(W, x) + matvec(parameter("V", ("H", "K")), small)))
-    return Recurrence(step.build((h_next, small)), (h, small), (h_next, small), (x,), h_next)
+    small_next = step.let("small_next", tanh(small))
+    return Recurrence(step.build((h_next, small_next)), (h, small), (h_next, small_next), (x,), h_next)
 
 
 def other_output() -> Recurrence:
