@@ -110,9 +110,10 @@ def check_stack(stack: Stack) -> None:
             raise SpecError(f"{about}: {row.name} is a {row.role.value}; the rows of a stack are parameters")
         if row in rows[:place]:
             raise SpecError(f"{about} lists {row.name} twice")
-    if isinstance(stack.parts, str) or not isinstance(stack.parts, tuple | list):
-        raise SpecError(f"{about}: parts is {shown(stack.parts)}; give a tuple of names")
-    for part in stack.parts:
+    parts: Any = stack.parts
+    if not isinstance(parts, tuple | list):
+        raise SpecError(f"{about}: parts is {shown(parts)}; give a tuple of names")
+    for part in parts:
         check_name(part)
     if stack.initial not in INITIAL:
         raise SpecError(f"{about}: initial is {stack.initial!r}; allowed: {' or '.join(map(repr, INITIAL))}")
