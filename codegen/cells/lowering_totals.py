@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from codegen.cells.lowering import CellText, tuple_text
 from codegen.cells.lowering_backward import BackwardWriter
-from codegen.cells.plan_adjoint import Carry, Gather, KeepPivot, SendBack
+from codegen.cells.plan_adjoint import BackwardOperation, Carry, Gather, KeepPivot, SendBack
 from codegen.steps.source import Function
 from derive.symbols import Quantity
 
@@ -18,8 +18,9 @@ def totals_function(cell: CellText) -> Function:
     kept = [KeepPivot((bar,), bar) for bar in (_total(cell, place) for place in range(len(program.old)))]
     loop = [op for op in cell.plan.adjoint.loop if not isinstance(op, KeepPivot)]
     later = [op for op in loop if isinstance(op, Carry | SendBack)]
-    loop = [*(op for op in loop if op not in later), *dict.fromkeys(kept), *later]
-    lines = writer.sweep(replace(cell.plan.adjoint, loop=tuple(loop), gradients=()))
+    first = [op for op in loop if op not in later]
+    order: list[BackwardOperation] = [*first, *dict.fromkeys(kept), *later]
+    lines = writer.sweep(replace(cell.plan.adjoint, loop=tuple(order), gradients=()))
     paths = [cell.names(f"{op.pivot.name}_path", op.pivot) for op in kept]
     lines.append(f"return {tuple_text([*paths, *writer.handed_back()])}{cell.comment(['initial_state'])}")
     named = ", ".join(old.name for old in program.old)
