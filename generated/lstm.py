@@ -94,7 +94,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy as shallow_copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -399,8 +400,9 @@ def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) ->
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
 
 
-def checked_state(owner: str, state: Any, names: Sequence[str], wanted: tuple[int, ...], x: Tensor) -> list[Tensor]:
+def checked_state(owner: str, state: Any, shapes: Mapping[str, tuple[int, ...]], x: Tensor) -> list[Tensor]:
     """One tensor of the wanted shape for each state of the cell."""
+    names = list(shapes)
     of_each = f"{names[0]}, a Tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors: {', '.join(names)}"
     if not isinstance(state, Tensor | tuple | list):
         raise TypeError(f"{owner}: state is of type {type(state).__name__}; allowed: {of_each}")
@@ -408,7 +410,7 @@ def checked_state(owner: str, state: Any, names: Sequence[str], wanted: tuple[in
     if len(values) != len(names):
         found = "is one tensor" if isinstance(state, Tensor) else f"has {len(values)} entries"
         raise ValueError(f"{owner}: state {found}; allowed: {of_each}")
-    for name, value in zip(names, values, strict=True):
+    for (name, wanted), value in zip(shapes.items(), values, strict=True):
         if not isinstance(value, Tensor):
             raise TypeError(f"{owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
         place = f"{owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
@@ -442,6 +444,9 @@ BLOCK_STEPS = 8
 
 Values = tuple[Tensor, ...]
 
+Reach = tuple[int | str, ...]
+"""Numbers of steps, or names of arguments of the constructor that hold one or several of them."""
+
 Sums = tuple[Tensor | None, ...]
 """Gradients to be written, None for those not needed."""
 
@@ -450,14 +455,17 @@ Sums = tuple[Tensor | None, ...]
 class Cell:
     """The derived functions of one recurrent cell over one layer and direction; T steps, B sequences, time first.
 
-    A state is given as its initial value (B, H); a path is its value after each step, (T, B, H).
+    A state is given as its initial value (B, H); a path is its value after each step, (T, B, H). Of a state that is
+    read several steps later K values are given, (B, K, H), newest first; so are inputs before the first step, behind
+    the states, where they are read, and their path is x.
 
     plain(x, *states, *operands) -> (output, *final states)
         straight-line code for autograd, x is (T, B, I).
     forward(x, *states, *operands) -> (*paths, *activations)
         the same in place, with what the adjoint sweep needs besides the paths; activations have time first.
     recompute(x, before, paths, operands) -> activations
-        the activations of all steps at once from the paths; `before` are the paths one step earlier.
+        the activations of all steps at once from the paths; `before` are the paths one step earlier, or, where K
+        values are kept, (K + T, B, H): these, oldest first, and the path.
     backward(x, before, paths, operands, activations, workspace, bars, sums) -> cotangents of the initial states
         the adjoint sweep from `bars`, the cotangents of the output (T, B, H) and of the final states (B, H).
         `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
@@ -465,22 +473,57 @@ class Cell:
     totals(x, before, paths, operands, activations, workspace, bars) -> (*totals, *cotangents of the initial states)
         the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
-    The output of the cell is the path of its first state. The first operand stacks the rows of the gates. `operands`
-    names the parameters whose sum each operand is.
+    The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
+    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
+    or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
     operands: tuple[tuple[str, ...], ...]
     plain: Callable[..., Values]
     forward: Callable[..., Values]
-    recompute: Callable[[Tensor, Values, Values, Values], Values]
-    backward: Callable[[Tensor, Values, Values, Values, Values, Tensor, Values, Sums], Values]
-    totals: Callable[[Tensor, Values, Values, Values, Values, Tensor, Values], Values]
+    recompute: Callable[..., Values]
+    backward: Callable[..., Values]
+    totals: Callable[..., Values]
+    reach: tuple[Reach, ...] = ()
+    input_reach: Reach = ()
+    output: int = 0
+
+    @property
+    def starts(self) -> int:
+        """Number of tensors with what comes before the first step: the states, and the inputs if they are kept."""
+        return len(self.states) + bool(self.input_reach)
+
+    @property
+    def paths(self) -> int:
+        """Number of paths; a cell without states has that of its output."""
+        return max(len(self.states), 1)
 
     @property
     def inputs(self) -> int:
         """Number of tensors that `plain` takes: x, the states and the operands."""
-        return 1 + len(self.states) + len(self.operands)
+        return 1 + self.starts + len(self.operands)
+
+    def told(self, lags: Mapping[str, Any]) -> Cell:
+        """The cell with numbers for the lags that its functions are told."""
+        plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
+        recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
+        totals = partial(self.totals, **lags)
+        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward, totals=totals)
+
+
+def without_slope(*_: Any) -> Values:
+    """In the place of the sweeps of a cell whose slope is zero almost everywhere: it is run in the plain form.
+
+    The output of such a cell has no gradient, as what torch's comparisons give.
+    """
+    raise NotImplementedError("a cell without a slope has no sweeps")
+
+
+def without_states(*_: Any, **__: Any) -> Values:
+    """In the place of the totals of a cell that has no state."""
+    raise TypeError("a cell without a state has no total derivatives in states")
 
 
 @dataclass(frozen=True)
@@ -501,18 +544,38 @@ def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
 
 def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Run the cell over all steps: output, final states (B, H), paths but the first, activations if stored."""
-    count = len(cell.states)
+    count = cell.starts
     states, operands = tensors[:count], tensors[count:]
     if store:
         paths = cell.forward(x, *states, *operands)
-    else:
-        paths = tuple(x.new_empty((x.shape[0], *state.shape)) for state in states)
-        for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store):
-            for path, part in zip(paths, cell.forward(x[block], *states, *operands), strict=False):
-                path[block] = part
-            states = tuple(path[block.stop - 1] for path in paths)
-    finals = tuple(path[-1].clone() for path in paths[:count])
-    return (paths[0], *finals, *paths[1:])
+        return (paths[cell.output], *finals(cell, paths, x, states), *without(paths, cell.output))
+    paths = ()
+    for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store):
+        parts = cell.forward(x[block], *states, *operands)[: cell.paths]
+        paths = paths or tuple(part.new_empty((x.shape[0], *part.shape[1:])) for part in parts)
+        for path, part in zip(paths, parts, strict=True):
+            path[block] = part
+        states = finals(cell, parts, x[block], states)
+    return (paths[cell.output], *states, *without(paths, cell.output))
+
+
+def without(values: Values, place: int) -> Values:
+    """The values but one."""
+    return (*values[:place], *values[place + 1 :])
+
+
+def finals(cell: Cell, paths: Values, x: Tensor, states: Values) -> Values:
+    """The states after the last step: the end of each path, with K values where so many are kept."""
+    sources = (*paths[: len(cell.states)], x)
+    return tuple(latest(path, state) for path, state in zip(sources, states, strict=False))
+
+
+def latest(path: Tensor, state: Tensor) -> Tensor:
+    """The last value of a path (B, H), or the last K, newest first, as `state` has them: some may be from there."""
+    if state.dim() == 2:
+        return path[-1].clone()
+    newest = path[max(len(path) - state.shape[1], 0) :].flip(0).transpose(0, 1)
+    return torch.cat((newest, state[:, : state.shape[1] - newest.shape[1]]), 1)
 
 
 def adjoint_sweep(
@@ -528,19 +591,21 @@ def adjoint_sweep(
 
     `bars` are the cotangents of the output and the final states; `saved` are the paths and the activations, if stored.
     """
-    count = len(cell.states)
+    count = cell.starts
     x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
-    paths, kept = saved[:count], saved[count:]
+    paths, kept = saved[: cell.paths], saved[cell.paths :]
+    sources = (*paths[: len(cell.states)], x)
     bar_output, bar_states = bars[0], bars[1:]
-    bar_x = x.new_empty(x.shape) if needs[0] else None
+    sent = needs[0] or (count > len(cell.states) and needs[count])
+    bar_x = x.new_empty(x.shape) if sent else None
     sums = tuple(
         operand.new_zeros(operand.shape) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
-    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store)
-    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
     for block in reversed(cuts):
-        before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
         here = tuple(path[block] for path in paths)
         values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
         room = workspace[: block.stop - block.start]
@@ -552,24 +617,32 @@ def adjoint_sweep(
 
 def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
     """The cotangents of each state after every step, (T, B, H), given those of the output and the final states."""
-    count = len(cell.states)
+    count = cell.starts
     x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
     saved = cell.forward(x, *states, *operands)
-    paths, kept, running, found = saved[:count], saved[count:], bars[1:], []
-    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store=True)
-    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
+    paths, kept, running, found = saved[: cell.paths], saved[cell.paths :], bars[1:], []
+    sources = (*paths[: len(cell.states)], x)
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store=True)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
     for block in reversed(cuts):
-        before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
         values, room = tuple(v[block] for v in kept), workspace[: block.stop - block.start]
         here = tuple(path[block] for path in paths)
         swept = cell.totals(x[block], before, here, operands, values, room, (bars[0][block], *running))
-        found.append(swept[:count])
-        running = swept[count:]
+        found.append(swept[: len(cell.states)])
+        running = swept[len(cell.states) :]
     return tuple(torch.cat(parts) for parts in zip(*reversed(found), strict=True))
 
 
 def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
-    """The path in this block of steps, one step earlier: the initial state comes before the first step."""
+    """The path in this block of steps, one step earlier: the initial state comes before the first step.
+
+    Where K values are kept, these and the path in the block, (K + T, B, H).
+    """
+    if state.dim() > 2:
+        start = block.start - state.shape[1]
+        kept = state.flip(1).transpose(0, 1)[block.start :]
+        return path[start : block.stop] if start >= 0 else torch.cat((kept, path[: block.stop]))
     if block.start:
         return path[block.start - 1 : block.stop - 1]
     return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
@@ -585,11 +658,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.store = inputs[:2]
-        saved = output[1 + len(ctx.cell.states) :]
+        saved, place = output[1 + ctx.cell.starts :], ctx.cell.output
         ctx.kept = len(saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:], output[0], *saved)
+        ctx.save_for_backward(*inputs[2:], *saved[:place], output[0], *saved[place:])
         ctx.save_for_forward(*inputs[2:])
 
     @staticmethod
@@ -598,7 +671,7 @@ class Recurrence(torch.autograd.Function):
         needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
         tensors = ctx.saved_tensors
         inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
-        values = (saved[0], *inputs[1 : 1 + len(cell.states)])
+        values = (saved[cell.output], *inputs[1 : 1 + cell.starts])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
         return (None, None, *(next(found) if need else None for need in needs))
@@ -620,7 +693,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-        end = cell.inputs + 1 + len(cell.states)
+        end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]
         with torch.autocast(inputs[0].device.type, enabled=False):
             gradients = adjoint_sweep(cell, store, needs=needs, inputs=inputs, bars=bars, saved=saved)
@@ -629,7 +702,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.needs, ctx.count = inputs[0], inputs[2], len(inputs)
-        tensors = inputs[3 : 4 + ctx.cell.inputs + len(ctx.cell.states)]
+        tensors = inputs[3 : 4 + ctx.cell.inputs + ctx.cell.starts]
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
@@ -643,7 +716,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor
     ) -> tuple[Any, Any]:
-        count = cell.inputs + 1 + len(cell.states)
+        count = cell.inputs + 1 + cell.starts
         batched = torch.vmap(plain_adjoint(cell, needs), in_dims[3 : 3 + count], randomness=info.randomness)
         gradients = batched(*tensors[:count])
         return gradients, tuple(0 for _ in gradients)
@@ -668,9 +741,9 @@ def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Te
 
 def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
-    if derived and not torch.compiler.is_compiling():
+    if derived and cell.backward is not without_slope and not torch.compiler.is_compiling():
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
-        return outputs[: 1 + len(cell.states)]
+        return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)
 
 
@@ -843,6 +916,9 @@ class Recurrent(nn.Module):
     cells: ClassVar[Mapping[tuple[str, ...], Cell]] = {}
     """Their values -> the derived cell; the first are the defaults."""
 
+    told: ClassVar[Mapping[str, Any]] = {}
+    """Names of the arguments that are numbers of steps -> their defaults."""
+
     readout: ClassVar[Readout | None] = None
     """What is made of the output, where its size is given."""
 
@@ -885,9 +961,9 @@ class Recurrent(nn.Module):
             for suffix in self._suffixes(layer)
             for name, shape in self._shapes(layer).items()
         }
-        states = (num_layers * self._directions, hidden_size)
         self.learn_initial = learn_initial
-        shapes |= dict.fromkeys(self._initial_names, states)
+        if learn_initial:
+            shapes |= {f"initial_{name}": (rows, *rest) for name, (rows, *rest) in self._starts.items()}
         for name, shape in {**shapes, **self._readout_shapes()}.items():
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -918,7 +994,8 @@ class Recurrent(nn.Module):
 
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
-        return self.cells[self.chosen]
+        cell = self.cells[self.chosen]
+        return cell.told({name: getattr(self, name) for name in self.told}) if self.told else cell
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -937,7 +1014,7 @@ class Recurrent(nn.Module):
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
         for name, parameter in self.named_parameters():
-            if name.startswith(self.zero_at_start) or name in self._initial_names:
+            if name.startswith((*self.zero_at_start, "initial_")):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -951,7 +1028,7 @@ class Recurrent(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False}
+        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False, **self.told}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
@@ -989,7 +1066,8 @@ class Recurrent(nn.Module):
 
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
-        what is learnt.
+        what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
+        newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
         lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
         state is the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
@@ -1056,15 +1134,18 @@ class Recurrent(nn.Module):
         self, pieces: list[Tensor], states: tuple[Tensor, ...], dtype: torch.dtype | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces; `dtype` is the precision to lower the parameters to, if any."""
-        rows = list(zip(*(value.unbind(0) for value in states), strict=True))
+        count = len(self.cell().states)
+        rows = [value.unbind(0) for value in states[:count]]
+        inputs = [row for value in states[count:] for row in value.unbind(0)]
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 pieces = [nn.functional.dropout(piece, self.dropout, self.training) for piece in pieces]
             ways = []
             for way, suffix in enumerate(self._suffixes(layer)):
-                start = rows[layer * self._directions + way]
-                operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
+                place = layer * self._directions + way
+                start = tuple(row[place] for row in (*rows, *([inputs] if inputs else [])))
+                operands = self._operands(self.cell(), suffix, layer, dtype)
                 outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
                 finals.append(final)
@@ -1073,7 +1154,11 @@ class Recurrent(nn.Module):
             names = [(name,) for name in self.readout.parameters]
             held = self._held(names, "", self._readout_shapes(), dtype)
             pieces = [self.readout.function(piece, *held) for piece in pieces]
-        return pieces, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+        *ends, last = zip(*finals, strict=True)
+        if not inputs:
+            return pieces, tuple(torch.stack(values) for values in (*ends, last))
+        layers = [last[start : start + self._directions] for start in range(0, len(last), self._directions)]
+        return pieces, tuple(torch.stack(values) for values in (*ends, *layers))
 
     def _run_direction(
         self, pieces: list[Tensor], start: tuple[Tensor, ...], operands: tuple[Tensor, ...], backwards: bool
@@ -1094,6 +1179,10 @@ class Recurrent(nn.Module):
             )
         return (outputs[::-1] if backwards else outputs), states
 
+    def _operands(self, cell: Cell, suffix: str, layer: int, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """What the functions of the cell take beside input and states."""
+        return self._held(cell.operands, suffix, self._shapes(layer), dtype)
+
     def _held(
         self,
         names: Iterable[tuple[str, ...]],
@@ -1111,9 +1200,26 @@ class Recurrent(nn.Module):
         return tuple(operands)
 
     @property
-    def _initial_names(self) -> tuple[str, ...]:
-        """Names of the learnable states before the first step, (num_layers * directions, hidden_size) each."""
-        return tuple(f"initial_{name}" for name in self.cell().states) if self.learn_initial else ()
+    def _starts(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape, without the batch, of each state before the first step; then of the inputs of each layer.
+
+        A state is (num_layers * directions, hidden_size); K values of it (num_layers * directions, K, hidden_size), K
+        inputs of a layer (directions, K, features).
+        """
+        cell, rows = self.cell(), self.num_layers * self._directions
+        reach = cell.reach or tuple(() for _ in cell.states)
+        found = {
+            name: (rows, *self._depth(lags), self.hidden_size) for name, lags in zip(cell.states, reach, strict=True)
+        }
+        for layer in range(self.num_layers if cell.input_reach else 0):
+            features = self.hidden_size * self._directions if layer else self.input_size
+            found[f"x_past_l{layer}"] = (self._directions, *self._depth(cell.input_reach), features)
+        return found
+
+    def _depth(self, reach: Reach) -> tuple[int, ...]:
+        """How many values are kept of what is read so many steps later; nothing where it is the last value alone."""
+        lags = [getattr(self, lag) if isinstance(lag, str) else lag for lag in reach]
+        return (max(max(lag) if isinstance(lag, tuple) else lag for lag in lags),) if lags else ()
 
     @property
     def _directions(self) -> int:
@@ -1142,15 +1248,14 @@ class Recurrent(nn.Module):
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
-        """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
-        names = self.cell().states
-        shape = (self.num_layers * self._directions, sequences, self.hidden_size)
+        """One tensor (num_layers * directions, B, hidden_size) per state of the cell; see `_starts` for past values."""
+        names = {name: (rows, sequences, *rest) for name, (rows, *rest) in self._starts.items()}
         if state is None and self.learn_initial:
-            return tuple(getattr(self, name).unsqueeze(1).expand(shape) for name in self._initial_names)
+            return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)
         if state is None:
-            return tuple(x.new_zeros(shape) for _ in names)
-        wanted = shape if batched else (shape[0], shape[2])
-        values = checked_state(self.owner, state, names, wanted, x)
+            return tuple(x.new_zeros(shape) for shape in names.values())
+        wanted = names if batched else {name: (shape[0], *shape[2:]) for name, shape in names.items()}
+        values = checked_state(self.owner, state, wanted, x)
         return tuple(values if batched else (value.unsqueeze(1) for value in values))
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:

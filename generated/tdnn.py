@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy as shallow_copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -358,6 +359,53 @@ def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
 
 
+def check_sizes(owner: str, sizes: Mapping[str, Any]) -> None:
+    """Refuse sizes that are no whole numbers from 1 on."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+
+
+def check_switches(owner: str, switches: Mapping[str, Any], dtype: Any) -> None:
+    """Refuse switches that are neither True nor False, and a dtype that parameters cannot have."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{owner}: {name}={value!r}; allowed: True or False")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"{owner}: dtype={dtype!r}; allowed: a floating point torch.dtype, as torch.float64")
+
+
+def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
+    """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
+    if value.device != like.device:
+        raise ValueError(f"{owner}: {name} is on {value.device}; allowed: the device of {of}, {like.device}")
+    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
+
+
+def checked_state(owner: str, state: Any, shapes: Mapping[str, tuple[int, ...]], x: Tensor) -> list[Tensor]:
+    """One tensor of the wanted shape for each state of the cell."""
+    names = list(shapes)
+    of_each = f"{names[0]}, a Tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors: {', '.join(names)}"
+    if not isinstance(state, Tensor | tuple | list):
+        raise TypeError(f"{owner}: state is of type {type(state).__name__}; allowed: {of_each}")
+    values = [state] if isinstance(state, Tensor) else list(state)
+    if len(values) != len(names):
+        found = "is one tensor" if isinstance(state, Tensor) else f"has {len(values)} entries"
+        raise ValueError(f"{owner}: state {found}; allowed: {of_each}")
+    for (name, wanted), value in zip(shapes.items(), values, strict=True):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
+        place = f"{owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
+        if value.dim() != len(wanted):
+            raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
+        for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
+            if size != right:
+                raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
+        check_tensor(owner, f"state {name}", value, x, "x")
+    return values
+
+
 def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
     """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
 
@@ -405,6 +453,8 @@ class Cell:
         the adjoint sweep from `bars`, the cotangents of the output (T, B, H) and of the final states (B, H).
         `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
         where not needed: that of x is written, the others are added to.
+    totals(x, before, paths, operands, activations, workspace, bars) -> (*totals, *cotangents of the initial states)
+        the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
     operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
@@ -418,6 +468,7 @@ class Cell:
     forward: Callable[..., Values]
     recompute: Callable[..., Values]
     backward: Callable[..., Values]
+    totals: Callable[..., Values]
     reach: tuple[Reach, ...] = ()
     input_reach: Reach = ()
     output: int = 0
@@ -441,7 +492,8 @@ class Cell:
         """The cell with numbers for the lags that its functions are told."""
         plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
         recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
-        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward)
+        totals = partial(self.totals, **lags)
+        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward, totals=totals)
 
 
 def without_slope(*_: Any) -> Values:
@@ -450,6 +502,11 @@ def without_slope(*_: Any) -> Values:
     The output of such a cell has no gradient, as what torch's comparisons give.
     """
     raise NotImplementedError("a cell without a slope has no sweeps")
+
+
+def without_states(*_: Any, **__: Any) -> Values:
+    """In the place of the totals of a cell that has no state."""
+    raise TypeError("a cell without a state has no total derivatives in states")
 
 
 @dataclass(frozen=True)
@@ -539,6 +596,25 @@ def adjoint_sweep(
         asked = (None if bar_x is None else bar_x[block], *sums)
         bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
     return [bar_x, *bar_states, *sums]
+
+
+def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
+    """The cotangents of each state after every step, (T, B, H), given those of the output and the final states."""
+    count = cell.starts
+    x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
+    saved = cell.forward(x, *states, *operands)
+    paths, kept, running, found = saved[: cell.paths], saved[cell.paths :], bars[1:], []
+    sources = (*paths[: len(cell.states)], x)
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store=True)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
+    for block in reversed(cuts):
+        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
+        values, room = tuple(v[block] for v in kept), workspace[: block.stop - block.start]
+        here = tuple(path[block] for path in paths)
+        swept = cell.totals(x[block], before, here, operands, values, room, (bars[0][block], *running))
+        found.append(swept[: len(cell.states)])
+        running = swept[len(cell.states) :]
+    return tuple(torch.cat(parts) for parts in zip(*reversed(found), strict=True))
 
 
 def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
@@ -669,17 +745,20 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
 
 
 def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
-    """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
-    values = torch.as_tensor(lengths, device="cpu")
+    """Lengths as a tensor of integers on the host, each from 1 to the number of steps."""
+    try:
+        values = torch.as_tensor(lengths, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{owner}: lengths is {lengths!r}; allowed: a Tensor or a list of integers") from None
     if values.shape != (sequences,):
         raise ValueError(
             f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
         )
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if sequences and (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool):
         raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
-    if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
-        low, high = int(values.min()), int(values.max())
-        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
+    for place, value in enumerate(values.tolist()):
+        if not 1 <= value <= steps:
+            raise ValueError(f"{owner}: lengths[{place}] is {value}; allowed: 1 to {steps}, the steps of x")
     return values
 
 
@@ -688,7 +767,7 @@ def pieces_of_padded(x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
     ordered, order = lengths.sort(descending=True, stable=True)
     order = order.to(x.device)
     x = x.index_select(1, order)
-    stops = [stop for stop in torch.unique(ordered).tolist() if stop > 0]
+    stops = torch.unique(ordered).tolist()
     pieces = []
     for start, stop in zip([0, *stops], stops, strict=False):
         pieces.append(x[start:stop, : int((ordered >= stop).sum())])
@@ -705,6 +784,100 @@ def padded(pieces: list[Tensor], steps: int, back: Tensor, empty: Tensor) -> Ten
     whole = torch.cat([empty, *rows])
     whole = torch.nn.functional.pad(whole, (0, 0, 0, 0, 0, steps - whole.shape[0]))
     return whole.index_select(1, back)
+
+
+Calls = list[tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]]]
+"""Runs of a recurrence: cell, inputs, outputs."""
+
+
+def cotangents_of_states(
+    module: Any,
+    x: Tensor,
+    bar_output: Tensor,
+    state: Any,
+    bar_state: Any,
+    lengths: Tensor | Sequence[int] | None,
+) -> tuple[Tensor, ...]:
+    """See `Recurrent.state_cotangents`: one tensor (layers * directions, T, B, H), or as x is laid out, per state."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{module.owner}: x is of type {type(x).__name__}; allowed: a Tensor, padded, with lengths")
+    if module.training and module.dropout and module.num_layers > 1:
+        raise ValueError(f"{module.owner}: dropout is on, and would be drawn anew; call eval() before")
+    calls: Calls = []
+    output, finals = _watched_run(module, calls, x, state, lengths)
+    bars = [_checked(module.owner, "bar_output", bar_output, output)]
+    if bar_state is None:
+        bars += [torch.zeros_like(final) for final in finals]
+    else:
+        given = (bar_state,) if isinstance(bar_state, Tensor) else tuple(bar_state)
+        if len(given) != len(finals):
+            raise ValueError(f"{module.owner}: bar_state has {len(given)} tensors; allowed: {len(finals)}")
+        bars += [_checked(module.owner, "bar_state", bar, final) for bar, final in zip(given, finals, strict=True)]
+    about = [value for _, _, outputs in calls for value in outputs]
+    found = torch.autograd.grad([output, *finals], about, bars, allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        swept = [_swept(call, found, place * len(call[2])) for place, call in enumerate(calls)]
+    return _laid_out(module, x, lengths, swept)
+
+
+def _watched_run(
+    module: Any, calls: Calls, x: Tensor, state: Any, lengths: Tensor | Sequence[int] | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A run of the module that notes every recurrence."""
+
+    def noted(cell: Cell, derived: bool, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = recurrence(cell, derived, store, *inputs)
+        calls.append((cell, inputs, outputs))
+        return outputs
+
+    watched = shallow_copy(module)
+    watched.recurrence = noted
+    with torch.enable_grad():
+        output, final = watched(x.detach().requires_grad_(), state, lengths=lengths)
+    return output, (final,) if isinstance(final, Tensor) else tuple(final)
+
+
+def _swept(
+    call: tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]], found: Sequence[Tensor], first: int
+) -> tuple[Tensor, ...]:
+    cell, inputs, outputs = call
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        return total_sweep(cell, tuple(v.detach() for v in inputs), tuple(found[first : first + len(outputs)]))
+
+
+def _checked(owner: str, name: str, bar: Any, like: Tensor) -> Tensor:
+    """A cotangent of the shape of what it belongs to."""
+    if not isinstance(bar, Tensor):
+        raise TypeError(f"{owner}: {name} is of type {type(bar).__name__}; allowed: a Tensor")
+    if bar.shape != like.shape:
+        raise ValueError(f"{owner}: {name} has shape {tuple(bar.shape)}; allowed: shape {tuple(like.shape)}")
+    return bar.to(like.dtype)
+
+
+def _laid_out(
+    module: Any, x: Tensor, lengths: Tensor | Sequence[int] | None, swept: list[tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """The totals of every run as (layers * directions, T, B, H) per state, zero where a sequence has ended."""
+    time = 1 if x.dim() == 3 and module.batch_first else 0
+    steps, sequences = x.shape[time], x.shape[1 - time] if x.dim() == 3 else 1
+    rows = module.num_layers * (2 if module.bidirectional else 1)
+    pieces = len(swept) // rows
+    back = torch.arange(sequences, device=x.device)
+    if lengths is not None:
+        sizes = checked_lengths(module.owner, lengths, steps, sequences)
+        back = sizes.sort(descending=True, stable=True).indices.to(x.device).argsort()
+    found = []
+    for state in range(len(module.cell().states)):
+        paths = []
+        for row in range(rows):
+            parts = [totals[state] for totals in swept[row * pieces : (row + 1) * pieces]]
+            if module.bidirectional and row % 2:
+                parts = [part.flip(0) for part in reversed(parts)]
+            empty = x.new_empty(0, sequences, module.hidden_size)
+            paths.append(padded(parts, steps, back, empty))
+        whole = torch.stack(paths)
+        found.append(whole.squeeze(2) if x.dim() == 2 else whole.transpose(1, 2) if time else whole)
+    return tuple(found)
 
 
 State = Tensor | tuple[Tensor, ...]
@@ -755,9 +928,9 @@ class Recurrent(nn.Module):
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes if output is None else {**sizes, "output": output}).items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        check_sizes(self.owner, sizes if output is None else {**sizes, "output": output})
+        switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        check_switches(self.owner, {**switches, "learn_initial": learn_initial}, dtype)
         if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -778,6 +951,29 @@ class Recurrent(nn.Module):
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+
+    recurrence = staticmethod(recurrence)
+    """The run of a cell over all steps."""
+
+    def state_cotangents(
+        self,
+        x: Tensor,
+        bar_output: Tensor,
+        state: State | None = None,
+        *,
+        bar_state: State | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> State:
+        """Total derivative of a loss in every state after every step, of all layers and directions.
+
+        x, state, lengths: as `forward` takes them; x is no PackedSequence.
+        bar_output: gradient of the loss in the output, of its shape; bar_state: that in the final state, else zero.
+
+        Returns one tensor (num_layers * directions, T, B, hidden_size) per state of the cell, (..., B, T, hidden_size)
+        if batch_first, without B for one sequence; step t of a backward direction is where it has read x_t. Each is
+        the derivative in a state before anything is made of it: that of an LSTM's cell goes through its output, too.
+        """
+        return self._as_state(cotangents_of_states(self, x, bar_output, state, bar_state, lengths))
 
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
@@ -855,8 +1051,8 @@ class Recurrent(nn.Module):
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
         what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
         newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
-        lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
-        the state after them.
+        lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
+        state is the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
         if targets is not None:
@@ -956,7 +1152,9 @@ class Recurrent(nn.Module):
         for piece in reversed(pieces) if backwards else pieces:
             living = piece.shape[1]
             steps = piece.flip(0) if backwards else piece
-            output, *moved = recurrence(cell, derived, store, steps, *(value[:living] for value in states), *operands)
+            output, *moved = self.recurrence(
+                cell, derived, store, steps, *(value[:living] for value in states), *operands
+            )
             outputs.append(output.flip(0) if backwards else output)
             states = tuple(
                 new if living == old.shape[0] else torch.cat((new, old[living:]))
@@ -1028,8 +1226,7 @@ class Recurrent(nn.Module):
         if x.shape[-1] != self.input_size:
             allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
             raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
+        check_tensor(self.owner, "x", x, weight, "the parameters")
         if x.shape[time_axis] == 0:
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
@@ -1040,23 +1237,9 @@ class Recurrent(nn.Module):
             return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)
         if state is None:
             return tuple(x.new_zeros(shape) for shape in names.values())
-        values = (state,) if isinstance(state, Tensor) else tuple(state)
-        if len(values) != len(names):
-            allowed = f"{len(names)} tensors: {', '.join(names)}"
-            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
-        for (name, shape), value in zip(names.items(), values, strict=True):
-            wanted = shape if batched else (shape[0], *shape[2:])
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
-            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
-            if value.dim() != len(wanted):
-                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
-            for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
-                if size != right:
-                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
-            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
-        return values if batched else tuple(value.unsqueeze(1) for value in values)
+        wanted = names if batched else {name: (shape[0], *shape[2:]) for name, shape in names.items()}
+        values = checked_state(self.owner, state, wanted, x)
+        return tuple(values if batched else (value.unsqueeze(1) for value in values))
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
@@ -1100,6 +1283,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         _forward_tanh,
         _recompute_tanh,
         _backward_tanh,
+        without_states,
         reach=(),
         input_reach=("lags",),
     ),
@@ -1110,6 +1294,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         _forward_relu,
         _recompute_relu,
         _backward_relu,
+        without_states,
         reach=(),
         input_reach=("lags",),
     ),
@@ -1120,6 +1305,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         _forward_identity,
         _recompute_identity,
         _backward_identity,
+        without_states,
         reach=(),
         input_reach=("lags",),
     ),
