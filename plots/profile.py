@@ -97,10 +97,8 @@ def draw(subject: Subject, found: Profile) -> Figure:
             one.fill_between(layers, low, high, color=style.colour(place), alpha=0.15, linewidth=0)
         one.set(xlabel="layer", xlim=(1, LAYERS), xticks=[1, 5, 10, 15, LAYERS])
         style.title(one, name)
-        style.legend_under(one, 2)
+        one.legend(loc="lower right", fontsize=8, handlelength=1.2, borderaxespad=0.2)
     what = r"$\log_{10} |\nabla_{W_{k,j,:}} E|$ over the layers"
-    text = (
-        f"{subject.title}\n{what}, {LAYERS} of {WIDTH} units; below, decades that a layer takes on the way to the input"
-    )
+    text = f"{subject.title}\n{what}, {LAYERS} of {WIDTH} units; beside the names, decades that a layer takes on the way to the input"
     figure.suptitle(text, x=0.01, ha="left", fontsize=10)
     return figure

@@ -77,6 +77,7 @@ def test_the_verification_excerpt_names_rows_of_the_table():
         ("deq", "import DEQ"),
         ("neural_sde", "import NeuralSDE"),
         ("neural_ode", "import NeuralODE"),
+        ("gru", "import gradient_profile"),
     ],
 )
 def test_the_excerpt_runs_beside_a_copy_of_its_file(tmp_path, file, line):

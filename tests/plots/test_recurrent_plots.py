@@ -56,7 +56,7 @@ def test_lines_over_a_sequence_are_what_the_module_computes(name):
 
 
 def test_gates_over_the_sunspots(monkeypatch, tmp_path):
-    monkeypatch.setattr(gates, "EPOCHS", 10)
+    monkeypatch.setattr(gates, "EPOCHS", 3)
     subject = subject_of("gru")
     found = gates.data(subject)
     assert [q.name for q in found.gates] == ["r", "z"] and found.option == "before_deck"
