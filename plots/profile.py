@@ -99,6 +99,6 @@ def draw(subject: Subject, found: Profile) -> Figure:
         style.title(one, name)
         one.legend(loc="lower right", fontsize=8, handlelength=1.2, borderaxespad=0.2)
     what = r"$\log_{10} |\nabla_{W_{k,j,:}} E|$ over the layers"
-    text = f"{subject.title}\n{what}, {LAYERS} of {WIDTH} units; beside the names, decades that a layer takes on the way to the input"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=10)
+    what = f"{what}, {LAYERS} of {WIDTH} units; beside the names, decades that a layer takes on the way to the input"
+    figure.suptitle(f"{subject.title}\n{what}", x=0.01, ha="left", fontsize=10)
     return figure
