@@ -239,7 +239,7 @@ class WritesGradients(Right):
 
 class Reads(Right):
     def forward(self, x):
-        return super().forward(x) if float(x.sum()) < 1e9 else x
+        return super().forward(x) if float(x.detach().sum()) < 1e9 else x
 
 
 class Sums(Right):
@@ -407,7 +407,7 @@ def test_the_command_tests_a_spec_and_keeps_what_it_found(tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_compiled_modules_are_compared_and_graph_breaks_found():
     assert judged(BY_KEY["compile"], [subject(Right)]) == YES
-    assert "Unsupported" in judged(BY_KEY["compile"], [subject(Reads)])
+    assert "data-dependent" in judged(BY_KEY["compile"], [subject(Reads)])
     assert transforms.compiled(subject(Counts)) is not None
 
 
