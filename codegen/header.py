@@ -17,9 +17,10 @@ from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.operators import show_shape
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, by_name
 from derive.system import System
-from derive.systems import ODE, Recurrence, Spec
+from derive.systems import ODE, Spec
 
 WIDTH = 116
 EQUATION_SECTIONS = (

@@ -9,10 +9,11 @@ from sympy import Expr, Integer
 from derive.equations import separated
 from derive.errors import SpecError
 from derive.program import Builder, Program, name_functions, symbols_of
+from derive.recurrence import Recurrence
 from derive.schemes import AdditiveTableau, Splitting
 from derive.step_quantities import STEP_SIZE, at_node, at_step, stage_latex
 from derive.symbols import Quantity, Role
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 PartsScheme = AdditiveTableau | Splitting
 Rows = tuple[tuple[Expr, ...], ...]

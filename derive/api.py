@@ -27,6 +27,7 @@ from derive.linear_stability import stability_function
 from derive.loading import load, load_any, load_scheme
 from derive.program import Program, name_functions
 from derive.random_recurrence import RandomRecurrence
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.scheme_sections import stable_interval
 from derive.schemes import SCHEME_KINDS, SCHEMES, LinearMultistep, MultistepFamily, Scheme
@@ -39,7 +40,7 @@ from derive.sde_moments import MomentEquations
 from derive.series.differentials import DifferentialTable
 from derive.spec_schemes import scheme_of
 from derive.stochastic.analysis import StochasticAnalysis
-from derive.systems import ODE, Option, Recurrence, Spec
+from derive.systems import ODE, Option, Spec
 from derive.traces import named_divergence
 from derive.weak_limit import WeakLimit, match_moments
 

@@ -16,9 +16,10 @@ from derive.derivation import Outcome
 from derive.elementary import taylor
 from derive.evaluator import evaluate
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.symbols import Quantity
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 DIGITS = 30
 TAYLOR_ORDER = 10

@@ -18,9 +18,9 @@ from derive.errors import SpecError, UnsupportedError
 from derive.operators import identity_like, linear_solve, matmul, matvec, shape_of
 from derive.past_values import AnyLag, Past, lag, past
 from derive.program import Builder, Program, symbols_of
+from derive.recurrence import Recurrence
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, Role, with_index
-from derive.systems import Recurrence
 
 Readout = tuple[Quantity, Expr]
 

@@ -8,9 +8,9 @@ from derive.expansion_sections import write_expansion
 from derive.lagrangian import StepNames
 from derive.linear_test import write_linear_test
 from derive.phase_space import write_phase_map
+from derive.recurrence import Recurrence
 from derive.reversibility import write_inverse as write_inverse_of_step
 from derive.schemes import Scheme
-from derive.systems import Recurrence
 
 
 def explain_layer(draft: Draft, recurrence: Recurrence, names: StepNames) -> None:

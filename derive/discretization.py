@@ -12,6 +12,7 @@ from derive.additive_steps import additive_step
 from derive.equations import separated
 from derive.errors import UnsupportedError
 from derive.program import Builder, Program, name_functions, symbols_of
+from derive.recurrence import Recurrence
 from derive.schemes import (
     AdditiveTableau,
     ButcherTableau,
@@ -26,7 +27,7 @@ from derive.series.one_step import additive_tableau
 from derive.starts import starts_of
 from derive.step_quantities import STEP_SIZE, at_node, at_step, slope_at_step, stage_latex, time_at_step
 from derive.symbols import Quantity, Role
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 from derive.windows import lag_sum, newest, shift, weights, window
 
 IMPLICIT = "implicit"  # what names of the implicit form of a family's step begin with

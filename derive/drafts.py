@@ -9,8 +9,9 @@ from sympy import Expr
 from derive.lagrangian import StepNames, merged, write_adjoint, write_program, write_step
 from derive.numbering import Author
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 
 @dataclass

@@ -17,10 +17,10 @@ from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.phase_space import sequence
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint
 from derive.sampling import Sampler
 from derive.symbols import Quantity
-from derive.systems import Recurrence
 
 NUDGE = "1e-20"
 

@@ -20,9 +20,10 @@ from derive.networks import Call, Network
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.program import symbols_of
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import elementwise_partials
 from derive.symbols import Quantity, Role
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 LIPSCHITZ = Symbol("lipschitz", positive=True)
 SMALL_STEP, LEAST_SHARE = 0.05, 0.6

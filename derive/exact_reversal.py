@@ -23,10 +23,10 @@ from derive.latex import latex
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.reversible_product import FACTOR, MULTIPLY, UNDO, excess_error, excess_growth, round_trip
 from derive.sampling import Sampler
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence
 
 WEIGHT = Quantity("oldest_weight", (), Role.INTERMEDIATE, r"\kappa_n", "weight of the oldest state")
 LARGEST_DENOMINATOR = 1024

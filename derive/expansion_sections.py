@@ -17,6 +17,7 @@ from derive.evaluator import value_of
 from derive.lagrangian import StepNames
 from derive.latex import latex, plain
 from derive.numbering import Author
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.series.rk import error_terms
 from derive.step_expansion import (
@@ -31,7 +32,7 @@ from derive.step_expansion import (
 )
 from derive.step_quantities import STEP_SIZE, at_step, time_at_step
 from derive.symbols import Quantity
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 HIGHEST_ORDER = 4  # terms of the expansion grow faster than the order
 SHOWN_POWERS = 3

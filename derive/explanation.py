@@ -13,11 +13,12 @@ from derive.drafts import Draft, remember
 from derive.lagrangian import StepNames, write_graph, write_loss
 from derive.operators import show_shape
 from derive.program import Program, name_functions
+from derive.recurrence import Recurrence
 from derive.relations import write_relations
 from derive.schemes import MultistepFamily, scheme_by_name
 from derive.symbols import Quantity, by_name
 from derive.system import System
-from derive.systems import ODE, Option, Recurrence, Spec
+from derive.systems import ODE, Option, Spec
 
 
 def explain_system(spec: Spec) -> Derivation:

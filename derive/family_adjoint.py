@@ -14,10 +14,11 @@ from derive.discretization import STEP_SIZE, time_at_step
 from derive.evaluator import evaluate
 from derive.numbering import Author
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import reverse_sweep
 from derive.sampling import Sampler
 from derive.symbols import Quantity
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 STEPS = 7
 

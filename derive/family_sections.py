@@ -15,8 +15,9 @@ from derive.checks import ResidualCheck, SampledCheck
 from derive.derivation import Kind
 from derive.family_adjoint import write_adjoint_formula
 from derive.numbering import Author
+from derive.recurrence import Recurrence
 from derive.schemes import LinearMultistep, MultistepFamily
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 from derive.truncation import local_error_residual, truncation
 from derive.windows import LAGS
 

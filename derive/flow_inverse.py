@@ -17,9 +17,9 @@ from derive.inversion import invert
 from derive.norms import norm, quadratic_root
 from derive.operators import Operator, shape_of
 from derive.program import Assignment, Program, Solve, symbols_of
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint
 from derive.symbols import Quantity, Role, by_name, with_index
-from derive.systems import Recurrence
 
 
 @dataclass(frozen=True)

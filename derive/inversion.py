@@ -14,8 +14,8 @@ from derive.equations import systems
 from derive.latex import latex, plain
 from derive.operators import Operator, shape_of
 from derive.program import Assignment, Program, symbols_of, unknowns_of
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,10 +18,11 @@ from derive.latex import aligned
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.state_jacobian import Blocks, state_jacobian
 from derive.symbols import Quantity
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 CAROUSEL = "a carousel: no matrix on this way from step to step, and over the steps diagonals multiply"
 

@@ -11,9 +11,10 @@ from derive.latex import latex, plain
 from derive.numbering import Author
 from derive.past_values import Lags, read_back
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, cotangent_latex, reverse_sweep
 from derive.symbols import Quantity, Role
-from derive.systems import Loss, Recurrence
+from derive.systems import Loss
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     author.close(f"The step{suffix}", "One step as a program: every quantity is named once, nothing is unrolled.")
     write_lagrangian(author, recurrence.step, adjoint)
     write_adjoint(author, recurrence.step, adjoint, names, "adjoint", OTHERS)
-    silent = adjoint.cotangents.keys().isdisjoint((*recurrence.old, *recurrence.inputs))
+    silent = adjoint.cotangents.keys().isdisjoint(recurrence.arguments)
     if silent:
         write_silence(author, [q for q in recurrence.step.inputs if q not in adjoint.cotangents])
     else:

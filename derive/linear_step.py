@@ -18,9 +18,10 @@ from derive.linearization import pushforward
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.program import Assignment, blocks, unknowns_of
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.symbols import Quantity, by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 Route = Callable[[dict[Quantity, Numeric], Sampler], Numeric]
 

@@ -15,8 +15,8 @@ from derive.lagrangian import StepNames
 from derive.latex import latex
 from derive.networks import Call
 from derive.numbering import Author
+from derive.recurrence import Recurrence
 from derive.step_quantities import STEP_SIZE
-from derive.systems import Recurrence
 
 Z = Symbol("z")
 

@@ -14,9 +14,9 @@ from derive.expansion import solution_weights
 from derive.latex import latex
 from derive.numbering import Author
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.schemes import LinearMultistep
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence
 
 
 def write_momentum(author: Author, recurrence: Recurrence, scheme: LinearMultistep) -> None:

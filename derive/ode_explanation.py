@@ -24,10 +24,11 @@ from derive.lyapunov import write_lyapunov
 from derive.momentum import write_momentum
 from derive.phase_space import write_hamiltonian, write_phase_map
 from derive.program import unknowns_of
+from derive.recurrence import Recurrence
 from derive.scheme_report.show import tableau_latex, tableau_text
 from derive.scheme_sections import stable_interval, warnings, write_root_condition, write_starts, write_truncation
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme, scheme_by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 from derive.time_sections import write_varying
 from derive.truncation import Truncation, truncation
 

@@ -20,10 +20,11 @@ from derive.linearization import Linearization, forward_sweep, pushforward
 from derive.numbering import Author
 from derive.operators import Numeric, dot, shape_of
 from derive.program import Assignment, Program, name_functions
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, accented, free_prefix, reverse_sweep
 from derive.sampling import Sampler
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 LETTERS = ("a", "p", "costate")  # of costates
 LEARNABLE = (Role.PARAMETER, Role.LAYER_PARAMETER)

@@ -11,10 +11,10 @@ from derive.errors import SpecError
 from derive.laws import Law
 from derive.networks import Call
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import reverse_sweep
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from derive.latex import latex
 from derive.networks import Call, Network
 from derive.numbering import Author
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.scheme_report.show import tableau_latex
 from derive.schemes import ButcherTableau
 from derive.series.notation import differential_latex
@@ -26,7 +27,7 @@ from derive.spec_parts import Reading
 from derive.step_expansion import coefficient_of, multilinear, sample, size, step_series
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, by_name, state
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 from derive.truncation import local_error_residual, truncation
 
 FIELD = Network("f")

@@ -22,10 +22,10 @@ from derive.latex import latex
 from derive.linearization import forward_sweep
 from derive.numbering import Author
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.sampling import SMALLEST, Sampler
 from derive.schemes import LinearMultistep
 from derive.symbols import Quantity
-from derive.systems import Recurrence
 
 FLOATS = {"float32": (2.0**-24, 1e-3), "float64": (2.0**-53, 1e-6)}
 

@@ -20,10 +20,10 @@ from derive.networks import Network
 from derive.operator_base import Operator
 from derive.operators import fill
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.sde import SDE
 from derive.sde_calculus import drift_in
 from derive.symbols import Quantity, Role, constant, time
-from derive.systems import Recurrence
 
 Terms = dict[tuple[Expr, int], Expr]  # (r, p) -> coefficient of t^p exp(r t)
 ELAPSED = time("t", meaning="time since the start")

@@ -10,6 +10,7 @@ from derive.errors import UnsupportedError
 from derive.lagrangian import StepNames
 from derive.networks import Call
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.schemes.stochastic import (
     CALCULI,
     STOCHASTIC_SCHEMES,
@@ -20,7 +21,6 @@ from derive.schemes.stochastic import (
 from derive.sde import SDE
 from derive.sde_calculus import correction, is_network
 from derive.stochastic_steps import stochastic_step
-from derive.systems import Recurrence
 
 
 class SchemeStep(NamedTuple):

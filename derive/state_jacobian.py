@@ -16,8 +16,8 @@ from derive.errors import UnsupportedError
 from derive.linearization import Linearization, forward_sweep
 from derive.operators import dot, fill, identity_like, linear_solve, matmul, matvec, outer, shape_of, total, transpose
 from derive.program import Assignment, symbols_of
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence
 
 
 @dataclass(frozen=True)

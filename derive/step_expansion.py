@@ -22,10 +22,11 @@ from derive.linearization import pushforward
 from derive.networks import Call, direction_list
 from derive.operators import Numeric, Operator, fill, matvec, shape_of
 from derive.power_series import Series, array_of
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.step_quantities import STEP_SIZE, at_step, time_at_step
 from derive.symbols import Quantity, by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 Coefficients = tuple[Expr, ...]  # one for each unknown
 

@@ -10,12 +10,12 @@ from typing import Any
 from sympy import Expr, Integer
 
 from derive.program import Builder, Program, name_functions
+from derive.recurrence import Recurrence
 from derive.schemes.stochastic import StochasticRungeKutta, stochastic_scheme
 from derive.sde import SDE
 from derive.sde_calculus import HALF, along, correction, reads_state
 from derive.step_quantities import STEP_SIZE, at_step, stage_latex
 from derive.symbols import Quantity, Role, with_index
-from derive.systems import Recurrence
 
 
 @cache

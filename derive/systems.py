@@ -12,15 +12,15 @@ from typing import Any
 
 from sympy import Expr, Integer, expand
 
-from derive.cell_checks import check_are_stacks, check_cell, check_layout, check_quantities
+from derive.cell_checks import check_are_stacks, check_layout
 from derive.deferred import Deferred
 from derive.derivation import Relation
 from derive.errors import SpecError, UnknownNameError, shown
 from derive.functions import as_expression
 from derive.networks import Network
 from derive.operators import fill, shape_of, show_shape
-from derive.past_values import Past, check_past, past_of
-from derive.program import Assignment, Program, check_numbers, name_functions, returning, symbols_of, undeclared
+from derive.program import Assignment, Program, check_numbers, name_functions, symbols_of, undeclared
+from derive.recurrence import Recurrence
 from derive.schemes import SCHEMES, MultistepFamily, Scheme
 from derive.schemes.substitution import declared, entries, plain_symbols
 from derive.spec_parts import (
@@ -151,93 +151,6 @@ def _spread(velocity: Expr, unknown: Quantity) -> Expr:
     return fill(velocity, unknown) if unknown.shape and not shape_of(velocity) else velocity
 
 
-@dataclass(frozen=True)
-class Recurrence(System):
-    """One step of a loop.
-
-    Attributes:
-        step: program that reads `old`, `inputs` and parameters, and computes `new`; of a state or an input also what
-            it was several steps before (`derive.past`).
-        old: the state before the step; for a multistep scheme newest first.
-        new: the state after it, in the same order; a shifted multistep state may be an old one.
-        inputs: what is read afresh at every step.
-        output: what the step gives out.
-        starts: for a state of several past values, how the first steps are made: name -> program, state to state.
-        lags: how many consecutive times the state reaches back over; lags - 1 steps are made by a start.
-        unknowns: how many of the first parts of the state are its newest values, before past ones; all where it is 0.
-
-    Raises:
-        SpecError: the two states do not fit, a state of several past values has no start, or past values are read of
-            what the recurrence does not have.
-    """
-
-    has_values = True
-    step: Program
-    old: tuple[Quantity, ...]
-    new: tuple[Quantity, ...]
-    inputs: tuple[Quantity, ...] = ()
-    output: Quantity | None = None
-    starts: Mapping[str, Program] = field(default_factory=dict)
-    lags: int = 1
-    unknowns: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("old", "new", "inputs"):
-            object.__setattr__(self, name, check_quantities(name, getattr(self, name)))
-        if len(self.old) != len(self.new):
-            raise SpecError(f"the state has {len(self.old)} parts before the step and {len(self.new)} after it")
-        for before, after in zip(self.old, self.new, strict=True):
-            if before.shape != after.shape:
-                raise SpecError(
-                    f"{before.name} has shape {show_shape(before.shape)}, after the step {show_shape(after.shape)}"
-                )
-        if self.inputs:
-            check_cell(self.step, self.old, self.new, self.inputs, self.output)
-        if self.in_depth:
-            object.__setattr__(self, "step", name_functions(self.step))
-        if self.lags > 1 and not self.starts:
-            raise SpecError(f"a state of {self.lags} times needs a start for its first {self.lags - 1} step(s)")
-        names = (q.name for q in (*self.step.inputs, *self.step.targets))
-        check_past(self.past, (*self.old, *self.inputs), names, not self.in_depth and self.lags == 1)
-        if not self.in_depth:
-            object.__setattr__(self, "step", returning(self.step, self.new))
-
-    @property
-    def past(self) -> tuple[Past, ...]:
-        """What the step reads of states and inputs as they were several steps before, by name."""
-        return past_of(self.step.inputs)
-
-    @property
-    def explained_by(self) -> tuple[str, str]:
-        """Where its sections are written: layers have some that cells do not need."""
-        return ("depth_explanation", "explain_layer") if self.in_depth else ("drafts", "explain_cell")
-
-    @property
-    def programs(self) -> tuple[Program, ...]:
-        """The step."""
-        return (self.step,)
-
-    @property
-    def listed(self) -> tuple[Quantity, ...]:
-        """What a step has stands in the table anyway."""
-        return ()
-
-    @property
-    def in_depth(self) -> bool:
-        """Whether the steps are layers: nothing but the state comes from outside."""
-        return not self.inputs and all(q.role is not Role.INPUT for q in self.step.inputs)
-
-    @property
-    def quantities(self) -> set[Quantity]:
-        """Everything the step reads."""
-        return set(self.step.inputs)
-
-    @property
-    def parameters(self) -> tuple[Quantity, ...]:
-        """Learnable quantities of the step, by name."""
-        return tuple(q for q in self.step.inputs if q.role in (Role.PARAMETER, Role.LAYER_PARAMETER))
-
-
 _CLAIMS, _RELATIONS = Deferred(DeckClaim), Deferred(Relation)
 
 
@@ -308,7 +221,7 @@ class Spec(Variants):
         self._check_values()
         self._check_defaults()
         cells = [
-            (self.stacks_of(name), one.quantities) for name, one in self.variants.items() if type(one) is Recurrence
+            (self.stacks_of(name), one.quantities) for name, one in self.variants.items() if isinstance(one, Recurrence)
         ]
         check_layout(self.id, self.stacks, cells)
         check_may_vary(self.id, self.may_vary, self._quantities() if getattr(self.system, "varies", False) else ())

@@ -13,11 +13,12 @@ from math import factorial
 from sympy import Expr, Integer
 
 from derive.discretization import discretize, with_substeps
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import accented
 from derive.schemes import MultistepFamily, Scheme, Splitting
 from derive.step_quantities import StageValue
 from derive.symbols import Quantity, Role, constant, time
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 OF_TIME = "of_time"  # what names of the step that reads them at its stages begin with
 

@@ -7,8 +7,8 @@ from sympy import Expr
 from derive.errors import UnsupportedError
 from derive.past_values import EARLIER, Past
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role, by_name, with_index
-from derive.systems import Recurrence
 
 SHARED = (Role.PARAMETER, Role.CONSTANT, Role.STEP_SIZE)
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from derive.evaluator import evaluate
 from derive.program import name_functions
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 from plots import style
 from plots.cell_gates import gates_of
 from plots.modules import module_class

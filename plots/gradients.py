@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from codegen.diagnostics import gradient_profile, state_jacobians
-from derive.systems import Recurrence
+from derive.recurrence import Recurrence
 from plots import style
 from plots.modules import module_class
 from plots.runs import Array

@@ -10,9 +10,10 @@ from sympy import Matrix, Rational
 
 from derive.errors import UnsupportedError
 from derive.program import symbols_of
+from derive.recurrence import Recurrence
 from derive.recursions.long_run import LongRun, long_run, transition
 from derive.symbols import by_name
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 from plots import style
 from plots.runs import Array
 from plots.subject import Subject

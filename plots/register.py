@@ -14,8 +14,8 @@ from derive.errors import DeriveError
 from derive.fixed_point import FixedPoint
 from derive.flow import ContinuousFlow, Flow
 from derive.flow_programs import flow_programs
+from derive.recurrence import Recurrence
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
-from derive.systems import Recurrence
 from plots.cell_gates import gates_of
 from plots.delays import cell_of
 from plots.equations import equation_of

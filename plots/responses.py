@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from sympy import diff
 
 from derive.program import symbols_of
+from derive.recurrence import Recurrence
 from derive.recursions.scalar import ScalarRecursion
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence
 from plots import style
 from plots.runs import Array
 from plots.subject import Subject

@@ -17,10 +17,11 @@ from derive.evaluator import evaluate, value_of
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import symbols_of
+from derive.recurrence import Recurrence
 from derive.sampling import TanhNetwork
 from derive.schemes import SCHEMES, LinearMultistep, Scheme
 from derive.symbols import Dimension, Quantity, Role, by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 Array = NDArray[np.float64]
 HIDDEN, GAIN = 6, 1.2  # of the stand-in for opaque networks

@@ -13,8 +13,9 @@ from derive.derivation import Derivation
 from derive.errors import DeriveError, UnsupportedError
 from derive.linearization import is_affine
 from derive.past_values import Lag, Lags
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 
 class CellParts:

@@ -23,8 +23,9 @@ from codegen.cells.plan_adjoint import (
 from codegen.cells.plan_forward import ForwardPlan, plan_forward
 from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity
-from derive.systems import Recurrence, Stack
+from derive.systems import Stack
 
 
 @dataclass(frozen=True)

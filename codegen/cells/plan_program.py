@@ -15,8 +15,9 @@ from derive.norms import components
 from derive.operators import Operator, show_shape
 from derive.past_values import Lag, Lags, Past, told_lags
 from derive.program import Assignment, Program, name_functions
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence, Stack
+from derive.systems import Stack
 
 Terms = tuple[tuple[Quantity, Quantity], ...]
 

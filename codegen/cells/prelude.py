@@ -15,9 +15,10 @@ from derive.errors import UnsupportedError
 from derive.latex import plain
 from derive.operators import dot, identity_like, linear_solve, logsumexp, matvec, shape_of, total
 from derive.program import Assignment, Program, name_functions, symbols_of
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence, Stack
+from derive.systems import Stack
 
 CONSTANTS = (Role.CONSTANT, Role.STEP_SIZE)
 Numbers = Callable[[Quantity], str]

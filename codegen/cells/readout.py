@@ -10,8 +10,9 @@ from codegen.steps.source import Function, tuple_display
 from derive.errors import UnsupportedError
 from derive.operators import show_shape
 from derive.program import Program, name_functions, symbols_of
+from derive.recurrence import Recurrence
 from derive.symbols import Dimension, Quantity, Role
-from derive.systems import Recurrence, Stack
+from derive.systems import Stack
 
 
 @dataclass(frozen=True)

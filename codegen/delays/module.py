@@ -18,9 +18,10 @@ from derive.delay import Delay, DelayODE
 from derive.delay_steps import delay_step
 from derive.derivation import Derivation
 from derive.errors import SpecError, UnsupportedError
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 
 def delay_text(spec: Spec, derivation: Derivation, command: str) -> str:

@@ -19,11 +19,12 @@ from derive.exact_reversal import SplitStep, split_off_oldest
 from derive.inversion import Inverse, replayed
 from derive.operators import fill
 from derive.random_recurrence import RandomRecurrence
+from derive.recurrence import Recurrence
 from derive.reversibility import inverse_amplification
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily, Scheme
 from derive.step_quantities import StageValue
 from derive.symbols import Dimension, Quantity, Role, by_name
-from derive.systems import ODE, Recurrence, Spec
+from derive.systems import ODE, Spec
 from derive.time_dependence import OF_TIME
 from derive.windows import LAGS
 

@@ -15,9 +15,9 @@ from derive.errors import SpecError, UnsupportedError
 from derive.inversion import Inverse
 from derive.networks import Call, Network, Pullback
 from derive.program import Assignment, Program, symbols_of
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import Adjoint, reverse_sweep
 from derive.symbols import Quantity, Role, by_name
-from derive.systems import Recurrence
 from derive.windows import LAGS
 
 Numbers = Callable[[str, Quantity], str]

@@ -9,9 +9,10 @@ from codegen.views import common_view
 from derive.derivation import Derivation
 from derive.discretization import IMPLICIT, implicit_family
 from derive.explanation import recurrences
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import reverse_sweep
 from derive.schemes import MultistepFamily, scheme_by_name
-from derive.systems import ODE, Recurrence, Spec
+from derive.systems import ODE, Spec
 from derive.time_dependence import OF_TIME, reads_beginnings_only, stage_values, step_of_time
 
 IMPORTS = (

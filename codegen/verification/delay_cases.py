@@ -23,8 +23,9 @@ from derive.delay import Delay, DelayODE
 from derive.delay_checks import SHOWN, Record, ranks, run, stretches
 from derive.delay_steps import DelayStep, delay_step
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role, constant
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 INTERVAL = (0.3, 1.1)
 BATCH, SMALL_BATCH = (3, 2), (1,)

@@ -19,10 +19,11 @@ from derive.errors import DeriveError
 from derive.layer_norms import layer_norm
 from derive.operators import shape_of
 from derive.past_values import Lags, read_back, told_lags
+from derive.recurrence import Recurrence
 from derive.reverse_sweep import reverse_sweep
 from derive.starting_values import table_sizes
 from derive.symbols import Dimension, Quantity, Shape, by_name
-from derive.systems import Recurrence, Spec, Stack
+from derive.systems import Spec, Stack
 
 STEPS = 4
 BATCH = 5
@@ -105,7 +106,7 @@ class _Cell:
         numbers = {keyword(q): value for q, value in self.constants.items()}
         self.chosen: dict[str, Any] = {**spec.chosen(option), **numbers, **size}
         self.of_readout = {} if readout is None else dict(readout.names)
-        self.sloped = not reverse_sweep(recurrence.step).cotangents.keys().isdisjoint(recurrence.old)
+        self.sloped = not reverse_sweep(recurrence.step).cotangents.keys().isdisjoint(recurrence.arguments)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         """Numeric sizes of a symbolic shape."""

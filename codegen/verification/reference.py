@@ -14,9 +14,10 @@ from derive.networks import Network
 from derive.operators import Numeric
 from derive.past_values import Memory
 from derive.program import Program
+from derive.recurrence import Recurrence
 from derive.sampling import TanhNetwork
 from derive.symbols import Quantity
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 Vector = Any  # a NumPy array of all unknowns
 EXTRAPOLATIONS = 8  # even sequences 2, 4, ..., 16: an error of order 16 in the big step

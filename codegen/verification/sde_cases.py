@@ -25,6 +25,7 @@ from derive.errors import UnsupportedError
 from derive.evaluator import NetworkModel, value_of
 from derive.networks import Call, Network
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.sampling import TanhNetwork
 from derive.sde import SDE
 from derive.sde_calculus import CORRECTION, is_network
@@ -32,7 +33,7 @@ from derive.sde_moments import MomentEquations
 from derive.sde_schemes import SchemeStep, scheme_steps, schemes_of
 from derive.stochastic_steps import stochastic_step
 from derive.symbols import Dimension, Quantity, Role, by_name
-from derive.systems import Recurrence, Spec
+from derive.systems import Spec
 
 STEPS, SMALL_STEPS = 2, 2
 BATCH, SMALL_BATCH = (2, 1), (1,)

@@ -22,10 +22,11 @@ from derive.inversion import Inverse
 from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import symbols_of
+from derive.recurrence import Recurrence
 from derive.sampling import TanhNetwork
 from derive.step_quantities import StageValue
 from derive.symbols import Dimension, Quantity, Role, by_name
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 SMALLEST_SIZE = 2
 RESIDUAL = 1e-14  # to which implicit modules solve their equations here, so that all else can be compared to 1e-12

@@ -18,9 +18,9 @@ from derive.linear_stability.fields import common_domain, field_of
 from derive.linear_stability.formulas import formula
 from derive.linear_stability.polynomials import derivative, gcd
 from derive.linear_stability.root_condition import ZETA, root_condition
+from derive.recurrence import Recurrence
 from derive.recursions.jury import jury
 from derive.recursions.powers import square
-from derive.systems import Recurrence
 from derive.verdict import Step, Verdict
 
 LAMBDA = Symbol("lambda")

@@ -15,10 +15,10 @@ from derive.derivation import Relation
 from derive.errors import SpecError
 from derive.evaluator import evaluate
 from derive.operators import Numeric
+from derive.recurrence import Recurrence
 from derive.relations import relation
 from derive.starting_values import Value, filled, table_sizes
 from derive.symbols import Quantity, Role
-from derive.systems import Recurrence
 
 Numbers = tuple[Fraction, ...]
 

@@ -17,10 +17,11 @@ from derive.inversion import invert
 from derive.networks import Network
 from derive.operators import matvec
 from derive.program import Assignment, Program
+from derive.recurrence import Recurrence
 from derive.sampling import Sampler
 from derive.schemes import LinearMultistep, Start
 from derive.symbols import parameter, state
-from derive.systems import ODE, Recurrence
+from derive.systems import ODE
 
 x = state("x", "d")
 f = Network("f", per_layer=True)
