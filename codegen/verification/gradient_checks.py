@@ -187,11 +187,14 @@ def _gradcheck(case: Case) -> Measured:
 
 
 def _gradgradcheck(case: Case) -> Measured:
+    """Second derivatives along random directions: every entry counts, and no table of all of them is made."""
     function, tensors = pure(case, case.memory[0], "derived")
     leaves = tuple(tensor.requires_grad_() for tensor in tensors)
     scalar = _scalar(function)
-    torch.autograd.gradgradcheck(scalar, leaves, eps=NUDGE, rtol=RELATIVE, atol=ABSOLUTE, check_undefined_grad=False)
-    return Measured(0.0, _counted(leaves), "agrees")
+    torch.autograd.gradgradcheck(
+        scalar, leaves, eps=NUDGE, rtol=RELATIVE, atol=ABSOLUTE, check_undefined_grad=False, fast_mode=True
+    )
+    return Measured(0.0, f"{_counted(leaves)}, along random directions", "agrees")
 
 
 def _counted(leaves: Sequence[Tensor]) -> str:
