@@ -263,7 +263,7 @@ def _forward_before_deck(x: Tensor, h_0: Tensor, weight_x: Tensor, weight_h: Ten
     steps, batch, size = x.shape[0], x.shape[1], h_0.shape[-1]
     h_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
-    a_path = torch.addmm(bias_x, x.flatten(0, 1), weight_x.t()).view(steps, batch, 3 * size)  # (1) (3) (6)
+    a_path = product(x.flatten(0, 1), weight_x.t(), bias_x).view(steps, batch, 3 * size)  # (1) (3) (6)
     W_hr_hz_t = weight_h[: 2 * size].t()
     stack = a_path.view(steps, batch, 3, size)
     W_hn_t = weight_h[2 * size :].t()
@@ -278,10 +278,10 @@ def _forward_before_deck(x: Tensor, h_0: Tensor, weight_x: Tensor, weight_h: Ten
             h_rows,
             strict=True,
         ):
-            r_z.addmm_(h, W_hr_hz_t)  # (1) (3)
+            add_product(r_z, h, W_hr_hz_t)  # (1) (3)
             r_z.sigmoid_()  # (2) (4)
             torch.mul(h, r, out=rh)  # (5)
-            n.addmm_(rh, W_hn_t)  # (6)
+            add_product(n, rh, W_hn_t)  # (6)
             n.tanh_()  # (7)
             torch.lerp(h, n, z, out=h_next)  # (8)
     return h_path, a_path
@@ -292,13 +292,13 @@ def _recompute_before_deck(x: Tensor, before: Values, paths: Values, operands: V
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     (h,) = before
     weight_x, weight_h, bias_x = operands
-    a = torch.addmm(bias_x, x.flatten(0, 1), weight_x.t())  # (1) (3) (6)
+    a = product(x.flatten(0, 1), weight_x.t(), bias_x)  # (1) (3) (6)
     stack = a.view(steps, batch, 3, size)
     r = stack[:, :, 0]
-    a[:, : 2 * size].addmm_(h.flatten(0, 1), weight_h[: 2 * size].t())  # (1) (3)
+    add_product(a[:, : 2 * size], h.flatten(0, 1), weight_h[: 2 * size].t())  # (1) (3)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     rh = torch.mul(h, r)  # (5)
-    a[:, 2 * size :].addmm_(rh.flatten(0, 1), weight_h[2 * size :].t())  # (6)
+    add_product(a[:, 2 * size :], rh.flatten(0, 1), weight_h[2 * size :].t())  # (6)
     a[:, 2 * size :].tanh_()  # (7)
     return (a.view(steps, batch, 3 * size),)
 
@@ -354,20 +354,20 @@ def _backward_before_deck(
             strict=True,
         ):
             bar_a_z_n_row.mul_(bar_h_next_wide)  # (11) (14)
-            torch.mm(bar_a_n_row, W_hn, out=bar_rh)  # (12)
+            set_product(bar_rh, bar_a_n_row, W_hn)  # (12)
             bar_a_r_row.mul_(bar_rh)  # (16)
             torch.addcmul(bar_output_prev, bar_h_next, bar_h_by_bar_h_next_row, out=bar_h_next)  # (17) (19)
             bar_h_next.addcmul_(bar_rh, r_row)  # (17) (19)
-            bar_h_next.addmm_(bar_a_r_z_flat, W_hr_hz)  # (17) (19)
+            add_product(bar_h_next, bar_a_r_z_flat, W_hr_hz)  # (17) (19)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_x, out=bar_x.flatten(0, 1))  # (18)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_x)  # (18)
     if bar_weight_x is not None:
-        bar_weight_x.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (23) (24) (25) (29)
+        add_product(bar_weight_x, bar_a_rows.t(), x.flatten(0, 1))  # (23) (24) (25) (29)
     if bar_weight_h is not None:
-        bar_weight_h[: 2 * size].addmm_(bar_a_rows[:, : 2 * size].t(), h.flatten(0, 1))  # (21) (22) (29)
-        bar_weight_h[2 * size :].addmm_(bar_a_rows[:, 2 * size :].t(), rh.flatten(0, 1))  # (20) (29)
+        add_product(bar_weight_h[: 2 * size], bar_a_rows[:, : 2 * size].t(), h.flatten(0, 1))  # (21) (22) (29)
+        add_product(bar_weight_h[2 * size :], bar_a_rows[:, 2 * size :].t(), rh.flatten(0, 1))  # (20) (29)
     if bar_bias_x is not None:
         bar_bias_x.add_(bar_a_rows.sum(0))  # (26) (27) (28) (29)
     return (bar_h_next,)  # (30)
@@ -460,7 +460,7 @@ def _forward_before_torch(
     steps, batch, size = x.shape[0], x.shape[1], h_0.shape[-1]
     h_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
-    a_path = torch.addmm(bias_x_keep, x.flatten(0, 1), weight_x_keep.t()).view(steps, batch, 3 * size)  # (1) (3) (6)
+    a_path = product(x.flatten(0, 1), weight_x_keep.t(), bias_x_keep).view(steps, batch, 3 * size)  # (1) (3) (6)
     W_hr_hz_t = weight_h_keep[: 2 * size].t()
     stack = a_path.view(steps, batch, 3, size)
     W_hn_t = weight_h_keep[2 * size :].t()
@@ -475,10 +475,10 @@ def _forward_before_torch(
             h_rows,
             strict=True,
         ):
-            r_z.addmm_(h, W_hr_hz_t)  # (1) (3)
+            add_product(r_z, h, W_hr_hz_t)  # (1) (3)
             r_z.sigmoid_()  # (2) (4)
             torch.mul(h, r, out=rh)  # (5)
-            n.addmm_(rh, W_hn_t)  # (6)
+            add_product(n, rh, W_hn_t)  # (6)
             n.tanh_()  # (7)
             torch.lerp(n, h, z, out=h_next)  # (31)
     return h_path, a_path
@@ -489,13 +489,13 @@ def _recompute_before_torch(x: Tensor, before: Values, paths: Values, operands: 
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     (h,) = before
     weight_x_keep, weight_h_keep, bias_x_keep = operands
-    a = torch.addmm(bias_x_keep, x.flatten(0, 1), weight_x_keep.t())  # (1) (3) (6)
+    a = product(x.flatten(0, 1), weight_x_keep.t(), bias_x_keep)  # (1) (3) (6)
     stack = a.view(steps, batch, 3, size)
     r = stack[:, :, 0]
-    a[:, : 2 * size].addmm_(h.flatten(0, 1), weight_h_keep[: 2 * size].t())  # (1) (3)
+    add_product(a[:, : 2 * size], h.flatten(0, 1), weight_h_keep[: 2 * size].t())  # (1) (3)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     rh = torch.mul(h, r)  # (5)
-    a[:, 2 * size :].addmm_(rh.flatten(0, 1), weight_h_keep[2 * size :].t())  # (6)
+    add_product(a[:, 2 * size :], rh.flatten(0, 1), weight_h_keep[2 * size :].t())  # (6)
     a[:, 2 * size :].tanh_()  # (7)
     return (a.view(steps, batch, 3 * size),)
 
@@ -542,20 +542,20 @@ def _backward_before_torch(
             strict=True,
         ):
             bar_a_z_n_row.mul_(bar_h_next_wide)  # (11) (14)
-            torch.mm(bar_a_n_row, W_hn, out=bar_rh)  # (12)
+            set_product(bar_rh, bar_a_n_row, W_hn)  # (12)
             bar_a_r_row.mul_(bar_rh)  # (16)
             torch.addcmul(bar_output_prev, bar_h_next, z_row, out=bar_h_next)  # (19) (35)
             bar_h_next.addcmul_(bar_rh, r_row)  # (19) (35)
-            bar_h_next.addmm_(bar_a_r_z_flat, W_hr_hz)  # (19) (35)
+            add_product(bar_h_next, bar_a_r_z_flat, W_hr_hz)  # (19) (35)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_x_keep, out=bar_x.flatten(0, 1))  # (18)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_x_keep)  # (18)
     if bar_weight_x_keep is not None:
-        bar_weight_x_keep.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (23) (24) (25) (29)
+        add_product(bar_weight_x_keep, bar_a_rows.t(), x.flatten(0, 1))  # (23) (24) (25) (29)
     if bar_weight_h_keep is not None:
-        bar_weight_h_keep[: 2 * size].addmm_(bar_a_rows[:, : 2 * size].t(), h.flatten(0, 1))  # (21) (22) (29)
-        bar_weight_h_keep[2 * size :].addmm_(bar_a_rows[:, 2 * size :].t(), rh.flatten(0, 1))  # (20) (29)
+        add_product(bar_weight_h_keep[: 2 * size], bar_a_rows[:, : 2 * size].t(), h.flatten(0, 1))  # (21) (22) (29)
+        add_product(bar_weight_h_keep[2 * size :], bar_a_rows[:, 2 * size :].t(), rh.flatten(0, 1))  # (20) (29)
     if bar_bias_x_keep is not None:
         bar_bias_x_keep.add_(bar_a_rows.sum(0))  # (26) (27) (28) (29)
     return (bar_h_next,)  # (30)
@@ -653,18 +653,15 @@ def _forward_after_deck(
     h_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     a_path = x.new_empty(steps, batch, 4 * size)
-    torch.addmm(
-        bias_x_after[: 2 * size] + bias_h_after[: 2 * size],
+    set_product(
+        a_path.flatten(0, 1)[:, : 2 * size],
         x.flatten(0, 1),
         weight_x_after[: 2 * size].t(),
-        out=a_path.flatten(0, 1)[:, : 2 * size],
+        bias_x_after[: 2 * size] + bias_h_after[: 2 * size],
     )  # (36) (37)
     a_path.flatten(0, 1)[:, 2 * size : 3 * size].copy_(bias_h_after[2 * size :])  # (38)
-    torch.addmm(
-        bias_x_after[2 * size :],
-        x.flatten(0, 1),
-        weight_x_after[2 * size :].t(),
-        out=a_path.flatten(0, 1)[:, 3 * size :],
+    set_product(
+        a_path.flatten(0, 1)[:, 3 * size :], x.flatten(0, 1), weight_x_after[2 * size :].t(), bias_x_after[2 * size :]
     )  # (39)
     weight_h_after_t = weight_h_after.t()
     stack = a_path.view(steps, batch, 4, size)
@@ -680,7 +677,7 @@ def _forward_after_deck(
             h_rows,
             strict=True,
         ):
-            r_z_v.addmm_(h, weight_h_after_t)  # (36) (37) (38)
+            add_product(r_z_v, h, weight_h_after_t)  # (36) (37) (38)
             r_z.sigmoid_()  # (2) (4)
             n.addcmul_(r, v)  # (39)
             n.tanh_()  # (7)
@@ -694,18 +691,18 @@ def _recompute_after_deck(x: Tensor, before: Values, paths: Values, operands: Va
     (h,) = before
     weight_x_after, weight_h_after, bias_x_after, bias_h_after = operands
     a = x.new_empty(steps * batch, 4 * size)
-    torch.addmm(
-        bias_x_after[: 2 * size] + bias_h_after[: 2 * size],
+    set_product(
+        a[:, : 2 * size],
         x.flatten(0, 1),
         weight_x_after[: 2 * size].t(),
-        out=a[:, : 2 * size],
+        bias_x_after[: 2 * size] + bias_h_after[: 2 * size],
     )  # (36) (37)
     a[:, 2 * size : 3 * size].copy_(bias_h_after[2 * size :])  # (38)
-    torch.addmm(bias_x_after[2 * size :], x.flatten(0, 1), weight_x_after[2 * size :].t(), out=a[:, 3 * size :])  # (39)
+    set_product(a[:, 3 * size :], x.flatten(0, 1), weight_x_after[2 * size :].t(), bias_x_after[2 * size :])  # (39)
     stack = a.view(steps, batch, 4, size)
     r = stack[:, :, 0]
     v = stack[:, :, 2]
-    a[:, : 3 * size].addmm_(h.flatten(0, 1), weight_h_after.t())  # (36) (37) (38)
+    add_product(a[:, : 3 * size], h.flatten(0, 1), weight_h_after.t())  # (36) (37) (38)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     stack[:, :, 3].addcmul_(r, v)  # (39)
     a[:, 3 * size :].tanh_()  # (7)
@@ -751,17 +748,17 @@ def _backward_after_deck(
         ):
             bar_a_wide_row.mul_(bar_h_next_wide)  # (11) (14) (16) (41)
             torch.addcmul(bar_output_prev, bar_h_next, bar_h_by_bar_h_next_row, out=bar_h_next)  # (19) (43)
-            bar_h_next.addmm_(bar_a_r_a_z_v_flat, weight_h_after)  # (19) (43)
+            add_product(bar_h_next, bar_a_r_a_z_v_flat, weight_h_after)  # (19) (43)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows[:, : 2 * size], weight_x_after[: 2 * size], out=bar_x.flatten(0, 1))  # (18)
-        bar_x.flatten(0, 1).addmm_(bar_a_rows[:, 3 * size :], weight_x_after[2 * size :])  # (18)
+        set_product(bar_x.flatten(0, 1), bar_a_rows[:, : 2 * size], weight_x_after[: 2 * size])  # (18)
+        add_product(bar_x.flatten(0, 1), bar_a_rows[:, 3 * size :], weight_x_after[2 * size :])  # (18)
     if bar_weight_x_after is not None:
-        bar_weight_x_after[: 2 * size].addmm_(bar_a_rows[:, : 2 * size].t(), x.flatten(0, 1))  # (24) (25) (29)
-        bar_weight_x_after[2 * size :].addmm_(bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (23) (29)
+        add_product(bar_weight_x_after[: 2 * size], bar_a_rows[:, : 2 * size].t(), x.flatten(0, 1))  # (24) (25) (29)
+        add_product(bar_weight_x_after[2 * size :], bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (23) (29)
     if bar_weight_h_after is not None:
-        bar_weight_h_after.addmm_(bar_a_rows[:, : 3 * size].t(), h.flatten(0, 1))  # (21) (22) (29) (44)
+        add_product(bar_weight_h_after, bar_a_rows[:, : 3 * size].t(), h.flatten(0, 1))  # (21) (22) (29) (44)
     if bar_bias_x_after is not None:
         bar_bias_x_after[: 2 * size].add_(bar_a_rows[:, : 2 * size].sum(0))  # (27) (28) (29)
         bar_bias_x_after[2 * size :].add_(bar_a_rows[:, 3 * size :].sum(0))  # (26) (29)
@@ -845,15 +842,15 @@ def _forward_after_torch(
     h_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     a_path = x.new_empty(steps, batch, 4 * size)
-    torch.addmm(
-        bias_ih[: 2 * size] + bias_hh[: 2 * size],
+    set_product(
+        a_path.flatten(0, 1)[:, : 2 * size],
         x.flatten(0, 1),
         weight_ih[: 2 * size].t(),
-        out=a_path.flatten(0, 1)[:, : 2 * size],
+        bias_ih[: 2 * size] + bias_hh[: 2 * size],
     )  # (36) (37)
     a_path.flatten(0, 1)[:, 2 * size : 3 * size].copy_(bias_hh[2 * size :])  # (38)
-    torch.addmm(
-        bias_ih[2 * size :], x.flatten(0, 1), weight_ih[2 * size :].t(), out=a_path.flatten(0, 1)[:, 3 * size :]
+    set_product(
+        a_path.flatten(0, 1)[:, 3 * size :], x.flatten(0, 1), weight_ih[2 * size :].t(), bias_ih[2 * size :]
     )  # (39)
     weight_hh_t = weight_hh.t()
     stack = a_path.view(steps, batch, 4, size)
@@ -869,7 +866,7 @@ def _forward_after_torch(
             h_rows,
             strict=True,
         ):
-            r_z_v.addmm_(h, weight_hh_t)  # (36) (37) (38)
+            add_product(r_z_v, h, weight_hh_t)  # (36) (37) (38)
             r_z.sigmoid_()  # (2) (4)
             n.addcmul_(r, v)  # (39)
             n.tanh_()  # (7)
@@ -883,15 +880,15 @@ def _recompute_after_torch(x: Tensor, before: Values, paths: Values, operands: V
     (h,) = before
     weight_ih, weight_hh, bias_ih, bias_hh = operands
     a = x.new_empty(steps * batch, 4 * size)
-    torch.addmm(
-        bias_ih[: 2 * size] + bias_hh[: 2 * size], x.flatten(0, 1), weight_ih[: 2 * size].t(), out=a[:, : 2 * size]
+    set_product(
+        a[:, : 2 * size], x.flatten(0, 1), weight_ih[: 2 * size].t(), bias_ih[: 2 * size] + bias_hh[: 2 * size]
     )  # (36) (37)
     a[:, 2 * size : 3 * size].copy_(bias_hh[2 * size :])  # (38)
-    torch.addmm(bias_ih[2 * size :], x.flatten(0, 1), weight_ih[2 * size :].t(), out=a[:, 3 * size :])  # (39)
+    set_product(a[:, 3 * size :], x.flatten(0, 1), weight_ih[2 * size :].t(), bias_ih[2 * size :])  # (39)
     stack = a.view(steps, batch, 4, size)
     r = stack[:, :, 0]
     v = stack[:, :, 2]
-    a[:, : 3 * size].addmm_(h.flatten(0, 1), weight_hh.t())  # (36) (37) (38)
+    add_product(a[:, : 3 * size], h.flatten(0, 1), weight_hh.t())  # (36) (37) (38)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     stack[:, :, 3].addcmul_(r, v)  # (39)
     a[:, 3 * size :].tanh_()  # (7)
@@ -936,17 +933,17 @@ def _backward_after_torch(
         ):
             bar_a_wide_row.mul_(bar_h_next_wide)  # (11) (14) (16) (41)
             torch.addcmul(bar_output_prev, bar_h_next, z_row, out=bar_h_next)  # (19) (49)
-            bar_h_next.addmm_(bar_a_r_a_z_v_flat, weight_hh)  # (19) (49)
+            add_product(bar_h_next, bar_a_r_a_z_v_flat, weight_hh)  # (19) (49)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows[:, : 2 * size], weight_ih[: 2 * size], out=bar_x.flatten(0, 1))  # (18)
-        bar_x.flatten(0, 1).addmm_(bar_a_rows[:, 3 * size :], weight_ih[2 * size :])  # (18)
+        set_product(bar_x.flatten(0, 1), bar_a_rows[:, : 2 * size], weight_ih[: 2 * size])  # (18)
+        add_product(bar_x.flatten(0, 1), bar_a_rows[:, 3 * size :], weight_ih[2 * size :])  # (18)
     if bar_weight_ih is not None:
-        bar_weight_ih[: 2 * size].addmm_(bar_a_rows[:, : 2 * size].t(), x.flatten(0, 1))  # (24) (25) (29)
-        bar_weight_ih[2 * size :].addmm_(bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (23) (29)
+        add_product(bar_weight_ih[: 2 * size], bar_a_rows[:, : 2 * size].t(), x.flatten(0, 1))  # (24) (25) (29)
+        add_product(bar_weight_ih[2 * size :], bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (23) (29)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows[:, : 3 * size].t(), h.flatten(0, 1))  # (21) (22) (29) (44)
+        add_product(bar_weight_hh, bar_a_rows[:, : 3 * size].t(), h.flatten(0, 1))  # (21) (22) (29) (44)
     if bar_bias_ih is not None:
         bar_bias_ih[: 2 * size].add_(bar_a_rows[:, : 2 * size].sum(0))  # (27) (28) (29)
         bar_bias_ih[2 * size :].add_(bar_a_rows[:, 3 * size :].sum(0))  # (26) (29)
@@ -1905,6 +1902,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

@@ -89,11 +89,11 @@ def _forward(x: Tensor, h_0: Tensor, C: Tensor, W: Tensor) -> Values:
     steps, batch, size = x.shape[0], x.shape[1], h_0.shape[-1]
     h_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
-    a_path = torch.mm(x.flatten(0, 1), C.t()).view(steps, batch, size)  # (1)
+    a_path = product(x.flatten(0, 1), C.t()).view(steps, batch, size)  # (1)
     W_t = W.t()
     with torch.inference_mode():
         for h_next, h, h_after in zip(a_path.unbind(0), (h_0, *h_rows[:-1]), h_rows, strict=True):
-            h_next.addmm_(h, W_t)  # (1)
+            add_product(h_next, h, W_t)  # (1)
             h_after.copy_(h_next)  # (1)
     return (h_path,)
 
@@ -129,15 +129,15 @@ def _backward(
             strict=True,
         ):
             bar_h_next_row.copy_(bar_h_next_out)  # (1)
-            torch.addmm(bar_output_prev, bar_h_next_row, W, out=bar_h_next_out)  # (3) (5)
+            set_product(bar_h_next_out, bar_h_next_row, W, bar_output_prev)  # (3) (5)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, C, out=bar_x.flatten(0, 1))  # (4)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, C)  # (4)
     if bar_C is not None:
-        bar_C.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (6) (8)
+        add_product(bar_C, bar_a_rows.t(), x.flatten(0, 1))  # (6) (8)
     if bar_W is not None:
-        bar_W.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (7) (8)
+        add_product(bar_W, bar_a_rows.t(), h.flatten(0, 1))  # (7) (8)
     return (bar_h_next_out,)  # (9)
 
 
@@ -1135,6 +1135,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

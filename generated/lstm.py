@@ -201,7 +201,7 @@ def _forward(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, weight_hh: 
     c_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     c_rows = c_path.unbind(0)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, 4 * size)  # (1) (3) (5) (8)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, 4 * size)  # (1) (3) (5) (8)
     weight_hh_t = weight_hh.t()
     stack = a_path.view(steps, batch, 4, size)
     tanh_c = x.new_empty(batch, size)
@@ -219,7 +219,7 @@ def _forward(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, weight_hh: 
             c_rows,
             strict=True,
         ):
-            a.addmm_(h, weight_hh_t)  # (1) (3) (5) (8)
+            add_product(a, h, weight_hh_t)  # (1) (3) (5) (8)
             i_f.sigmoid_()  # (2) (4)
             g.tanh_()  # (6)
             torch.mul(c, f, out=c_next)  # (7)
@@ -235,8 +235,8 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     h, _ = before
     weight_ih, weight_hh, bias = operands
-    a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())  # (1) (3) (5) (8)
-    a.addmm_(h.flatten(0, 1), weight_hh.t())  # (1) (3) (5) (8)
+    a = product(x.flatten(0, 1), weight_ih.t(), bias)  # (1) (3) (5) (8)
+    add_product(a, h.flatten(0, 1), weight_hh.t())  # (1) (3) (5) (8)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
     a[:, 3 * size :].sigmoid_()  # (9)
@@ -289,15 +289,15 @@ def _backward(
             torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (16)
             bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
             torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (23) (27)
-            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+            set_product(bar_h_next, bar_a_row, weight_hh, bar_output_prev)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (40)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (40)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (40)
+        add_product(bar_weight_hh, bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (40)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (40)
     return bar_h_next, bar_c_next_out  # (41)
@@ -1273,6 +1273,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

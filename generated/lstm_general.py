@@ -287,15 +287,12 @@ def _forward(
     v_rows = v_path.unbind(0)
     s_rows = s_path.unbind(0)
     a_path = x.new_empty(steps, batch, 5 * size)
-    torch.addmm(
-        torch.cat((b_cs, b_cu)), x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), out=a_path.flatten(0, 1)[:, : 2 * size]
+    set_product(
+        a_path.flatten(0, 1)[:, : 2 * size], x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), torch.cat((b_cs, b_cu))
     )  # (1) (3)
     a_path.flatten(0, 1)[:, 2 * size : 3 * size].zero_()  # (6)
-    torch.addmm(
-        torch.cat((theta_s, b_cr)),
-        x.flatten(0, 1),
-        torch.cat((W_x, W_xcr)).t(),
-        out=a_path.flatten(0, 1)[:, 3 * size :],
+    set_product(
+        a_path.flatten(0, 1)[:, 3 * size :], x.flatten(0, 1), torch.cat((W_x, W_xcr)).t(), torch.cat((theta_s, b_cr))
     )  # (7) (10)
     W_scs_scu_s_t = torch.cat((W_scs, W_scu, W_s)).t()
     W_vcs_vcu_t = torch.cat((W_vcs, W_vcu)).t()
@@ -320,16 +317,16 @@ def _forward(
             s_rows,
             strict=True,
         ):
-            g_cs_g_cu_F_s.addmm_(s, W_scs_scu_s_t)  # (1) (3) (6)
-            g_cs_cu.addmm_(v, W_vcs_vcu_t)  # (1) (3)
+            add_product(g_cs_g_cu_F_s, s, W_scs_scu_s_t)  # (1) (3) (6)
+            add_product(g_cs_cu, v, W_vcs_vcu_t)  # (1) (3)
             g_cs_cu.sigmoid_()  # (2) (4)
             torch.tanh(s, out=r)  # (5)
-            F_u.addmm_(r, W_r_t)  # (7)
+            add_product(F_u, r, W_r_t)  # (7)
             torch.mul(F_s, g_cs, out=s_next)  # (8)
             s_next.addcmul_(F_u, g_cu)  # (8)
             torch.tanh(s_next, out=r_next)  # (9)
-            g_cr.addmm_(s_next, W_scr_t)  # (10)
-            g_cr.addmm_(v, W_vcr_t)  # (10)
+            add_product(g_cr, s_next, W_scr_t)  # (10)
+            add_product(g_cr, v, W_vcr_t)  # (10)
             g_cr.sigmoid_()  # (11)
             torch.mul(g_cr, r_next, out=v_next)  # (12)
     return v_path, s_path, a_path
@@ -342,20 +339,16 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     _, s_next = paths
     W_xcs, W_xcu, W_x, W_xcr, W_scs, W_vcs, W_scu, W_vcu, W_s, W_r, W_scr, W_vcr, b_cs, b_cu, theta_s, b_cr = operands
     a = x.new_empty(steps * batch, 5 * size)
-    torch.addmm(
-        torch.cat((b_cs, b_cu)), x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), out=a[:, : 2 * size]
-    )  # (1) (3)
+    set_product(a[:, : 2 * size], x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), torch.cat((b_cs, b_cu)))  # (1) (3)
     a[:, 2 * size : 3 * size].zero_()  # (6)
-    torch.addmm(
-        torch.cat((theta_s, b_cr)), x.flatten(0, 1), torch.cat((W_x, W_xcr)).t(), out=a[:, 3 * size :]
-    )  # (7) (10)
-    a[:, : 3 * size].addmm_(s.flatten(0, 1), torch.cat((W_scs, W_scu, W_s)).t())  # (1) (3) (6)
-    a[:, : 2 * size].addmm_(v.flatten(0, 1), torch.cat((W_vcs, W_vcu)).t())  # (1) (3)
+    set_product(a[:, 3 * size :], x.flatten(0, 1), torch.cat((W_x, W_xcr)).t(), torch.cat((theta_s, b_cr)))  # (7) (10)
+    add_product(a[:, : 3 * size], s.flatten(0, 1), torch.cat((W_scs, W_scu, W_s)).t())  # (1) (3) (6)
+    add_product(a[:, : 2 * size], v.flatten(0, 1), torch.cat((W_vcs, W_vcu)).t())  # (1) (3)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     r = torch.tanh(s)  # (5)
-    a[:, 3 * size : 4 * size].addmm_(r.flatten(0, 1), W_r.t())  # (7)
-    a[:, 4 * size :].addmm_(s_next.flatten(0, 1), W_scr.t())  # (10)
-    a[:, 4 * size :].addmm_(v.flatten(0, 1), W_vcr.t())  # (10)
+    add_product(a[:, 3 * size : 4 * size], r.flatten(0, 1), W_r.t())  # (7)
+    add_product(a[:, 4 * size :], s_next.flatten(0, 1), W_scr.t())  # (10)
+    add_product(a[:, 4 * size :], v.flatten(0, 1), W_vcr.t())  # (10)
     a[:, 4 * size :].sigmoid_()  # (11)
     return (a.view(steps, batch, 5 * size),)
 
@@ -443,42 +436,42 @@ def _backward(
         ):
             bar_a_cr_row.mul_(bar_v_next)  # (15)
             torch.addcmul(bar_s_next_out, bar_v_next, bar_s_next_by_bar_v_next_row, out=bar_s_next)  # (17)
-            bar_s_next.addmm_(bar_a_cr_row, W_scr)  # (17)
+            add_product(bar_s_next, bar_a_cr_row, W_scr)  # (17)
             bar_a_cs_a_cu_F_s_F_u_row.mul_(bar_s_next_wide)  # (18) (19) (22) (24)
-            torch.mm(bar_F_u_row, W_r, out=bar_r)  # (20)
+            set_product(bar_r, bar_F_u_row, W_r)  # (20)
             torch.mul(bar_r, bar_s_by_bar_r_row, out=bar_s_next_out)  # (25) (29)
-            bar_s_next_out.addmm_(bar_a_cs_a_cu_F_s_flat, W_scs_scu_s)  # (25) (29)
-            torch.addmm(bar_output_prev, bar_a_cs_cu_flat, W_vcs_vcu, out=bar_v_next)  # (26) (28)
-            bar_v_next.addmm_(bar_a_cr_row, W_vcr)  # (26) (28)
+            add_product(bar_s_next_out, bar_a_cs_a_cu_F_s_flat, W_scs_scu_s)  # (25) (29)
+            set_product(bar_v_next, bar_a_cs_cu_flat, W_vcs_vcu, bar_output_prev)  # (26) (28)
+            add_product(bar_v_next, bar_a_cr_row, W_vcr)  # (26) (28)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows[:, : 2 * size], torch.cat((W_xcs, W_xcu)), out=bar_x.flatten(0, 1))  # (27)
-        bar_x.flatten(0, 1).addmm_(bar_a_rows[:, 3 * size :], torch.cat((W_x, W_xcr)))  # (27)
+        set_product(bar_x.flatten(0, 1), bar_a_rows[:, : 2 * size], torch.cat((W_xcs, W_xcu)))  # (27)
+        add_product(bar_x.flatten(0, 1), bar_a_rows[:, 3 * size :], torch.cat((W_x, W_xcr)))  # (27)
     if bar_W_xcs is not None:
-        bar_W_xcs.addmm_(bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (40) (46)
+        add_product(bar_W_xcs, bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (40) (46)
     if bar_W_xcu is not None:
-        bar_W_xcu.addmm_(bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (41) (46)
+        add_product(bar_W_xcu, bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (41) (46)
     if bar_W_x is not None:
-        bar_W_x.addmm_(bar_a_rows[:, 3 * size : 4 * size].t(), x.flatten(0, 1))  # (38) (46)
+        add_product(bar_W_x, bar_a_rows[:, 3 * size : 4 * size].t(), x.flatten(0, 1))  # (38) (46)
     if bar_W_xcr is not None:
-        bar_W_xcr.addmm_(bar_a_rows[:, 4 * size :].t(), x.flatten(0, 1))  # (39) (46)
+        add_product(bar_W_xcr, bar_a_rows[:, 4 * size :].t(), x.flatten(0, 1))  # (39) (46)
     if bar_W_scs is not None:
-        bar_W_scs.addmm_(bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (33) (46)
+        add_product(bar_W_scs, bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (33) (46)
     if bar_W_vcs is not None:
-        bar_W_vcs.addmm_(bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (36) (46)
+        add_product(bar_W_vcs, bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (36) (46)
     if bar_W_scu is not None:
-        bar_W_scu.addmm_(bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (34) (46)
+        add_product(bar_W_scu, bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (34) (46)
     if bar_W_vcu is not None:
-        bar_W_vcu.addmm_(bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (37) (46)
+        add_product(bar_W_vcu, bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (37) (46)
     if bar_W_s is not None:
-        bar_W_s.addmm_(bar_a_rows[:, 2 * size : 3 * size].t(), s.flatten(0, 1))  # (31) (46)
+        add_product(bar_W_s, bar_a_rows[:, 2 * size : 3 * size].t(), s.flatten(0, 1))  # (31) (46)
     if bar_W_r is not None:
-        bar_W_r.addmm_(bar_a_rows[:, 3 * size : 4 * size].t(), r.flatten(0, 1))  # (30) (46)
+        add_product(bar_W_r, bar_a_rows[:, 3 * size : 4 * size].t(), r.flatten(0, 1))  # (30) (46)
     if bar_W_scr is not None:
-        bar_W_scr.addmm_(bar_a_rows[:, 4 * size :].t(), s_next.flatten(0, 1))  # (32) (46)
+        add_product(bar_W_scr, bar_a_rows[:, 4 * size :].t(), s_next.flatten(0, 1))  # (32) (46)
     if bar_W_vcr is not None:
-        bar_W_vcr.addmm_(bar_a_rows[:, 4 * size :].t(), v.flatten(0, 1))  # (35) (46)
+        add_product(bar_W_vcr, bar_a_rows[:, 4 * size :].t(), v.flatten(0, 1))  # (35) (46)
     if bar_b_cs is not None:
         bar_b_cs.add_(bar_a_rows[:, :size].sum(0))  # (43) (46)
     if bar_b_cu is not None:
@@ -1475,6 +1468,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

@@ -296,7 +296,7 @@ def _forward_diagonal(
     c_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     c_rows = c_path.unbind(0)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, 4 * size)  # (1) (3) (5) (8)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, 4 * size)  # (1) (3) (5) (8)
     p_o = weight_ch[2]
     weight_hh_t = weight_hh.t()
     p_i_f = weight_ch[0:2]
@@ -317,7 +317,7 @@ def _forward_diagonal(
             c_rows,
             strict=True,
         ):
-            a.addmm_(h, weight_hh_t)  # (1) (3) (5) (8)
+            add_product(a, h, weight_hh_t)  # (1) (3) (5) (8)
             i_f.addcmul_(c_wide, p_i_f)  # (1) (3)
             i_f.sigmoid_()  # (2) (4)
             g.tanh_()  # (6)
@@ -336,11 +336,11 @@ def _recompute_diagonal(x: Tensor, before: Values, paths: Values, operands: Valu
     h, c = before
     _, c_next = paths
     weight_ih, weight_hh, bias, weight_ch = operands
-    a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())  # (1) (3) (5) (8)
+    a = product(x.flatten(0, 1), weight_ih.t(), bias)  # (1) (3) (5) (8)
     p_o = weight_ch[2]
     p_i_f = weight_ch[0:2]
     stack = a.view(steps, batch, 4, size)
-    a.addmm_(h.flatten(0, 1), weight_hh.t())  # (1) (3) (5) (8)
+    add_product(a, h.flatten(0, 1), weight_hh.t())  # (1) (3) (5) (8)
     stack[:, :, 0:2].addcmul_(c.unsqueeze(2), p_i_f)  # (1) (3)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
@@ -406,15 +406,15 @@ def _backward_diagonal(
             torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (16)
             bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
             torch.mul(bar_c_next, bar_c_by_bar_c_next_row, out=bar_c_next_out)  # (23) (27)
-            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+            set_product(bar_h_next, bar_a_row, weight_hh, bar_output_prev)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
+        add_product(bar_weight_hh, bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
     if bar_weight_ch is not None:
@@ -521,7 +521,7 @@ def _forward_full(
     c_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     c_rows = c_path.unbind(0)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, 4 * size)  # (5) (45) (46) (47)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, 4 * size)  # (5) (45) (46) (47)
     weight_hh_t = weight_hh.t()
     W_ci_cf_t = weight_ch[0:2].flatten(0, 1).t()
     stack = a_path.view(steps, batch, 4, size)
@@ -541,13 +541,13 @@ def _forward_full(
             c_rows,
             strict=True,
         ):
-            a.addmm_(h, weight_hh_t)  # (5) (45) (46) (47)
-            i_f.addmm_(c, W_ci_cf_t)  # (45) (46)
+            add_product(a, h, weight_hh_t)  # (5) (45) (46) (47)
+            add_product(i_f, c, W_ci_cf_t)  # (45) (46)
             i_f.sigmoid_()  # (2) (4)
             g.tanh_()  # (6)
             torch.mul(c, f, out=c_next)  # (7)
             c_next.addcmul_(g, i)  # (7)
-            o.addmm_(c_next, W_co_t)  # (47)
+            add_product(o, c_next, W_co_t)  # (47)
             o.sigmoid_()  # (9)
             torch.tanh(c_next, out=tanh_c)  # (10)
             torch.mul(o, tanh_c, out=h_next)  # (11)
@@ -560,12 +560,12 @@ def _recompute_full(x: Tensor, before: Values, paths: Values, operands: Values) 
     h, c = before
     _, c_next = paths
     weight_ih, weight_hh, bias, weight_ch = operands
-    a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())  # (5) (45) (46) (47)
-    a.addmm_(h.flatten(0, 1), weight_hh.t())  # (5) (45) (46) (47)
-    a[:, : 2 * size].addmm_(c.flatten(0, 1), weight_ch[0:2].flatten(0, 1).t())  # (45) (46)
+    a = product(x.flatten(0, 1), weight_ih.t(), bias)  # (5) (45) (46) (47)
+    add_product(a, h.flatten(0, 1), weight_hh.t())  # (5) (45) (46) (47)
+    add_product(a[:, : 2 * size], c.flatten(0, 1), weight_ch[0:2].flatten(0, 1).t())  # (45) (46)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
-    a[:, 3 * size :].addmm_(c_next.flatten(0, 1), weight_ch[2].t())  # (47)
+    add_product(a[:, 3 * size :], c_next.flatten(0, 1), weight_ch[2].t())  # (47)
     a[:, 3 * size :].sigmoid_()  # (9)
     return (a.view(steps, batch, 4 * size),)
 
@@ -625,24 +625,24 @@ def _backward_full(
         ):
             bar_a_o_row.mul_(bar_h_next)  # (15)
             torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (49)
-            bar_c_next.addmm_(bar_a_o_row, W_co)  # (49)
+            add_product(bar_c_next, bar_a_o_row, W_co)  # (49)
             bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
             torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (50)
-            bar_c_next_out.addmm_(bar_a_i_f_flat, W_ci_cf)  # (27) (50)
-            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+            add_product(bar_c_next_out, bar_a_i_f_flat, W_ci_cf)  # (27) (50)
+            set_product(bar_h_next, bar_a_row, weight_hh, bar_output_prev)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
+        add_product(bar_weight_hh, bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
     if bar_weight_ch is not None:
-        bar_weight_ch[0:2].flatten(0, 1).addmm_(bar_a_rows[:, : 2 * size].t(), c.flatten(0, 1))  # (43) (51) (52)
-        bar_weight_ch[2].addmm_(bar_a_rows[:, 3 * size :].t(), c_next.flatten(0, 1))  # (43) (53)
+        add_product(bar_weight_ch[0:2].flatten(0, 1), bar_a_rows[:, : 2 * size].t(), c.flatten(0, 1))  # (43) (51) (52)
+        add_product(bar_weight_ch[2], bar_a_rows[:, 3 * size :].t(), c_next.flatten(0, 1))  # (43) (53)
     return bar_h_next, bar_c_next_out  # (44)
 
 
@@ -735,7 +735,7 @@ def _forward_none(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, weight
     c_path = x.new_empty(steps, batch, size)
     h_rows = h_path.unbind(0)
     c_rows = c_path.unbind(0)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, 4 * size)  # (5) (54) (55) (56)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, 4 * size)  # (5) (54) (55) (56)
     weight_hh_t = weight_hh.t()
     stack = a_path.view(steps, batch, 4, size)
     tanh_c = x.new_empty(batch, size)
@@ -753,7 +753,7 @@ def _forward_none(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, weight
             c_rows,
             strict=True,
         ):
-            a.addmm_(h, weight_hh_t)  # (5) (54) (55) (56)
+            add_product(a, h, weight_hh_t)  # (5) (54) (55) (56)
             i_f.sigmoid_()  # (2) (4)
             g.tanh_()  # (6)
             torch.mul(c, f, out=c_next)  # (7)
@@ -769,8 +769,8 @@ def _recompute_none(x: Tensor, before: Values, paths: Values, operands: Values) 
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     h, _ = before
     weight_ih, weight_hh, bias = operands
-    a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())  # (5) (54) (55) (56)
-    a.addmm_(h.flatten(0, 1), weight_hh.t())  # (5) (54) (55) (56)
+    a = product(x.flatten(0, 1), weight_ih.t(), bias)  # (5) (54) (55) (56)
+    add_product(a, h.flatten(0, 1), weight_hh.t())  # (5) (54) (55) (56)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
     a[:, 3 * size :].sigmoid_()  # (9)
@@ -823,15 +823,15 @@ def _backward_none(
             torch.addcmul(bar_c_next_out, bar_h_next, bar_c_next_by_bar_h_next_row, out=bar_c_next)  # (58)
             bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (18) (20) (22)
             torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (59)
-            torch.addmm(bar_output_prev, bar_a_row, weight_hh, out=bar_h_next)  # (24) (26)
+            set_product(bar_h_next, bar_a_row, weight_hh, bar_output_prev)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (25)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (25)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (32) (33) (34) (35) (43)
     if bar_weight_hh is not None:
-        bar_weight_hh.addmm_(bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
+        add_product(bar_weight_hh, bar_a_rows.t(), h.flatten(0, 1))  # (28) (29) (30) (31) (43)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (36) (37) (38) (39) (43)
     return bar_h_next, bar_c_next_out  # (44)
@@ -1807,6 +1807,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

@@ -208,7 +208,7 @@ def _forward(x: Tensor, s_0: Tensor, c_0: Tensor, U: Tensor, W: Tensor) -> Value
     c_path = x.new_empty(steps, batch, size)
     s_rows = s_path.unbind(0)
     c_rows = c_path.unbind(0)
-    a_path = torch.mm(x.flatten(0, 1), U.t()).view(steps, batch, 4 * size)  # (1) (3) (5) (7)
+    a_path = product(x.flatten(0, 1), U.t()).view(steps, batch, 4 * size)  # (1) (3) (5) (7)
     W_t = W.t()
     stack = a_path.view(steps, batch, 4, size)
     tanh_c = x.new_empty(batch, size)
@@ -226,7 +226,7 @@ def _forward(x: Tensor, s_0: Tensor, c_0: Tensor, U: Tensor, W: Tensor) -> Value
             c_rows,
             strict=True,
         ):
-            a.addmm_(s, W_t)  # (1) (3) (5) (7)
+            add_product(a, s, W_t)  # (1) (3) (5) (7)
             i_f.sigmoid_()  # (2) (4)
             o.sigmoid_()  # (6)
             g.tanh_()  # (8)
@@ -242,8 +242,8 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     s, _ = before
     U, W = operands
-    a = torch.mm(x.flatten(0, 1), U.t())  # (1) (3) (5) (7)
-    a.addmm_(s.flatten(0, 1), W.t())  # (1) (3) (5) (7)
+    a = product(x.flatten(0, 1), U.t())  # (1) (3) (5) (7)
+    add_product(a, s.flatten(0, 1), W.t())  # (1) (3) (5) (7)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 3 * size :].sigmoid_()  # (6)
     a[:, 2 * size : 3 * size].tanh_()  # (8)
@@ -296,15 +296,15 @@ def _backward(
             bar_a_i_f_g_row.mul_(bar_c_next_wide)  # (20) (24) (26)
             bar_a_o_row.mul_(bar_s_next)  # (22)
             torch.mul(bar_c_next, f_row, out=bar_c_next_out)  # (27) (31)
-            torch.addmm(bar_output_prev, bar_a_row, W, out=bar_s_next)  # (28) (30)
+            set_product(bar_s_next, bar_a_row, W, bar_output_prev)  # (28) (30)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, U, out=bar_x.flatten(0, 1))  # (29)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, U)  # (29)
     if bar_U is not None:
-        bar_U.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (33) (34) (35) (36) (42)
+        add_product(bar_U, bar_a_rows.t(), x.flatten(0, 1))  # (33) (34) (35) (36) (42)
     if bar_W is not None:
-        bar_W.addmm_(bar_a_rows.t(), s.flatten(0, 1))  # (38) (39) (40) (41) (42)
+        add_product(bar_W, bar_a_rows.t(), s.flatten(0, 1))  # (38) (39) (40) (41) (42)
     return bar_s_next, bar_c_next_out  # (43)
 
 
@@ -1285,6 +1285,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

@@ -524,6 +524,25 @@ def closed_field(field: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return closed
 
 
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
 TANH_IS_ONE = 20.0  # from here on tanh is 1 in double precision
 LEAST_EXPM1 = 2**12  # elements from which on the exponential is the faster way to tanh
 TWO = torch.tensor(2.0, device="cpu")  # added as a tensor, which takes half as long as with a number
@@ -543,25 +562,6 @@ def tanh_into(value: Tensor, out: Tensor) -> Tensor:
 
 
 LEAST_TANH, LEAST_PRODUCT = 2**14, 2**18  # elements of a result from which on the kernel takes less time
-
-
-def _kernel() -> Any:
-    """The kernel; None where torch was built without it."""
-    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return torch.ops.mkldnn._linear_pointwise.default if found else None
-
-
-KERNEL = _kernel()
-
-
-def kernel_serves(x: Tensor, inputs: int) -> bool:
-    """Whether the kernel multiplies x (..., inputs) by a matrix.
-
-    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
-    """
-    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
 
 
 def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

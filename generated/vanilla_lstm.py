@@ -264,8 +264,8 @@ def _forward(
     s_path = x.new_empty(steps, batch, size)
     v_rows = v_path.unbind(0)
     s_rows = s_path.unbind(0)
-    a_path = torch.addmm(
-        torch.cat((b_cu, b_cs, b_du, b_cr)), x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t()
+    a_path = product(
+        x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t(), torch.cat((b_cu, b_cs, b_du, b_cr))
     ).view(steps, batch, 4 * size)  # (1) (3) (5) (9)
     W_scu_scs_t = torch.cat((W_scu, W_scs)).t()
     W_vcu_vcs_vdu_vcr_t = torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t()
@@ -286,14 +286,14 @@ def _forward(
             s_rows,
             strict=True,
         ):
-            g_cu_cs.addmm_(s, W_scu_scs_t)  # (1) (3)
-            a.addmm_(v, W_vcu_vcs_vdu_vcr_t)  # (1) (3) (5) (9)
+            add_product(g_cu_cs, s, W_scu_scs_t)  # (1) (3)
+            add_product(a, v, W_vcu_vcs_vdu_vcr_t)  # (1) (3) (5) (9)
             g_cu_cs.sigmoid_()  # (2) (4)
             u.tanh_()  # (6)
             torch.mul(g_cs, s, out=s_next)  # (7)
             s_next.addcmul_(g_cu, u)  # (7)
             torch.tanh(s_next, out=r)  # (8)
-            g_cr.addmm_(s_next, W_scr_t)  # (9)
+            add_product(g_cr, s_next, W_scr_t)  # (9)
             g_cr.sigmoid_()  # (10)
             torch.mul(g_cr, r, out=v_next)  # (11)
     return v_path, s_path, a_path
@@ -305,14 +305,14 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     v, s = before
     _, s_next = paths
     W_xcu, W_xcs, W_xdu, W_xcr, W_scu, W_vcu, W_scs, W_vcs, W_vdu, W_scr, W_vcr, b_cu, b_cs, b_du, b_cr = operands
-    a = torch.addmm(
-        torch.cat((b_cu, b_cs, b_du, b_cr)), x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t()
+    a = product(
+        x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t(), torch.cat((b_cu, b_cs, b_du, b_cr))
     )  # (1) (3) (5) (9)
-    a[:, : 2 * size].addmm_(s.flatten(0, 1), torch.cat((W_scu, W_scs)).t())  # (1) (3)
-    a.addmm_(v.flatten(0, 1), torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t())  # (1) (3) (5) (9)
+    add_product(a[:, : 2 * size], s.flatten(0, 1), torch.cat((W_scu, W_scs)).t())  # (1) (3)
+    add_product(a, v.flatten(0, 1), torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t())  # (1) (3) (5) (9)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
-    a[:, 3 * size :].addmm_(s_next.flatten(0, 1), W_scr.t())  # (9)
+    add_product(a[:, 3 * size :], s_next.flatten(0, 1), W_scr.t())  # (9)
     a[:, 3 * size :].sigmoid_()  # (10)
     return (a.view(steps, batch, 4 * size),)
 
@@ -390,37 +390,37 @@ def _backward(
         ):
             bar_a_cr_row.mul_(bar_v_next)  # (14)
             torch.addcmul(bar_s_next_out, bar_v_next, bar_s_next_by_bar_v_next_row, out=bar_s_next)  # (16)
-            bar_s_next.addmm_(bar_a_cr_row, W_scr)  # (16)
+            add_product(bar_s_next, bar_a_cr_row, W_scr)  # (16)
             bar_a_cu_cs_du_row.mul_(bar_s_next_wide)  # (18) (20) (22)
             torch.mul(bar_s_next, g_cs_row, out=bar_s_next_out)  # (23) (27)
-            bar_s_next_out.addmm_(bar_a_cu_cs_flat, W_scu_scs)  # (23) (27)
-            torch.addmm(bar_output_prev, bar_a_row, W_vcu_vcs_vdu_vcr, out=bar_v_next)  # (24) (26)
+            add_product(bar_s_next_out, bar_a_cu_cs_flat, W_scu_scs)  # (23) (27)
+            set_product(bar_v_next, bar_a_row, W_vcu_vcs_vdu_vcr, bar_output_prev)  # (24) (26)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)), out=bar_x.flatten(0, 1))  # (25)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)))  # (25)
     if bar_W_xcu is not None:
-        bar_W_xcu.addmm_(bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (37) (43)
+        add_product(bar_W_xcu, bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (37) (43)
     if bar_W_xcs is not None:
-        bar_W_xcs.addmm_(bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (36) (43)
+        add_product(bar_W_xcs, bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (36) (43)
     if bar_W_xdu is not None:
-        bar_W_xdu.addmm_(bar_a_rows[:, 2 * size : 3 * size].t(), x.flatten(0, 1))  # (38) (43)
+        add_product(bar_W_xdu, bar_a_rows[:, 2 * size : 3 * size].t(), x.flatten(0, 1))  # (38) (43)
     if bar_W_xcr is not None:
-        bar_W_xcr.addmm_(bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (35) (43)
+        add_product(bar_W_xcr, bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (35) (43)
     if bar_W_scu is not None:
-        bar_W_scu.addmm_(bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (30) (43)
+        add_product(bar_W_scu, bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (30) (43)
     if bar_W_vcu is not None:
-        bar_W_vcu.addmm_(bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (33) (43)
+        add_product(bar_W_vcu, bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (33) (43)
     if bar_W_scs is not None:
-        bar_W_scs.addmm_(bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (29) (43)
+        add_product(bar_W_scs, bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (29) (43)
     if bar_W_vcs is not None:
-        bar_W_vcs.addmm_(bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (32) (43)
+        add_product(bar_W_vcs, bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (32) (43)
     if bar_W_vdu is not None:
-        bar_W_vdu.addmm_(bar_a_rows[:, 2 * size : 3 * size].t(), v.flatten(0, 1))  # (34) (43)
+        add_product(bar_W_vdu, bar_a_rows[:, 2 * size : 3 * size].t(), v.flatten(0, 1))  # (34) (43)
     if bar_W_scr is not None:
-        bar_W_scr.addmm_(bar_a_rows[:, 3 * size :].t(), s_next.flatten(0, 1))  # (28) (43)
+        add_product(bar_W_scr, bar_a_rows[:, 3 * size :].t(), s_next.flatten(0, 1))  # (28) (43)
     if bar_W_vcr is not None:
-        bar_W_vcr.addmm_(bar_a_rows[:, 3 * size :].t(), v.flatten(0, 1))  # (31) (43)
+        add_product(bar_W_vcr, bar_a_rows[:, 3 * size :].t(), v.flatten(0, 1))  # (31) (43)
     if bar_b_cu is not None:
         bar_b_cu.add_(bar_a_rows[:, :size].sum(0))  # (41) (43)
     if bar_b_cs is not None:
@@ -1409,6 +1409,65 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
+        return found
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = KERNEL(left, right.t(), None, "none", [], "")
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------

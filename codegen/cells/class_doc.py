@@ -87,7 +87,7 @@ def describe(plan: CellPlan) -> Mapping[str, int]:
         body = loop_body(function.body)
         body = [line for line in body if not line.lstrip().startswith("for ")]
         counts[name] = len(body)
-        counts[f"{name} products"] = sum("addmm" in line or "torch.mm" in line for line in body)
+        counts[f"{name} products"] = sum("_product(" in line for line in body)
     return counts
 
 

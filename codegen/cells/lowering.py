@@ -16,7 +16,7 @@ Numbers = Callable[[Quantity | str], str]
 """Quantity of the step or its adjoint, or name of a relation -> number of that equation; empty where there is none."""
 
 DOC_WIDTH = 108
-HELPERS = ("sigmoid_slope", "tanh_slope")
+HELPERS = ("sigmoid_slope", "tanh_slope", "add_product", "set_product", "product")
 
 
 @dataclass

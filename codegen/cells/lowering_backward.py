@@ -198,7 +198,7 @@ class BackwardWriter(RunningBars):
             )
             lines += [
                 f"for {one}, {value} in zip({self._weight(back.matrices)}, {target}, strict=True):",
-                f"    {value}.addmm_({self._flat(back.rows)}, {one})",
+                f"    add_product({value}, {self._flat(back.rows)}, {one})",
             ]
         return lines
 

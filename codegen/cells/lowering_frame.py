@@ -114,7 +114,7 @@ class Frame(ABC):
         if many(operation.vector):
             return self.tapped(operation)
         weight = self.transposed(operation.matrices)
-        return [f"{self.flat(operation.rows)}.addmm_({self.vector(operation.vector)}, {weight})"]
+        return [f"add_product({self.flat(operation.rows)}, {self.vector(operation.vector)}, {weight})"]
 
     def any(self, rows: Sequence[int]) -> str:
         """Neighbouring rows in whatever shape."""
@@ -138,5 +138,5 @@ def tapped_lines(frame: Frame, operation: Product, matrices: str, vectors: str, 
     one, value = names(f"{matrix.name}_k", matrix), names(f"{operation.vector.name}_k", operation.vector)
     return [
         f"for {one}, {value} in zip({matrices}, {vectors}, strict=True):",
-        f"    {frame.flat(operation.rows)}.addmm_({value}{flat}, {one})",
+        f"    add_product({frame.flat(operation.rows)}, {value}{flat}, {one})",
     ]

@@ -51,7 +51,7 @@ def _tapped(cell: CellText, term: _Term) -> list[str]:
     one, value = names(f"bar_{matrix.name}_k", ("bar", matrix)), names(f"{term.coefficient}_k", term.coefficient)
     return [
         f"for {one}, {value} in zip({target}, {term.coefficient}, strict=True):",
-        f"    {one}.addmm_({_flat(cell, term)}.t(), {value}.flatten(0, 1))",
+        f"    add_product({one}, {_flat(cell, term)}.t(), {value}.flatten(0, 1))",
     ]
 
 
@@ -63,8 +63,8 @@ def _input(cell: CellText) -> list[str]:
     lines = []
     for place, product in enumerate(adjoint.input_products[cell.program.input]):
         rows, weight = _rows(cell, product.rows), cell.layout.flat(product.matrices)
-        call = f"torch.mm({rows}, {weight}, out={bar}.flatten(0, 1))"
-        lines.append(call if not place else f"{bar}.flatten(0, 1).addmm_({rows}, {weight})")
+        call = f"set_product({bar}.flatten(0, 1), {rows}, {weight})"
+        lines.append(call if not place else f"add_product({bar}.flatten(0, 1), {rows}, {weight})")
     return [f"if {bar} is not None:", *(f"    {line}" for line in commented(lines, comment))]
 
 
@@ -87,11 +87,11 @@ def _past_input(cell: CellText, bar: str, comment: str) -> list[str]:
                 )
                 lines += [
                     f"for {one}, {value} in zip({weight}, {past.cut(quantity, every)}, strict=True):",
-                    f"    {value}.flatten(0, 1).addmm_({rows}, {one}){comment}",
+                    f"    add_product({value}.flatten(0, 1), {rows}, {one}){comment}",
                 ]
             else:
                 cut = past.cut(quantity, every) if quantity in past.values else f"{every}[{past.depth}:]"
-                lines.append(f"{cut}.flatten(0, 1).addmm_({rows}, {weight}){comment}")
+                lines.append(f"add_product({cut}.flatten(0, 1), {rows}, {weight}){comment}")
     return [
         *lines,
         f"{bar}.copy_({every}[{past.depth}:])",
@@ -152,7 +152,7 @@ def _statement(cell: CellText, operand: Operand, term: _Term) -> str:
     if dimensions == 2:
         target = cell.layout.flat(term.parameters, "bar_")
         vector = printed if isinstance(term.coefficient, Quantity) else f"({printed})"
-        return f"{target}.addmm_({_flat(cell, term)}.t(), {vector}.flatten(0, 1))"
+        return f"add_product({target}, {_flat(cell, term)}.t(), {vector}.flatten(0, 1))"
     if dimensions == 1 and term.coefficient == 1 and term.rows and not operand.separate:
         return f"{cell.layout.flat(term.parameters, 'bar_')}.add_({_rows(cell, term.rows)}.sum(0))"
     target = cell.layout.wide(term.parameters, "bar_") if dimensions else cell.layout.flat(term.parameters, "bar_")

@@ -35,7 +35,7 @@ def input_part(cell: CellText, name: str, flat: bool = False) -> list[str]:
         rest = [p for p in block.products if p != plain[0]]
         comment = _block_comment(cell, block)
         target = name if flat else f"{name}.flatten(0, -2)"
-        lines = [f"{name} = {_product(cell, block, plain[0])}{view}{comment}"]
+        lines = [f"{name} = product({_factors(cell, block, plain[0])}){view}{comment}"]
         return lines + commented([line for p in rest for line in _added_input(cell, target, p)], comment)
     shape = f"{cell.names('steps')} * {cell.names('batch')}" if flat else cell.shape
     lines = [f"{name} = {cell.x}.new_empty({shape}, {cell.width})"]
@@ -56,24 +56,24 @@ def _block(cell: CellText, block: InputBlock, name: str) -> list[str]:
         biases = " + ".join(cell.layout.flat(bias) for bias in block.biases)
         lines = [f"{target}.copy_({biases})" if biases else f"{target}.zero_()"]
     else:
-        lines = [f"{_product(cell, block, first)[:-1]}, out={target})"]
+        lines = [f"set_product({target}, {_factors(cell, block, first)})"]
     return lines + [line for p in block.products if p != first for line in _added_input(cell, target, p)]
 
 
-def _product(cell: CellText, block: InputBlock, product: InputProduct) -> str:
+def _factors(cell: CellText, block: InputBlock, product: InputProduct) -> str:
     x, weight = f"{product.vector.name}.flatten(0, 1)", f"{cell.layout.flat(product.matrices)}.t()"
     biases = " + ".join(cell.layout.flat(bias) for bias in block.biases)
-    return f"torch.addmm({biases}, {x}, {weight})" if biases else f"torch.mm({x}, {weight})"
+    return f"{x}, {weight}{', ' if biases else ''}{biases}"
 
 
 def _added_input(cell: CellText, target: str, product: InputProduct) -> list[str]:
     """Statements that add a further product with inputs."""
     weight, name = cell.layout.flat(product.matrices), product.vector.name
     if not many(product.vector):
-        return [f"{target}.addmm_({name}.flatten(0, 1), {weight}.t())"]
+        return [f"add_product({target}, {name}.flatten(0, 1), {weight}.t())"]
     one = cell.names(f"{product.matrices[0].name}_k", product.matrices[0])
     value = cell.names(f"{name}_k", product.vector)
     return [
         f"for {one}, {value} in zip({weight}.mT, {name}, strict=True):",
-        f"    {target}.addmm_({value}.flatten(0, 1), {one})",
+        f"    add_product({target}, {value}.flatten(0, 1), {one})",
     ]

@@ -235,7 +235,7 @@ class Sum:
         """Statements that add the sum to a tensor."""
         lines = self._products_first()
         lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.products]
-        lines += [f"{target}.addmm_({left}, {right})" for left, right in self.matrices]
+        lines += [f"add_product({target}, {left}, {right})" for left, right in self.matrices]
         lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.narrow if term[2]]
         lines += [_added(target, number, text) for number, text, other in self.narrow if not other]
         return lines + [_added(target, number, text) for number, text in self.plain]
@@ -262,7 +262,7 @@ def _opened(
         )
         return [first, *_scaled(target, number)]
     if matrices:
-        return [f"torch.mm({', '.join(matrices.pop(0))}, out={target})"]
+        return [f"set_product({target}, {', '.join(matrices.pop(0))})"]
     if plain:
         number, text = plain.pop(0)
         return [f"torch.mul({text}, {number}, out={target})"]
@@ -277,7 +277,7 @@ def _based(
     if products:
         return f"torch.addcmul({base}, {_multiplied(*products.pop(0))}, out={target})"
     if matrices:
-        return f"torch.addmm({base}, {', '.join(matrices.pop(0))}, out={target})"
+        return f"set_product({target}, {', '.join(matrices.pop(0))}, {base})"
     if not plain:
         return f"{target}.copy_({base})"
     number, text = plain.pop(0)

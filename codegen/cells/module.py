@@ -123,6 +123,7 @@ class RecurrentModule(CellParts):
         return (
             *(BASES[name] for name in self.bases),
             "slopes",
+            "matrix_products",
             *(["lags"] * bool(self.told_lags)),
             *self.exact.support,
         )
