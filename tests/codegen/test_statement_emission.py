@@ -8,6 +8,7 @@ from sympy import Rational, exp, sin
 
 from codegen.cells.lowering_statements import Statements, Sum, interpolation
 from codegen.printer import TorchPrinter
+from codegen.runtime.matrix_products import add_product, set_product
 from codegen.runtime.slopes import sigmoid_slope, tanh_slope
 from derive import parameter, relu, softplus, state, tanh
 
@@ -42,7 +43,8 @@ def tensors():
 
 
 def run(lines, **more):
-    known = {"torch": torch, "sigmoid_slope": sigmoid_slope, "tanh_slope": tanh_slope, **tensors(), **more}
+    helpers = (sigmoid_slope, tanh_slope, add_product, set_product)
+    known = {"torch": torch, **{helper.__name__: helper for helper in helpers}, **tensors(), **more}
     for line in lines:
         exec(line, known)
     return known

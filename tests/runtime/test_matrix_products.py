@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from codegen.runtime.matrix_products import LEAST_SIDE, LEAST_WORK, add_product,
 from generated.lstm_peephole import LSTMPeephole
 
 ROWS, INNER, COLUMNS = 64, 256, 192
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
     "plain": torch.randn,
     "transposed": lambda n, m: torch.randn(m, n).mT,
     "columns": lambda n, m: torch.randn(n, 3 * m)[:, m : 2 * m],

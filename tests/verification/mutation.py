@@ -16,7 +16,19 @@ from dataclasses import dataclass
 from types import ModuleType
 
 ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
-ORDERED_CALLS = {"mm", "addmm", "addmm_", "batch_outer", "sigmoid_slope", "tanh_slope", "sub", "div"}
+ORDERED_CALLS = {
+    "mm",
+    "addmm",
+    "addmm_",
+    "product",
+    "set_product",
+    "add_product",
+    "batch_outer",
+    "sigmoid_slope",
+    "tanh_slope",
+    "sub",
+    "div",
+}
 ORDERED_CALLS |= {"tanh_backward", "sigmoid_backward", "threshold_backward", "linear"}
 FRESH = ("empty", "zeros")
 
