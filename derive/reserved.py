@@ -26,9 +26,9 @@ WORDS = frozenset(
     LOOSEST LaterOrders Law LayerNet LayerRule Leaf Linear LinearRecurrent Linearize LinearizeStage Linearized
     MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map MapRule Mapping Module Multiplier
     NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError NotFiniteError ON_CIRCLE ORDERS OTHERS OneField
-    OpaqueForm OpaqueStages Options PASSED_ON POINTS PackedField PackedSequence PackedState Packing Pair PairStages
-    ParameterSlot Parts Picard PlainField Plan Prelude PreludeCell Protocol Pulled ROOT_ITERATIONS ROOT_STEPS
-    ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence RecurrenceAdjoint Recurrent
+    OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL PackedField PackedSequence PackedState Packing Pair
+    PairStages ParameterSlot Parts Picard PlainField Plan Prelude PreludeCell Protocol Pulled ROOT_ITERATIONS
+    ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence RecurrenceAdjoint Recurrent
     RecurrentWithPrelude Reverse ReverseField ReverseSweep Row Rules SHARE_OF_STAGES SLOPES SLOW SMALLEST_STEP
     SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence Shape Shared Snapshot Solution SolveCall
     SolveStats Solver Stacked Stacks StageStacks Stages State StepBars StepCountError StepError StepLoop StepNet
@@ -63,9 +63,9 @@ WORDS = frozenset(
     network_value networks networks_of newton nn no_field noise normal not_finite not_zero note_where num_layers
     numbers of_time on_failure on_host one_of operands operator options order_of owner packed_like padded pairwise
     parameter_per_step parameter_shapes parameters partial per per_step phantom pieces_of_packed pieces_of_padded
-    place_event place_states plain_adjoint plain_equilibrium plain_pull_back plus_slopes product pull_back
-    pulled_back push_forward pushed pushforward quadratic_root random_state random_state_of re recurrence reduce
-    refuse_others refused_weight register_backward_hook register_buffer register_forward_hook
+    place_event place_states plain_adjoint plain_equilibrium plain_pull_back plus_slopes positional product
+    pull_back pulled_back push_forward pushed pushforward quadratic_root random_state random_state_of re recurrence
+    reduce refuse_others refused_weight register_backward_hook register_buffer register_forward_hook
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
     register_state_dict_post_hook register_state_dict_pre_hook relative_mismatch replace replayed replayed_pull_back

@@ -73,6 +73,7 @@ Operations per step and component, forward and backward: 5, 9.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -679,16 +680,17 @@ def adjoint_sweep(
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
     cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store)
-    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
-    for block in reversed(cuts):
-        before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
-        here = tuple(path[block] for path in paths)
-        values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
-        room = workspace[: block.stop - block.start]
-        given = (bar_output[block], *bar_states)
-        asked = (None if bar_x is None else bar_x[block], *sums)
-        bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
-    return [bar_x, *bar_states, *sums]
+    with torch.inference_mode():  # views of what is made in it take less time
+        workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
+        for block in reversed(cuts):
+            before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+            here = tuple(path[block] for path in paths)
+            values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
+            room = workspace[: block.stop - block.start]
+            given = (bar_output[block], *bar_states)
+            asked = (None if bar_x is None else bar_x[block], *sums)
+            bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
+    return [bar_x, *(bar.clone() for bar in bar_states), *sums]
 
 
 def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
@@ -698,10 +700,20 @@ def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
     return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
 
 
+POSITIONAL = inspect.Signature([inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def positional(function: Any) -> Any:
+    """The function, for which torch need not look for defaults at every call: that takes as long as ten operations."""
+    function.__signature__ = POSITIONAL
+    return function
+
+
 class Recurrence(torch.autograd.Function):
     """The recurrence; its backward is `RecurrenceAdjoint`, its transforms go through the plain form of the cell."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         return forward_sweep(cell, store, *inputs)
 
@@ -742,6 +754,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     """The adjoint sweep; returns the needed gradients in order. Itself differentiated through the plain form."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         end = cell.inputs + 1 + len(cell.states)
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]

@@ -8,24 +8,34 @@ from codegen.cells.lowering import CellText, in_place_loop, joined, parameters_t
 from codegen.cells.lowering_batch import all_at_once
 from codegen.cells.lowering_frame import Frame, tapped_lines
 from codegen.cells.lowering_input import input_part, past_input
-from codegen.cells.lowering_past import lag_arguments
+from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.plan_forward import Compute, Keep, Product
 from codegen.steps.source import Function
 from derive.past_values import Past
 from derive.symbols import Quantity
 
+MANY = 5  # views of rows in a step from which on two copies take less time
+
 
 class LoopFrame(Frame):
-    """One step of the loop: every tensor is a variable of the loop, or a buffer that serves all steps."""
+    """One step of the loop: every tensor is a variable of the loop, or a buffer that serves all steps.
 
-    def __init__(self, cell: CellText) -> None:
+    Args:
+        working: whether the rows are worked on in one such buffer, from where they are copied to their path: that
+            spares every step the views of them.
+    """
+
+    def __init__(self, cell: CellText, working: bool) -> None:
         super().__init__(cell)
+        self.working = working
+        if working:
+            self.setup.append(f"{cell.names('a')} = {cell.x}.new_empty({cell.names('batch')}, {cell.width})")
         self.variables: dict[str, str] = {}
         self.order: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
         self.views: dict[tuple[int, ...], str] = {}
 
-    def _variable(self, name: str, iterable: str, *order: int) -> str:
+    def variable(self, name: str, iterable: str, *order: int) -> str:
         self.variables.setdefault(name, iterable)
         self.order.setdefault(name, order)
         return name
@@ -37,30 +47,44 @@ class LoopFrame(Frame):
     def flat(self, rows: Sequence[int]) -> str:
         if len(rows) == 1:
             return self.single(rows[0])
-        path, cell = self.cell.names("a_path"), self.cell
+        cell = self.cell
         if cell.whole(rows):
-            return self._view(rows, cell.names("a"), f"{path}.unbind(0)")
+            return self._view(rows, cell.names("a"), self.whole, "")
         name = cell.names(joined([cell.held(row).name for row in rows]), ("flat", *rows))
-        return self._view(rows, name, f"{path}[:, :, {cell.columns(rows)}].unbind(0)")
+        return self._view(rows, name, self.whole, cell.columns(rows))
 
-    def _view(self, rows: Sequence[int], name: str, iterable: str) -> str:
+    def _view(self, rows: Sequence[int], name: str, buffer: str, columns: str) -> str:
         self.views.setdefault(tuple(rows), name)
-        return self._variable(name, iterable, 0, -len(rows), rows[0])
+        return self._rows(name, buffer, columns, 0, -len(rows), rows[0])
+
+    def _rows(self, name: str, buffer: str, columns: str, *order: int) -> str:
+        """Neighbouring rows at one step: a view of the buffer that serves all steps, or of each step."""
+        if self.working:
+            return self.bind(name, f"{buffer}[:, {columns}]") if columns else name
+        chosen = f"[:, :, {columns}]" if columns else ""
+        return self.variable(name, f"{buffer}{chosen}.unbind(0)", *order)
+
+    @property
+    def whole(self) -> str:
+        """All rows: the buffer that they are worked on in, or their path."""
+        return self.cell.names("a" if self.working else "a_path")
 
     def wide(self, rows: Sequence[int]) -> str:
         base = joined([self.cell.held(row).name for row in rows])
         name = self.cell.names(f"{base}_wide" if tuple(rows) in self.views else base, ("wide", *rows))
-        chosen = "" if self.cell.whole(rows) else f"[:, :, {rows[0]}:{rows[-1] + 1}]"
-        return self._view(rows, name, f"{self.stack}{chosen}.unbind(0)")
+        if self.working and self.cell.whole(rows):
+            return self.stack
+        return self._view(rows, name, self.stack, "" if self.cell.whole(rows) else f"{rows[0]}:{rows[-1] + 1}")
 
     def any(self, rows: Sequence[int]) -> str:
         return self.views.get(tuple(rows)) or super().any(rows)
 
     @property
     def stack(self) -> str:
-        """The stacked buffer of all steps with an axis for its rows."""
+        """The same with an axis for its rows."""
         cell = self.cell
-        return self.bind(cell.names("stack"), f"{cell.names('a_path')}.view({cell.shape}, {cell.count}, {cell.size})")
+        shape = cell.names("batch") if self.working else cell.shape
+        return self.bind(cell.names("stack"), f"{self.whole}.view({shape}, {cell.count}, {cell.size})")
 
     def vector(self, quantity: Quantity) -> str:
         self.use(quantity)
@@ -70,17 +94,17 @@ class LoopFrame(Frame):
         program, name = self.cell.program, self.cell.names(f"{quantity.name}_wide", quantity)
         row = self.cell.row_of_held(quantity)
         if row is not None:
-            return self._variable(name, f"{self.stack}[:, :, {row}:{row + 1}].unbind(0)", 1, row, 1)
+            return self._rows(name, self.stack, f"{row}:{row + 1}", 1, row, 1)
         if isinstance(quantity, Past) or quantity in self.cell.past:
             rows = self._past_rows(quantity)
-            return self._variable(name, f"[row.unsqueeze(1) for row in {rows}]", *self._past_order(quantity), 1)
+            return self.variable(name, f"[row.unsqueeze(1) for row in {rows}]", *self._past_order(quantity), 1)
         if quantity in program.old:
             place = program.old.index(quantity)
             iterable = f"({self.initial(quantity)}.unsqueeze(1), *{self.path(place)}[:-1].unsqueeze(2).unbind(0))"
-            return self._variable(name, iterable, 2, place, 1)
+            return self.variable(name, iterable, 2, place, 1)
         if quantity in program.new:
             place = program.new.index(quantity)
-            return self._variable(name, f"{self.path(place)}.unsqueeze(2).unbind(0)", 3, place, 1)
+            return self.variable(name, f"{self.path(place)}.unsqueeze(2).unbind(0)", 3, place, 1)
         self.use(quantity)
         wide = f"{name} = {quantity.name}.unsqueeze(1)"
         if wide not in self.buffers:
@@ -97,16 +121,16 @@ class LoopFrame(Frame):
         program, name = self.cell.program, quantity.name
         row = self.cell.row_of_held(quantity)
         if row is not None:
-            path = f"{self.stack}[:, :, {row}]" if self.cell.count > 1 else self.cell.names("a_path")
-            self._variable(name, f"{path}.unbind(0)", 1, row, 0)
+            several = self.cell.count > 1
+            self._rows(name, self.stack if several else self.whole, str(row) if several else "", 1, row, 0)
         elif isinstance(quantity, Past) or quantity in self.cell.past:
-            self._variable(name, self._past_rows(quantity), *self._past_order(quantity), 0)
+            self.variable(name, self._past_rows(quantity), *self._past_order(quantity), 0)
         elif quantity in program.old:
             place = program.old.index(quantity)
-            self._variable(name, f"({self.initial(quantity)}, *{self.path_rows(place)}[:-1])", 2, place, 0)
+            self.variable(name, f"({self.initial(quantity)}, *{self.path_rows(place)}[:-1])", 2, place, 0)
         elif quantity in program.new:
             place = program.new.index(quantity)
-            self._variable(name, self.path_rows(place), 3, place, 0)
+            self.variable(name, self.path_rows(place), 3, place, 0)
         elif name not in self.bound:
             self.bound.add(name)
             self.buffers.append(
@@ -134,7 +158,7 @@ class LoopFrame(Frame):
     def keep(self, operation: Keep) -> list[str]:
         self.use(operation.source)
         name = self.cell.names(f"{self.cell.program.old[operation.place].name}_after", operation.place)
-        state = self._variable(name, self.path_rows(operation.place), 3, operation.place, 0)
+        state = self.variable(name, self.path_rows(operation.place), 3, operation.place, 0)
         return [f"{state}.copy_({operation.source.name})"]
 
     def initial(self, quantity: Quantity) -> str:
@@ -156,8 +180,8 @@ def forward_function(cell: CellText) -> Function:
     """forward(x, *states, *operands) -> (*paths, *activations)."""
     if cell.program.stateless:
         return all_at_once(cell)
-    frame, program = LoopFrame(cell), cell.program
-    body = [line for operation in cell.plan.forward.loop for line in frame.lines(operation)]
+    program = cell.program
+    frame, body = _loop(cell)
     initial = [frame.initial(q) for q in program.old]
     paths = [frame.path(place) for place in range(len(program.old))]
     empty = f"{cell.x}.new_empty({cell.shape}, {cell.size})"
@@ -178,6 +202,26 @@ def forward_function(cell: CellText) -> Function:
         f"Forward sweep in place: paths of {', '.join(q.name for q in program.old)} (T, B, H) {kept}after each step.",
         tuple(lines),
     )
+
+
+def _loop(cell: CellText) -> tuple[LoopFrame, list[str]]:
+    """The statements of one step, with a buffer to work in where that takes less time."""
+    frame, operations = LoopFrame(cell, working=False), cell.plan.forward.loop
+    body = [line for operation in operations for line in frame.lines(operation)]
+    if sum(iterable.startswith((frame.whole, cell.names("stack"))) for iterable in frame.variables.values()) < MANY:
+        return frame, body
+    frame, a, row = LoopFrame(cell, working=True), cell.names("a"), cell.names("a_row")
+    frame.variable(row, f"{cell.names('a_path')}.unbind(0)", -1)
+    first, *rest = operations
+    if isinstance(first, Product) and cell.whole(first.rows) and not many(first.vector):
+        factors = f"{frame.vector(first.vector)}, {frame.transposed(first.matrices)}"
+        body = [f"set_product({a}, {factors}, {row}){cell.comment(first.lines)}"]
+    else:
+        rows = [line.target for line in cell.program.rows]
+        body, rest = [f"{a}.copy_({row}){cell.comment(rows)}"], list(operations)
+    body += [line for operation in rest for line in frame.lines(operation)]
+    kept = f"{row}.copy_({a}){cell.comment(cell.plan.forward.held)}"
+    return frame, [*body, kept] if cell.plan.stored else body
 
 
 def _kept_rows(cell: CellText, old: Quantity, initial: str, rows: str) -> list[str]:

@@ -193,22 +193,24 @@ def test_frozen_and_missing_gradients_are_not_computed():
     assert module.weight_hh_l0.grad is None and module.weight_ih_l0.grad is not None and x.grad is None
 
 
-def loops(text: str) -> dict[str, int]:
-    """Statements in the loop of each function that has one."""
+def loops(text: str) -> dict[str, tuple[int, int]]:
+    """Statements in the loop of each function that has one, and tensors that are cut for every step."""
     found = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef):
             inner = [part for part in ast.walk(node) if isinstance(part, ast.For)]
             if inner:
-                found[node.name] = len(inner[0].body)
+                cut = getattr(inner[0].target, "elts", [inner[0].target])
+                found[node.name] = len(inner[0].body), len(cut)
     return found
 
 
 def test_loops_are_as_short_as_by_hand():
+    """In statements, or in statements and cuts together: a copy may spare several cuts."""
     emitted, by_hand = loops(lstm_text()), loops(inspect.getsource(lstm_by_hand))
     derived = [name for name in by_hand if name.startswith(("_forward", "_backward"))]
     assert len(derived) == 6
-    assert all(emitted[name] <= by_hand[name] for name in derived)
+    assert all(emitted[name][0] <= by_hand[name][0] or sum(emitted[name]) < sum(by_hand[name]) - 2 for name in derived)
 
 
 @pytest.mark.parametrize("cell", (None, *CELLS), ids=lambda cell: cell.spec.id if cell else "lstm_peephole")
