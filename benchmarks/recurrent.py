@@ -1,6 +1,7 @@
 """Training steps of derived recurrent cells against torch.nn and against the best loops that one can write by hand.
 
-    python -m benchmarks.recurrent [--only lstm gru ...] [--rounds 5] [--threads 2] [--cpu-time]
+    python -m benchmarks.recurrent [--only lstm gru ...] [--rounds 5] [--threads 2] [--hidden 64 ...]
+        [--cpu-time]
 
 A step is forward and backward with all gradients, that of the input included, in float32. All ways run in one process,
 interleaved; a ratio is the derived median over that of torch.nn, or over the better of the two hand-written loops:
@@ -12,7 +13,9 @@ process, where others run beside it (one thread only: waiting threads count).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -113,7 +116,8 @@ def users_class() -> type[nn.Module]:
     """What a user gets from the spec file beside this one."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(__file__).with_name("coupled_peephole.py")
-        derive(["generate", str(spec), "-o", folder], standalone_mode=False)
+        with contextlib.redirect_stdout(sys.stderr):
+            derive(["generate", str(spec), "-o", folder], standalone_mode=False)
         found: type[nn.Module] = load_text((Path(folder) / spec.name).read_text(encoding="utf-8")).Module
     return found
 
@@ -150,10 +154,11 @@ RACES: dict[str, Race] = {
 
 @dataclass(frozen=True)
 class Clock:
-    """How seconds are counted, and how many interleaved runs there are."""
+    """How seconds are counted, how many interleaved runs there are, and for which numbers of hidden units."""
 
     now: Callable[[], float]
     rounds: int
+    hidden: frozenset[int]
 
     def step(self, way: Way, x: Tensor, cotangent: Tensor) -> float:
         """Seconds of one training step."""
@@ -191,6 +196,8 @@ def race(name: str, clock: Clock) -> None:
     chosen, ratios = RACES[name], []
     show(f"{name}: training step over that of {', or of '.join(chosen.rivals)}")
     for shape, target in zip(SHAPES, chosen.targets, strict=False):
+        if shape[3] not in clock.hidden:
+            continue
         progress(f"{name} {shape}")
         makers = {OWN: chosen.own, **chosen.rivals}
         seconds = clock.medians(shape, {way: make(*shape[2:]) for way, make in makers.items()})
@@ -201,7 +208,7 @@ def race(name: str, clock: Clock) -> None:
             show(f"{what}: {ratios[-1]:.3g}")
         else:
             judge(what, ratios[-1], target)
-    if None in chosen.targets:
+    if len(ratios) == len(SHAPES):
         judge("  geometric mean", statistics.geometric_mean(ratios), MEAN_OF_LSTM)
 
 
@@ -209,7 +216,7 @@ def memory(clock: Clock) -> None:
     """Peaks of the derived LSTM in both modes over that of torch.nn.LSTM, and the time of one mode over the other's."""
     show("memory: peak of a training step over that of nn.LSTM")
     makers = {"nn.LSTM": module(nn.LSTM), "store": module(LSTM), "chunk": module(partial(LSTM, memory="chunk"))}
-    for shape in SHAPES:
+    for shape in (shape for shape in SHAPES if shape[3] in clock.hidden):
         progress(f"memory {shape}")
         x, cotangent = data(shape)
         ways = {name: make(*shape[2:]) for name, make in makers.items()}
@@ -251,12 +258,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts (default all)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of each way (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    sizes = sorted({shape[3] for shape in SHAPES})
+    parser.add_argument(
+        "--hidden", nargs="+", type=int, choices=sizes, default=sizes, help="hidden units (default all)"
+    )
     parser.add_argument("--cpu-time", action="store_true", help="count seconds of the process, not of the clock")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     show(f"torch {torch.__version__}, {given.threads} threads, median of {given.rounds} interleaved runs; (T, B, I, H)")
-    clock = Clock(time.process_time if given.cpu_time else time.perf_counter, given.rounds)
+    clock = Clock(time.process_time if given.cpu_time else time.perf_counter, given.rounds, frozenset(given.hidden))
     for name in given.only:
         PARTS[name](clock)
 

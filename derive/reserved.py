@@ -47,7 +47,7 @@ WORDS = frozenset(
     checked_dim checked_field checked_fields checked_input checked_lag checked_lags checked_lengths checked_network
     checked_size checked_sizes checked_split checked_start checked_state checked_target children choose chosen
     chosen_pair closed_field closed_form cmath columns_of compile completed constrain constraints contextlib
-    cotangents_of_states coupled_axes cpu cuda dataclass denominator dense_solve device difflib diffusion
+    cotangents_of_states coupled_axes cpu cuda dataclass denominator dense dense_solve device difflib diffusion
     diffusion_nets dim dip divided double draw drawn_parameter draws drift dropout dtype dump_patches each_of
     earlier embed equilibrium error_terms eval exact_number extra_repr failed_call field field_arity field_per_step
     filled finals finite_number first_step float flow_parameter for_norms forward forward_ad forward_inner
@@ -55,7 +55,7 @@ WORDS = frozenset(
     get_parameter get_submodule gmres gradient h_lambda half has_readout held hidden_size holders hooks_everywhere
     host_answer if_drawn image implicit impulse_response in_front increments info input_size inspect inverse
     inverse_growth inverse_of inverse_tol ipu is_large iterate itertools keeps_tape kernel_serves known_later
-    lag_front lag_outer lag_shift lag_sum lag_total lag_unshift largest_root latest layer_times layers
+    lag_front lag_outer lag_shift lag_sum lag_total lag_unshift large_product largest_root latest layer_times layers
     layers_backward layout leaf_of linear_tanh linearize lipschitz load_state_dict local located log_prob loss
     loss_cotangent lowered lru_cache math matrix_of max_iter max_steps may_be_functions measured_growth memory
     method methods modes modes_as_called modules moment monotone_root motions moving_forward mtia multipliers
@@ -74,11 +74,11 @@ WORDS = frozenset(
     sample scaled_norm scheme segment_length self set_exactly set_extra_state set_product set_random_state
     set_submodule shallow_copy share_memory shared sigmoid_slope signs sizes smallest solution_of solve solve_linear
     solver solving spectral_radius stacked start started state state_bank state_cotangents state_dict stats
-    step_blocks step_count step_laws step_parameters step_size steps steps_of_block sum_to t0 t1 table_columns
-    table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch total_sweep trace train
-    training trajectory transition transposed_rest type underflow_message uniform unit_vector unit_vectors unknowns
-    unknowns_of unpacked unrolled_equilibrium until value_at varying warnings weighed windows with_gradient_of
-    with_gradients with_quick_tanh without without_slope word_starts worst_root xpu zero_at_start zero_grad
-    zeros_on_host
+    step_blocks step_count step_laws step_parameters step_size steps steps_of_block sum_of_products sum_to t0 t1
+    table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch total_sweep
+    trace train training trajectory transition transposed_rest type underflow_message uniform unit_vector
+    unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings weighed windows
+    with_gradient_of with_gradients with_quick_tanh without without_slope word_starts worst_root xpu zero_at_start
+    zero_grad zeros_on_host
     """.split()
 )

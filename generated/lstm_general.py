@@ -106,7 +106,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy as shallow_copy
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -481,6 +483,79 @@ def _backward(
     return bar_v_next, bar_s_next_out  # (47)
 
 
+def _totals(
+    x: Tensor, before: Values, paths: Values, operands: Values, activations: Values, bar_a: Tensor, bars: Values
+) -> Values:
+    """Adjoint sweep: the cotangents of v, s after every step (T, B, H), then of the initial states."""
+    steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
+    _, s = before
+    _, s_next = paths
+    _, _, _, _, W_scs, W_vcs, W_scu, W_vcu, W_s, W_r, W_scr, W_vcr, _, _, _, _ = operands
+    (a_path,) = activations
+    bar_output, bar_v_next, bar_s_next_out = bars
+    g_cs, g_cu, F_s, F_u, g_cr = a_path.view(steps, batch, 5, size).unbind(2)
+    r = torch.tanh(s)  # (5)
+    r_next = torch.tanh(s_next)  # (9)
+    bar_a = x.new_empty(steps, batch, 5 * size)
+    bar_stack = bar_a.view(steps, batch, 5, size)
+    bar_a_cs, bar_a_cu, bar_F_s, bar_F_u, bar_a_cr = bar_stack.unbind(2)
+    W_scs_scu_s = torch.cat((W_scs, W_scu, W_s))
+    W_vcs_vcu = torch.cat((W_vcs, W_vcu))
+    sigmoid_slope(r_next, g_cr, out=bar_a_cr)  # (14) (15) per bar_v_next
+    bar_F_u.copy_(g_cu)  # (18) per bar_s_next
+    bar_F_s.copy_(g_cs)  # (19) per bar_s_next
+    sigmoid_slope(F_u, g_cu, out=bar_a_cu)  # (21) (22) per bar_s_next
+    sigmoid_slope(F_s, g_cs, out=bar_a_cs)  # (23) (24) per bar_s_next
+    bar_s_next_by_bar_v_next = tanh_slope(g_cr, r_next, out=torch.empty_like(r_next))  # (16) (17) per bar_v_next
+    bar_s_by_bar_r = 1 - r**2  # (25) per bar_r
+
+    bar_v_next = bar_v_next + bar_output[-1]  # (28)
+    bar_s_next_out = bar_s_next_out.clone()  # (29)
+    bar_s_next = torch.empty_like(bar_v_next)
+    bar_s_next_wide = bar_s_next.unsqueeze(1)
+    bar_r = torch.empty_like(bar_v_next)
+    bar_v_next_path = x.new_empty(steps, batch, size)
+    bar_s_next_path = x.new_empty(steps, batch, size)
+    with torch.inference_mode():
+        for (
+            bar_a_cr_row,
+            bar_s_next_by_bar_v_next_row,
+            bar_a_cs_a_cu_F_s_F_u_row,
+            bar_F_u_row,
+            bar_v_next_path_row,
+            bar_s_next_path_row,
+            bar_s_by_bar_r_row,
+            bar_a_cs_a_cu_F_s_flat,
+            bar_a_cs_cu_flat,
+            bar_output_prev,
+        ) in zip(
+            bar_stack[:, :, 4].unbind(0)[::-1],
+            bar_s_next_by_bar_v_next.unbind(0)[::-1],
+            bar_stack[:, :, 0:4].unbind(0)[::-1],
+            bar_stack[:, :, 3].unbind(0)[::-1],
+            bar_v_next_path.unbind(0)[::-1],
+            bar_s_next_path.unbind(0)[::-1],
+            bar_s_by_bar_r.unbind(0)[::-1],
+            bar_a[:, :, : 3 * size].unbind(0)[::-1],
+            bar_a[:, :, : 2 * size].unbind(0)[::-1],
+            (torch.zeros_like(bar_v_next), *bar_output[:-1].unbind(0))[::-1],
+            strict=True,
+        ):
+            bar_a_cr_row.mul_(bar_v_next)  # (15)
+            torch.addcmul(bar_s_next_out, bar_v_next, bar_s_next_by_bar_v_next_row, out=bar_s_next)  # (17)
+            add_product(bar_s_next, bar_a_cr_row, W_scr)  # (17)
+            bar_a_cs_a_cu_F_s_F_u_row.mul_(bar_s_next_wide)  # (18) (19) (22) (24)
+            set_product(bar_r, bar_F_u_row, W_r)  # (20)
+            bar_v_next_path_row.copy_(bar_v_next)  # (12)
+            bar_s_next_path_row.copy_(bar_s_next)  # (17)
+            torch.mul(bar_r, bar_s_by_bar_r_row, out=bar_s_next_out)  # (25) (29)
+            add_product(bar_s_next_out, bar_a_cs_a_cu_F_s_flat, W_scs_scu_s)  # (25) (29)
+            set_product(bar_v_next, bar_a_cs_cu_flat, W_vcs_vcu, bar_output_prev)  # (26) (28)
+            add_product(bar_v_next, bar_a_cr_row, W_vcr)  # (26) (28)
+
+    return bar_v_next_path, bar_s_next_path, bar_v_next, bar_s_next_out  # (47)
+
+
 # --- support: layers, directions and transforms, the same in every file of this kind ---------------------------
 
 
@@ -496,6 +571,53 @@ def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
 
 
+def check_sizes(owner: str, sizes: Mapping[str, Any]) -> None:
+    """Refuse sizes that are no whole numbers from 1 on."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+
+
+def check_switches(owner: str, switches: Mapping[str, Any], dtype: Any) -> None:
+    """Refuse switches that are neither True nor False, and a dtype that parameters cannot have."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{owner}: {name}={value!r}; allowed: True or False")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"{owner}: dtype={dtype!r}; allowed: a floating point torch.dtype, as torch.float64")
+
+
+def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
+    """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
+    if value.device != like.device:
+        raise ValueError(f"{owner}: {name} is on {value.device}; allowed: the device of {of}, {like.device}")
+    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
+
+
+def checked_state(owner: str, state: Any, shapes: Mapping[str, tuple[int, ...]], x: Tensor) -> list[Tensor]:
+    """One tensor of the wanted shape for each state of the cell."""
+    names = list(shapes)
+    of_each = f"{names[0]}, a Tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors: {', '.join(names)}"
+    if not isinstance(state, Tensor | tuple | list):
+        raise TypeError(f"{owner}: state is of type {type(state).__name__}; allowed: {of_each}")
+    values = [state] if isinstance(state, Tensor) else list(state)
+    if len(values) != len(names):
+        found = "is one tensor" if isinstance(state, Tensor) else f"has {len(values)} entries"
+        raise ValueError(f"{owner}: state {found}; allowed: {of_each}")
+    for (name, wanted), value in zip(shapes.items(), values, strict=True):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
+        place = f"{owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
+        if value.dim() != len(wanted):
+            raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
+        for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
+            if size != right:
+                raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
+        check_tensor(owner, f"state {name}", value, x, "x")
+    return values
+
+
 def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
     """Directional derivative of a function with a tuple of outputs, as the transpose of its pullback.
 
@@ -508,6 +630,89 @@ def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tange
     return transposed[1](tangents)[0]
 
 
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def dense(matrix: Tensor) -> Tensor:
+    """A matrix without gaps between its rows or columns: with them, as a second factor, it takes a thousand times."""
+    if matrix.is_contiguous() or matrix.t().is_contiguous():
+        return matrix
+    return matrix.t().contiguous().t() if matrix.stride(0) == 1 else matrix.contiguous()
+
+
+def large_product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any, by oneDNN.
+
+    The kernel copies a first factor that is transposed; where that is the larger one, the transposed product is made.
+    """
+    if base is None and left.stride(0) == 1 and left.numel() > right.numel():
+        turned: Tensor = KERNEL(right.t(), dense(left), None, "none", [], "")
+        return turned.t()
+    found: Tensor = KERNEL(left, dense(right).t(), base, "none", [], "")
+    return found
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        return large_product(left, right, base)
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = large_product(left, right)
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(large_product(left, right), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
+
+
+def sum_of_products(like: Tensor, count: int) -> Tensor:
+    """Zeros for the sum of products of `count` rows each; a matrix lies as large products come out, transposed."""
+    large = like.dim() == 2 and like.numel() * count >= LEAST_WORK and kernel_serves(like, like.shape[1])
+    return like.new_zeros(like.shape[::-1]).t() if large else like.new_zeros(like.shape)
+
+
 BLOCK_ELEMENTS = 1 << 18
 """Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
 
@@ -517,6 +722,9 @@ BLOCK_STEPS = 8
 
 Values = tuple[Tensor, ...]
 
+Reach = tuple[int | str, ...]
+"""Numbers of steps, or names of arguments of the constructor that hold one or several of them."""
+
 Sums = tuple[Tensor | None, ...]
 """Gradients to be written, None for those not needed."""
 
@@ -525,34 +733,75 @@ Sums = tuple[Tensor | None, ...]
 class Cell:
     """The derived functions of one recurrent cell over one layer and direction; T steps, B sequences, time first.
 
-    A state is given as its initial value (B, H); a path is its value after each step, (T, B, H).
+    A state is given as its initial value (B, H); a path is its value after each step, (T, B, H). Of a state that is
+    read several steps later K values are given, (B, K, H), newest first; so are inputs before the first step, behind
+    the states, where they are read, and their path is x.
 
     plain(x, *states, *operands) -> (output, *final states)
         straight-line code for autograd, x is (T, B, I).
     forward(x, *states, *operands) -> (*paths, *activations)
         the same in place, with what the adjoint sweep needs besides the paths; activations have time first.
     recompute(x, before, paths, operands) -> activations
-        the activations of all steps at once from the paths; `before` are the paths one step earlier.
+        the activations of all steps at once from the paths; `before` are the paths one step earlier, or, where K
+        values are kept, (K + T, B, H): these, oldest first, and the path.
     backward(x, before, paths, operands, activations, workspace, bars, sums) -> cotangents of the initial states
         the adjoint sweep from `bars`, the cotangents of the output (T, B, H) and of the final states (B, H).
         `workspace` (T, B, rows of the stack) may be overwritten. `sums` are the gradients of x and the operands, None
         where not needed: that of x is written, the others are added to.
+    totals(x, before, paths, operands, activations, workspace, bars) -> (*totals, *cotangents of the initial states)
+        the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
-    The output of the cell is the path of its first state. The first operand stacks the rows of the gates. `operands`
-    names the parameters whose sum each operand is.
+    The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
+    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
+    or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
     operands: tuple[tuple[str, ...], ...]
     plain: Callable[..., Values]
     forward: Callable[..., Values]
-    recompute: Callable[[Tensor, Values, Values, Values], Values]
-    backward: Callable[[Tensor, Values, Values, Values, Values, Tensor, Values, Sums], Values]
+    recompute: Callable[..., Values]
+    backward: Callable[..., Values]
+    totals: Callable[..., Values]
+    reach: tuple[Reach, ...] = ()
+    input_reach: Reach = ()
+    output: int = 0
+
+    @property
+    def starts(self) -> int:
+        """Number of tensors with what comes before the first step: the states, and the inputs if they are kept."""
+        return len(self.states) + bool(self.input_reach)
+
+    @property
+    def paths(self) -> int:
+        """Number of paths; a cell without states has that of its output."""
+        return max(len(self.states), 1)
 
     @property
     def inputs(self) -> int:
         """Number of tensors that `plain` takes: x, the states and the operands."""
-        return 1 + len(self.states) + len(self.operands)
+        return 1 + self.starts + len(self.operands)
+
+    def told(self, lags: Mapping[str, Any]) -> Cell:
+        """The cell with numbers for the lags that its functions are told."""
+        plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
+        recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
+        totals = partial(self.totals, **lags)
+        return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward, totals=totals)
+
+
+def without_slope(*_: Any) -> Values:
+    """In the place of the sweeps of a cell whose slope is zero almost everywhere: it is run in the plain form.
+
+    The output of such a cell has no gradient, as what torch's comparisons give.
+    """
+    raise NotImplementedError("a cell without a slope has no sweeps")
+
+
+def without_states(*_: Any, **__: Any) -> Values:
+    """In the place of the totals of a cell that has no state."""
+    raise TypeError("a cell without a state has no total derivatives in states")
 
 
 @dataclass(frozen=True)
@@ -573,18 +822,38 @@ def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
 
 def forward_sweep(cell: Cell, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Run the cell over all steps: output, final states (B, H), paths but the first, activations if stored."""
-    count = len(cell.states)
+    count = cell.starts
     states, operands = tensors[:count], tensors[count:]
     if store:
         paths = cell.forward(x, *states, *operands)
-    else:
-        paths = tuple(x.new_empty((x.shape[0], *state.shape)) for state in states)
-        for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store):
-            for path, part in zip(paths, cell.forward(x[block], *states, *operands), strict=False):
-                path[block] = part
-            states = tuple(path[block.stop - 1] for path in paths)
-    finals = tuple(path[-1].clone() for path in paths[:count])
-    return (paths[0], *finals, *paths[1:])
+        return (paths[cell.output], *finals(cell, paths, x, states), *without(paths, cell.output))
+    paths = ()
+    for block in blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store):
+        parts = cell.forward(x[block], *states, *operands)[: cell.paths]
+        paths = paths or tuple(part.new_empty((x.shape[0], *part.shape[1:])) for part in parts)
+        for path, part in zip(paths, parts, strict=True):
+            path[block] = part
+        states = finals(cell, parts, x[block], states)
+    return (paths[cell.output], *states, *without(paths, cell.output))
+
+
+def without(values: Values, place: int) -> Values:
+    """The values but one."""
+    return (*values[:place], *values[place + 1 :])
+
+
+def finals(cell: Cell, paths: Values, x: Tensor, states: Values) -> Values:
+    """The states after the last step: the end of each path, with K values where so many are kept."""
+    sources = (*paths[: len(cell.states)], x)
+    return tuple(latest(path, state) for path, state in zip(sources, states, strict=False))
+
+
+def latest(path: Tensor, state: Tensor) -> Tensor:
+    """The last value of a path (B, H), or the last K, newest first, as `state` has them: some may be from there."""
+    if state.dim() == 2:
+        return path[-1].clone()
+    newest = path[max(len(path) - state.shape[1], 0) :].flip(0).transpose(0, 1)
+    return torch.cat((newest, state[:, : state.shape[1] - newest.shape[1]]), 1)
 
 
 def adjoint_sweep(
@@ -600,31 +869,59 @@ def adjoint_sweep(
 
     `bars` are the cotangents of the output and the final states; `saved` are the paths and the activations, if stored.
     """
-    count = len(cell.states)
+    count = cell.starts
     x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
-    paths, kept = saved[:count], saved[count:]
+    paths, kept = saved[: cell.paths], saved[cell.paths :]
+    sources = (*paths[: len(cell.states)], x)
     bar_output, bar_states = bars[0], bars[1:]
-    bar_x = x.new_empty(x.shape) if needs[0] else None
+    sent = needs[0] or (count > len(cell.states) and needs[count])
+    bar_x = x.new_empty(x.shape) if sent else None
     sums = tuple(
-        operand.new_zeros(operand.shape) if need else None
+        sum_of_products(operand, x.shape[0] * x.shape[1]) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
-    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[0], store)
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store)
     with torch.inference_mode():  # views of what is made in it take less time
-        workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[0])
+        workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
         for block in reversed(cuts):
-            before = tuple(earlier(path, state, block) for path, state in zip(paths, states, strict=True))
+            before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
             here = tuple(path[block] for path in paths)
             values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
             room = workspace[: block.stop - block.start]
             given = (bar_output[block], *bar_states)
             asked = (None if bar_x is None else bar_x[block], *sums)
             bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
-    return [bar_x, *(bar.clone() for bar in bar_states), *sums]
+    return [bar_x, *(bar.clone() for bar in bar_states), *(None if v is None else v.contiguous() for v in sums)]
+
+
+def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
+    """The cotangents of each state after every step, (T, B, H), given those of the output and the final states."""
+    count = cell.starts
+    x, states, operands = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
+    saved = cell.forward(x, *states, *operands)
+    paths, kept, running, found = saved[: cell.paths], saved[cell.paths :], bars[1:], []
+    sources = (*paths[: len(cell.states)], x)
+    cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store=True)
+    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
+    for block in reversed(cuts):
+        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
+        values, room = tuple(v[block] for v in kept), workspace[: block.stop - block.start]
+        here = tuple(path[block] for path in paths)
+        swept = cell.totals(x[block], before, here, operands, values, room, (bars[0][block], *running))
+        found.append(swept[: len(cell.states)])
+        running = swept[len(cell.states) :]
+    return tuple(torch.cat(parts) for parts in zip(*reversed(found), strict=True))
 
 
 def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
-    """The path in this block of steps, one step earlier: the initial state comes before the first step."""
+    """The path in this block of steps, one step earlier: the initial state comes before the first step.
+
+    Where K values are kept, these and the path in the block, (K + T, B, H).
+    """
+    if state.dim() > 2:
+        start = block.start - state.shape[1]
+        kept = state.flip(1).transpose(0, 1)[block.start :]
+        return path[start : block.stop] if start >= 0 else torch.cat((kept, path[: block.stop]))
     if block.start:
         return path[block.start - 1 : block.stop - 1]
     return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
@@ -650,11 +947,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.store = inputs[:2]
-        saved = output[1 + len(ctx.cell.states) :]
+        saved, place = output[1 + ctx.cell.starts :], ctx.cell.output
         ctx.kept = len(saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:], output[0], *saved)
+        ctx.save_for_backward(*inputs[2:], *saved[:place], output[0], *saved[place:])
         ctx.save_for_forward(*inputs[2:])
 
     @staticmethod
@@ -663,7 +960,7 @@ class Recurrence(torch.autograd.Function):
         needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
         tensors = ctx.saved_tensors
         inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
-        values = (saved[0], *inputs[1 : 1 + len(cell.states)])
+        values = (saved[cell.output], *inputs[1 : 1 + cell.starts])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
         return (None, None, *(next(found) if need else None for need in needs))
@@ -686,7 +983,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     @staticmethod
     @positional
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-        end = cell.inputs + 1 + len(cell.states)
+        end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]
         with torch.autocast(inputs[0].device.type, enabled=False):
             gradients = adjoint_sweep(cell, store, needs=needs, inputs=inputs, bars=bars, saved=saved)
@@ -695,7 +992,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.needs, ctx.count = inputs[0], inputs[2], len(inputs)
-        tensors = inputs[3 : 4 + ctx.cell.inputs + len(ctx.cell.states)]
+        tensors = inputs[3 : 4 + ctx.cell.inputs + ctx.cell.starts]
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
@@ -709,7 +1006,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor
     ) -> tuple[Any, Any]:
-        count = cell.inputs + 1 + len(cell.states)
+        count = cell.inputs + 1 + cell.starts
         batched = torch.vmap(plain_adjoint(cell, needs), in_dims[3 : 3 + count], randomness=info.randomness)
         gradients = batched(*tensors[:count])
         return gradients, tuple(0 for _ in gradients)
@@ -734,9 +1031,9 @@ def plain_adjoint(cell: Cell, needs: tuple[bool, ...]) -> Callable[..., tuple[Te
 
 def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (B, H) of the cell for x (T, B, I), initial states and operands."""
-    if derived and not torch.compiler.is_compiling():
+    if derived and cell.backward is not without_slope and not torch.compiler.is_compiling():
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
-        return outputs[: 1 + len(cell.states)]
+        return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)
 
 
@@ -755,17 +1052,20 @@ def packed_like(packed: PackedSequence, pieces: list[Tensor]) -> PackedSequence:
 
 
 def checked_lengths(owner: str, lengths: Tensor | Sequence[int], steps: int, sequences: int) -> Tensor:
-    """Lengths as a tensor of integers on the host, each between 0 and the number of steps."""
-    values = torch.as_tensor(lengths, device="cpu")
+    """Lengths as a tensor of integers on the host, each from 1 to the number of steps."""
+    try:
+        values = torch.as_tensor(lengths, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{owner}: lengths is {lengths!r}; allowed: a Tensor or a list of integers") from None
     if values.shape != (sequences,):
         raise ValueError(
             f"{owner}: lengths has shape {tuple(values.shape)}; allowed: ({sequences},), one for each sequence"
         )
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if sequences and (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool):
         raise TypeError(f"{owner}: lengths has dtype {values.dtype}; allowed: integers")
-    if sequences and not 0 <= int(values.min()) <= int(values.max()) <= steps:
-        low, high = int(values.min()), int(values.max())
-        raise ValueError(f"{owner}: lengths from {low} to {high}; allowed: 0 to {steps}, the steps of x")
+    for place, value in enumerate(values.tolist()):
+        if not 1 <= value <= steps:
+            raise ValueError(f"{owner}: lengths[{place}] is {value}; allowed: 1 to {steps}, the steps of x")
     return values
 
 
@@ -774,7 +1074,7 @@ def pieces_of_padded(x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
     ordered, order = lengths.sort(descending=True, stable=True)
     order = order.to(x.device)
     x = x.index_select(1, order)
-    stops = [stop for stop in torch.unique(ordered).tolist() if stop > 0]
+    stops = torch.unique(ordered).tolist()
     pieces = []
     for start, stop in zip([0, *stops], stops, strict=False):
         pieces.append(x[start:stop, : int((ordered >= stop).sum())])
@@ -791,6 +1091,100 @@ def padded(pieces: list[Tensor], steps: int, back: Tensor, empty: Tensor) -> Ten
     whole = torch.cat([empty, *rows])
     whole = torch.nn.functional.pad(whole, (0, 0, 0, 0, 0, steps - whole.shape[0]))
     return whole.index_select(1, back)
+
+
+Calls = list[tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]]]
+"""Runs of a recurrence: cell, inputs, outputs."""
+
+
+def cotangents_of_states(
+    module: Any,
+    x: Tensor,
+    bar_output: Tensor,
+    state: Any,
+    bar_state: Any,
+    lengths: Tensor | Sequence[int] | None,
+) -> tuple[Tensor, ...]:
+    """See `Recurrent.state_cotangents`: one tensor (layers * directions, T, B, H), or as x is laid out, per state."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{module.owner}: x is of type {type(x).__name__}; allowed: a Tensor, padded, with lengths")
+    if module.training and module.dropout and module.num_layers > 1:
+        raise ValueError(f"{module.owner}: dropout is on, and would be drawn anew; call eval() before")
+    calls: Calls = []
+    output, finals = _watched_run(module, calls, x, state, lengths)
+    bars = [_checked(module.owner, "bar_output", bar_output, output)]
+    if bar_state is None:
+        bars += [torch.zeros_like(final) for final in finals]
+    else:
+        given = (bar_state,) if isinstance(bar_state, Tensor) else tuple(bar_state)
+        if len(given) != len(finals):
+            raise ValueError(f"{module.owner}: bar_state has {len(given)} tensors; allowed: {len(finals)}")
+        bars += [_checked(module.owner, "bar_state", bar, final) for bar, final in zip(given, finals, strict=True)]
+    about = [value for _, _, outputs in calls for value in outputs]
+    found = torch.autograd.grad([output, *finals], about, bars, allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        swept = [_swept(call, found, place * len(call[2])) for place, call in enumerate(calls)]
+    return _laid_out(module, x, lengths, swept)
+
+
+def _watched_run(
+    module: Any, calls: Calls, x: Tensor, state: Any, lengths: Tensor | Sequence[int] | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A run of the module that notes every recurrence."""
+
+    def noted(cell: Cell, derived: bool, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = recurrence(cell, derived, store, *inputs)
+        calls.append((cell, inputs, outputs))
+        return outputs
+
+    watched = shallow_copy(module)
+    watched.recurrence = noted
+    with torch.enable_grad():
+        output, final = watched(x.detach().requires_grad_(), state, lengths=lengths)
+    return output, (final,) if isinstance(final, Tensor) else tuple(final)
+
+
+def _swept(
+    call: tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]], found: Sequence[Tensor], first: int
+) -> tuple[Tensor, ...]:
+    cell, inputs, outputs = call
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        return total_sweep(cell, tuple(v.detach() for v in inputs), tuple(found[first : first + len(outputs)]))
+
+
+def _checked(owner: str, name: str, bar: Any, like: Tensor) -> Tensor:
+    """A cotangent of the shape of what it belongs to."""
+    if not isinstance(bar, Tensor):
+        raise TypeError(f"{owner}: {name} is of type {type(bar).__name__}; allowed: a Tensor")
+    if bar.shape != like.shape:
+        raise ValueError(f"{owner}: {name} has shape {tuple(bar.shape)}; allowed: shape {tuple(like.shape)}")
+    return bar.to(like.dtype)
+
+
+def _laid_out(
+    module: Any, x: Tensor, lengths: Tensor | Sequence[int] | None, swept: list[tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """The totals of every run as (layers * directions, T, B, H) per state, zero where a sequence has ended."""
+    time = 1 if x.dim() == 3 and module.batch_first else 0
+    steps, sequences = x.shape[time], x.shape[1 - time] if x.dim() == 3 else 1
+    rows = module.num_layers * (2 if module.bidirectional else 1)
+    pieces = len(swept) // rows
+    back = torch.arange(sequences, device=x.device)
+    if lengths is not None:
+        sizes = checked_lengths(module.owner, lengths, steps, sequences)
+        back = sizes.sort(descending=True, stable=True).indices.to(x.device).argsort()
+    found = []
+    for state in range(len(module.cell().states)):
+        paths = []
+        for row in range(rows):
+            parts = [totals[state] for totals in swept[row * pieces : (row + 1) * pieces]]
+            if module.bidirectional and row % 2:
+                parts = [part.flip(0) for part in reversed(parts)]
+            empty = x.new_empty(0, sequences, module.hidden_size)
+            paths.append(padded(parts, steps, back, empty))
+        whole = torch.stack(paths)
+        found.append(whole.squeeze(2) if x.dim() == 2 else whole.transpose(1, 2) if time else whole)
+    return tuple(found)
 
 
 State = Tensor | tuple[Tensor, ...]
@@ -811,6 +1205,9 @@ class Recurrent(nn.Module):
 
     cells: ClassVar[Mapping[tuple[str, ...], Cell]] = {}
     """Their values -> the derived cell; the first are the defaults."""
+
+    told: ClassVar[Mapping[str, Any]] = {}
+    """Names of the arguments that are numbers of steps -> their defaults."""
 
     readout: ClassVar[Readout | None] = None
     """What is made of the output, where its size is given."""
@@ -838,9 +1235,9 @@ class Recurrent(nn.Module):
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes if output is None else {**sizes, "output": output}).items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{self.owner}: {name}={size!r}; allowed: a whole number, 1 or more")
+        check_sizes(self.owner, sizes if output is None else {**sizes, "output": output})
+        switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        check_switches(self.owner, {**switches, "learn_initial": learn_initial}, dtype)
         if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -854,17 +1251,41 @@ class Recurrent(nn.Module):
             for suffix in self._suffixes(layer)
             for name, shape in self._shapes(layer).items()
         }
-        states = (num_layers * self._directions, hidden_size)
         self.learn_initial = learn_initial
-        shapes |= dict.fromkeys(self._initial_names, states)
+        if learn_initial:
+            shapes |= {f"initial_{name}": (rows, *rest) for name, (rows, *rest) in self._starts.items()}
         for name, shape in {**shapes, **self._readout_shapes()}.items():
             if bias or not name.startswith("bias"):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
 
+    recurrence = staticmethod(recurrence)
+    """The run of a cell over all steps."""
+
+    def state_cotangents(
+        self,
+        x: Tensor,
+        bar_output: Tensor,
+        state: State | None = None,
+        *,
+        bar_state: State | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> State:
+        """Total derivative of a loss in every state after every step, of all layers and directions.
+
+        x, state, lengths: as `forward` takes them; x is no PackedSequence.
+        bar_output: gradient of the loss in the output, of its shape; bar_state: that in the final state, else zero.
+
+        Returns one tensor (num_layers * directions, T, B, hidden_size) per state of the cell, (..., B, T, hidden_size)
+        if batch_first, without B for one sequence; step t of a backward direction is where it has read x_t. Each is
+        the derivative in a state before anything is made of it: that of an LSTM's cell goes through its output, too.
+        """
+        return self._as_state(cotangents_of_states(self, x, bar_output, state, bar_state, lengths))
+
     def cell(self) -> Cell:
         """The derived cell under the options of this module."""
-        return self.cells[self.chosen]
+        cell = self.cells[self.chosen]
+        return cell.told({name: getattr(self, name) for name in self.told}) if self.told else cell
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -883,7 +1304,7 @@ class Recurrent(nn.Module):
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
         for name, parameter in self.named_parameters():
-            if name.startswith(self.zero_at_start) or name in self._initial_names:
+            if name.startswith((*self.zero_at_start, "initial_")):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -897,7 +1318,7 @@ class Recurrent(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False}
+        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False, **self.told}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]
@@ -935,9 +1356,10 @@ class Recurrent(nn.Module):
 
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
         state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
-        what is learnt.
-        lengths: (B,) steps of each sequence in a padded input; the output is zero after them, and the final state is
-        the state after them.
+        what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
+        newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
+        lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
+        state is the state after them.
         targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
         """
         if targets is not None:
@@ -1002,15 +1424,18 @@ class Recurrent(nn.Module):
         self, pieces: list[Tensor], states: tuple[Tensor, ...], dtype: torch.dtype | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces; `dtype` is the precision to lower the parameters to, if any."""
-        rows = list(zip(*(value.unbind(0) for value in states), strict=True))
+        count = len(self.cell().states)
+        rows = [value.unbind(0) for value in states[:count]]
+        inputs = [row for value in states[count:] for row in value.unbind(0)]
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 pieces = [nn.functional.dropout(piece, self.dropout, self.training) for piece in pieces]
             ways = []
             for way, suffix in enumerate(self._suffixes(layer)):
-                start = rows[layer * self._directions + way]
-                operands = self._held(self.cell().operands, suffix, self._shapes(layer), dtype)
+                place = layer * self._directions + way
+                start = tuple(row[place] for row in (*rows, *([inputs] if inputs else [])))
+                operands = self._operands(self.cell(), suffix, layer, dtype)
                 outputs, final = self._run_direction(pieces, start, operands, way == 1)
                 ways.append(outputs)
                 finals.append(final)
@@ -1019,7 +1444,11 @@ class Recurrent(nn.Module):
             names = [(name,) for name in self.readout.parameters]
             held = self._held(names, "", self._readout_shapes(), dtype)
             pieces = [self.readout.function(piece, *held) for piece in pieces]
-        return pieces, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+        *ends, last = zip(*finals, strict=True)
+        if not inputs:
+            return pieces, tuple(torch.stack(values) for values in (*ends, last))
+        layers = [last[start : start + self._directions] for start in range(0, len(last), self._directions)]
+        return pieces, tuple(torch.stack(values) for values in (*ends, *layers))
 
     def _run_direction(
         self, pieces: list[Tensor], start: tuple[Tensor, ...], operands: tuple[Tensor, ...], backwards: bool
@@ -1030,13 +1459,19 @@ class Recurrent(nn.Module):
         for piece in reversed(pieces) if backwards else pieces:
             living = piece.shape[1]
             steps = piece.flip(0) if backwards else piece
-            output, *moved = recurrence(cell, derived, store, steps, *(value[:living] for value in states), *operands)
+            output, *moved = self.recurrence(
+                cell, derived, store, steps, *(value[:living] for value in states), *operands
+            )
             outputs.append(output.flip(0) if backwards else output)
             states = tuple(
                 new if living == old.shape[0] else torch.cat((new, old[living:]))
                 for new, old in zip(moved, states, strict=True)
             )
         return (outputs[::-1] if backwards else outputs), states
+
+    def _operands(self, cell: Cell, suffix: str, layer: int, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """What the functions of the cell take beside input and states."""
+        return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
     def _held(
         self,
@@ -1055,9 +1490,26 @@ class Recurrent(nn.Module):
         return tuple(operands)
 
     @property
-    def _initial_names(self) -> tuple[str, ...]:
-        """Names of the learnable states before the first step, (num_layers * directions, hidden_size) each."""
-        return tuple(f"initial_{name}" for name in self.cell().states) if self.learn_initial else ()
+    def _starts(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape, without the batch, of each state before the first step; then of the inputs of each layer.
+
+        A state is (num_layers * directions, hidden_size); K values of it (num_layers * directions, K, hidden_size), K
+        inputs of a layer (directions, K, features).
+        """
+        cell, rows = self.cell(), self.num_layers * self._directions
+        reach = cell.reach or tuple(() for _ in cell.states)
+        found = {
+            name: (rows, *self._depth(lags), self.hidden_size) for name, lags in zip(cell.states, reach, strict=True)
+        }
+        for layer in range(self.num_layers if cell.input_reach else 0):
+            features = self.hidden_size * self._directions if layer else self.input_size
+            found[f"x_past_l{layer}"] = (self._directions, *self._depth(cell.input_reach), features)
+        return found
+
+    def _depth(self, reach: Reach) -> tuple[int, ...]:
+        """How many values are kept of what is read so many steps later; nothing where it is the last value alone."""
+        lags = [getattr(self, lag) if isinstance(lag, str) else lag for lag in reach]
+        return (max(max(lag) if isinstance(lag, tuple) else lag for lag in lags),) if lags else ()
 
     @property
     def _directions(self) -> int:
@@ -1081,36 +1533,20 @@ class Recurrent(nn.Module):
         if x.shape[-1] != self.input_size:
             allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
             raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{self.owner}: x has dtype {x.dtype}; allowed: that of the parameters, {weight.dtype}")
+        check_tensor(self.owner, "x", x, weight, "the parameters")
         if x.shape[time_axis] == 0:
             raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
-        """One tensor (num_layers * directions, B, hidden_size) per state of the cell."""
-        names = self.cell().states
-        shape = (self.num_layers * self._directions, sequences, self.hidden_size)
+        """One tensor (num_layers * directions, B, hidden_size) per state of the cell; see `_starts` for past values."""
+        names = {name: (rows, sequences, *rest) for name, (rows, *rest) in self._starts.items()}
         if state is None and self.learn_initial:
-            return tuple(getattr(self, name).unsqueeze(1).expand(shape) for name in self._initial_names)
+            return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)
         if state is None:
-            return tuple(x.new_zeros(shape) for _ in names)
-        values = (state,) if isinstance(state, Tensor) else tuple(state)
-        if len(values) != len(names):
-            allowed = f"{len(names)} tensors: {', '.join(names)}"
-            raise ValueError(f"{self.owner}: state has {len(values)} tensors; allowed: {allowed}")
-        wanted = shape if batched else (shape[0], shape[2])
-        for name, value in zip(names, values, strict=True):
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{self.owner}: state {name} is of type {type(value).__name__}; allowed: a Tensor")
-            place = f"{self.owner}: state {name} has shape {tuple(value.shape)}; allowed: shape {wanted}"
-            if value.dim() != len(wanted):
-                raise ValueError(f"{place}, {len(wanted)} axes, read {value.dim()}")
-            for axis, (size, right) in enumerate(zip(value.shape, wanted, strict=True)):
-                if size != right:
-                    raise ValueError(f"{place}, axis {axis} of size {right}, read size {size}")
-            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise TypeError(f"{self.owner}: state {name} has dtype {value.dtype}; allowed: that of x, {x.dtype}")
-        return values if batched else tuple(value.unsqueeze(1) for value in values)
+            return tuple(x.new_zeros(shape) for shape in names.values())
+        wanted = names if batched else {name: (shape[0], *shape[2:]) for name, shape in names.items()}
+        values = checked_state(self.owner, state, wanted, x)
+        return tuple(values if batched else (value.unsqueeze(1) for value in values))
 
     def _as_state(self, values: tuple[Tensor, ...]) -> State:
         """The state as the caller gets it: a tuple, or the tensor where the cell has one state."""
@@ -1127,65 +1563,6 @@ def tanh_slope(scale: Tensor, value: Tensor, out: Tensor) -> Tensor:
     """Write scale * (1 - value ** 2), `scale` times the slope of tanh where it has this value, into `out`."""
     slope: Tensor = torch.ops.aten.tanh_backward.grad_input(scale, value, grad_input=out)
     return slope
-
-
-def _kernel() -> Any:
-    """The kernel; None where torch was built without it."""
-    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return torch.ops.mkldnn._linear_pointwise.default if found else None
-
-
-KERNEL = _kernel()
-
-
-def kernel_serves(x: Tensor, inputs: int) -> bool:
-    """Whether the kernel multiplies x (..., inputs) by a matrix.
-
-    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
-    """
-    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
-
-
-LEAST_WORK, LEAST_SIDE = (
-    2**21,
-    4,
-)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
-
-
-def is_large(left: Tensor, right: Tensor) -> bool:
-    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
-    if left.shape[0] * right.numel() < LEAST_WORK:
-        return False
-    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
-
-
-def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
-    """left (n, k) times right (k, m), plus `base` (m), if any."""
-    if is_large(left, right):
-        found: Tensor = KERNEL(left, right.t(), base, "none", [], "")
-        return found
-    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
-
-
-def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
-    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
-    if is_large(left, right):
-        found = KERNEL(left, right.t(), None, "none", [], "")
-        target.copy_(found) if base is None else torch.add(base, found, out=target)
-    elif base is None:
-        torch.mm(left, right, out=target)
-    else:
-        torch.addmm(base, left, right, out=target)
-
-
-def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
-    """target += alpha left right: left (n, k), right (k, m)."""
-    if is_large(left, right):
-        target.add_(KERNEL(left, right.t(), None, "none", [], ""), alpha=alpha)
-    else:
-        target.addmm_(left, right, alpha=alpha)
 
 
 # --- the module ---------------------------
@@ -1215,6 +1592,7 @@ _CELLS: dict[tuple[str, ...], Cell] = {
         _forward,
         _recompute,
         _backward,
+        _totals,
     ),
 }
 

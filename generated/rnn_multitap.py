@@ -53,6 +53,7 @@ Operations per step and component, forward and backward: 5, 8.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy as shallow_copy
@@ -137,14 +138,14 @@ def _forward_tanh(
     h_rows = h_path.unbind(0)
     h_depth = h_0.shape[1]
     h_all = (*h_0.flip(1).unbind(1), *h_rows)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, size)  # (1)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, size)  # (1)
     W_t_ = weight_hh.mT.unbind(0)
     with torch.inference_mode():
         for a_h, h_lags, h_next in zip(
             a_path.unbind(0), tuple(zip(*[h_all[h_depth - k : -k] for k in lags], strict=True)), h_rows, strict=True
         ):
             for W_k, h_lags_k in zip(W_t_, h_lags, strict=True):  # (1)
-                a_h.addmm_(h_lags_k, W_k)  # (1)
+                add_product(a_h, h_lags_k, W_k)  # (1)
             torch.tanh(a_h, out=h_next)  # (2)
     return (h_path,)
 
@@ -193,16 +194,16 @@ def _backward_tanh(
         ):
             bar_a_h_row.mul_(bar_h_next)  # (4)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (6)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (6)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
     if bar_weight_hh is not None:
         for bar_W_k, h_lags_k in zip(bar_weight_hh, h_lags, strict=True):  # (9) (11)
-            bar_W_k.addmm_(bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
+            add_product(bar_W_k, bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (10) (11)
     return (bar_h_all[:h_depth].flip(0).transpose(0, 1),)  # (12)
@@ -247,7 +248,7 @@ def _totals_tanh(
             bar_a_h_row.mul_(bar_h_next)  # (4)
             bar_h_next_path_row.copy_(bar_h_next)  # (2)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     return bar_h_next_path, bar_h_all[:h_depth].flip(0).transpose(0, 1)  # (12)
 
@@ -279,14 +280,14 @@ def _forward_relu(
     h_rows = h_path.unbind(0)
     h_depth = h_0.shape[1]
     h_all = (*h_0.flip(1).unbind(1), *h_rows)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, size)  # (1)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, size)  # (1)
     W_t_ = weight_hh.mT.unbind(0)
     with torch.inference_mode():
         for a_h, h_lags, h_next in zip(
             a_path.unbind(0), tuple(zip(*[h_all[h_depth - k : -k] for k in lags], strict=True)), h_rows, strict=True
         ):
             for W_k, h_lags_k in zip(W_t_, h_lags, strict=True):  # (1)
-                a_h.addmm_(h_lags_k, W_k)  # (1)
+                add_product(a_h, h_lags_k, W_k)  # (1)
             torch.clamp_min(a_h, 0, out=h_next)  # (13)
     return h_path, a_path
 
@@ -298,9 +299,9 @@ def _recompute_relu(x: Tensor, before: Values, paths: Values, operands: Values, 
     weight_ih, weight_hh, bias = operands
     h_depth = h_all.shape[0] - steps
     h_lags = [h_all[h_depth - k : -k] for k in lags]
-    a = torch.addmm(bias, x.flatten(0, 1), weight_ih.t())  # (1)
+    a = product(x.flatten(0, 1), weight_ih.t(), bias)  # (1)
     for W_k, h_lags_k in zip(weight_hh.mT, h_lags, strict=True):  # (1)
-        a.addmm_(h_lags_k.flatten(0, 1), W_k)  # (1)
+        add_product(a, h_lags_k.flatten(0, 1), W_k)  # (1)
     return (a.view(steps, batch, size),)
 
 
@@ -344,16 +345,16 @@ def _backward_relu(
         ):
             bar_a_h_row.mul_(bar_h_next)  # (15)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (6)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (6)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
     if bar_weight_hh is not None:
         for bar_W_k, h_lags_k in zip(bar_weight_hh, h_lags, strict=True):  # (9) (11)
-            bar_W_k.addmm_(bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
+            add_product(bar_W_k, bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (10) (11)
     return (bar_h_all[:h_depth].flip(0).transpose(0, 1),)  # (12)
@@ -399,7 +400,7 @@ def _totals_relu(
             bar_a_h_row.mul_(bar_h_next)  # (15)
             bar_h_next_path_row.copy_(bar_h_next)  # (13)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     return bar_h_next_path, bar_h_all[:h_depth].flip(0).transpose(0, 1)  # (12)
 
@@ -431,14 +432,14 @@ def _forward_identity(
     h_rows = h_path.unbind(0)
     h_depth = h_0.shape[1]
     h_all = (*h_0.flip(1).unbind(1), *h_rows)
-    a_path = torch.addmm(bias, x.flatten(0, 1), weight_ih.t()).view(steps, batch, size)  # (1)
+    a_path = product(x.flatten(0, 1), weight_ih.t(), bias).view(steps, batch, size)  # (1)
     W_t_ = weight_hh.mT.unbind(0)
     with torch.inference_mode():
         for a_h, h_lags, h_next in zip(
             a_path.unbind(0), tuple(zip(*[h_all[h_depth - k : -k] for k in lags], strict=True)), h_rows, strict=True
         ):
             for W_k, h_lags_k in zip(W_t_, h_lags, strict=True):  # (1)
-                a_h.addmm_(h_lags_k, W_k)  # (1)
+                add_product(a_h, h_lags_k, W_k)  # (1)
             h_next.copy_(a_h)  # (16)
     return (h_path,)
 
@@ -484,16 +485,16 @@ def _backward_identity(
         ):
             bar_a_h_row.copy_(bar_h_next)  # (18)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        torch.mm(bar_a_rows, weight_ih, out=bar_x.flatten(0, 1))  # (6)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, weight_ih)  # (6)
     if bar_weight_ih is not None:
-        bar_weight_ih.addmm_(bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
+        add_product(bar_weight_ih, bar_a_rows.t(), x.flatten(0, 1))  # (8) (11)
     if bar_weight_hh is not None:
         for bar_W_k, h_lags_k in zip(bar_weight_hh, h_lags, strict=True):  # (9) (11)
-            bar_W_k.addmm_(bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
+            add_product(bar_W_k, bar_a_rows.t(), h_lags_k.flatten(0, 1))  # (9) (11)
     if bar_bias is not None:
         bar_bias.add_(bar_a_rows.sum(0))  # (10) (11)
     return (bar_h_all[:h_depth].flip(0).transpose(0, 1),)  # (12)
@@ -535,7 +536,7 @@ def _totals_identity(
             bar_a_h_row.copy_(bar_h_next)  # (18)
             bar_h_next_path_row.copy_(bar_h_next)  # (16)
             for W_k, bar_h_lags_k in zip(W, bar_h_lags_row, strict=True):  # (5) (7)
-                bar_h_lags_k.addmm_(bar_a_h_row, W_k)  # (5) (7)
+                add_product(bar_h_lags_k, bar_a_h_row, W_k)  # (5) (7)
 
     return bar_h_next_path, bar_h_all[:h_depth].flip(0).transpose(0, 1)  # (12)
 
@@ -612,6 +613,89 @@ def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tange
     zeros = tuple(torch.zeros_like(value) for value in outputs)
     transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
     return transposed[1](tangents)[0]
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def dense(matrix: Tensor) -> Tensor:
+    """A matrix without gaps between its rows or columns: with them, as a second factor, it takes a thousand times."""
+    if matrix.is_contiguous() or matrix.t().is_contiguous():
+        return matrix
+    return matrix.t().contiguous().t() if matrix.stride(0) == 1 else matrix.contiguous()
+
+
+def large_product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any, by oneDNN.
+
+    The kernel copies a first factor that is transposed; where that is the larger one, the transposed product is made.
+    """
+    if base is None and left.stride(0) == 1 and left.numel() > right.numel():
+        turned: Tensor = KERNEL(right.t(), dense(left), None, "none", [], "")
+        return turned.t()
+    found: Tensor = KERNEL(left, dense(right).t(), base, "none", [], "")
+    return found
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        return large_product(left, right, base)
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = large_product(left, right)
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(large_product(left, right), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
+
+
+def sum_of_products(like: Tensor, count: int) -> Tensor:
+    """Zeros for the sum of products of `count` rows each; a matrix lies as large products come out, transposed."""
+    large = like.dim() == 2 and like.numel() * count >= LEAST_WORK and kernel_serves(like, like.shape[1])
+    return like.new_zeros(like.shape[::-1]).t() if large else like.new_zeros(like.shape)
 
 
 BLOCK_ELEMENTS = 1 << 18
@@ -778,20 +862,21 @@ def adjoint_sweep(
     sent = needs[0] or (count > len(cell.states) and needs[count])
     bar_x = x.new_empty(x.shape) if sent else None
     sums = tuple(
-        operand.new_zeros(operand.shape) if need else None
+        sum_of_products(operand, x.shape[0] * x.shape[1]) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
     cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store)
-    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
-    for block in reversed(cuts):
-        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
-        here = tuple(path[block] for path in paths)
-        values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
-        room = workspace[: block.stop - block.start]
-        given = (bar_output[block], *bar_states)
-        asked = (None if bar_x is None else bar_x[block], *sums)
-        bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
-    return [bar_x, *bar_states, *sums]
+    with torch.inference_mode():  # views of what is made in it take less time
+        workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
+        for block in reversed(cuts):
+            before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
+            here = tuple(path[block] for path in paths)
+            values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
+            room = workspace[: block.stop - block.start]
+            given = (bar_output[block], *bar_states)
+            asked = (None if bar_x is None else bar_x[block], *sums)
+            bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
+    return [bar_x, *(bar.clone() for bar in bar_states), *(None if v is None else v.contiguous() for v in sums)]
 
 
 def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
@@ -827,10 +912,20 @@ def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
     return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
 
 
+POSITIONAL = inspect.Signature([inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def positional(function: Any) -> Any:
+    """The function, for which torch need not look for defaults at every call: that takes as long as ten operations."""
+    function.__signature__ = POSITIONAL
+    return function
+
+
 class Recurrence(torch.autograd.Function):
     """The recurrence; its backward is `RecurrenceAdjoint`, its transforms go through the plain form of the cell."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         return forward_sweep(cell, store, *inputs)
 
@@ -871,6 +966,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     """The adjoint sweep; returns the needed gradients in order. Itself differentiated through the plain form."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]

@@ -13,25 +13,25 @@ The step (tanh):
 The discrete adjoint (tanh):
     (4) bar_a_y = bar_y*(1 - y**2)
     (5) bar_x_lags = tap_backs(w, bar_a_y)
-    (6)  almost everywhere
+    (6) bar_y = d loss / d y
 
 Gradients (tanh):
     (7) bar_b = bar_a_y
     (8) bar_w = tap_outers(bar_a_y, x_lags)
+    (9) gradient of p = sum over steps of bar_p, for p in b, w
+    (10) gradient of a value before the first step = bar_x_lags of the steps that read it
 
 The step (relu):
-    (9) y = relu(a_y)
+    (11) y = relu(a_y)
 
 The discrete adjoint (relu):
-    (11) bar_a_y = bar_y*step(a_y)
-    (12)  almost everywhere
+    (13) bar_a_y = bar_y*step(a_y)
 
 The step (identity):
-    (13) y = a_y
+    (14) y = a_y
 
 The discrete adjoint (identity):
-    (15) bar_a_y = bar_y
-    (16)  almost everywhere
+    (16) bar_a_y = bar_y
 
 Symbols:
     a_y (H) intermediate: input of the units
@@ -49,6 +49,7 @@ Operations per step and component, forward and backward: 3, 5.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy as shallow_copy
@@ -78,24 +79,24 @@ DERIVATION: dict[str, object] = {
         ),
         "4": r"\bar{a}_t = \bar{y}_t \odot \left(1 - y_t^{2}\right)",
         "5": r"\bar{x}_{t-k} = \left({w_k}^{\top} \bar{a}_t\right)_k",
-        "6": (),
+        "6": r"\bar{y}_t = \partial \ell / \partial y_t",
         "7": r"\bar{b} = \bar{a}_t",
         "8": r"\bar{w}_k = \left(\bar{a}_t\, {x_{t-k}}^{\top}\right)_k",
-        "9": r"y_t = \operatorname{relu}\left(a_t\right)",
-        "10": (
+        "9": r"\nabla_p L = \sum_{\text{steps}} \bar p",
+        "10": r"\nabla_{z_{s}} L = \sum_{\text{steps that read } z_s} \bar{x}_{t-k}",
+        "11": r"y_t = \operatorname{relu}\left(a_t\right)",
+        "12": (
             r"S = \ell\left(y_t\right) + \left\langle \bar{a}_t,\, b + \sum_k w_k\, x_{t-k} - a_t\right\rangle + "
             r"\left\langle \bar{y}_t,\, \operatorname{relu}\left(a_t\right) - y_t\right\rangle, \qquad \partial \ell"
             r" / \partial y_t = \bar{y}_t"
         ),
-        "11": r"\bar{a}_t = \bar{y}_t \odot \mathbf 1_{>0}\left(a_t\right)",
-        "12": (),
-        "13": r"y_t = a_t",
-        "14": (
+        "13": r"\bar{a}_t = \bar{y}_t \odot \mathbf 1_{>0}\left(a_t\right)",
+        "14": r"y_t = a_t",
+        "15": (
             r"S = \ell\left(y_t\right) + \left\langle \bar{a}_t,\, b + \sum_k w_k\, x_{t-k} - a_t\right\rangle + "
             r"\left\langle \bar{y}_t,\, a_t - y_t\right\rangle, \qquad \partial \ell / \partial y_t = \bar{y}_t"
         ),
-        "15": r"\bar{a}_t = \bar{y}_t",
-        "16": (),
+        "16": r"\bar{a}_t = \bar{y}_t",
     },
 }
 
@@ -124,7 +125,7 @@ def _forward_tanh(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, la
     a = x.new_empty(steps * batch, size)
     a.copy_(bias)  # (1)
     for w_k, x_lags_k in zip(weight.mT, x_lags, strict=True):  # (1)
-        a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
+        add_product(a, x_lags_k.flatten(0, 1), w_k)  # (1)
     stack = a.view(steps, batch, 1, size)
     a_y = stack[:, :, 0]
     y = torch.tanh(a_y)  # (2)
@@ -161,7 +162,7 @@ def _backward_tanh(
     bar_a_y = bar_stack[:, :, 0]
     bar_a_y.copy_(1 - y**2)  # (4) per bar_y
 
-    bar_y = bar_output.flatten(0, 1)
+    bar_y = bar_output.flatten(0, 1)  # (6)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
     bar_a_y_row.mul_(bar_y)  # (4)
 
@@ -170,15 +171,15 @@ def _backward_tanh(
         bar_x_all = x.new_zeros(x_depth + steps, *x.shape[1:])
         bar_x_all[steps:] += bar_x_past.flip(1).transpose(0, 1)
         for w_k, bar_x_lags_k in zip(weight, [bar_x_all[x_depth - k :][:steps] for k in lags], strict=True):
-            bar_x_lags_k.flatten(0, 1).addmm_(bar_a_rows, w_k)  # (5)
+            add_product(bar_x_lags_k.flatten(0, 1), bar_a_rows, w_k)  # (5)
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
+            add_product(bar_w_k, bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7)
-    return (bar_x_past,)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
+    return (bar_x_past,)  # (10)
 
 
 def _plain_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags: tuple[int, ...]) -> Values:
@@ -189,7 +190,7 @@ def _plain_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags
     x_lags = torch.cat([x_all[x_depth - k :][:steps] for k in lags], -1)
     a_x = torch.nn.functional.linear(x_lags, weight.transpose(0, 1).flatten(1), bias)
     a_y = a_x  # (1)
-    y = torch.relu(a_y)  # (9)
+    y = torch.relu(a_y)  # (11)
     return y, x_all[x.shape[0] :].flip(0).transpose(0, 1)
 
 
@@ -202,10 +203,10 @@ def _forward_relu(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, la
     a = x.new_empty(steps * batch, size)
     a.copy_(bias)  # (1)
     for w_k, x_lags_k in zip(weight.mT, x_lags, strict=True):  # (1)
-        a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
+        add_product(a, x_lags_k.flatten(0, 1), w_k)  # (1)
     stack = a.view(steps, batch, 1, size)
     a_y = stack[:, :, 0]
-    y = torch.clamp_min(a_y, 0)  # (9)
+    y = torch.clamp_min(a_y, 0)  # (11)
     return y, a.view(steps, batch, size)
 
 
@@ -219,7 +220,7 @@ def _recompute_relu(x: Tensor, before: Values, paths: Values, operands: Values, 
     a = x.new_empty(steps * batch, size)
     a.copy_(bias)  # (1)
     for w_k, x_lags_k in zip(weight.mT, x_lags, strict=True):  # (1)
-        a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
+        add_product(a, x_lags_k.flatten(0, 1), w_k)  # (1)
     return (a.view(steps, batch, size),)
 
 
@@ -247,26 +248,26 @@ def _backward_relu(
     a_y = a_path.view(steps, batch, 1, size)[:, :, 0]
     bar_stack = bar_a.view(steps, batch, 1, size)
     bar_a_y = bar_stack[:, :, 0]
-    bar_a_y.copy_((a_y > 0).to(a_y.dtype))  # (11) per bar_y
+    bar_a_y.copy_((a_y > 0).to(a_y.dtype))  # (13) per bar_y
 
-    bar_y = bar_output.flatten(0, 1)
+    bar_y = bar_output.flatten(0, 1)  # (6)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
-    bar_a_y_row.mul_(bar_y)  # (11)
+    bar_a_y_row.mul_(bar_y)  # (13)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
         bar_x_all = x.new_zeros(x_depth + steps, *x.shape[1:])
         bar_x_all[steps:] += bar_x_past.flip(1).transpose(0, 1)
         for w_k, bar_x_lags_k in zip(weight, [bar_x_all[x_depth - k :][:steps] for k in lags], strict=True):
-            bar_x_lags_k.flatten(0, 1).addmm_(bar_a_rows, w_k)  # (5)
+            add_product(bar_x_lags_k.flatten(0, 1), bar_a_rows, w_k)  # (5)
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
+            add_product(bar_w_k, bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7)
-    return (bar_x_past,)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
+    return (bar_x_past,)  # (10)
 
 
 def _plain_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, lags: tuple[int, ...]) -> Values:
@@ -277,7 +278,7 @@ def _plain_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *, 
     x_lags = torch.cat([x_all[x_depth - k :][:steps] for k in lags], -1)
     a_x = torch.nn.functional.linear(x_lags, weight.transpose(0, 1).flatten(1), bias)
     a_y = a_x  # (1)
-    y = a_y  # (13)
+    y = a_y  # (14)
     return y, x_all[x.shape[0] :].flip(0).transpose(0, 1)
 
 
@@ -290,10 +291,10 @@ def _forward_identity(x: Tensor, x_past: Tensor, weight: Tensor, bias: Tensor, *
     a = x.new_empty(steps * batch, size)
     a.copy_(bias)  # (1)
     for w_k, x_lags_k in zip(weight.mT, x_lags, strict=True):  # (1)
-        a.addmm_(x_lags_k.flatten(0, 1), w_k)  # (1)
+        add_product(a, x_lags_k.flatten(0, 1), w_k)  # (1)
     stack = a.view(steps, batch, 1, size)
     a_y = stack[:, :, 0]
-    y = a_y  # (13)
+    y = a_y  # (14)
     return (y,)
 
 
@@ -324,24 +325,24 @@ def _backward_identity(
     bar_x, bar_weight, bar_bias = sums
     bar_stack = bar_a.view(steps, batch, 1, size)
 
-    bar_y = bar_output.flatten(0, 1)
+    bar_y = bar_output.flatten(0, 1)  # (6)
     bar_a_y_row = bar_stack[:, :, 0].flatten(0, 1)
-    bar_a_y_row.copy_(bar_y)  # (15)
+    bar_a_y_row.copy_(bar_y)  # (16)
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
         bar_x_all = x.new_zeros(x_depth + steps, *x.shape[1:])
         bar_x_all[steps:] += bar_x_past.flip(1).transpose(0, 1)
         for w_k, bar_x_lags_k in zip(weight, [bar_x_all[x_depth - k :][:steps] for k in lags], strict=True):
-            bar_x_lags_k.flatten(0, 1).addmm_(bar_a_rows, w_k)  # (5)
+            add_product(bar_x_lags_k.flatten(0, 1), bar_a_rows, w_k)  # (5)
         bar_x.copy_(bar_x_all[x_depth:])
         bar_x_past = bar_x_all[:x_depth].flip(0).transpose(0, 1)
     if bar_weight is not None:
-        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8)
-            bar_w_k.addmm_(bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8)
+        for bar_w_k, x_lags_k in zip(bar_weight, x_lags, strict=True):  # (8) (9)
+            add_product(bar_w_k, bar_a_rows.t(), x_lags_k.flatten(0, 1))  # (8) (9)
     if bar_bias is not None:
-        bar_bias.add_(bar_a_rows.sum(0))  # (7)
-    return (bar_x_past,)
+        bar_bias.add_(bar_a_rows.sum(0))  # (7) (9)
+    return (bar_x_past,)  # (10)
 
 
 # --- support: layers, directions and transforms, the same in every file of this kind ---------------------------
@@ -416,6 +417,89 @@ def pushforward(function: Callable[..., Any], primals: tuple[Tensor, ...], tange
     zeros = tuple(torch.zeros_like(value) for value in outputs)
     transposed: tuple[Any, ...] = torch.func.vjp(pullback, zeros)
     return transposed[1](tangents)[0]
+
+
+def _kernel() -> Any:
+    """The kernel; None where torch was built without it."""
+    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.ops.mkldnn._linear_pointwise.default if found else None
+
+
+KERNEL = _kernel()
+
+
+def kernel_serves(x: Tensor, inputs: int) -> bool:
+    """Whether the kernel multiplies x (..., inputs) by a matrix.
+
+    Not within graphs of autograd, which it has no rule for; where sizes do not fit, torch says so best.
+    """
+    if KERNEL is None or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.dim() > 1 and x.shape[-1] == inputs and x.numel() > 0
+
+
+LEAST_WORK, LEAST_SIDE = (
+    2**21,
+    4,
+)  # multiplications, and rows and columns, from which on oneDNN takes less time than MKL
+
+
+def is_large(left: Tensor, right: Tensor) -> bool:
+    """Whether left (n, k) times right (k, m) is a product for oneDNN."""
+    if left.shape[0] * right.numel() < LEAST_WORK:
+        return False
+    return min(*left.shape, right.shape[1]) >= LEAST_SIDE and kernel_serves(left, right.shape[0])
+
+
+def dense(matrix: Tensor) -> Tensor:
+    """A matrix without gaps between its rows or columns: with them, as a second factor, it takes a thousand times."""
+    if matrix.is_contiguous() or matrix.t().is_contiguous():
+        return matrix
+    return matrix.t().contiguous().t() if matrix.stride(0) == 1 else matrix.contiguous()
+
+
+def large_product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any, by oneDNN.
+
+    The kernel copies a first factor that is transposed; where that is the larger one, the transposed product is made.
+    """
+    if base is None and left.stride(0) == 1 and left.numel() > right.numel():
+        turned: Tensor = KERNEL(right.t(), dense(left), None, "none", [], "")
+        return turned.t()
+    found: Tensor = KERNEL(left, dense(right).t(), base, "none", [], "")
+    return found
+
+
+def product(left: Tensor, right: Tensor, base: Tensor | None = None) -> Tensor:
+    """left (n, k) times right (k, m), plus `base` (m), if any."""
+    if is_large(left, right):
+        return large_product(left, right, base)
+    return torch.mm(left, right) if base is None else torch.addmm(base, left, right)
+
+
+def set_product(target: Tensor, left: Tensor, right: Tensor, base: Tensor | None = None) -> None:
+    """target = left right + base: left (n, k), right (k, m), `base` (n, m) or (m) or none; `target` is none of them."""
+    if is_large(left, right):
+        found = large_product(left, right)
+        target.copy_(found) if base is None else torch.add(base, found, out=target)
+    elif base is None:
+        torch.mm(left, right, out=target)
+    else:
+        torch.addmm(base, left, right, out=target)
+
+
+def add_product(target: Tensor, left: Tensor, right: Tensor, alpha: float = 1) -> None:
+    """target += alpha left right: left (n, k), right (k, m)."""
+    if is_large(left, right):
+        target.add_(large_product(left, right), alpha=alpha)
+    else:
+        target.addmm_(left, right, alpha=alpha)
+
+
+def sum_of_products(like: Tensor, count: int) -> Tensor:
+    """Zeros for the sum of products of `count` rows each; a matrix lies as large products come out, transposed."""
+    large = like.dim() == 2 and like.numel() * count >= LEAST_WORK and kernel_serves(like, like.shape[1])
+    return like.new_zeros(like.shape[::-1]).t() if large else like.new_zeros(like.shape)
 
 
 BLOCK_ELEMENTS = 1 << 18
@@ -582,20 +666,21 @@ def adjoint_sweep(
     sent = needs[0] or (count > len(cell.states) and needs[count])
     bar_x = x.new_empty(x.shape) if sent else None
     sums = tuple(
-        operand.new_zeros(operand.shape) if need else None
+        sum_of_products(operand, x.shape[0] * x.shape[1]) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
     cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store)
-    workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
-    for block in reversed(cuts):
-        before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
-        here = tuple(path[block] for path in paths)
-        values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
-        room = workspace[: block.stop - block.start]
-        given = (bar_output[block], *bar_states)
-        asked = (None if bar_x is None else bar_x[block], *sums)
-        bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
-    return [bar_x, *bar_states, *sums]
+    with torch.inference_mode():  # views of what is made in it take less time
+        workspace = x.new_empty(cuts[0].stop, x.shape[1], operands[0].shape[-2])
+        for block in reversed(cuts):
+            before = tuple(earlier(path, state, block) for path, state in zip(sources, states, strict=False))
+            here = tuple(path[block] for path in paths)
+            values = tuple(v[block] for v in kept) if store else cell.recompute(x[block], before, here, operands)
+            room = workspace[: block.stop - block.start]
+            given = (bar_output[block], *bar_states)
+            asked = (None if bar_x is None else bar_x[block], *sums)
+            bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
+    return [bar_x, *(bar.clone() for bar in bar_states), *(None if v is None else v.contiguous() for v in sums)]
 
 
 def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:
@@ -631,10 +716,20 @@ def earlier(path: Tensor, state: Tensor, block: slice) -> Tensor:
     return torch.cat((state.unsqueeze(0), path[: block.stop - 1]))
 
 
+POSITIONAL = inspect.Signature([inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def positional(function: Any) -> Any:
+    """The function, for which torch need not look for defaults at every call: that takes as long as ten operations."""
+    function.__signature__ = POSITIONAL
+    return function
+
+
 class Recurrence(torch.autograd.Function):
     """The recurrence; its backward is `RecurrenceAdjoint`, its transforms go through the plain form of the cell."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         return forward_sweep(cell, store, *inputs)
 
@@ -675,6 +770,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     """The adjoint sweep; returns the needed gradients in order. Itself differentiated through the plain form."""
 
     @staticmethod
+    @positional
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from codegen.runtime.forward_mode import pushforward
+from codegen.runtime.matrix_products import sum_of_products
 
 BLOCK_ELEMENTS = 1 << 18
 """Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
@@ -177,7 +178,7 @@ def adjoint_sweep(
     sent = needs[0] or (count > len(cell.states) and needs[count])
     bar_x = x.new_empty(x.shape) if sent else None
     sums = tuple(
-        operand.new_zeros(operand.shape) if need else None
+        sum_of_products(operand, x.shape[0] * x.shape[1]) if need else None
         for operand, need in zip(operands, needs[1 + count :], strict=True)
     )
     cuts = blocks(x.shape[0], x.shape[1] * operands[0].shape[-2], store)
@@ -191,7 +192,7 @@ def adjoint_sweep(
             given = (bar_output[block], *bar_states)
             asked = (None if bar_x is None else bar_x[block], *sums)
             bar_states = cell.backward(x[block], before, here, operands, values, room, given, asked)
-    return [bar_x, *(bar.clone() for bar in bar_states), *sums]
+    return [bar_x, *(bar.clone() for bar in bar_states), *(None if v is None else v.contiguous() for v in sums)]
 
 
 def total_sweep(cell: Cell, inputs: Values, bars: Values) -> Values:

@@ -8,8 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from codegen.runtime import matrix_products
 from codegen.runtime.dense_kernel import KERNEL
-from codegen.runtime.matrix_products import LEAST_SIDE, LEAST_WORK, add_product, is_large, product, set_product
+from codegen.runtime.matrix_products import (
+    LEAST_SIDE,
+    LEAST_WORK,
+    add_product,
+    is_large,
+    product,
+    set_product,
+    sum_of_products,
+)
 from generated.lstm_peephole import LSTMPeephole
 
 ROWS, INNER, COLUMNS = 64, 256, 192
@@ -71,3 +80,31 @@ def test_sweeps_with_large_products() -> None:
         net(x)[0].sin().sum().backward()
         gradients.append([x.grad, *(parameter.grad for parameter in net.parameters())])
     assert all(close(found, expected) for found, expected in zip(*gradients, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("right", LAYOUTS)
+@pytest.mark.parametrize("left", LAYOUTS)
+def test_the_kernel_gets_second_factors_without_gaps(left: str, right: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gaps it falls back to a reference implementation."""
+    seen: list[Tensor] = []
+
+    def kernel(first: Tensor, second: Tensor, *_: object) -> Tensor:
+        seen.append(second)
+        return first @ second.mT
+
+    monkeypatch.setattr(matrix_products, "KERNEL", kernel)
+    product(LAYOUTS[left](ROWS, INNER), LAYOUTS[right](INNER, COLUMNS))
+    product(LAYOUTS[left](COLUMNS, INNER), LAYOUTS[right](INNER, ROWS))
+    assert len(seen) == 2 and all(second.is_contiguous() or second.mT.is_contiguous() for second in seen)
+
+
+@torch.no_grad()
+def test_sums_of_products_lie_as_the_products_come_out() -> None:
+    weight = torch.randn(ROWS, COLUMNS)
+    for count in (INNER * COLUMNS, 1, 0):
+        room = sum_of_products(weight, count)
+        assert room.shape == weight.shape and not room.any()
+        add_product(room, torch.ones(count, ROWS).mT, torch.ones(count, COLUMNS))
+        assert torch.equal(room, torch.full_like(weight, count))
+    assert sum_of_products(torch.randn(2, ROWS, COLUMNS), INNER * COLUMNS).is_contiguous()
