@@ -161,7 +161,7 @@ def test_what_is_mutated_is_every_literal_sign_order_and_term():
 
 def test_a_mutant_is_gone_afterwards():
     name = "resnet"
-    text, module = emitted(name)
+    text, _ = emitted(name)
     mutant = next(m for function in functions(text, is_adjoint) for m in mutants(function))
     assert caught(name, mutant)
     (case,) = cases(name)
