@@ -96,7 +96,8 @@ def _docstring(spec: Spec, derivation: Derivation, programs: Sequence[Program], 
             lines = [f"    ({r.number}) {r.text}" for r in section.relations if not r.title.startswith("Lagrangian of")]
             said = [note for title, note in notes.items() if section.title.startswith(title)]
             heading = textwrap.fill(" ".join([f"{section.title}:", *said]), WIDTH)
-            parts.append("\n".join([heading, *(_wrapped(line) for line in lines)]))
+            if lines or said:
+                parts.append("\n".join([heading, *(_wrapped(line) for line in lines)]))
     parts.append("\n".join(["Symbols:", *(_wrapped(f"    {row}") for row in _symbols(spec))]))
     if derivation.facts:
         parts.append("\n".join(["Facts:", *(f"    {name}: {value}" for name, value in derivation.facts.items())]))

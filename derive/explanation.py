@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import product
 from types import ModuleType
+from typing import TypeVar
 
 from derive.derivation import Derivation, Kind
 from derive.discretization import discretize, implicit_family
@@ -20,12 +21,18 @@ from derive.symbols import Quantity, by_name
 from derive.system import System
 from derive.systems import ODE, Option, Spec
 
+T = TypeVar("T")
+
 
 def explain_system(spec: Spec) -> Derivation:
     """The derivation of a spec without claims and sections on its scheme: all that the emitted code refers to."""
-    draft = Draft(spec)
+    draft, alike = Draft(spec), spec.twins
     for option, system in spec.variants.items():
-        _explain(draft, system, StepNames(str(option)))
+        twins = [str(name) for name, first in alike.items() if first == option and name != option]
+        if alike[option] == option:
+            _explain(draft, system, StepNames(str(option)))
+        if twins:
+            _call_alike(draft, str(option), twins)
     for name in spec.option_names:
         draft.facts[name] = ", ".join(dict.fromkeys(str(spec.chosen(variant)[name]) for variant in spec.variants))
     for title, recurrence in spec.beside.items():
@@ -51,6 +58,19 @@ def explain_system(spec: Spec) -> Derivation:
         numbers=draft.author.numbers,
         contexts=draft.contexts,
     )
+
+
+def _call_alike(draft: Draft, option: str, twins: Sequence[str]) -> None:
+    """Let variants that are the same system as another one find all that is known of it."""
+    draft.facts[f"like {option}"] = ", ".join(twins)
+    for twin in twins:
+        draft.contexts |= {twin: draft.contexts[option]} if option in draft.contexts else {}
+        for table in (draft.author.numbers, draft.results):
+            _copy_names(table, f"{option}.", f"{twin}.")
+
+
+def _copy_names(table: dict[str, T], before: str, after: str) -> None:
+    table |= {after + name.removeprefix(before): value for name, value in table.items() if name.startswith(before)}
 
 
 def _sections(name: str) -> ModuleType:

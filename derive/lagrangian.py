@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from derive.checks import StationarityCheck
-from derive.derivation import Kind
+from derive.derivation import Kind, Relation
 from derive.latex import latex, plain
 from derive.numbering import Author
 from derive.past_values import Lags, read_back
@@ -87,12 +87,10 @@ def write_adjoint(
             author.assignment(line, names(kind, line.target), check)
 
 
-def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint, prefix: str = "") -> None:
     """What a step receives from later ones: the cotangents that they computed for the same state."""
     newest = recurrence.new[: recurrence.unknowns or len(recurrence.new)]
     for before, after in zip(recurrence.old, recurrence.new, strict=True):
-        if f"chain.{after.name}" in author.numbers:
-            continue
         seed = adjoint.seeds[after]
         given_out = recurrence.output if recurrence.output in recurrence.new else recurrence.new[0]
         judged = after == given_out or (recurrence.output is None and after in newest)
@@ -102,14 +100,16 @@ def write_chain(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> Non
         reason = "one step's old state is the new state of the step before; the last step receives the loss alone"
         if read_back(recurrence.past, before):
             reason = "every later step that reads this state sends back its part; there is none behind the last step"
-        author.relation(
+        relation = Relation(
+            "",
             f"what the next step sends back for {after.name}",
             Kind.DEFINITION,
             f"{seed.latex} = {' + '.join(parts) or '0'}",
-            text=f"{seed} = {' + '.join(text) or '0'}",
-            reason=reason,
-            name=f"chain.{after.name}",
+            f"{seed} = {' + '.join(text) or '0'}",
+            reason,
+            f"chain.{after.name}",
         )
+        author.shared(relation, prefix)
 
 
 def _from_later_steps(recurrence: Recurrence, adjoint: Adjoint, old: Quantity) -> list[tuple[str, str]]:
@@ -132,20 +132,25 @@ def _from_later_steps(recurrence: Recurrence, adjoint: Adjoint, old: Quantity) -
     return found
 
 
-def write_readout(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
+def write_readout(author: Author, recurrence: Recurrence, adjoint: Adjoint, prefix: str = "") -> None:
     """What an output that is no state receives: from the loss alone."""
     output = recurrence.output
-    if output is None or output in recurrence.new or f"chain.{output.name}" in author.numbers:
+    if output is None or output in recurrence.new:
         return
     seed = adjoint.seeds[output]
-    author.relation(
+    read = seed != adjoint.cotangents[output]
+    relation = Relation(
+        "",
         f"what the loss sends back for {output.name}",
         Kind.DEFINITION,
         rf"{seed.latex} = \partial \ell / \partial {output.latex}",
-        text=f"{seed} = d loss / d {output}",
-        reason="no later step reads it: without a read-out the loss reaches the state directly",
-        name=f"chain.{output.name}",
+        f"{seed} = d loss / d {output}",
+        "no later step reads it, but what this one makes of it"
+        if read
+        else "no later step reads it: without a read-out the loss reaches the state directly",
+        f"chain.{output.name}",
     )
+    author.shared(relation, prefix)
 
 
 def write_sums(author: Author, recurrence: Recurrence, adjoint: Adjoint) -> None:
@@ -210,8 +215,8 @@ def write_step(author: Author, recurrence: Recurrence, names: StepNames, title: 
     if silent:
         write_silence(author, [q for q in recurrence.step.inputs if q not in adjoint.cotangents])
     else:
-        write_chain(author, recurrence, adjoint)
-        write_readout(author, recurrence, adjoint)
+        write_chain(author, recurrence, adjoint, names.prefix)
+        write_readout(author, recurrence, adjoint, names.prefix)
     author.close(
         f"The discrete adjoint{suffix}",
         "Stationarity of the Lagrangian in every quantity of the step, last line first: this is backpropagation.",

@@ -51,6 +51,23 @@ class Author:
         self._open.append(replace(relation, number=number))
         return self._open[-1]
 
+    def shared(self, relation: Relation, prefix: str) -> None:
+        """Append a relation that variants have in common; where one says otherwise, it gets a relation of its own.
+
+        Args:
+            relation: with the name under which all find it.
+            prefix: of the variant, which finds its own under `prefix.name`.
+        """
+        alike = [one for one in self._all() if one.name.endswith(relation.name) and one.text == relation.text]
+        own = f"{prefix}.{relation.name}" if prefix else relation.name
+        if alike:
+            self.numbers[own] = alike[0].number
+        else:
+            self.append(replace(relation, name=own if relation.name in self.numbers else relation.name))
+
+    def _all(self) -> list[Relation]:
+        return [relation for section in self.sections for relation in section.relations] + self._open
+
     def equation(
         self, left: Expr, right: Expr, title: str, kind: Kind, reason: str, name: str = "", check: Check | None = None
     ) -> Relation:

@@ -53,6 +53,16 @@ class Variants:
             return {self.option: variant} if self.option else {}
         return dict(zip(self.options, self._key(variant), strict=True))
 
+    @property
+    def twins(self) -> Mapping[Option, Option]:
+        """Variant -> the first one that is the same system with parameters laid out alike: itself for most."""
+        found: dict[Option, Option] = {}
+        variants = self.variants
+        for name, system in variants.items():
+            alike = (one for one in dict.fromkeys(found.values()) if variants[one] == system)
+            found[name] = next((one for one in alike if self.stacks_of(one) == self.stacks_of(name)), name)
+        return found
+
     def stacks_of(self, variant: Option) -> tuple[Stack, ...]:
         """How a variant's parameters are laid out."""
         return tuple(stack for stack in self.stacks if not stack.only or self._key(variant) in stack.only)

@@ -16,8 +16,6 @@ Adjoint of the hidden layer, activation = tanh:
     (6) bar_b = bar_a
     (7) bar_x = matvec(transpose(W), bar_a)
 
-Adjoint of the last layer, activation = tanh:
-
 Between the layers:
     (9) bar_y = bar_x of the next layer
 
@@ -27,23 +25,17 @@ The hidden layer, activation = sigmoid:
 Adjoint of the hidden layer, activation = sigmoid:
     (12) bar_a = bar_y*y*(1 - y)
 
-Adjoint of the last layer, activation = sigmoid:
-
 The hidden layer, activation = relu:
     (14) y = relu(a)
 
 Adjoint of the hidden layer, activation = relu:
     (16) bar_a = bar_y*step(a)
 
-Adjoint of the last layer, activation = relu:
-
 The hidden layer, activation = elu:
     (18) y = elu(a)
 
 Adjoint of the hidden layer, activation = elu:
     (20) bar_a = bar_y*((1 - step(a))*(y + 1) + step(a))
-
-Adjoint of the last layer, activation = elu:
 
 The hidden layer, activation = selu:
     (22) elu_a = elu(a)
@@ -55,15 +47,11 @@ Adjoint of the hidden layer, activation = selu:
     (27) bar_elu_a = 1.7580993408473768599402175208123*bar_y
     (28) bar_a = bar_elu_a*((1 - step(a))*(elu_a + 1) + step(a)) + bar_relu_a*step(a)
 
-Adjoint of the last layer, activation = selu:
-
 The hidden layer, activation = softplus:
     (30) y = softplus(a)
 
 Adjoint of the hidden layer, activation = softplus:
     (32) bar_a = bar_y*sigmoid(a)
-
-Adjoint of the last layer, activation = softplus:
 
 The hidden layer, activation = silu:
     (34) sigmoid_a = sigmoid(a)
@@ -73,27 +61,17 @@ Adjoint of the hidden layer, activation = silu:
     (37) bar_sigmoid_a = a*bar_y
     (38) bar_a = bar_sigmoid_a*sigmoid_a*(1 - sigmoid_a) + bar_y*sigmoid_a
 
-Adjoint of the last layer, activation = silu:
-
 The hidden layer, activation = gelu:
     (40) y = a*(erf(sqrt(2)*a/2) + 1)/2
 
 Adjoint of the hidden layer, activation = gelu:
     (42) bar_a = bar_y*(sqrt(2)*a*exp(-a**2/2)/(2*sqrt(pi)) + erf(sqrt(2)*a/2)/2 + 1/2)
 
-Adjoint of the last layer, activation = gelu:
-
 The hidden layer, activation = heaviside:
     (44) y = step(a)
 
 Adjoint of the hidden layer, activation = heaviside:
     (46) gradient of W = 0, gradient of b = 0, gradient of x = 0 almost everywhere
-
-Adjoint of the last layer, activation = heaviside:
-
-Adjoint of the hidden layer, activation = identity:
-
-Adjoint of the last layer, activation = identity:
 
 Symbols:
     W (m, n) parameter: weights
