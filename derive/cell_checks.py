@@ -59,7 +59,7 @@ def check_cell(
                 "or make it a parameter or an input"
             )
     for quantity in (q for q in step.inputs if q not in past):
-        if quantity.role is Role.STATE and quantity not in old:
+        if quantity.role is Role.STATE and quantity not in (*old, *inputs):
             names = ", ".join(q.name for q in old)
             raise SpecError(
                 f"the step reads the state {quantity.name}, which is not updated: old has {names}; give it there, and "

@@ -285,6 +285,23 @@ def check_switches(owner: str, switches: Mapping[str, Any], dtype: Any) -> None:
         raise TypeError(f"{owner}: dtype={dtype!r}; allowed: a floating point torch.dtype, as torch.float64")
 
 
+def check_dropout(owner: str, dropout: Any) -> None:
+    """Refuse what is no probability."""
+    if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
+        raise ValueError(f"{owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
+
+
+def check_input(module: Any, x: Tensor, time_axis: int) -> None:
+    """Refuse an input whose features, dtype or number of steps do not fit."""
+    weight = next(module.parameters())
+    if x.shape[-1] != module.input_size:
+        allowed = f"axis {x.dim() - 1} of size {module.input_size} (input_size), read size {x.shape[-1]}"
+        raise ValueError(f"{module.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
+    check_tensor(module.owner, "x", x, weight, "the parameters")
+    if x.shape[time_axis] == 0:
+        raise ValueError(f"{module.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
+
+
 def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
     """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
     if value.device != like.device:
@@ -878,8 +895,7 @@ def _laid_out(
             parts = [totals[state] for totals in swept[row * pieces : (row + 1) * pieces]]
             if module.bidirectional and row % 2:
                 parts = [part.flip(0) for part in reversed(parts)]
-            empty = x.new_empty(0, sequences, module.hidden_size)
-            paths.append(padded(parts, steps, back, empty))
+            paths.append(padded(parts, steps, back, parts[0].new_empty(0, sequences, parts[0].shape[-1])))
         whole = torch.stack(paths)
         found.append(whole.squeeze(2) if x.dim() == 2 else whole.transpose(1, 2) if time else whole)
     return tuple(found)
@@ -907,6 +923,9 @@ class Recurrent(nn.Module):
     told: ClassVar[Mapping[str, Any]] = {}
     """Names of the arguments that are numbers of steps -> their defaults."""
 
+    further_sizes: ClassVar[tuple[str, ...]] = ()
+    """Names of the arguments that give sizes besides those of the input and the hidden states."""
+
     readout: ClassVar[Readout | None] = None
     """What is made of the output, where its size is given."""
 
@@ -933,11 +952,11 @@ class Recurrent(nn.Module):
             allowed = ", ".join(map(self._shown, self.cells))
             raise ValueError(f"{self._shown(self.chosen)} has no derived cell; allowed: {allowed}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        sizes |= {name: getattr(self, name) for name in self.further_sizes}
         check_sizes(self.owner, sizes if output is None else {**sizes, "output": output})
         switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
         check_switches(self.owner, {**switches, "learn_initial": learn_initial}, dtype)
-        if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"{self.owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
+        check_dropout(self.owner, dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         self.output = output
@@ -986,6 +1005,16 @@ class Recurrent(nn.Module):
         return cell.told({name: getattr(self, name) for name in self.told}) if self.told else cell
 
     @property
+    def state_sizes(self) -> Mapping[str, int]:
+        """Names and sizes of the states."""
+        return dict.fromkeys(self.cell().states, self.hidden_size)
+
+    @property
+    def output_features(self) -> int:
+        """Size of the output of one layer and direction."""
+        return self.hidden_size
+
+    @property
     def chosen(self) -> tuple[str, ...]:
         """Values of the options."""
         return tuple(getattr(self, name) for name in self.options)
@@ -1008,7 +1037,8 @@ class Recurrent(nn.Module):
                 nn.init.uniform_(parameter, -bound, bound)
 
     def extra_repr(self) -> str:
-        shown = [f"{self.input_size}, {self.hidden_size}"]
+        sizes = ("input_size", "hidden_size", *self.further_sizes)
+        shown = [", ".join(str(getattr(self, name)) for name in sizes)]
         usual: dict[str, Any] = {
             "num_layers": 1,
             "bias": True,
@@ -1053,21 +1083,19 @@ class Recurrent(nn.Module):
         """Run over all steps and return (output, state), shaped as torch.nn.LSTM shapes them.
 
         x: (T, B, input_size), (B, T, input_size) if batch_first, (T, input_size) without a batch, or a PackedSequence.
-        state: one tensor (num_layers * directions, B, hidden_size) per state of the cell; where not given, zeros or
-        what is learnt. Of a state that is read K steps later, K values (num_layers * directions, B, K, hidden_size),
-        newest first; of inputs that are, one tensor (directions, B, K, features) per layer, behind the states.
+        state: one tensor (num_layers * directions, B, hidden_size) per state of the cell, or of the size that
+        `state_sizes` says; where not given, zeros or what is learnt. Of a state that is read K steps later, K values
+        (num_layers * directions, B, K, hidden_size), newest first; of inputs that are, one tensor (directions, B, K,
+        features) per layer, behind the states.
         lengths: (B,) steps of each sequence in a padded input, 1 or more; the output is zero after them, and the final
         state is the state after them.
-        targets: what a cell that reads its own output is fed in training; refused, as these cells do not read it.
+        targets: what a cell reads in place of its own output, shaped as x is, with the output's features; refused by
+        cells that do not read it.
         """
-        if targets is not None:
-            raise ValueError(
-                f"{self.owner}: targets is given, but this cell feeds no output back; allowed: targets=None"
-            )
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError(f"{self.owner}: lengths is given with a PackedSequence; allowed: its own lengths only")
-            return self._forward_packed(x, state)
+            return self._forward_packed(x, state, targets)
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.owner}: x is of type {type(x).__name__}; allowed: a Tensor or a PackedSequence")
         if x.dim() not in (2, 3):
@@ -1075,8 +1103,9 @@ class Recurrent(nn.Module):
                 f"{self.owner}: x has shape {tuple(x.shape)}; allowed: 2 axes (one sequence) or 3, read {x.dim()}"
             )
         batched = x.dim() == 3
-        self._check_input(x, time_axis=1 if batched and self.batch_first else 0)
-        steps = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
+        check_input(self, x, time_axis=1 if batched and self.batch_first else 0)
+        given: Tensor = self._with_targets(x, targets)
+        steps = given.unsqueeze(1) if not batched else given.transpose(0, 1) if self.batch_first else given
         states = self._initial_states(state, steps, steps.shape[1], batched)
         if lengths is None:
             (output,), finals = self._run([steps], states)
@@ -1086,16 +1115,23 @@ class Recurrent(nn.Module):
             return output.squeeze(1), self._as_state(tuple(final.squeeze(1) for final in finals))
         return output.transpose(0, 1) if self.batch_first else output, self._as_state(finals)
 
-    def _forward_packed(self, packed: PackedSequence, state: State | None) -> tuple[PackedSequence, State]:
+    def _forward_packed(self, packed: PackedSequence, state: State | None, targets: Any) -> tuple[Any, State]:
         """`forward` for a PackedSequence; the state is in the order of the sequences before packing."""
-        self._check_input(packed.data, time_axis=0)
+        check_input(self, packed.data, time_axis=0)
+        given: PackedSequence = self._with_targets(packed, targets)
         states = self._initial_states(state, packed.data, int(packed.batch_sizes[0]), batched=True)
         if packed.sorted_indices is not None and packed.unsorted_indices is not None:
             states = tuple(value.index_select(1, packed.sorted_indices) for value in states)
-        pieces, finals = self._run(pieces_of_packed(packed), states)
+        pieces, finals = self._run(pieces_of_packed(given), states)
         if packed.unsorted_indices is not None:
             finals = tuple(value.index_select(1, packed.unsorted_indices) for value in finals)
         return packed_like(packed, pieces), self._as_state(finals)
+
+    def _with_targets(self, x: Any, targets: Any) -> Any:
+        """The input and, behind its features, the targets of a cell that reads them."""
+        if targets is not None:
+            raise ValueError(f"{self.owner}: targets is given, but this cell reads no target; allowed: targets=None")
+        return x
 
     def _run_padded(
         self, x: Tensor, states: tuple[Tensor, ...], lengths: Tensor | Sequence[int]
@@ -1105,7 +1141,7 @@ class Recurrent(nn.Module):
         pieces, order = pieces_of_padded(x, checked_lengths(self.owner, lengths, steps, sequences))
         outputs, finals = self._run(pieces, tuple(value.index_select(1, order) for value in states))
         back = order.argsort()
-        empty = finals[0].new_empty(0, sequences, self.output or self.hidden_size * self._directions)
+        empty = finals[0].new_empty(0, sequences, self.output or self.output_features * self._directions)
         return padded(outputs, steps, back, empty), tuple(value.index_select(1, back) for value in finals)
 
     def _run(self, pieces: list[Tensor], states: tuple[Tensor, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
@@ -1122,13 +1158,15 @@ class Recurrent(nn.Module):
         self, pieces: list[Tensor], states: tuple[Tensor, ...], dtype: torch.dtype | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces; `dtype` is the precision to lower the parameters to, if any."""
-        count = len(self.cell().states)
+        count, given = len(self.state_sizes), pieces
         rows = [value.unbind(0) for value in states[:count]]
         inputs = [row for value in states[count:] for row in value.unbind(0)]
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 pieces = [nn.functional.dropout(piece, self.dropout, self.training) for piece in pieces]
+            if layer:
+                pieces = self._beside(pieces, given)
             ways = []
             for way, suffix in enumerate(self._suffixes(layer)):
                 place = layer * self._directions + way
@@ -1152,20 +1190,26 @@ class Recurrent(nn.Module):
         self, pieces: list[Tensor], start: tuple[Tensor, ...], operands: tuple[Tensor, ...], backwards: bool
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """One layer and direction over pieces, from the states `start` (B, H); outputs and the final states (B, H)."""
-        cell, derived, store = self.cell(), self.gradient == "derived", self.memory == "store"
         outputs, states = [], start
         for piece in reversed(pieces) if backwards else pieces:
             living = piece.shape[1]
             steps = piece.flip(0) if backwards else piece
-            output, *moved = self.recurrence(
-                cell, derived, store, steps, *(value[:living] for value in states), *operands
-            )
+            output, *moved = self._advance(steps, tuple(value[:living] for value in states), operands)
             outputs.append(output.flip(0) if backwards else output)
             states = tuple(
                 new if living == old.shape[0] else torch.cat((new, old[living:]))
                 for new, old in zip(moved, states, strict=True)
             )
         return (outputs[::-1] if backwards else outputs), states
+
+    def _advance(self, x: Tensor, states: tuple[Tensor, ...], operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Output of every step of one layer and direction, and its final states."""
+        derived, store = self.gradient == "derived", self.memory == "store"
+        return self.recurrence(self.cell(), derived, store, x, *states, *operands)
+
+    def _beside(self, pieces: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        """What a further layer reads: the output of the one below, `pieces`, and of `given` what all layers read."""
+        return pieces
 
     def _operands(self, cell: Cell, suffix: str, layer: int, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
         """What the functions of the cell take beside input and states."""
@@ -1195,12 +1239,10 @@ class Recurrent(nn.Module):
         inputs of a layer (directions, K, features).
         """
         cell, rows = self.cell(), self.num_layers * self._directions
-        reach = cell.reach or tuple(() for _ in cell.states)
-        found = {
-            name: (rows, *self._depth(lags), self.hidden_size) for name, lags in zip(cell.states, reach, strict=True)
-        }
+        reach = dict(zip(cell.states, cell.reach, strict=False))
+        found = {name: (rows, *self._depth(reach.get(name, ())), size) for name, size in self.state_sizes.items()}
         for layer in range(self.num_layers if cell.input_reach else 0):
-            features = self.hidden_size * self._directions if layer else self.input_size
+            features = self.output_features * self._directions if layer else self.input_size
             found[f"x_past_l{layer}"] = (self._directions, *self._depth(cell.input_reach), features)
         return found
 
@@ -1219,24 +1261,14 @@ class Recurrent(nn.Module):
 
     def _shapes(self, layer: int) -> Mapping[str, tuple[int, ...]]:
         """Parameter shapes of a layer."""
-        return self.parameter_shapes(self.hidden_size * self._directions if layer else self.input_size)
+        return self.parameter_shapes(self.output_features * self._directions if layer else self.input_size)
 
     def _readout_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Parameter shapes of the read-out."""
-        return {} if self.output is None else self.readout_shapes(self.hidden_size * self._directions, self.output)
-
-    def _check_input(self, x: Tensor, time_axis: int) -> None:
-        """Refuse an input whose features, dtype or number of steps do not fit."""
-        weight = next(self.parameters())
-        if x.shape[-1] != self.input_size:
-            allowed = f"axis {x.dim() - 1} of size {self.input_size} (input_size), read size {x.shape[-1]}"
-            raise ValueError(f"{self.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
-        check_tensor(self.owner, "x", x, weight, "the parameters")
-        if x.shape[time_axis] == 0:
-            raise ValueError(f"{self.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
+        return {} if self.output is None else self.readout_shapes(self.output_features * self._directions, self.output)
 
     def _initial_states(self, state: State | None, x: Tensor, sequences: int, batched: bool) -> tuple[Tensor, ...]:
-        """One tensor (num_layers * directions, B, hidden_size) per state of the cell; see `_starts` for past values."""
+        """One tensor (num_layers * directions, B, size) per state of the cell; see `_starts` for past values."""
         names = {name: (rows, sequences, *rest) for name, (rows, *rest) in self._starts.items()}
         if state is None and self.learn_initial:
             return tuple(getattr(self, f"initial_{name}").unsqueeze(1).expand(names[name]) for name in names)

@@ -13,7 +13,7 @@ from codegen.cells.plan import CellPlan
 from codegen.cells.plan_program import CellProgram
 from codegen.cells.prelude import keyword
 from derive.past_values import Lags, read_back
-from derive.symbols import Quantity
+from derive.symbols import Dimension, Quantity
 
 DOC_WIDTH = 120
 SILENT = "there is no sweep; autograd computes what a read-out's parameters hear."
@@ -29,12 +29,12 @@ def notes(module: CellParts) -> dict[str, str]:
 def class_doc(module: CellParts) -> str:
     """What the class is, its options, and what the loops cost."""
     program = module.plans[module.default].program
-    state = ", ".join(q.name for q in program.old) or program.new[0].name
+    state = ", ".join(q.name for q in program.interface.states) or program.new[0].name
     lines = [
         f"{module.spec.title}, with the arguments of torch.nn.LSTM.",
         "",
         "    `forward(x, state=None, *, lengths=None) -> (output, state)`, all shaped as torch shapes them;",
-        *_state_lines(program),
+        *_state_lines(program, module.size_names),
         "",
     ]
     lines += [f"    {name}: {' or '.join(map(repr, values))}." for name, values in module.options.items()]
@@ -57,6 +57,7 @@ def class_doc(module: CellParts) -> str:
             f"outside of the loops; None leaves it out, and the output is {state.partition(',')[0]}."
         )
         lines.insert(-1, textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
+    lines[-1:] = [*_notes(module), ""]
     for name, cell in module.plans.items():
         if cell.program.stateless:
             lines.append("    No step waits for another: all are done at once, without a loop over them.")
@@ -99,13 +100,30 @@ def loop_body(lines: Sequence[str]) -> list[str]:
     return list(lines[start + 1 : stop])
 
 
-def _state_lines(program: CellProgram) -> list[str]:
+def _notes(module: CellParts) -> list[str]:
+    """What is to be said of an output that is no state, and of targets."""
+    faces = dict(zip(module.twins, module.interfaces, strict=False))
+    texts = [f"output: {faces[module.default].output.name} of every step; a further layer reads it."] if faces else []
+    taught = [module.spec.chosen(option) for option, face in faces.items() if face.taught]
+    if taught:
+        found = {name: dict.fromkeys(str(chosen[name]) for chosen in taught) for name in module.options}
+        told = [f"{name}={v!r}" for name, some in found.items() if len(some) < len(module.options[name]) for v in some]
+        read = f", read with {' or '.join(told)}" if told else ""
+        texts.append(f"targets: (T, B, output_size) as x is shaped{read}: of the step before, beside the input.")
+    return [textwrap.fill(text, DOC_WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8) for text in texts]
+
+
+def _state_lines(program: CellProgram, sizes: Mapping[Dimension, str]) -> list[str]:
     """What the state of the module is."""
-    single = [q.name for q in program.old if not program.past_of(q)]
-    lines = [f"    the state is {', '.join(single)}, each (layers * directions, B, hidden_size)."] if single else []
+    single: dict[str, list[str]] = {}
+    for q in program.interface.states:
+        if not program.past_of(q):
+            single.setdefault(sizes[q.shape[0]], []).append(q.name)
+    shown = [f"{', '.join(names)}, each (layers * directions, B, {size})" for size, names in single.items()]
+    lines = [f"    the state is {' and '.join(shown)}."] if shown else []
     for q in program.old:
         if program.past_of(q):
-            shape = f"(layers * directions, B, {_depth_text(program, q)}, hidden_size)"
+            shape = f"(layers * directions, B, {_depth_text(program, q)}, {sizes[q.shape[0]]})"
             lines.append(f"    the state has the last values of {q.name}, newest first: {shape}.")
     if program.reads_past_input:
         shape = f"(directions, B, {_depth_text(program, program.input)}, features)"

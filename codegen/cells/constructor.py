@@ -13,12 +13,10 @@ from codegen.steps.source import Function, tuple_display
 from derive.errors import UnsupportedError
 from derive.past_values import Lag, Lags
 from derive.starting_values import table_sizes
-from derive.symbols import Quantity, Role
+from derive.symbols import Dimension, Quantity, Role
 
-SIZES = ("input_size", "hidden_size")
+LOCAL_SIZES = {"hidden_size": "size", "output_size": "output"}
 POSITIONAL = (
-    "input_size: int",
-    "hidden_size: int",
     "num_layers: int = 1",
     "bias: bool = True",
     "batch_first: bool = False",
@@ -59,15 +57,18 @@ def constructor(module: CellParts) -> Function:
     if any(q in module.spec.values for o in module.operands for q in o.rows if o.parts[0].startswith("bias")):
         text = f"{module.spec.class_name}: bias=False; allowed: True, the exact values have biases"
         body += ["if not bias:", f'    raise ValueError("{text}")']
-    own += [f"output: int | None = {_size(module, module.readout.output)}"] if module.readout is not None else []
+    own += (
+        [f"output: int | None = {_size(module, module.readout.output.shape[0])}"] if module.readout is not None else []
+    )
     own += module.exact.arguments
+    body += [f"self.{name} = {name}" for name in module.sizes[2:]]
     passed = ", ".join(f"{name}={name}" for name in (*PASSED, *(["output"] if module.readout is not None else [])))
     body.append(f"super().__init__(input_size, hidden_size, num_layers, {passed})")
     cell = module.plans[module.default].program
-    sizes = [_size(module, cell.input), _size(module, cell.new[0])]
-    known = [] if None in sizes else [f" = {size}" for size in sizes]
-    given = [f"{text}{size}" for text, size in zip(POSITIONAL, [*known, "", ""], strict=False)]
-    parameters = ", ".join(["self", *given[:2], *POSITIONAL[2:], "*", *own, *KEYWORDS])
+    sizes = [_size(module, dimension) for dimension in (*cell.input.shape, *cell.dimensions)]
+    known = ["" if None in sizes else f" = {size}" for size in sizes]
+    given = [f"{name}: int{size}" for name, size in zip(module.sizes, known, strict=True)]
+    parameters = ", ".join(["self", *given, *POSITIONAL, "*", *own, *KEYWORDS])
     return Function("__init__", parameters, "None", "See the class.", tuple(body))
 
 
@@ -78,9 +79,9 @@ def _default(module: CellParts, constant: Quantity) -> str:
     return "" if value is None else f" = {float(value)!r}"
 
 
-def _size(module: CellParts, quantity: Quantity) -> int | None:
-    """The size of a vector, where exact values say it."""
-    return table_sizes(module.spec.id, module.spec.values).get(str(quantity.shape[0]))
+def _size(module: CellParts, dimension: Dimension) -> int | None:
+    """A size, where exact values say it."""
+    return table_sizes(module.spec.id, module.spec.values).get(str(dimension))
 
 
 def _least(module: CellParts, lag: Lag | Lags) -> int:
@@ -90,8 +91,8 @@ def _least(module: CellParts, lag: Lag | Lags) -> int:
 
 def parameter_shapes(module: CellParts) -> Function:
     """`parameter_shapes`."""
-    body = ["size = self.hidden_size"]
-    tables = {name: _shapes(module, name, cell) for name, cell in module.plans.items()}
+    body = [f"{LOCAL_SIZES[name]} = self.{name}" for name in module.sizes[1:]]
+    tables = {name: _shapes(module, name, module.plans[first]) for name, first in module.twins.items()}
     common = [entry for entry in tables[module.default] if all(entry in table for table in tables.values())]
     body.append(f"shapes: dict[str, tuple[int, ...]] = {dictionary(common)}")
     for name, table in tables.items():
@@ -106,7 +107,8 @@ def parameter_shapes(module: CellParts) -> Function:
 
 
 def _shapes(module: CellParts, name: str, cell: CellPlan) -> list[tuple[str, str]]:
-    sizes = {cell.program.input.shape[0]: "features", cell.program.new[0].shape[0]: "size"}
+    sizes = {cell.program.input.shape[0]: "features"}
+    sizes |= {size: LOCAL_SIZES[name] for size, name in module.size_names.items()}
     sizes |= {lag.count: f"len(self.{lag.name})" for lag in cell.program.told_lags if isinstance(lag, Lags)}
     entries = []
     for operand in module.held(name):

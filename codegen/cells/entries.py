@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codegen.cells.interface import Interface
 from codegen.cells.plan import CellPlan
 from codegen.cells.prelude import Prelude, held_operands, prelude_text
 from codegen.steps.source import tuple_display
 from derive.past_values import read_back
+from derive.symbols import Dimension
 
 SWEEPS = ("forward", "recompute", "backward", "totals")
 
@@ -61,3 +63,11 @@ def _reach_text(plan: CellPlan) -> str:
     return ", ".join(
         [f"reach={tuple_display(states)}" if states else "reach=()", *([f"input_reach={x}"] if x != "()" else [])]
     )
+
+
+def interface_text(face: Interface, sizes: Mapping[Dimension, str]) -> str:
+    """What the caller sees of a cell, given the names of the sizes."""
+    states = tuple_display([repr(q.name) for q in face.states])
+    parts = [states, tuple_display([repr(sizes[q.shape[0]]) for q in face.states])]
+    parts += [repr(sizes[face.output.shape[0]]), *(f"taught={q.name!r}" for q in face.taught)]
+    return f"Interface({', '.join([*parts, *(['carried=True'] if face.carried else [])])})"

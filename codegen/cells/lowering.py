@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_past import PastText
 from codegen.cells.plan import CellPlan
-from codegen.cells.plan_operands import Layout, multiple, rows_slice
-from derive.symbols import LONGEST_NAME, Quantity, Role
+from codegen.cells.plan_operands import Operand
+from derive.symbols import LONGEST_NAME, Dimension, Quantity, Role
 
 Numbers = Callable[[Quantity | str], str]
 """Quantity of the step or its adjoint, or name of a relation -> number of that equation; empty where there is none."""
@@ -51,23 +52,69 @@ class CellText:
         self.program = plan.program
         step, adjoint = plan.program.step, plan.adjoint
         known = {q.name for q in (*step.inputs, *step.targets, *adjoint.seeds, *adjoint.bars.values())}
+        known |= {q.name for q in plan.program.old} | {f"bar_{q.name}" for q in plan.program.inputs}
         operands = {prefix + o.name for o in plan.program.layout.operands for prefix in ("", "bar_")}
         told = {lag.name for lag in plan.program.told_lags}
         self.names = Names({*known, *operands, *HELPERS, *told})
-        self.size = self.names("size")
-        self.layout = Layout(plan.program.layout.operands, self.size)
-        self.count = len(plan.program.rows)
-        self.width = multiple(self.count, self.size)
-        self.x = plan.program.input.name
+        first, dimensions = self._first_size(), plan.program.dimensions
+        self.sizes = {first: self.names("size")}
+        self.sizes |= {size: self.names(f"{size.lower()}_size", size) for size in map(str, dimensions) if size != first}
+        self.size = self.sizes[first]
+        self.layout = replace(plan.program.layout, sizes=self.sizes)
+        groups = plan.program.groups
+        self.blocks = tuple(self._block(rows, place) for place, rows in enumerate(groups))
+        inputs = plan.program.inputs
+        self.x = inputs[0].name if len(inputs) == 1 else self.names("inputs")
         sources = [q for q in (*plan.program.old, plan.program.input) if plan.program.past_of(q)]
         self.past = {q: PastText(q, plan.program.past_of(q), self.names) for q in sources}
 
-    def sizes(self, state: str, operand: str) -> str:
-        """The line that reads the sizes from the input and from a state, or from the first operand."""
-        names = f"{self.names('steps')}, {self.names('batch')}, {self.size}"
-        return f"{names} = {self.x}.shape[0], {self.x}.shape[1], {self.size_of(state, operand)}"
+    def _first_size(self) -> Dimension:
+        """The size that is read from the first state or, where there is none, from the first operand."""
+        (first,) = self.program.old[0].shape if self.program.old else self.first_matrix.shape[-2:-1]
+        return first
 
-    def size_of(self, state: str, operand: str) -> str:
+    @property
+    def first_matrix(self) -> Quantity:
+        """The first parameter of the first operand."""
+        return self.program.layout.operands[0].rows[0]
+
+    def _block(self, rows: tuple[int, ...], place: int) -> Block:
+        (size,) = self.program.rows[rows[0]].target.shape
+        return Block(rows, self.sizes[size], f"_{str(size).lower()}" if place else "")
+
+    def block(self, rows: Sequence[int]) -> Block:
+        """The buffer that holds rows."""
+        return next(block for block in self.blocks if rows[0] in block.rows)
+
+    def local(self, base: str, block: Block) -> str:
+        """Name of something that every stacked buffer has one of."""
+        return self.names(base + block.suffix)
+
+    @property
+    def stored(self) -> list[str]:
+        """Names of the stacked buffers that are kept for the adjoint sweep."""
+        return [self.local("a_path", self.blocks[place]) for place in self.plan.stored]
+
+    @property
+    def rows_kept(self) -> str:
+        """What these hold, for docstrings."""
+        blocks = [self.blocks[place] for place in self.plan.stored]
+        sizes = [self.program.rows[block.rows[0]].target.shape[0] for block in blocks]
+        return " and ".join(f"(T, B, {b.count} {size})" for b, size in zip(blocks, sizes, strict=True))
+
+    @staticmethod
+    def shapes(quantities: Iterable[Quantity]) -> str:
+        """Shapes of paths, for docstrings."""
+        return " and ".join(dict.fromkeys(f"(T, B, {q.shape[0]})" for q in quantities))
+
+    def first_sizes(self, state: str, operand: str, lines: Sequence[str]) -> str:
+        """The line that reads the sizes from the input and, where `lines` use it, from a state or the first operand."""
+        if self.size not in words(lines):
+            return f"{self.names('steps')}, {self.names('batch')} = {self.x}.shape[0], {self.x}.shape[1]"
+        names = f"{self.names('steps')}, {self.names('batch')}, {self.size}"
+        return f"{names} = {self.x}.shape[0], {self.x}.shape[1], {self.first_size(state, operand)}"
+
+    def first_size(self, state: str, operand: str) -> str:
         """Text of the size of a state; of the rows of the first operand where there is no state."""
         first = self.layout.operands[0]
         if not self.program.stateless:
@@ -75,10 +122,9 @@ class CellText:
         parts = 1 if first.separate else len(first.rows)
         return f"{operand}.shape[-2]" + (f" // {parts}" if parts > 1 else "")
 
-    @property
-    def sizes_of_groups(self) -> str:
-        """The same in a function that gets states and operands as tuples."""
-        return self.sizes(f"{self.names('before')}[0]", f"{self.names('operands')}[0]")
+    def sizes_of_groups(self, lines: Sequence[str]) -> str:
+        """The line of `first_sizes` in a function that gets states and operands as tuples."""
+        return self.first_sizes(f"{self.names('before')}[0]", f"{self.names('operands')}[0]", lines)
 
     @property
     def past_input(self) -> list[str]:
@@ -87,7 +133,33 @@ class CellText:
 
     def width_of(self, quantity: Quantity) -> str:
         """Text of the last axis of what holds a quantity: a number has one, of size 1."""
-        return self.size if quantity.shape else "1"
+        return self.sizes[quantity.shape[0]] if quantity.shape else "1"
+
+    def further_sizes(self, lines: Sequence[str], states: Sequence[str] = ()) -> list[str]:
+        """Lines that read the other sizes from the operands, or from `states`, where `lines` use them."""
+        used, given = words(lines), states or self.before
+        return [
+            f"{name} = {self._read(size, given)}"
+            for size, name in self.sizes.items()
+            if name in used and name != self.size
+        ]
+
+    def _read(self, size: Dimension, states: Sequence[str]) -> str:
+        texts = [_size_in(operand, size) for operand in self.layout.operands]
+        pairs = zip(self.program.old, states, strict=False)
+        texts += [f"{name}.shape[-1]" for q, name in pairs if size in q.shape]
+        return next(text for text in texts if text)
+
+    def split_inputs(self, lines: Sequence[str], prefix: str = "") -> list[str]:
+        """The line that cuts several inputs, or their cotangents, out of one tensor, where `lines` use them."""
+        inputs, used = self.program.inputs, words(lines)
+        names = [prefix + q.name if prefix + q.name in used else "_" for q in inputs]
+        if len(inputs) == 1 or set(names) == {"_"}:
+            return []
+        rows = self.program.rows
+        matrices = [next(m for row in rows for m, given in row.inputs if given == q) for q in inputs]
+        widths = ", ".join(f"{self.layout.place(matrix)[0].name}.shape[-1]" for matrix in matrices)
+        return [f"{', '.join(names)} = {prefix}{self.x}.split(({widths}), -1)"]
 
     @property
     def shape(self) -> str:
@@ -108,14 +180,6 @@ class CellText:
         held = self.plan.forward.held
         return held.index(quantity) if quantity in held else None
 
-    def whole(self, rows: Sequence[int]) -> bool:
-        """Whether these are all rows."""
-        return len(rows) == self.count
-
-    def columns(self, rows: Sequence[int]) -> str:
-        """Text that cuts the columns of neighbouring rows out of the last axis, behind a `:, `."""
-        return rows_slice(rows[0], rows[-1] + 1, self.count, self.size).strip("[]")
-
     @property
     def path_arguments(self) -> str:
         """Arguments that `recompute` and `backward` have in common."""
@@ -125,13 +189,17 @@ class CellText:
     def unpacked(self, lines: Sequence[str]) -> list[str]:
         """Statements that name the states and operands that `lines` use."""
         cuts = self._cuts(lines)
-        before = [self.past[q].all if q in self.past else q.name for q in self.program.old]
-        before += [self.past[q].all for q in (self.program.input,) if q in self.past]
-        groups = {"before": before, "paths": self.after, "operands": self.operand_names()}
+        groups = {"before": self.before, "paths": self.after, "operands": self.operand_names()}
         unpacked = [
             line for group, names in groups.items() for line in unpacking(self.names(group), names, [*cuts, *lines])
         ]
         return [*unpacked, *cuts]
+
+    @property
+    def before(self) -> list[str]:
+        """Names of the states before the step, and of inputs that are kept, where they are arguments."""
+        names = [self.past[q].all if q in self.past else q.name for q in self.program.old]
+        return names + [self.past[q].all for q in (self.program.input,) if q in self.past]
 
     def _cuts(self, lines: Sequence[str]) -> list[str]:
         """Statements that cut past values to what each step reads, for those that `lines` use."""
@@ -170,6 +238,21 @@ def fitting(doc: str, summary: str, rest: str) -> str:
         return doc
     more = textwrap.fill(rest, DOC_WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
     return f"{summary}\n\n{more}\n    "
+
+
+def _size_in(operand: Operand, size: Dimension) -> str:
+    """Text of a size as an operand has it; empty where it has it not."""
+    shape = operand.rows[0].shape
+    if len(shape) > 1 and shape[-1] == size:
+        return f"{operand.name}.shape[-1]"
+    if size not in shape:
+        return ""
+    if operand.alone:
+        return f"{operand.name}.shape[{shape.index(size)}]"
+    count = len(operand.rows)
+    if operand.separate:
+        return f"{operand.name}.shape[1]"
+    return f"{operand.name}.shape[0]" + (f" // {count}" if count > 1 else "")
 
 
 def unpacking(source: str, names: Sequence[str], lines: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from sympy import Expr
 
 from codegen.cells.linear_forms import Inner, LinearForm, Scaled
 from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
+from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.lowering_running import RunningBars
@@ -58,8 +59,15 @@ class BackwardWriter(RunningBars):
                 "Adjoint sweep; the coefficients of all cotangents come first.",
                 f"Every cotangent is linear in {self._pivots()}.",
             ),
-            (cell.sizes_of_groups, *self.unpacked(bars, lines), *lines),
+            self.whole(bars, lines),
         )
+
+    def whole(self, bars: Sequence[str], lines: Sequence[str]) -> tuple[str, ...]:
+        """The statements after those that name sizes and what is in the arguments."""
+        lines = [*self.cell.split_inputs(lines), *lines]
+        more = self.cell.further_sizes(lines)
+        unpacked = self.unpacked(bars, [*more, *lines])
+        return (self.cell.sizes_of_groups([*unpacked, *lines]), *unpacked, *more, *lines)
 
     def sweep(self, adjoint: AdjointPlan) -> list[str]:
         """The statements up to the end of the loop."""
@@ -70,7 +78,7 @@ class BackwardWriter(RunningBars):
         return [
             *cell.layout.bindings(self.parameters),
             *values,
-            *self._stack(),
+            *(line for place, block in enumerate(cell.blocks) for line in self._stack(block, given=not place)),
             *(f"{name} = {value}" for name, value in self.bound.items()),
             *self._row_coefficients(),
             *self.coefficients,
@@ -103,7 +111,7 @@ class BackwardWriter(RunningBars):
         sums = [f"bar_{self.cell.x}", *self.cell.operand_names("bar_")]
         return [
             *self.cell.unpacked(lines),
-            *unpacking(names("activations"), [names("a_path")] if self.cell.plan.stored else [], lines),
+            *unpacking(names("activations"), self.cell.stored, lines),
             *unpacking(names("bars"), bars, lines),
             *unpacking(names("sums"), sums, lines),
         ]
@@ -122,23 +130,26 @@ class BackwardWriter(RunningBars):
         program = plan.recomputed(wanted)
         read = wanted | {q for line in program.assignments for q in symbols_of(line.value)}
         self.parameters |= dict.fromkeys(q for q in by_name(read) if q.role is Role.PARAMETER)
-        rows = [row for row in range(cell.count) if cell.held(row) in read and cell.held(row) not in cell.program.new]
-        lines = _views(cell, cell.names("a_path"), {row: cell.held(row).name for row in rows})
+        lines = []
+        for block in (cell.blocks[place] for place in plan.stored):
+            rows = [row for row in block.rows if cell.held(row) in read and cell.held(row) not in cell.program.new]
+            lines += _views(cell, block, {row: cell.held(row).name for row in rows})
         for line in program.assignments:
             lines += commented(self.statements.fresh(line.target.name, line.value), cell.comment([line.target]))
         return lines
 
-    def _stack(self) -> list[str]:
-        """The stacked buffer of the rows' cotangents."""
-        cell, name = self.cell, self.cell.names("bar_a")
+    def _stack(self, block: Block, given: bool) -> list[str]:
+        """A stacked buffer of rows' cotangents; one is given if there is room in it."""
+        cell, name = self.cell, self.cell.local("bar_a", block)
         first = cell.layout.operands[0]
-        roomy = not first.separate and len(first.rows) == cell.count
-        lines = [] if roomy else [f"{name} = {cell.x}.new_empty({cell.shape}, {cell.width})"]
-        stack = cell.names("bar_stack")
-        lines.append(f"{stack} = {name}.view({cell.shape}, {cell.count}, {cell.size})")
-        used = [row for row in range(cell.count) if row in self.adjoint.coefficients]
+        sizes = {first.rows[0].shape[-2], cell.program.rows[block.rows[0]].target.shape[0]}
+        roomy = given and not first.separate and len(first.rows) == block.count and len(sizes) == 1
+        lines = [] if roomy else [f"{name} = {cell.x}.new_empty({cell.shape}, {block.width})"]
+        stack = cell.local("bar_stack", block)
+        lines.append(f"{stack} = {name}.view({cell.shape}, {block.count}, {block.size})")
+        used = [row for row in block.rows if row in self.adjoint.coefficients]
         views = {row: self.rows[row].name for row in used}
-        return lines + _cut_views(cell, stack, views)
+        return lines + _cut_views(block, stack, views)
 
     def _row_coefficients(self) -> list[str]:
         lines = []
@@ -292,8 +303,10 @@ class BackwardWriter(RunningBars):
 
     def _buffer(self, quantity: Quantity) -> str:
         kept = self.cell.past and not self.cell.program.stateless
-        like = f"{self.cell.x}.new_empty({self.cell.names('batch')}, {self.cell.size})"
-        like = like if kept else f"torch.empty_like({self.seeds[0].name})"
+        alike, seed = quantity.shape in ((), self.seeds[0].shape), self.seeds[0].name
+        width = self.cell.width_of(self.seeds[0] if alike else quantity)
+        like = f"torch.empty_like({seed})" if alike else f"{seed}.new_empty({seed}.shape[0], {width})"
+        like = f"{self.cell.x}.new_empty({self.cell.names('batch')}, {width})" if kept else like
         line = f"{quantity.name} = {like if quantity.shape else f'{like}[:, :1]'}"
         if line not in self.buffers:
             self.buffers.append(line)
@@ -305,7 +318,9 @@ class BackwardWriter(RunningBars):
         name = self.cell.names(f"{operation.pivot.name}_wide", operation.pivot)
         if operation.pivot in self.rows:
             row = self.rows.index(operation.pivot)
-            self.variables.setdefault(name, f"{self.cell.names('bar_stack')}[:, :, {row}:{row + 1}].unbind(0)")
+            block = self.cell.block([row])
+            path = f"{self.cell.local('bar_stack', block)}[:, :, {block.chosen([row])}]"
+            self.variables.setdefault(name, f"{path}.unbind(0)")
         elif (old := self._kept_state(operation.pivot)) is not None:
             rows = f"{self.all_of(old)}[{self.cell.past[old].depth}:].unsqueeze(2).unbind(0)"
             self.variables.setdefault(name, rows)
@@ -323,22 +338,24 @@ class BackwardWriter(RunningBars):
 
     def _row_view(self, rows: Sequence[int]) -> str:
         """Rows of the stacked buffer at one step, (B, n, H), or (B, H) for one."""
-        whole = self.cell.whole(rows) and len(rows) > 1
-        base = "bar_a_wide" if whole else joined([self.rows[row].name for row in rows])
-        chosen = str(rows[0]) if len(rows) == 1 else f"{rows[0]}:{rows[-1] + 1}"
-        stack = self.cell.names("bar_stack")
+        block = self.cell.block(rows)
+        whole = block.whole(rows) and len(rows) > 1
+        base = f"bar_a{block.suffix}_wide" if whole else joined([self.rows[row].name for row in rows])
+        chosen = str(block.place(rows[0])) if len(rows) == 1 else block.chosen(rows)
+        stack = self.cell.local("bar_stack", block)
         path = stack if whole else f"{stack}[:, :, {chosen}]"
         return self._variable_of(f"{base}_row", ("wide", *rows), path)
 
     def _flat(self, rows: Sequence[int]) -> str:
         """Rows of the stacked buffer at one step, (B, n H)."""
-        name = self.cell.names("bar_a")
-        if self.cell.whole(rows) and len(rows) > 1:
+        block = self.cell.block(rows)
+        name = self.cell.local("bar_a", block)
+        if block.whole(rows) and len(rows) > 1:
             return self._variable_of(f"{name}_row", "flat", name)
         if len(rows) == 1:
             return self._row_view(rows)
         base = joined([self.rows[row].name for row in rows])
-        return self._variable_of(f"{base}_flat", ("flat", *rows), f"{name}[:, :, {self.cell.columns(rows)}]")
+        return self._variable_of(f"{base}_flat", ("flat", *rows), f"{name}[:, :, {block.columns(rows)}]")
 
     def _variable_of(self, base: str, meaning: object, path: str) -> str:
         name = self.cell.names(base, repr(meaning))
@@ -357,14 +374,14 @@ class BackwardWriter(RunningBars):
         return name
 
 
-def _views(cell: CellText, path: str, names: dict[int, str]) -> list[str]:
+def _views(cell: CellText, block: Block, names: dict[int, str]) -> list[str]:
     if not names:
         return []
-    return _cut_views(cell, f"{path}.view({cell.shape}, {cell.count}, {cell.size})", names)
+    return _cut_views(block, f"{cell.local('a_path', block)}.view({cell.shape}, {block.count}, {block.size})", names)
 
 
-def _cut_views(cell: CellText, stack: str, names: dict[int, str]) -> list[str]:
+def _cut_views(block: Block, stack: str, names: dict[int, str]) -> list[str]:
     """Names for single rows of a stacked buffer."""
-    if len(names) == cell.count > 1:
-        return [f"{', '.join(names[row] for row in range(cell.count))} = {stack}.unbind(2)"]
-    return [f"{name} = {stack}[:, :, {row}]" for row, name in sorted(names.items())]
+    if len(names) == block.count > 1:
+        return [f"{', '.join(names[row] for row in block.rows)} = {stack}.unbind(2)"]
+    return [f"{name} = {stack}[:, :, {block.place(row)}]" for row, name in sorted(names.items())]

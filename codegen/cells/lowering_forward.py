@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from codegen.cells.lowering import CellText, in_place_loop, joined, parameters_text, tuple_text
 from codegen.cells.lowering_batch import all_at_once
+from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_frame import Frame, tapped_lines
 from codegen.cells.lowering_input import input_part, past_input
 from codegen.cells.lowering_past import lag_arguments, many
@@ -29,7 +30,8 @@ class LoopFrame(Frame):
         super().__init__(cell)
         self.working = working
         if working:
-            self.setup.append(f"{cell.names('a')} = {cell.x}.new_empty({cell.names('batch')}, {cell.width})")
+            (block,) = cell.blocks
+            self.setup.append(f"{cell.names('a')} = {cell.x}.new_empty({cell.names('batch')}, {block.width})")
         self.variables: dict[str, str] = {}
         self.order: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
@@ -47,11 +49,11 @@ class LoopFrame(Frame):
     def flat(self, rows: Sequence[int]) -> str:
         if len(rows) == 1:
             return self.single(rows[0])
-        cell = self.cell
-        if cell.whole(rows):
-            return self._view(rows, cell.names("a"), self.whole, "")
+        cell, block = self.cell, self.cell.block(rows)
+        if block.whole(rows):
+            return self._view(rows, cell.local("a", block), self.whole(block), "")
         name = cell.names(joined([cell.held(row).name for row in rows]), ("flat", *rows))
-        return self._view(rows, name, self.whole, cell.columns(rows))
+        return self._view(rows, name, self.whole(block), block.columns(rows))
 
     def _view(self, rows: Sequence[int], name: str, buffer: str, columns: str) -> str:
         self.views.setdefault(tuple(rows), name)
@@ -64,27 +66,26 @@ class LoopFrame(Frame):
         chosen = f"[:, :, {columns}]" if columns else ""
         return self.variable(name, f"{buffer}{chosen}.unbind(0)", *order)
 
-    @property
-    def whole(self) -> str:
-        """All rows: the buffer that they are worked on in, or their path."""
-        return self.cell.names("a" if self.working else "a_path")
+    def whole(self, block: Block) -> str:
+        """All rows of one size: the buffer that they are worked on in, or their path."""
+        return self.cell.local("a" if self.working else "a_path", block)
 
     def wide(self, rows: Sequence[int]) -> str:
         base = joined([self.cell.held(row).name for row in rows])
         name = self.cell.names(f"{base}_wide" if tuple(rows) in self.views else base, ("wide", *rows))
-        if self.working and self.cell.whole(rows):
-            return self.stack
-        return self._view(rows, name, self.stack, "" if self.cell.whole(rows) else f"{rows[0]}:{rows[-1] + 1}")
+        block = self.cell.block(rows)
+        if self.working and block.whole(rows):
+            return self.stack(block)
+        return self._view(rows, name, self.stack(block), "" if block.whole(rows) else block.chosen(rows))
 
     def any(self, rows: Sequence[int]) -> str:
         return self.views.get(tuple(rows)) or super().any(rows)
 
-    @property
-    def stack(self) -> str:
+    def stack(self, block: Block) -> str:
         """The same with an axis for its rows."""
         cell = self.cell
         shape = cell.names("batch") if self.working else cell.shape
-        return self.bind(cell.names("stack"), f"{self.whole}.view({shape}, {cell.count}, {cell.size})")
+        return self.bind(cell.local("stack", block), f"{self.whole(block)}.view({shape}, {block.count}, {block.size})")
 
     def vector(self, quantity: Quantity) -> str:
         self.use(quantity)
@@ -94,7 +95,8 @@ class LoopFrame(Frame):
         program, name = self.cell.program, self.cell.names(f"{quantity.name}_wide", quantity)
         row = self.cell.row_of_held(quantity)
         if row is not None:
-            return self._rows(name, self.stack, f"{row}:{row + 1}", 1, row, 1)
+            block = self.cell.block([row])
+            return self._rows(name, self.stack(block), block.chosen([row]), 1, row, 1)
         if isinstance(quantity, Past) or quantity in self.cell.past:
             rows = self._past_rows(quantity)
             return self.variable(name, f"[row.unsqueeze(1) for row in {rows}]", *self._past_order(quantity), 1)
@@ -121,8 +123,10 @@ class LoopFrame(Frame):
         program, name = self.cell.program, quantity.name
         row = self.cell.row_of_held(quantity)
         if row is not None:
-            several = self.cell.count > 1
-            self._rows(name, self.stack if several else self.whole, str(row) if several else "", 1, row, 0)
+            block = self.cell.block([row])
+            several = block.count > 1
+            buffer, chosen = (self.stack(block), str(block.place(row))) if several else (self.whole(block), "")
+            self._rows(name, buffer, chosen, 1, row, 0)
         elif isinstance(quantity, Past) or quantity in self.cell.past:
             self.variable(name, self._past_rows(quantity), *self._past_order(quantity), 0)
         elif quantity in program.old:
@@ -184,23 +188,23 @@ def forward_function(cell: CellText) -> Function:
     frame, body = _loop(cell)
     initial = [frame.initial(q) for q in program.old]
     paths = [frame.path(place) for place in range(len(program.old))]
-    empty = f"{cell.x}.new_empty({cell.shape}, {cell.size})"
-    lines = [cell.sizes(initial[0], "")]
-    lines += [f"{path} = {empty}" for path in paths]
+    sizes = [cell.width_of(q) for q in program.old]
+    lines = [f"{path} = {cell.x}.new_empty({cell.shape}, {size})" for path, size in zip(paths, sizes, strict=True)]
     lines += [f"{frame.path_rows(place)} = {path}.unbind(0)" for place, path in enumerate(paths)]
     for place, old in enumerate(program.old):
         lines += _kept_rows(cell, old, initial[place], frame.path_rows(place))
-    inputs = input_part(cell, cell.names("a_path"))
-    lines += [*past_input(cell, inputs), *inputs, *frame.before, *frame.buffers]
+    inputs = [line for block in cell.blocks for line in input_part(cell, block, cell.local("a_path", block))]
+    lines += [*cell.split_inputs(inputs), *past_input(cell, inputs), *inputs, *frame.before, *frame.buffers]
     lines += in_place_loop(frame.sorted_variables(), body)
-    lines.append(f"return {tuple_text([*paths, *([cell.names('a_path')] if cell.plan.stored else [])])}")
-    kept = f"and the rows (T, B, {cell.count} H) " if cell.plan.stored else ""
+    lines.append(f"return {tuple_text([*paths, *cell.stored])}")
+    kept = f"and the rows {cell.rows_kept} " if cell.plan.stored else ""
+    names = ", ".join(q.name for q in program.old)
     return Function(
         f"_forward{cell.suffix}",
         parameters_text([cell.x, *initial, *cell.past_input, *cell.operand_names()]) + lag_arguments(program),
         "Values",
-        f"Forward sweep in place: paths of {', '.join(q.name for q in program.old)} (T, B, H) {kept}after each step.",
-        tuple(lines),
+        f"Forward sweep in place: paths of {names} {cell.shapes(program.old)} {kept}after each step.",
+        (cell.first_sizes(initial[0], "", lines), *cell.further_sizes(lines, initial), *lines),
     )
 
 
@@ -208,12 +212,14 @@ def _loop(cell: CellText) -> tuple[LoopFrame, list[str]]:
     """The statements of one step, with a buffer to work in where that takes less time."""
     frame, operations = LoopFrame(cell, working=False), cell.plan.forward.loop
     body = [line for operation in operations for line in frame.lines(operation)]
-    if sum(iterable.startswith((frame.whole, cell.names("stack"))) for iterable in frame.variables.values()) < MANY:
+    buffers = tuple(name for block in cell.blocks for name in (frame.whole(block), cell.local("stack", block)))
+    views = sum(iterable.startswith(buffers) for iterable in frame.variables.values())
+    if views < MANY or len(cell.blocks) > 1:
         return frame, body
     frame, a, row = LoopFrame(cell, working=True), cell.names("a"), cell.names("a_row")
     frame.variable(row, f"{cell.names('a_path')}.unbind(0)", -1)
     first, *rest = operations
-    if isinstance(first, Product) and cell.whole(first.rows) and not many(first.vector):
+    if isinstance(first, Product) and cell.blocks[0].whole(first.rows) and not many(first.vector):
         factors = f"{frame.vector(first.vector)}, {frame.transposed(first.matrices)}"
         body = [f"set_product({a}, {factors}, {row}){cell.comment(first.lines)}"]
     else:

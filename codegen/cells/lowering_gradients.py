@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr
 
+from codegen.cells.linear_forms import Back
 from codegen.cells.lowering import CellText, commented
 from codegen.cells.lowering_past import many
 from codegen.cells.plan_operands import Layout, Operand
@@ -27,8 +28,8 @@ class _Term:
 
 def gradient_lines(cell: CellText) -> list[str]:
     """Statements that add the gradients to their sums, each where it is wanted."""
-    flat = cell.names("bar_a_rows")
-    lines = [f"{flat} = {cell.names('bar_a')}.flatten(0, 1)", *_input(cell)]
+    flat = [(cell.local("bar_a", block), cell.local("bar_a_rows", block)) for block in cell.blocks]
+    lines = [*(f"{rows} = {name}.flatten(0, 1)" for name, rows in flat), *_inputs(cell)]
     terms = list(_terms(cell))
     for operand in cell.layout.operands:
         own = [term for term in terms if term.parameters[0] in operand.rows]
@@ -55,17 +56,27 @@ def _tapped(cell: CellText, term: _Term) -> list[str]:
     ]
 
 
-def _input(cell: CellText) -> list[str]:
-    adjoint, bar = cell.plan.adjoint, f"bar_{cell.x}"
-    comment = cell.comment(adjoint.input_bars)
+def _inputs(cell: CellText) -> list[str]:
+    """The cotangents of the inputs, where they are wanted."""
+    adjoint, lines = cell.plan.adjoint, list[str]()
     if cell.past_input:
-        return [f"if {bar} is not None:", *(f"    {line}" for line in _past_input(cell, bar, comment))]
+        lines += _past_input(cell, f"bar_{cell.x}", cell.comment(adjoint.input_bars))
+    else:
+        for given in cell.program.inputs:
+            written = _input(cell, f"bar_{given.name}", adjoint.input_products[given])
+            lines += commented(written, cell.comment([adjoint.bars[given]]))
+    lines = [*cell.split_inputs(lines, "bar_"), *lines]
+    return [f"if bar_{cell.x} is not None:", *(f"    {line}" for line in lines)]
+
+
+def _input(cell: CellText, bar: str, products: Sequence[Back]) -> list[str]:
+    """The cotangent of one input."""
     lines = []
-    for place, product in enumerate(adjoint.input_products[cell.program.input]):
+    for place, product in enumerate(products):
         rows, weight = _rows(cell, product.rows), cell.layout.flat(product.matrices)
         call = f"set_product({bar}.flatten(0, 1), {rows}, {weight})"
         lines.append(call if not place else f"add_product({bar}.flatten(0, 1), {rows}, {weight})")
-    return [f"if {bar} is not None:", *(f"    {line}" for line in commented(lines, comment))]
+    return lines
 
 
 def _past_input(cell: CellText, bar: str, comment: str) -> list[str]:
@@ -101,8 +112,9 @@ def _past_input(cell: CellText, bar: str, comment: str) -> list[str]:
 
 def _rows(cell: CellText, rows: Sequence[int]) -> str:
     """Cotangents of neighbouring rows at all steps, (T B, n H)."""
-    name = cell.names("bar_a_rows")
-    return name if cell.whole(rows) else f"{name}[:, {cell.columns(rows)}]"
+    block = cell.block(rows)
+    name = cell.local("bar_a_rows", block)
+    return name if block.whole(rows) else f"{name}[:, {block.columns(rows)}]"
 
 
 def _terms(cell: CellText) -> Iterator[_Term]:
@@ -174,10 +186,11 @@ def _paths(cell: CellText, term: _Term) -> str:
     """Cotangents at all steps, (T, B, n, H), or (T, B, H) for one."""
     if not term.rows:
         return cell.names(f"{term.bars[0].name}_path", term.bars[0])
-    stack, (first, last) = cell.names("bar_stack"), (term.rows[0], term.rows[-1])
-    if first == last:
-        return f"{stack}[:, :, {first}]"
-    return stack if cell.whole(term.rows) else f"{stack}[:, :, {first}:{last + 1}]"
+    block = cell.block(term.rows)
+    stack = cell.local("bar_stack", block)
+    if len(term.rows) == 1:
+        return f"{stack}[:, :, {block.place(term.rows[0])}]"
+    return stack if block.whole(term.rows) else f"{stack}[:, :, {block.chosen(term.rows)}]"
 
 
 def _flat(cell: CellText, term: _Term) -> str:

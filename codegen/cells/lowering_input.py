@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codegen.cells.lowering import CellText, commented, words
+from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_past import many
 from codegen.cells.plan_forward import InputBlock, InputProduct
 
@@ -26,10 +27,10 @@ def past_input(cell: CellText, lines: Sequence[str], side_by_side: bool = False)
     return [*past.measured(f"{kept}.shape[1]"), joined_up, *cuts]
 
 
-def input_part(cell: CellText, name: str, flat: bool = False) -> list[str]:
-    """The part of the stacked buffer that does not depend on the recurrence, one block of rows after the other."""
-    blocks = cell.plan.forward.before
-    view = "" if flat else f".view({cell.shape}, {cell.width})"
+def input_part(cell: CellText, buffer: Block, name: str, flat: bool = False) -> list[str]:
+    """The part of a stacked buffer that does not depend on the recurrence, one block of rows after the other."""
+    blocks = [block for block in cell.plan.forward.before if block.rows[0] in buffer.rows]
+    view = "" if flat else f".view({cell.shape}, {buffer.width})"
     if len(blocks) == 1 and (plain := [p for p in blocks[0].products if not many(p.vector)]):
         (block,) = blocks
         rest = [p for p in block.products if p != plain[0]]
@@ -38,10 +39,10 @@ def input_part(cell: CellText, name: str, flat: bool = False) -> list[str]:
         lines = [f"{name} = product({_factors(cell, block, plain[0])}){view}{comment}"]
         return lines + commented([line for p in rest for line in _added_input(cell, target, p)], comment)
     shape = f"{cell.names('steps')} * {cell.names('batch')}" if flat else cell.shape
-    lines = [f"{name} = {cell.x}.new_empty({shape}, {cell.width})"]
+    lines = [f"{name} = {cell.x}.new_empty({shape}, {buffer.width})"]
     for block in blocks:
         target = name if flat else f"{name}.flatten(0, 1)"
-        lines += commented(_block(cell, block, target), _block_comment(cell, block))
+        lines += commented(_block(cell, buffer, block, target), _block_comment(cell, block))
     return lines
 
 
@@ -49,8 +50,8 @@ def _block_comment(cell: CellText, block: InputBlock) -> str:
     return cell.comment(cell.program.rows[row].target for row in block.rows)
 
 
-def _block(cell: CellText, block: InputBlock, name: str) -> list[str]:
-    target = name if cell.whole(block.rows) else f"{name}[:, {cell.columns(block.rows)}]"
+def _block(cell: CellText, buffer: Block, block: InputBlock, name: str) -> list[str]:
+    target = name if buffer.whole(block.rows) else f"{name}[:, {buffer.columns(block.rows)}]"
     first = next((p for p in block.products if not many(p.vector)), None)
     if first is None:
         biases = " + ".join(cell.layout.flat(bias) for bias in block.biases)

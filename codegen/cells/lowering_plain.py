@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from codegen.cells.lowering import CellText, joined, loop, parameters_text
+from codegen.cells.lowering import CellText, joined, loop, parameters_text, words
 from codegen.cells.lowering_input import past_input
 from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
@@ -40,7 +39,7 @@ class _Plain:
         cell, program = self.cell, self.cell.program
         for block in cell.plan.forward.before:
             self._input(block)
-        for row in range(cell.count):
+        for row in range(len(cell.program.rows)):
             self._assign_row(row)
         for operation in cell.plan.forward.loop:
             self._operation(operation)
@@ -48,23 +47,30 @@ class _Plain:
         inputs, bindings = past_input(cell, read, side_by_side=True), cell.layout.bindings(self.parameters)
         lines = [
             *self._sizes([*bindings, *inputs, *read]),
+            *cell.split_inputs(read),
             *bindings,
             *inputs,
             *(f"{name} = {value}" for name, value in self.setup.items()),
             *(self._at_once() if program.stateless else self._looped()),
         ]
-        states = [q.name for q in program.old] + cell.past_input
         return Function(
             f"_plain{cell.suffix}",
             parameters_text([cell.x, *self._given(), *cell.operand_names()]) + lag_arguments(program),
             "Values",
-            f"Plain form: {cell.x} (T, B, {program.input.shape[0]}) and {', '.join(states)} "
-            f"(B, {program.new[0].shape[0]}) -> output of every step and the final state."
-            if not cell.past
-            else f"Plain form: {cell.x} (T, B, {program.input.shape[0]}), {', '.join(states)} -> output of every step "
-            "and the final state.",
+            f"Plain form: {self._shown()} -> output of every step and the final state.",
             tuple(lines),
         )
+
+    def _shown(self) -> str:
+        """What the function takes beside operands, with shapes."""
+        cell, program = self.cell, self.cell.program
+        given = f"{cell.x} (T, B, {' + '.join(str(q.shape[0]) for q in program.inputs)})"
+        if cell.past:
+            return ", ".join([given, *(q.name for q in program.old), *cell.past_input])
+        sizes: dict[str, list[str]] = {}
+        for q in program.old:
+            sizes.setdefault(f"(B, {q.shape[0]})", []).append(q.name)
+        return f"{given} and " + ", ".join(f"{', '.join(names)} {shape}" for shape, names in sizes.items())
 
     def _given(self) -> list[str]:
         """Names of the arguments for what comes before the first step."""
@@ -75,11 +81,11 @@ class _Plain:
     def _sizes(self, lines: Sequence[str]) -> list[str]:
         """Lines that read the sizes that others need."""
         cell, found = self.cell, []
-        read = {name for name in (cell.size, cell.names("steps")) if any(re.search(rf"\b{name}\b", x) for x in lines)}
-        if cell.size in read or any(re.search(rf"\b{cell.size}\b", line) for line in self.body):
+        if cell.size in words([*lines, *self.body]):
             state = self._given()[0] if self._given() else ""
-            found.append(f"{cell.size} = {cell.size_of(state, cell.layout.operands[0].name)}")
-        if cell.names("steps") in read:
+            found.append(f"{cell.size} = {cell.first_size(state, cell.layout.operands[0].name)}")
+        found += cell.further_sizes([*lines, *self.body], self._given())
+        if cell.names("steps") in words(lines):
             found.append(f"{cell.names('steps')} = {cell.x}.shape[0]")
         return found
 
@@ -134,8 +140,10 @@ class _Plain:
             for row in rows:
                 self.parts[row] += [self._parameter(bias) for bias in cell.program.rows[row].biases]
         for place, product in enumerate(block.products):
-            base = "a" if cell.whole(rows) else joined([q.name for q in self._targets(rows)])
-            name = cell.names(f"{base}_{cell.x}", ("input", rows, place))
+            vector, whole = product.vector, cell.block(rows)
+            source = vector.source if isinstance(vector, Past) else vector
+            base = f"a{whole.suffix}" if whole.whole(rows) else joined([q.name for q in self._targets(rows)])
+            name = cell.names(f"{base}_{source.name}", ("input", rows, place))
             bias = f", {biases}" if biases and not place else ""
             weight = self._side_by_side(product.matrices, product.vector)
             linear = f"torch.nn.functional.linear({product.vector.name}, {weight}{bias})"
@@ -144,7 +152,7 @@ class _Plain:
             if partner is not None and not place:
                 self.partners[partner] = name
             else:
-                names = [cell.names(f"{q.name}_{cell.x}", (q, place)) for q in self._targets(rows)]
+                names = [cell.names(f"{q.name}_{source.name}", (q, place)) for q in self._targets(rows)]
                 self._cut(rows, names, name)
 
     def _partner(self, rows: Sequence[int]) -> Product | None:

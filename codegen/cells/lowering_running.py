@@ -40,7 +40,7 @@ class RunningBars:
                 continue
             past, every, kept = cell.past[old], self.all_of(old), self.state_bars()[place]
             steps, batch = cell.names("steps"), cell.names("batch")
-            lines.append(f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, {batch}, {cell.size})")
+            lines.append(f"{every} = {cell.x}.new_zeros({past.depth} + {steps}, {batch}, {cell.width_of(old)})")
             lines += [f"{every}[{past.depth}:] = {bar_output}{comment}"] if judged else []
             lines.append(f"{every}[{steps}:] += {past.kept(kept)}{comment}")
             lines.append(f"{cell.names(f'{every}_rows')} = {every}.unbind(0)")

@@ -23,13 +23,14 @@ def totals_function(cell: CellText) -> Function:
     lines = writer.sweep(replace(cell.plan.adjoint, loop=tuple(order), gradients=()))
     paths = [cell.names(f"{op.pivot.name}_path", op.pivot) for op in kept]
     lines.append(f"return {tuple_text([*paths, *writer.handed_back()])}{cell.comment(['initial_state'])}")
+    shapes = cell.shapes(program.old)
     named = ", ".join(old.name for old in program.old)
     return Function(
         f"_totals{cell.suffix}",
         writer.arguments().replace(", sums: Sums", ""),
         "Values",
-        f"Adjoint sweep: the cotangents of {named} after every step (T, B, H), then of the initial states.",
-        (cell.sizes_of_groups, *writer.unpacked(bars, lines), *lines),
+        f"Adjoint sweep: the cotangents of {named} after every step {shapes}, then of the initial states.",
+        writer.whole(bars, lines),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from codegen.cells.class_doc import class_doc, notes
 from codegen.cells.constructor import constructor, dictionary, exact_values, parameter_shapes, readout_shapes
-from codegen.cells.entries import CellEntry, cell_entry
+from codegen.cells.entries import CellEntry, cell_entry, interface_text
 from codegen.cells.lowering import CellText, Numbers
 from codegen.cells.lowering_backward import backward_function
 from codegen.cells.lowering_batch import recompute_function
@@ -24,7 +24,12 @@ from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Quantity
 from derive.systems import Spec
 
-BASES = {"Recurrent": "recurrent", "LinearRecurrent": "linear_recurrent", "RecurrentWithPrelude": "preludes"}
+BASES = {
+    "Recurrent": "recurrent",
+    "LinearRecurrent": "linear_recurrent",
+    "RecurrentWithPrelude": "preludes",
+    "FeedbackRecurrent": "recurrent_feedback",
+}
 
 
 def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
@@ -34,7 +39,8 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
     """
     module = RecurrentModule(spec, derivation)
-    programs = [p for r in module.recurrences.values() for p in (r.step, reverse_sweep(r.step).program)]
+    cells = [module.recurrences[name] for name in module.plans]
+    programs = [p for cell in cells for p in (cell.step, reverse_sweep(cell.step).program)]
     programs += [module.readout.program] if module.readout else []
     view = {
         "functions": module.functions,
@@ -47,6 +53,8 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
         "class_doc": class_doc(module),
         "bases": ", ".join(module.bases),
         "constants": module.constant_names,
+        "interfaces": module.interface_texts,
+        "further_sizes": module.further_sizes,
     }
     return render(
         "recurrent_module.py.jinja",
@@ -60,7 +68,11 @@ class RecurrentModule(CellParts):
     @property
     def bases(self) -> tuple[str, ...]:
         """Classes of the runtime that the class is derived from."""
-        found = {"LinearRecurrent": self.linear, "RecurrentWithPrelude": self.has_prelude}
+        found = {
+            "LinearRecurrent": self.linear,
+            "RecurrentWithPrelude": self.has_prelude,
+            "FeedbackRecurrent": bool(self.interfaces),
+        }
         return tuple(name for name, holds in found.items() if holds) or ("Recurrent",)
 
     @property
@@ -87,7 +99,8 @@ class RecurrentModule(CellParts):
 
         def number(quantity: Quantity | str) -> str:
             if isinstance(quantity, str):
-                return self.derivation.number_of(quantity)
+                own = self.derivation.number_of(f"{option}.{quantity}")
+                return own or self.derivation.number_of(quantity)
             primal = about.get(quantity, quantity)
             origin = origins.get(primal, primal)
             names = [f"step.{primal.name}", f"step.{origin.name}"]
@@ -103,9 +116,22 @@ class RecurrentModule(CellParts):
     def cells(self) -> tuple[CellEntry, ...]:
         """The table option -> cell."""
         return tuple(
-            cell_entry(name, list(self.spec.chosen(name).values()), cell, self.preludes[name])
-            for name, cell in self.plans.items()
+            cell_entry(first, list(self.spec.chosen(name).values()), self.plans[first], self.preludes[first])
+            for name, first in self.twins.items()
         )
+
+    @property
+    def interface_texts(self) -> list[tuple[str, str]]:
+        """Values of the options and the interface under them."""
+        return [
+            (entry.option, interface_text(face, self.size_names))
+            for entry, face in zip(self.cells, self.interfaces, strict=False)
+        ]
+
+    @property
+    def further_sizes(self) -> str:
+        """Names of the sizes besides those that every recurrent module has, as a tuple; empty where there is none."""
+        return tuple_display([repr(name) for name in self.sizes[2:]]) if self.sizes[2:] else ""
 
     @property
     def constant_names(self) -> str:

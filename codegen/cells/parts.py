@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from codegen.cells.interface import Interface
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand
 from codegen.cells.prelude import Prelude, held_operands, split_prelude
@@ -14,8 +15,10 @@ from derive.errors import DeriveError, UnsupportedError
 from derive.linearization import is_affine
 from derive.past_values import Lag, Lags
 from derive.recurrence import Recurrence
-from derive.symbols import Quantity
+from derive.symbols import Dimension, Quantity
 from derive.systems import Spec
+
+SIZES = ("input_size", "hidden_size", "output_size")
 
 
 class CellParts:
@@ -36,14 +39,35 @@ class CellParts:
         self.recurrences = {name: cell for name, (cell, _) in found.items()}
         self.readout = self._only([readout for _, readout in found.values()])
         self.preludes: dict[str, Prelude | None] = {}
-        self.plans = {name: self._plan(name, recurrence) for name, recurrence in self.recurrences.items()}
+        self.twins = {str(name): str(first) for name, first in spec.twins.items()}
+        distinct = dict.fromkeys(self.twins.values())
+        self.plans = {name: self._plan(name, self.recurrences[name]) for name in distinct}
         self.default = next(iter(self.plans))
+        self.sizes = SIZES[: 1 + len(self._dimensions())]
         self.exact = ExactValues(spec, derivation.numbers)
 
     def _only(self, readouts: Sequence[Readout | None]) -> Readout | None:
         if any(readout != readouts[0] for readout in readouts):
             raise UnsupportedError(f"{self.spec.id}: the variants differ in their read-out; one class has one, or none")
         return readouts[0]
+
+    def _dimensions(self) -> tuple[Dimension, ...]:
+        found = dict.fromkeys(cell.program.dimensions for cell in self.plans.values())
+        if len(found) > 1:
+            shown = "; ".join(", ".join(map(str, sizes)) for sizes in found)
+            raise UnsupportedError(f"{self.spec.id}: the variants have vectors of different sizes: {shown}")
+        return next(iter(found))
+
+    @property
+    def size_names(self) -> dict[Dimension, str]:
+        """Named dimension of states and lines -> the constructor's argument that gives it."""
+        return dict(zip(self._dimensions(), self.sizes[1:], strict=True))
+
+    @property
+    def interfaces(self) -> list[Interface]:
+        """The interface of each cell; empty where all have states of one size and one of them as their output."""
+        faces = [self.plans[first].program.interface for first in self.twins.values()]
+        return [] if all(face.plain for face in faces) and not self.sizes[2:] else faces
 
     def _plan(self, option: str, recurrence: Recurrence) -> CellPlan:
         if option and not f"_{option}".isidentifier():
@@ -60,13 +84,16 @@ class CellParts:
 
     @property
     def linear(self) -> bool:
-        """Whether every cell is linear in its state and input, but for a constant, and reads nothing older."""
-        cells = self.recurrences.values()
-        return all(not one.past and is_affine(one.step, (*one.old, *one.inputs)) for one in cells)
+        """Whether every cell is linear in states of one size and input, but for a constant, and reads nothing older."""
+        cells = [self.recurrences[name] for name in self.plans]
+        return not self.interfaces and all(
+            not one.past and is_affine(one.step, (*one.old, *one.inputs)) for one in cells
+        )
 
     def held(self, name: str) -> list[Operand]:
         """Tensors that a layer holds."""
-        return held_operands(self.plans[name].program.layout, self.preludes[name])
+        first = self.twins[name]
+        return held_operands(self.plans[first].program.layout, self.preludes[first])
 
     @property
     def has_prelude(self) -> bool:
@@ -91,5 +118,5 @@ class CellParts:
     @property
     def options(self) -> Mapping[str, tuple[str, ...]]:
         """Name of each argument that chooses a cell -> its values, the default first."""
-        chosen = [self.spec.chosen(name) for name in self.plans]
+        chosen = [self.spec.chosen(name) for name in self.twins]
         return {name: tuple(dict.fromkeys(str(each[name]) for each in chosen)) for name in self.spec.option_names}

@@ -35,13 +35,13 @@ class CellPlan:
     Attributes:
         program: the step in normal form.
         forward, adjoint: the two sweeps.
-        stored: whether the stacked buffer is kept for the adjoint sweep.
+        stored: which of the stacked buffers are kept for the adjoint sweep.
     """
 
     program: CellProgram
     forward: ForwardPlan
     adjoint: AdjointPlan
-    stored: bool
+    stored: tuple[int, ...]
 
     @property
     def silent(self) -> bool:
@@ -66,14 +66,16 @@ def plan(recurrence: Recurrence, stacks: Sequence[Stack] = ()) -> CellPlan:
     program = normal_form(recurrence, stacks)
     adjoint = adjoint_of(program)
     if adjoint is None:
-        return CellPlan(program, plan_forward(program, frozenset()), no_adjoint(), stored=False)
+        return CellPlan(program, plan_forward(program, frozenset()), no_adjoint(), stored=())
     reread = frozenset(q for line in adjoint.program.assignments for q in symbols_of(line.value))
     forward = plan_forward(program, reread)
     backward = plan_adjoint(program, adjoint)
-    found = CellPlan(program, forward, backward, stored=False)
+    found = CellPlan(program, forward, backward, stored=())
     wanted = set(values_read(backward))
     needed = {*wanted, *(q for line in found.recomputed(wanted).assignments for q in symbols_of(line.value))}
-    stored = bool(needed & set(forward.held) - set(program.new))
+    wanted = needed - set(program.new)
+    groups = enumerate(program.groups)
+    stored = tuple(place for place, rows in groups if any(forward.held[row] in wanted for row in rows))
     return CellPlan(program, forward, backward, stored)
 
 

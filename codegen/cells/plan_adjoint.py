@@ -142,11 +142,12 @@ def adjoint_of(program: CellProgram) -> Adjoint | None:
     adjoint = reverse_sweep(program.step)
     silent = [row.target.name for row in program.rows if row.target not in adjoint.cotangents]
     used = {line.target for line in program.step.needed_for(program.new).assignments}
-    deaf = adjoint.cotangents.keys().isdisjoint((*program.old, program.input, *program.past))
+    deaf = adjoint.cotangents.keys().isdisjoint((*program.old, *program.inputs, *program.past))
     if deaf and all(row.target in used for row in program.rows):
         return None
-    if silent or not any(q in adjoint.cotangents for q in (program.input, *program.past_of(program.input))):
-        names = ", ".join(silent) or program.input.name
+    unheard = [q.name for q in program.inputs if adjoint.cotangents.keys().isdisjoint((q, *program.past_of(q)))]
+    if silent or unheard:
+        names = ", ".join(silent or unheard)
         through = any(row.target in used for row in program.rows if row.target.name in silent)
         flat = ", except through functions whose slope is zero almost everywhere" if through else ""
         raise UnsupportedError(f"nothing that the step returns depends on {names}{flat}")
@@ -188,7 +189,7 @@ class _Planner:
                 sent.append(SendBack((line.target,), quantity, kept[source], self._form(line)))
             elif line.target in carried:
                 carries.append(Carry((line.target,), carried[line.target], self._form(line)))
-            elif source == self.program.input:
+            elif source in self.program.inputs:
                 input_products[quantity] = self._form(line).products
             elif quantity.role is Role.PARAMETER:
                 gradients += self._gradients(line, quantity)
@@ -269,7 +270,8 @@ class _Planner:
         layout = self.program.layout
         for product in sorted(products, key=lambda p: (*p.rows, *(layout.place(m)[0].name for m in p.matrices))):
             for place, run in enumerate(runs):
-                if run.rows[-1] + 1 == product.rows[0] and layout.joinable(run.matrices[-1], product.matrices[0]):
+                beside = self.program.adjoining(run.rows, product.rows)
+                if beside and layout.joinable(run.matrices[-1], product.matrices[0]):
                     runs[place] = Back(run.rows + product.rows, run.matrices + product.matrices)
                     break
             else:
@@ -287,6 +289,13 @@ class _Planner:
                     found.append(Gradient(parameter, line.target, way.pivot, coefficient * way.coefficient))
         return found
 
+    def _merged_scales(self, one: BackwardOperation, other: BackwardOperation) -> BackwardOperation | None:
+        if not isinstance(one, ScaleRows) or not isinstance(other, ScaleRows):
+            return None
+        if one.pivot != other.pivot or not self.program.adjoining(one.rows, other.rows):
+            return None
+        return ScaleRows(one.lines + other.lines, one.rows + other.rows, one.pivot)
+
     def _materialized(self, bar: Quantity) -> tuple[Scaled, ...]:
         """A cotangent over what has a value at every step once the loop is done: rows and pivots."""
         known = self.known.get(bar, ())
@@ -301,7 +310,7 @@ class _Planner:
     ) -> tuple[BackwardOperation, ...]:
         """Order of the loop: a state's running cotangent is overwritten once nobody reads it any more."""
         rank = {line.target: place for place, line in enumerate(self.adjoint.program.assignments)}
-        schedule = Schedule[BackwardOperation](_merged_scales)
+        schedule = Schedule[BackwardOperation](self._merged_scales)
         for row, scaled in self.coefficients.items():
             bar = self.rows[row]
             schedule.add(ScaleRows((bar,), (row,), scaled.pivot), rank[bar], {bar}, {scaled.pivot})
@@ -352,11 +361,3 @@ def _bars_of(leaf: Expr, partial: Expr) -> Iterator[tuple[Quantity, Expr]]:
             yield part, partial * slope
     elif any(quantity.role is Role.COTANGENT for quantity in symbols_of(leaf)):
         raise UnsupportedError(f"the gradient {leaf} has no form in the emitted sweep")
-
-
-def _merged_scales(one: BackwardOperation, other: BackwardOperation) -> BackwardOperation | None:
-    if not isinstance(one, ScaleRows) or not isinstance(other, ScaleRows):
-        return None
-    if one.pivot != other.pivot or one.rows[-1] + 1 != other.rows[0]:
-        return None
-    return ScaleRows(one.lines + other.lines, one.rows + other.rows, one.pivot)

@@ -121,7 +121,7 @@ def plan_forward(program: CellProgram, reread: frozenset[Quantity]) -> ForwardPl
     """The forward sweep; lines in `reread` are wanted by the adjoint sweep and stay as they are."""
     activations = _activations(program, reread)
     held = tuple(activations.get(row.target, row.target) for row in program.rows)
-    tasks = Schedule[Operation](lambda one, other: merged(one, other, program.layout))
+    tasks = Schedule[Operation](lambda one, other: merged(one, other, program))
     rank = {line.target: place for place, line in enumerate(program.step.assignments)}
     for place, row in enumerate(program.rows):
         for operation in _row_operations(place, row):
@@ -175,12 +175,13 @@ def _read(operation: Operation) -> frozenset[Quantity]:
     return frozenset(symbols_of(operation.value))
 
 
-def merged(one: Operation, other: Operation, layout: Layout) -> Operation | None:
+def merged(one: Operation, other: Operation, program: CellProgram) -> Operation | None:
     """One operation in place of two of the same kind on neighbouring rows."""
+    layout = program.layout
     if type(one) is not type(other) or not isinstance(one, Product | Hadamard | Activate):
         return None
     assert isinstance(other, Product | Hadamard | Activate)
-    if one.rows[-1] + 1 != other.rows[0]:
+    if not program.adjoining(one.rows, other.rows):
         return None
     lines, rows = one.lines + other.lines, one.rows + other.rows
     if isinstance(one, Activate) and isinstance(other, Activate):
@@ -200,7 +201,7 @@ def _input_blocks(program: CellProgram) -> Iterator[InputBlock]:
     for place, row in enumerate(program.rows):
         products = tuple(InputProduct((matrix,), vector) for matrix, vector in row.inputs)
         block = InputBlock((place,), products, tuple((b,) for b in row.biases))
-        joint = _joined(blocks[-1], block, program.layout) if blocks else None
+        joint = _joined(blocks[-1], block, program) if blocks else None
         if joint is None:
             blocks.append(block)
         else:
@@ -208,16 +209,18 @@ def _input_blocks(program: CellProgram) -> Iterator[InputBlock]:
     yield from blocks
 
 
-def _joined(one: InputBlock, other: InputBlock, layout: Layout) -> InputBlock | None:
+def _joined(one: InputBlock, other: InputBlock, program: CellProgram) -> InputBlock | None:
+    if not program.adjoining(one.rows, other.rows):
+        return None
     vectors = dict.fromkeys(product.vector for product in (*one.products, *other.products))
     products: list[InputProduct] = []
     for vector in vectors:
         here, there = ([p.matrices for p in side.products if p.vector == vector] for side in (one, other))
-        pairs = _paired(here, there, layout)
+        pairs = _paired(here, there, program.layout)
         if pairs is None:
             return None
         products += [InputProduct(matrices, vector) for matrices in pairs]
-    biases = _paired(one.biases, other.biases, layout)
+    biases = _paired(one.biases, other.biases, program.layout)
     return None if biases is None else InputBlock(one.rows + other.rows, tuple(products), biases)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from codegen.products import PRODUCTS
 from derive.errors import UnsupportedError
@@ -39,11 +39,11 @@ class Layout:
 
     Attributes:
         operands: see above; the first is a matrix.
-        size: name of the local variable that holds the state's size, for the text of slices.
+        sizes: named dimension -> the local variable that holds its size, for the text of slices.
     """
 
     operands: tuple[Operand, ...]
-    size: str = "size"
+    sizes: Mapping[Dimension, str] = field(default_factory=dict)
 
     def place(self, parameter: Quantity) -> tuple[Operand, int]:
         """The operand that holds a parameter, and its row there."""
@@ -75,8 +75,8 @@ class Layout:
 
     def joinable(self, first: Quantity, second: Quantity) -> bool:
         """Whether two parameters can be read as one block: neighbours in a stack, or both alone (then copied once)."""
-        alone = self.place(first)[0].alone and self.place(second)[0].alone
-        return self.consecutive(first, second) or (alone and len(first.shape) < 3 > len(second.shape))
+        alone = first.shape == second.shape and self.place(first)[0].alone and self.place(second)[0].alone
+        return self.consecutive(first, second) or (alone and len(first.shape) < 3)
 
     def flat(self, parameters: Sequence[Quantity], prefix: str = "") -> str:
         """Text of the block (n H, ...) of parameters, one below the other; `prefix` goes before the operand's name."""
@@ -85,7 +85,7 @@ class Layout:
             return self._alone(parameters, prefix, "torch.cat")
         name, stop = prefix + operand.name, start + len(parameters)
         if not operand.separate:
-            return name + rows_slice(start, stop, len(operand.rows), self.size)
+            return name + rows_slice(start, stop, len(operand.rows), self._size(parameters[0]))
         if len(parameters) == 1:
             return f"{name}[{start}]"
         return f"{name}{entries_slice(start, stop, len(operand.rows))}.flatten(0, 1)"
@@ -98,10 +98,14 @@ class Layout:
             return self._alone(parameters, prefix, "torch.stack")
         if not operand.separate:
             flat = self.flat(parameters, prefix)
-            return flat if len(parameters) == 1 else f"{flat}.view({len(parameters)}, {self.size})"
+            return flat if len(parameters) == 1 else f"{flat}.view({len(parameters)}, {self._size(parameters[0])})"
         if len(parameters) == 1:
             return f"{prefix}{operand.name}[{start}]"
         return f"{prefix}{operand.name}{entries_slice(start, stop, len(operand.rows))}"
+
+    def _size(self, parameter: Quantity) -> str:
+        """Text of the size of a block of rows."""
+        return next((self.sizes[size] for size in parameter.shape[:1] if size in self.sizes), "size")
 
     def _alone(self, parameters: Sequence[Quantity], prefix: str, joined_by: str) -> str:
         names = [prefix + self.place(parameter)[0].name for parameter in parameters]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sympy import Add, Expr, Mul
 
+from codegen.cells.interface import Interface, dimensions, interface_of, output_of
 from codegen.cells.mixing import MIXING, with_named_operators
 from codegen.cells.plan_operands import Layout, layout_of
 from codegen.products import PRODUCTS, split_products
@@ -16,7 +17,7 @@ from derive.operators import Operator, show_shape
 from derive.past_values import Lag, Lags, Past, told_lags
 from derive.program import Assignment, Program, name_functions
 from derive.recurrence import Recurrence
-from derive.symbols import Quantity, Role
+from derive.symbols import Dimension, Quantity, Role
 from derive.systems import Stack
 
 Terms = tuple[tuple[Quantity, Quantity], ...]
@@ -50,27 +51,47 @@ class CellProgram:
     Attributes:
         step: the program; every matrix product is a term of its line, of a matrix and a named vector.
         old, new: the states before and after it; a cell without states has its output alone as `new`.
-        input: what is read afresh at every step.
+        inputs: what is known of all steps beforehand: what is read afresh, then states that targets replace.
         past: what is read of states and of the input as they were several steps before.
-        rows: lines with matrix products, in the order of their blocks in the stacked buffer.
+        rows: lines with matrix products, in the order of their blocks in the stacked buffers, one buffer for each size.
         layout: where the parameters lie.
         origins: line -> the line of the spec that it was split off.
+        interface: what the caller sees of it.
+        dimensions: sizes of states and lines, that of the output last.
         output: place of the state that is given out.
     """
 
     step: Program
     old: tuple[Quantity, ...]
     new: tuple[Quantity, ...]
-    input: Quantity
+    inputs: tuple[Quantity, ...]
     past: tuple[Past, ...]
     rows: tuple[Row, ...]
     layout: Layout
     origins: Mapping[Quantity, Quantity]
+    interface: Interface
+    dimensions: tuple[Dimension, ...]
     output: int = 0
+
+    @property
+    def input(self) -> Quantity:
+        """What is read afresh at every step."""
+        return self.inputs[0]
 
     def row_of(self, target: Quantity) -> int | None:
         """Place of a line among the rows; None for an elementwise line."""
         return next((place for place, row in enumerate(self.rows) if row.target == target), None)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Places of the rows of each size, neighbours all."""
+        places = range(len(self.rows))
+        sizes = dict.fromkeys(row.target.shape for row in self.rows)
+        return tuple(tuple(place for place in places if self.rows[place].target.shape == size) for size in sizes)
+
+    def adjoining(self, ones: Sequence[int], others: Sequence[int]) -> bool:
+        """Whether rows lie beside others in one stacked buffer."""
+        return ones[-1] + 1 == others[0] and any(ones[-1] in group and others[0] in group for group in self.groups)
 
     @property
     def stateless(self) -> bool:
@@ -103,44 +124,44 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     Raises:
         UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
     """
+    interface = interface_of(recurrence)
+    recurrence = interface.step
     _check_kind(recurrence)
     named = with_named_operators(name_functions(recurrence.step))
     lines, origins = split_products(named, recurrence.step)
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
     layout = layout_of(step, stacks)
-    x, new = recurrence.inputs[0], recurrence.new or (_output(recurrence),)
-    rows = [_row(line, x, layout) for line in lines if line.value.atoms(*PRODUCTS)]
-    place = 0 if recurrence.output is None else new.index(recurrence.output)
-    return CellProgram(step, recurrence.old, new, x, recurrence.past, _ordered(rows, layout), layout, origins, place)
-
-
-def _output(recurrence: Recurrence) -> Quantity:
-    assert recurrence.output is not None, "checked: a step without states has an output"
-    return recurrence.output
+    inputs, new = recurrence.inputs, recurrence.new or (output_of(recurrence),)
+    rows = [_row(line, inputs, layout) for line in lines if line.value.atoms(*PRODUCTS)]
+    return CellProgram(
+        step,
+        recurrence.old,
+        new,
+        inputs,
+        recurrence.past,
+        _ordered(rows, layout),
+        layout,
+        origins,
+        interface,
+        dimensions(recurrence, interface.states, lines),
+        new.index(interface.output),
+    )
 
 
 def _check_kind(recurrence: Recurrence) -> None:
-    if len(recurrence.inputs) != 1:
-        names = ", ".join(q.name for q in recurrence.inputs) or "none"
-        raise UnsupportedError(f"a recurrent module reads one input per step; this one reads: {names}")
-    if recurrence.old and recurrence.output not in (None, *recurrence.new):
-        news = ", ".join(q.name for q in recurrence.new)
-        raise UnsupportedError(f"the output of the step is {recurrence.output}; it must be a new state: {news}")
-    if not recurrence.old and (recurrence.output is None or not recurrence.past):
-        raise UnsupportedError("a step without states needs an output, and reads inputs of earlier steps")
-    (x,), states = recurrence.inputs, recurrence.old or (_output(recurrence),)
-    first = states[0]
+    x, states = recurrence.inputs[0], (*recurrence.old, *recurrence.inputs[1:]) or (output_of(recurrence),)
     for state in states:
-        if len(state.shape) != 1 or isinstance(state.shape[0], int) or state.shape != first.shape:
+        if len(state.shape) != 1 or isinstance(state.shape[0], int):
             raise UnsupportedError(
-                f"state {state.name} has shape {show_shape(state.shape)}, {first.name} {show_shape(first.shape)}; "
-                "all states of a recurrent module are vectors of one named size"
+                f"state {state.name} has shape {show_shape(state.shape)}; "
+                "all states of a recurrent module are vectors of named sizes"
             )
-    if len(x.shape) != 1 or isinstance(x.shape[0], int) or x.shape == first.shape:
+    if len(x.shape) != 1 or isinstance(x.shape[0], int) or x.shape in [state.shape for state in states]:
+        shapes = ", ".join(dict.fromkeys(show_shape(state.shape) for state in states))
         raise UnsupportedError(
             f"input {x.name} has shape {show_shape(x.shape)}; a vector is needed whose size has a name of its own "
-            f"(the states have {show_shape(first.shape)})"
+            f"(the states have {shapes})"
         )
     for place, new in enumerate(recurrence.new):
         if new in recurrence.new[:place]:
@@ -156,9 +177,8 @@ def _check_kind(recurrence: Recurrence) -> None:
 
 
 def _check_lines(step: Program, recurrence: Recurrence) -> None:
-    size = recurrence.old[0].shape if recurrence.old else _output(recurrence).shape
     x = recurrence.inputs[0]
-    read = {x, *(value for value in recurrence.past if value.source == x)}
+    read = {q: q for q in recurrence.inputs} | {value: x for value in recurrence.past if value.source == x}
     for line in step.assignments:
         for node in sorted(line.value.atoms(*PRODUCTS), key=str):
             if not isinstance(node.args[0], Quantity) or node.args[0].role is not Role.PARAMETER:
@@ -167,10 +187,10 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
                 )
         if not line.target.role.batched:
             raise UnsupportedError(f"{line.target.name} is computed from parameters alone; make it a parameter")
-        if line.target.shape not in (size, ()):
+        if any(isinstance(size, int) or size in x.shape for size in line.target.shape) or len(line.target.shape) > 1:
             raise UnsupportedError(
-                f"{line.target.name} has shape {show_shape(line.target.shape)}; every line of a recurrent cell has "
-                f"that of the states, {show_shape(size)}, or is a number"
+                f"{line.target.name} has shape {show_shape(line.target.shape)}; every line of a recurrent cell is a "
+                f"number, or a vector of a named size that is not that of the input, {show_shape(x.shape)}"
             )
         for node in sorted(line.value.atoms(Operator), key=str):
             if not isinstance(node, (*PRODUCTS, components, *MIXING)):
@@ -179,11 +199,12 @@ def _check_lines(step: Program, recurrence: Recurrence) -> None:
                     f"elementwise functions and {', '.join(kind.__name__ for kind in MIXING)}"
                 )
         bare = line.value.xreplace({node: node.args[0] for node in line.value.atoms(*PRODUCTS)}).free_symbols
-        if read & bare:
-            raise UnsupportedError(f"{line.target.name} uses the input {x.name} outside a matrix product")
+        outside = [given.name for value, given in read.items() if value in bare]
+        if outside:
+            raise UnsupportedError(f"{line.target.name} uses the input {outside[0]} outside a matrix product")
 
 
-def _row(line: Assignment, x: Quantity, layout: Layout) -> Row:
+def _row(line: Assignment, given: Sequence[Quantity], layout: Layout) -> Row:
     inputs: list[tuple[Quantity, Quantity]] = []
     products: list[tuple[Quantity, Quantity]] = []
     hadamards: list[tuple[Quantity, Quantity]] = []
@@ -192,7 +213,7 @@ def _row(line: Assignment, x: Quantity, layout: Layout) -> Row:
     for term in Add.make_args(line.value):
         if isinstance(term, PRODUCTS):
             matrix, vector = term.args
-            of_input = x in (vector, getattr(vector, "source", None))
+            of_input = not {vector, getattr(vector, "source", vector)}.isdisjoint(given)
             (inputs if of_input else products).append((matrix, vector))
         elif isinstance(term, Quantity) and term.role is Role.PARAMETER and term.shape:
             biases.append(term)
@@ -215,7 +236,7 @@ def _hadamard(term: Expr) -> tuple[Quantity, Quantity] | None:
 
 
 def _ordered(rows: Iterable[Row], layout: Layout) -> tuple[Row, ...]:
-    """Rows in the order of the stack that the loop multiplies by, so that its product is one; the others after them."""
+    """Rows of one size together, in the order of the stack that the loop multiplies by, so that its product is one."""
     rows = tuple(rows)
     order: dict[Quantity, Row] = {}
     for of_loop in (True, False):
@@ -224,4 +245,6 @@ def _ordered(rows: Iterable[Row], layout: Layout) -> tuple[Row, ...]:
                 for row in rows:
                     if any(matrix == parameter for matrix, _ in (row.products if of_loop else row.inputs)):
                         order.setdefault(row.target, row)
-    return tuple(order.values())
+    first = layout.operands[0].rows[0].shape[-2:-1]
+    sizes = list(dict.fromkeys([first, *(row.target.shape for row in order.values())]))
+    return tuple(sorted(order.values(), key=lambda row: sizes.index(row.target.shape)))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from codegen.cells.interface import source_of
 from codegen.printer import TorchPrinter
 from codegen.steps.source import Function, tuple_display
-from derive.errors import UnsupportedError
-from derive.operators import show_shape
 from derive.program import Program, name_functions, symbols_of
 from derive.recurrence import Recurrence
 from derive.symbols import Dimension, Quantity, Role
@@ -60,11 +59,12 @@ class Readout:
 def split_readout(recurrence: Recurrence, stacks: Sequence[Stack]) -> tuple[Recurrence, Readout | None]:
     """A cell whose output is its first new state, and what is left of the step.
 
-    Raises:
-        UnsupportedError: the output reads more than the first new state and parameters of its own.
+    Nothing is left where the output is part of the recurrence: where it is a state, where a state reads it, where a
+    target stands for it, or where it reads more than the first new state and parameters of its own.
     """
     output = recurrence.output
-    if output is None or output in recurrence.new or not recurrence.new:
+    taught = any(source_of(recurrence, new) is not None for new in recurrence.new)
+    if output is None or output in recurrence.new or not recurrence.new or taught:
         return recurrence, None
     state = recurrence.new[0]
     core = recurrence.step.needed_for(recurrence.new)
@@ -76,19 +76,10 @@ def split_readout(recurrence: Recurrence, stacks: Sequence[Stack]) -> tuple[Recu
         {q.name for line in lines for q in symbols_of(line.value)} - {q.name for q in (*known, *read, state)}
     )
     stray += [q.name for q in read if q.role is not Role.PARAMETER or q in core.inputs]
-    if stray:
-        raise UnsupportedError(
-            f"the output {output.name} reads {', '.join(stray)}; allowed: the first new state, {state.name}, and "
-            "parameters that the step does not read"
-        )
     allowed = {state.shape[0], *output.shape}
     odd = [q for q in (*known, *read, output) if len(q.shape) == 0 or not allowed.issuperset(q.shape)]
-    if odd or len(output.shape) != 1 or output.shape == state.shape:
-        bad = odd[0] if odd else output
-        raise UnsupportedError(
-            f"{bad.name} has shape {show_shape(bad.shape)}; a read-out has vectors and matrices of the size of the "
-            f"state, {show_shape(state.shape)}, and of an output whose size has a name of its own"
-        )
+    if stray or odd or not lines or len(output.shape) != 1 or output.shape == state.shape:
+        return recurrence, None
     program = name_functions(Program((state, *read), lines, (output,)))
     names = {q: next((stack.name for stack in stacks if stack.rows == (q,)), q.name) for q in read}
     return replace(recurrence, step=core, output=state), Readout(program, state, names)

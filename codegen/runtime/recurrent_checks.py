@@ -25,6 +25,23 @@ def check_switches(owner: str, switches: Mapping[str, Any], dtype: Any) -> None:
         raise TypeError(f"{owner}: dtype={dtype!r}; allowed: a floating point torch.dtype, as torch.float64")
 
 
+def check_dropout(owner: str, dropout: Any) -> None:
+    """Refuse what is no probability."""
+    if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0.0 <= dropout <= 1.0:
+        raise ValueError(f"{owner}: dropout={dropout!r}; allowed: a probability between 0 and 1")
+
+
+def check_input(module: Any, x: Tensor, time_axis: int) -> None:
+    """Refuse an input whose features, dtype or number of steps do not fit."""
+    weight = next(module.parameters())
+    if x.shape[-1] != module.input_size:
+        allowed = f"axis {x.dim() - 1} of size {module.input_size} (input_size), read size {x.shape[-1]}"
+        raise ValueError(f"{module.owner}: x has shape {tuple(x.shape)}; allowed: {allowed}")
+    check_tensor(module.owner, "x", x, weight, "the parameters")
+    if x.shape[time_axis] == 0:
+        raise ValueError(f"{module.owner}: x has no step; allowed: axis {time_axis} of size 1 or more, read size 0")
+
+
 def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
     """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
     if value.device != like.device:

@@ -99,8 +99,7 @@ def _laid_out(
             parts = [totals[state] for totals in swept[row * pieces : (row + 1) * pieces]]
             if module.bidirectional and row % 2:
                 parts = [part.flip(0) for part in reversed(parts)]
-            empty = x.new_empty(0, sequences, module.hidden_size)
-            paths.append(padded(parts, steps, back, empty))
+            paths.append(padded(parts, steps, back, parts[0].new_empty(0, sequences, parts[0].shape[-1])))
         whole = torch.stack(paths)
         found.append(whole.squeeze(2) if x.dim() == 2 else whole.transpose(1, 2) if time else whole)
     return tuple(found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codegen.cells.interface import dimensions
 from codegen.cells.prelude import CONSTANTS, keyword
 from codegen.cells.readout import Readout, split_readout
 from codegen.verification.case import Case
@@ -40,9 +42,13 @@ def recurrent_cases(
     steps: int = STEPS,
     batch: int = BATCH,
 ) -> list[Case]:
-    """One case for each option, the first being the default, and one more for each that has a read-out."""
+    """One case for each option, the first being the default, and one more for each that has a read-out.
+
+    Options that choose the same step have one case together.
+    """
     cells = []
-    for option, recurrence in recurrences.items():
+    distinct = dict.fromkeys(map(str, spec.twins.values()))
+    for option, recurrence in ((name, recurrences[name]) for name in distinct):
         core, readout = split_readout(recurrence, spec.stacks_of(option))
         cells.append(_Cell(spec, option, core, whole=readout is None))
         cells += [] if readout is None else [_Cell(spec, option, recurrence, readout)]
@@ -54,14 +60,15 @@ def starting_cell(kind: Callable[..., nn.Module], spec: Spec, given: Mapping[str
     option, recurrence = next((str(name), one) for name, one in spec.variants.items() if isinstance(one, Recurrence))
     _, readout = split_readout(recurrence, spec.stacks_of(option))
     cell = _Cell(spec, option, recurrence, readout, whole=readout is None)
-    (x,), (h, *_) = recurrence.inputs, recurrence.old
-    return cell.parameters(kind(*cell.shape(x.shape), *cell.shape(h.shape), **cell.chosen, **given).double())
+    core, _ = split_readout(recurrence, cell.stacks)
+    sizes = cell.shape((*core.inputs[0].shape, *dimensions(core)))
+    return cell.parameters(kind(*sizes, **cell.chosen, **given).double())
 
 
 def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
     generator = torch.Generator().manual_seed(23)
-    (x,) = cell.recurrence.inputs
-    inputs = {x.name: uniform((steps, batch, *cell.shape(x.shape)), -1.0, 1.0, generator)}
+    given = cell.recurrence.inputs
+    inputs = {q.name: uniform((steps, batch, *cell.shape(q.shape)), -1.0, 1.0, generator) for q in given}
     for name, shape in cell.starts().items():
         inputs[name] = uniform((1, batch, *shape), -1.0, 1.0, generator)
     return Case(
@@ -69,7 +76,7 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
         build=lambda tensors, memory, gradient: cell.build(kind, memory, gradient),
         constructor={},
         inputs=inputs,
-        call=_call,
+        call=partial(_call, len(given) > 1),
         reference=lambda: cell.reference(cell.build(kind, "store", "autograd"), list(inputs.values())),
         memory=("store", "chunk"),
         differentiable=cell.sloped,
@@ -78,10 +85,11 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
     )
 
 
-def _call(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _call(taught: bool, module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Output of every step and the final state."""
     x, *states = inputs
-    output, final = module(x, tuple(states) if len(states) > 1 else states[0])
+    targets = {"targets": states.pop(0)} if taught else {}
+    output, final = module(x, tuple(states) if len(states) > 1 else states[0], **targets)
     return (output, *((final,) if isinstance(final, Tensor) else final))
 
 
@@ -114,9 +122,8 @@ class _Cell:
 
     def build(self, kind: Callable[..., nn.Module], memory: str, gradient: str) -> nn.Module:
         """The module in float64 with seeded random parameters, those included that start at zero."""
-        (x,) = self.recurrence.inputs
-        state = self.recurrence.new[0] if self.recurrence.new else self.output
-        sizes = (*self.shape(x.shape), *self.shape(state.shape))
+        core, _ = split_readout(self.recurrence, self.stacks)
+        sizes = self.shape((*core.inputs[0].shape, *dimensions(core)))
         bare = {} if self.of_readout or self.whole else {"output": None}
         module = kind(*sizes, memory=memory, gradient=gradient, **bare, **self.chosen).double()
         generator = torch.Generator().manual_seed(29)
@@ -128,12 +135,13 @@ class _Cell:
     def reference(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Outputs and final states, sample by sample through the evaluator."""
         values = {**self.constants, **{q: numeric(value) for q, value in self.parameters(module).items()}}
-        x, *starts = inputs
-        (read,), old = self.recurrence.inputs, self.recurrence.old
+        taken, old = self.recurrence.inputs, self.recurrence.old
+        read, starts = inputs[: len(taken)], inputs[len(taken) :]
         outputs, finals = [], []
-        for sample in range(x.shape[1]):
-            given = [{**values, read: numeric(row)} for row in x[:, sample]]
-            found = {q: numeric(value[0, sample]) for q, value in zip((*old, read), starts, strict=False)}
+        for sample in range(read[0].shape[1]):
+            rows = zip(*(value[:, sample] for value in read), strict=True)
+            given = [{**values, **dict(zip(taken, map(numeric, row), strict=True))} for row in rows]
+            found = {q: numeric(value[0, sample]) for q, value in zip((*old, taken[0]), starts, strict=False)}
             kept = {q: list(value) for q, value in found.items() if self.depth(q)}
             initial = [found[q][0] if q in kept else found[q] for q in old]
             path = run_recurrence(self.recurrence, None, initial, given, {}, kept)
@@ -152,7 +160,7 @@ class _Cell:
 
     def starts(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of what one sample starts from: the states, and inputs before the first step."""
-        (x,) = self.recurrence.inputs
+        x = self.recurrence.inputs[0]
         kept = {q: (self.depth(q),) if self.depth(q) else () for q in (*self.recurrence.old, x)}
         shapes = {q.name: (*kept[q], *self.shape(q.shape)) for q in self.recurrence.old}
         return shapes | (

@@ -118,18 +118,37 @@ def simple(value=None, **changes) -> Recurrence:
     return replace(Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), h_next), **changes)
 
 
-def two_sizes() -> Recurrence:
-    step, small = Builder(), state("c", "K")
-    h_next = step.let("h_next", tanh(matvec(W, x) + matvec(parameter("V", ("H", "K")), small)))
-    small_next = step.let("small_next", tanh(small))
-    return Recurrence(step.build((h_next, small_next)), (h, small), (h_next, small_next), (x,), h_next)
+def three_sizes() -> Recurrence:
+    step, c, d = Builder(), state("c", "K"), state("d", "J")
+    pair = matvec(parameter("V", ("H", "K")), c) + matvec(parameter("S", ("H", "J")), d)
+    h_next = step.let("h_next", tanh(matvec(W, x) + pair))
+    new = (h_next, step.let("c_next", tanh(c)), step.let("d_next", tanh(d)))
+    return Recurrence(step.build(new), (h, c, d), new, (x,), h_next)
 
 
-def other_output() -> Recurrence:
-    step = Builder()
-    a = step.let("a", matvec(W, x) + matvec(R, h))
-    h_next = step.let("h_next", tanh(a))
-    return Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), a)
+def target_read_twice() -> Recurrence:
+    step, y = Builder(), input_("y", "H")
+    new, seen = step.let("new", y), step.let("seen", y * h)
+    o = step.let("o", tanh(matvec(W, x) + matvec(R, h) + seen))
+    return Recurrence(step.build((new, o)), (h,), (new,), (x, y), o)
+
+
+def target_as_output() -> Recurrence:
+    step, y = Builder(), input_("y", "H")
+    new, m = step.let("new", y), step.let("m_next", tanh(matvec(W, x) + matvec(R, h)))
+    return Recurrence(step.build((new, m)), (h, state("m", "H")), (new, m), (x, y), new)
+
+
+def target_never_read() -> Recurrence:
+    step, y = Builder(), input_("y", "H")
+    new, o = step.let("new", y), step.let("o", tanh(matvec(W, x)))
+    return Recurrence(step.build((new, o)), (h,), (new,), (x, y), o)
+
+
+def target_in_a_factor() -> Recurrence:
+    step, y = Builder(), input_("y", "H")
+    new, o = step.let("new", y), step.let("o", tanh(matvec(W, x) + matvec(R, h)) * h)
+    return Recurrence(step.build((new, o)), (h,), (new,), (x, y), o)
 
 
 def same_size() -> Recurrence:
@@ -142,8 +161,11 @@ def same_size() -> Recurrence:
     ("recurrence", "stacks", "says"),
     (
         (simple(inputs=()), (), "reads one input per step; this one reads: none"),
-        (two_sizes(), (), r"state c has shape \(K\), h \(H\); all states"),
-        (other_output(), (), "the output of the step is a; it must be a new state: h_next"),
+        (three_sizes(), (), "the step has vectors of the sizes K, J, H; a recurrent module has a hidden_size and"),
+        (target_read_twice(), (), "reads one input per step; this one reads: x, y; a second one is the target"),
+        (target_as_output(), (), "the output of the step is new, which is its target"),
+        (target_never_read(), (), "the target becomes the state h, which no line of the step reads"),
+        (target_in_a_factor(), (), "o uses the input h outside a matrix product"),
         (same_size(), (), r"input y has shape \(H\); .* a name of its own"),
         (simple(tanh(matvec(W, x) + matvec(R, h) * constant("k"))), (), "k is a constant"),
         (simple(unit(matvec(W, x) + matvec(R, h))), (), "uses unit; a recurrent cell has matrix products, .* softmax"),

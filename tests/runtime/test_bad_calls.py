@@ -134,7 +134,7 @@ BLOCKS = tanh_blocks(2, 4)
         (lambda: LSTMPeephole(3, 4)([1.0]), "LSTMPeephole: x is of type list; allowed: a Tensor or a PackedSequence"),
         (
             lambda: LSTMPeephole(3, 4)(torch.ones(5, 2, 3), targets=torch.ones(5, 2, 3)),
-            "LSTMPeephole: targets is given, but this cell feeds no output back; allowed: targets=None",
+            "LSTMPeephole: targets is given, but this cell reads no target; allowed: targets=None",
         ),
     ),
 )
