@@ -79,6 +79,7 @@ CLASSES = {
     "lstm": "LSTM",
     "gru": "GRU",
     "rnn_hidden": "RNNHidden",
+    "rnn_output": "RNNOutput",
     "lstm_uwv": "LSTMUWV",
     "vanilla_lstm": "VanillaLSTM",
     "linear_recursion": "LinearRecursion",

@@ -96,6 +96,7 @@ REGISTER = (
     Listing("lstm", "recurrent"),
     Listing("gru", "recurrent"),
     Listing("rnn_hidden", "recurrent", aliases=("vanilla_rnn",)),
+    Listing("rnn_output", "recurrent"),
     Listing("lstm_uwv", "recurrent"),
     Listing("vanilla_lstm", "recurrent"),
     Listing("linear_recursion", "recurrent"),
