@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr, Integer
 
+from derive.functions import step
 from derive.operators import fill, shape_of
 from derive.program import Assignment, Program, Solve, blocks, unknowns_of
 from derive.reverse_sweep import computed_values, elementwise_partials, free_prefix
@@ -56,10 +57,14 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
 
 
 def is_affine(program: Program, wrt: Iterable[Quantity]) -> bool:
-    """Whether a program is linear in the quantities `wrt` but for constants: its linearization depends on no sample."""
+    """Whether a program is linear in the quantities `wrt` but for constants: its linearization depends on no sample.
+
+    Nor is a function applied whose slope is zero almost everywhere, which the linearization does not see.
+    """
     sweep = forward_sweep(program, wrt)
     tangents = set(sweep.tangents.values())
-    return not any(q.role.batched for q in sweep.program.inputs if q not in tangents)
+    flat = any(unit.has(*sweep.tangents) for line in program.assignments for unit in line.value.atoms(step))
+    return not flat and not any(q.role.batched for q in sweep.program.inputs if q not in tangents)
 
 
 def _moves(block: tuple[Assignment, ...], tangents: Mapping[Quantity, Quantity]) -> bool:

@@ -100,7 +100,7 @@ def test_several_systems_need_the_name_of_the_choice():
         ),
         ({"stacks": (), "system": {("a", "b"): 0}}, "several options are for cells that read a sequence"),
         (
-            {"stacks": (Stack("weight", (), only=(("after", "decks"),)),)},
+            {"stacks": (Stack("weight", (parameter("w"),), only=(("after", "decks"),)),)},
             r"the stack weight is for \('after', 'decks'\); the variants are \('before', 'deck'\), ",
         ),
     ],

@@ -24,7 +24,7 @@ from tests.verification.mutation import Mutant, applied, functions, mutants
 EXHAUSTIVE = ("lm_resnet", "lstm_peephole")
 MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
 MOST = 20  # of the others, drawn at random: the largest has a thousand, and each takes seconds
-SHORT = ("perceptron",)  # its backward is three products
+SHORT = ("perceptron", "parity_mlp")  # their backward is three products
 GRAPHS = (
     "heun",
     "rk4",

@@ -16,7 +16,13 @@ from derive import load
 from derive.catalog import REGISTER
 from derive.symbols import default_latex
 
-MODULES = [listing.id for listing in REGISTER if listing.kind == "module"]
+
+def source(name: str) -> str:
+    return inspect.getsource(import_module(f"derive.catalog.{name}"))
+
+
+IDS = [listing.id for listing in REGISTER if listing.kind == "module"]
+MODULES = [name for name in IDS if "SPEC = Spec(" in source(name)]  # others are these with exact values: no own names
 MARK = "0q"  # what is appended to every name: it sorts before whatever may follow a name, so that orders stay
 NAMING = {"state", "parameter", "input_", "constant", "time", "target", "Network", "let"}
 
@@ -56,7 +62,7 @@ def _marked(name: ast.expr) -> ast.expr:
 
 
 def renamed_source(name: str) -> str:
-    tree = ast.parse(inspect.getsource(import_module(f"derive.catalog.{name}")))
+    tree = ast.parse(source(name))
     return ast.unparse(ast.fix_missing_locations(_Renamed().visit(tree)))
 
 
