@@ -1587,6 +1587,7 @@ class DelayRNN(RecurrentWithPrelude):
     cells = _CELLS
     constants = ("step_size",)
     told = {"delay": 1}
+    zero_at_start = ("A",)
 
     def __init__(
         self,

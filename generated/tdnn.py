@@ -1453,8 +1453,6 @@ class TDNN(Recurrent):
     Truncated backpropagation: give each piece the state after the one before it, detached.
 
     No step waits for another: all are done at once, without a loop over them.
-    No step waits for another: all are done at once, without a loop over them.
-    No step waits for another: all are done at once, without a loop over them.
     """
 
     cells = _CELLS

@@ -58,9 +58,10 @@ def class_doc(module: CellParts) -> str:
         )
         lines.insert(-1, textwrap.fill(text, DOC_WIDTH, subsequent_indent=" " * 8))
     lines[-1:] = [*_notes(module), ""]
+    if program.stateless:
+        lines.append("    No step waits for another: all are done at once, without a loop over them.")
     for name, cell in module.plans.items():
         if cell.program.stateless:
-            lines.append("    No step waits for another: all are done at once, without a loop over them.")
             continue
         chosen = ", ".join(f"{each}={value!r}" for each, value in module.spec.chosen(name).items())
         about = f" with {chosen}" if chosen else ""

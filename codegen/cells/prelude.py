@@ -31,10 +31,12 @@ class Prelude:
     Attributes:
         program: the lines; its outputs are what the loop reads.
         adjoint: the sweep back to the parameters.
+        zero: parameters that start at zero.
     """
 
     program: Program
     adjoint: Adjoint
+    zero: frozenset[Quantity] = frozenset()
 
     @property
     def parameters(self) -> tuple[Quantity, ...]:
@@ -90,7 +92,13 @@ def split_prelude(recurrence: Recurrence, stacks: Sequence[Stack]) -> tuple[Recu
     inputs = by_name([*(q for q in step.inputs if q in read), *wanted])
     core = replace(recurrence, step=Program(tuple(inputs), moving, step.outputs))
     program = name_functions(program)
-    return core, Prelude(program, reverse_sweep(program, [q for q in program.inputs if q.role is Role.PARAMETER]))
+    adjoint = reverse_sweep(program, [q for q in program.inputs if q.role is Role.PARAMETER])
+    return core, Prelude(program, adjoint, frozenset(s.rows[0] for s in stacks if _is_plain(s) and s.initial == "zeros"))
+
+
+def _is_plain(stack: Stack) -> bool:
+    """Whether a stack holds one parameter under its own name, as if there were none: it says how that starts."""
+    return [row.name for row in stack.rows] == [stack.name] and set(stack.parts) <= {stack.name}
 
 
 def _fixed(step: Program) -> tuple[Assignment, ...]:
@@ -127,7 +135,7 @@ def _check(program: Program, stacks: Sequence[Stack]) -> None:
         if not any(q.role is Role.PARAMETER for q in symbols_of(line.value)):
             raise UnsupportedError(f"{line.target.name} = {line.value} has no parameter in it; write the number itself")
     own = {*program.inputs, *program.targets}
-    for stack in stacks:
+    for stack in (stack for stack in stacks if not _is_plain(stack)):
         held = [q.name for q in stack.rows if q in own]
         if held:
             raise UnsupportedError(
@@ -202,7 +210,7 @@ def held_operands(layout: Layout, prelude: Prelude | None) -> list[Operand]:
     operands = [o for o in layout.operands if set(prelude.program.outputs).isdisjoint(o.rows)]
     known = {q for operand in operands for q in operand.rows}
     read = (q for q in prelude.parameters if q not in known)
-    return [*operands, *(Operand(q.name, (q,), (q.name,), alone=True) for q in read)]
+    return [*operands, *(Operand(q.name, (q,), (q.name,), alone=True, zero=q in prelude.zero) for q in read)]
 
 
 def prelude_text(layout: Layout, prelude: Prelude, suffix: str) -> str:

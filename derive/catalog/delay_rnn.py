@@ -15,6 +15,7 @@ from derive import (
     IdentityCheck,
     Quantity,
     Spec,
+    Stack,
     constant,
     delay_cell,
     delay_terms,
@@ -125,6 +126,7 @@ SPEC = Spec(
     title="Recurrent network from a delay equation",
     source="Sherstinsky 2020; RNN and LSTM, 'Starting with a ODE'",
     system=CELL,
+    stacks=(Stack("A", (A,), initial="zeros"),),  # W_s = I at the start: with A at random the step is unstable
     claims=(
         DeckClaim("velocity", ODE_PAGE, "F_s", velocity, agrees=True),
         DeckClaim(
