@@ -247,10 +247,10 @@ class Spec(Variants):
                 )
         if len({type(system) for system in self.system.values()}) > 1:
             raise SpecError(f"{self.id}: system mixes kinds of systems; one class is one of them")
-        if len(self.system) > 1 and not self.option_names:
+        if not self.option_names:
             names = ", ".join(map(str, self.system))
             raise SpecError(
-                f"{self.id}: {len(self.system)} systems ({names}) and no option=; "
+                f"{self.id}: a table of systems ({names}) and no option=; "
                 "name the constructor's argument that chooses, as in option='variant'"
             )
 

@@ -1174,9 +1174,9 @@ class Recurrent(nn.Module):
     ) -> None:
         """As torch does; tensors that another cell of this class names so, and not this one, are an error always."""
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
-        own = {name for name, _ in self.named_parameters()}
+        own = {name for name, _ in self.named_parameters() if not name.startswith("initial_")}
         given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
-        stray = {re.sub(r"_l\d+(_reverse)?$", "", name) for name in given - own}
+        stray = {re.sub(r"_l\d+(_reverse)?$", "", n) for n in given - own if not n.startswith("initial_")}
         lists[-1].extend(
             f"the tensors have the names of {self._shown(other)}, this is {self._shown(self.chosen)}, which is another "
             "function: construct it with those options"

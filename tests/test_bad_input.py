@@ -81,7 +81,7 @@ def test_a_spec_is_checked_where_it_is_made(change, complaint):
 
 
 def test_several_systems_need_the_name_of_the_choice():
-    with pytest.raises(SpecError, match=r"3 systems \(.*\) and no option="):
+    with pytest.raises(SpecError, match=r"a table of systems \(.*\) and no option="):
         replace(load("lstm_peephole"), option="")
 
 

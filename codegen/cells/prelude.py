@@ -93,7 +93,9 @@ def split_prelude(recurrence: Recurrence, stacks: Sequence[Stack]) -> tuple[Recu
     core = replace(recurrence, step=Program(tuple(inputs), moving, step.outputs))
     program = name_functions(program)
     adjoint = reverse_sweep(program, [q for q in program.inputs if q.role is Role.PARAMETER])
-    return core, Prelude(program, adjoint, frozenset(s.rows[0] for s in stacks if _is_plain(s) and s.initial == "zeros"))
+    return core, Prelude(
+        program, adjoint, frozenset(s.rows[0] for s in stacks if _is_plain(s) and s.initial == "zeros")
+    )
 
 
 def _is_plain(stack: Stack) -> bool:

@@ -245,6 +245,9 @@ def test_torchs_tensors_in_another_unit_fail_loudly(reset: str, blend: str, stri
     model = nn.Sequential(module)
     with pytest.raises(RuntimeError, match=message):
         model.load_state_dict({f"0.{name}": v for name, v in nn.GRU(3, 4).state_dict().items()}, strict=strict)
+    learnt = GRU(3, 4, reset=reset, blend=blend, learn_initial=True)
+    with pytest.raises(RuntimeError, match=message):
+        learnt.load_state_dict({**nn.GRU(3, 4).state_dict(), "initial_h": torch.zeros(1, 4)}, strict=strict)
 
 
 def test_no_two_units_share_a_name() -> None:
