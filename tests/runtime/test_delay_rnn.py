@@ -77,6 +77,28 @@ def test_outputs_and_gradients_equal_a_loop_of_linear_systems(delay, memory, gra
     assert apart(found, torch.autograd.grad(loss(*expected), wanted)) < TIGHT
 
 
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+def test_gradients_of_each_sequence_under_vmap(gradient):
+    """The output is the path of the second state: each sequence alone, and all at once, against the loop."""
+    module = make(delay=2, step_size=0.7, gradient=gradient)
+    x, (s, past) = torch.randn(4, 6, 3, dtype=double), (torch.randn(1, 1, 4).double(), torch.randn(1, 1, 2, 4).double())
+    p = {name: value.detach() for name, value in module.named_parameters()}
+
+    def of_module(p: dict[str, Tensor], row: Tensor) -> Tensor:
+        output, ends = torch.func.functional_call(module, p, (row.unsqueeze(1), (s, past)))
+        return loss(output, *ends)
+
+    def of_loop(p: dict[str, Tensor], row: Tensor) -> Tensor:
+        given = {name.removesuffix("_l0"): value for name, value in p.items()}
+        return loss(*by_hand(given, 0.7, row.unsqueeze(1), s[0], past[0]))
+
+    expected = [torch.func.grad(of_loop)(p, row) for row in x]
+    found = torch.func.vmap(torch.func.grad(of_module), (None, 0))(p, x)
+    assert apart([found[n] for n in p], [torch.stack([one[n] for one in expected]) for n in p]) < TIGHT
+    total = torch.func.grad(lambda p: torch.func.vmap(of_module, (None, 0))(p, x).sum())(p)
+    assert apart([total[n] for n in p], [sum(one[n] for one in expected) for n in p]) < TIGHT
+
+
 def test_against_scipy():
     """The same with LU factors of SciPy, no torch in the loop."""
     module = make(delay=2, step_size=0.3)
