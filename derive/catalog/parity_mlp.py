@@ -101,17 +101,20 @@ def residual_of_parity(coefficients: tuple[Expr, ...]) -> float:
 
 def of_few(count: int, bits: int, units: int) -> mpmath.mpf:
     """Signed sum of sigmoid units: a gentle one that counts, steep ones that take 2 off after every pair."""
-    middle = mpmath.mpf(bits) / 2
-    gentle = 400 * (1 / (1 + mpmath.exp(-(count - middle) / 100)) - mpmath.mpf(1) / 2)
+    middle, width = mpmath.mpf(bits) / 2, mpmath.mpf(bits) ** 2
+    gentle = 4 * width * (1 / (1 + mpmath.exp(-(count - middle) / width)) - mpmath.mpf(1) / 2)
     steps = [1 / (1 + mpmath.exp(-40 * (count - 2 * k - mpmath.mpf(3) / 2))) for k in range(units - 1)]
     return gentle + (units - 1) - 2 * sum(steps)
+
+
+NUMBERS = (1, 3, 5, 7, 79, 201)
 
 
 def residual_of_few(coefficients: tuple[Expr, ...]) -> float:
     """Whether so many units say the parity of odd numbers of bits, and how far the number is from a whole one."""
     (claimed,) = coefficients
     worst = mpmath.mpf(0)
-    for bits in (3, 5, 7):
+    for bits in NUMBERS:
         units = claimed.xreplace({n: Integer(bits)})
         whole = round(float(units))
         wrong = sum((of_few(count, bits, whole) > 0) != bool(count % 2) for count in range(bits + 1))
@@ -166,14 +169,17 @@ SPEC = Spec(
         relation(
             "sigmoid units that suffice for an odd number of bits",
             "identity",
-            r"\frac{N + 1}{2}: \qquad 400 \left(\sigma\left(\tfrac{n - N/2}{100}\right) - \tfrac{1}{2}\right) + M - "
+            r"\frac{N + 1}{2}: \qquad 4 N^2 \left(\sigma\left(\tfrac{n - N/2}{N^2}\right) - \tfrac{1}{2}\right) + M - "
             r"2 \sum_{k=0}^{M-1} \sigma\left(40 \left(n - 2 k - \tfrac{3}{2}\right)\right) > 0 \iff n \text{ odd}, "
             r"\quad M = \tfrac{N - 1}{2}",
             text="(N + 1)/2: one gentle unit that is nearly linear in the count, and (N - 1)/2 steep ones",
-            reason="the gentle unit grows by 1 with every one, each steep unit takes 2 off after a pair",
+            reason="the gentle unit grows by 1 with every one, each steep unit takes 2 off after a pair: +-1/2 but for "
+            "the bend of the gentle unit, less than (N/2)^3/(12 N^4) = 1/(96 N), tails below 10^-8: for every odd N",
             name="units",
             value=few,
-            check=ResidualCheck(residual_of_few, (few,), "N = 3, 5, 7: the sign for every number of ones"),
+            check=ResidualCheck(
+                residual_of_few, (few,), f"N = {', '.join(map(str, NUMBERS))}: the sign for every number of ones"
+            ),
             section=FEWER,
         ),
     ),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from derive.catalog.parity_mlp import of_few
 from generated.addition_rnn import RNNHidden as Adder
 from generated.parity_mlp import DNN
 from generated.parity_rnn import RNNHidden as Parity
@@ -63,6 +64,30 @@ def test_parity_of_all_words(length):
     assert torch.equal(DNN([length, length + 2, length, 1]).double()(words(length)), parities[:, -1:])
     soft = DNN([length, length, 1], activation="sigmoid", gain=30).double()(words(length))
     assert torch.equal(soft.round(), parities[:, -1:]) and soft.grad_fn is not None
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 7, 79, 101, 201])
+def test_sigmoid_units_that_suffice_for_an_odd_number_of_bits(length):
+    """(N + 1)/2 of them as a net: what it says of every number of ones, and the sum that the relation has."""
+    units, width = (length + 1) // 2, length**2
+    net = DNN([length, units, 1], activation="sigmoid").double()
+    places = torch.arange(units - 1, dtype=torch.float64)
+    weights = torch.cat([torch.tensor([1 / width]).double(), torch.full((units - 1,), 40.0).double()])
+    thresholds = torch.cat([torch.tensor([length / 2]).double(), 2 * places + 1.5])
+    last = torch.tensor([[4 * width, *[-2.0] * (units - 1)]], dtype=torch.float64)
+    with torch.no_grad():
+        for value, numbers in zip(
+            net.parameters(),
+            (weights[:, None].expand(-1, length), -weights * thresholds, last, torch.tensor([units - 1 - 2 * width])),
+            strict=True,
+        ):
+            value.copy_(numbers)
+    counts = torch.arange(length + 1)
+    said = net((torch.arange(length) < counts[:, None]).double()).squeeze(-1)
+    assert torch.equal(said > 0.5, counts % 2 == 1)
+    sums = torch.tensor([float(of_few(count, length, units)) for count in counts.tolist()])
+    assert torch.allclose(torch.logit(said).float(), sums, rtol=0, atol=1e-5)
+    assert float((sums.abs() - 0.5).abs().max()) < 1 / (96 * length) + 1e-6
 
 
 def test_steep_units_can_be_trained_further():
