@@ -411,16 +411,21 @@ def checked_target(owner: str, target: Tensor, output: Tensor, *, classes: bool)
 
 
 def weighed(owner: str, value: Tensor, weights: Tensor | None, features: int) -> Tensor:
-    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none."""
+    """Losses or their cotangents, each step and sample times its weight; `features` axes at the end have none.
+
+    One weight for all, or an axis for each of the others, of size 1 where the weights along it are the same: a missing
+    axis is not guessed.
+    """
     if weights is None:
         return value
-    shape = value.shape[: value.dim() - features]
-    try:
-        spread = torch.broadcast_to(weights, shape)
-    except (RuntimeError, TypeError) as error:
-        read = f"weights has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"weights={weights!r}"
-        raise ValueError(f"{owner}: {read}; allowed: a tensor that spreads over {tuple(shape)}") from error
-    return value * (spread.unsqueeze(-1) if features else spread)
+    shape = tuple(value.shape[: value.dim() - features])
+    allowed = f"allowed: a tensor of one number, or with {len(shape)} axes of the sizes {shape} or 1"
+    if not isinstance(weights, Tensor):
+        raise ValueError(f"{owner}: weights={weights!r}; {allowed}")
+    axes = tuple(weights.shape) or (1,) * len(shape)
+    if len(axes) != len(shape) or any(size not in (1, whole) for size, whole in zip(axes, shape, strict=True)):
+        raise ValueError(f"{owner}: weights has shape {axes}; {allowed}")
+    return value * (weights.unsqueeze(-1) if features else weights)
 
 
 def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str) -> None:

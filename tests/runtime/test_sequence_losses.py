@@ -64,6 +64,8 @@ WEIGHTS = {
     "many to one": torch.tensor([[0.0]] * (T - 1) + [[1.0]]),
     "after a burn-in": (torch.arange(T) >= 2).unsqueeze(-1),
     "mean": torch.full((T, 1), 1 / T),
+    "one number": torch.tensor(0.7),
+    "each sequence alone": torch.rand(1, B, generator=GENERATOR),
     "each sequence": torch.rand(T, B, generator=GENERATOR),
 }
 
@@ -90,7 +92,10 @@ def test_weights_of_steps_start_the_same_sweep(weights):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"weights": torch.ones(T)}, r"weights has shape \(5,\); allowed: a tensor that spreads over \(5, 3\)"),
+        ({"weights": torch.ones(T)}, r"weights has shape \(5,\); allowed: a tensor of one number, or with 2 axes of"),
+        ({"weights": torch.ones(B)}, r"shape \(3,\); allowed: .* with 2 axes of the sizes \(5, 3\) or 1"),
+        ({"weights": torch.ones(1, T, B)}, r"shape \(1, 5, 3\); allowed: .* with 2 axes"),
+        ({"weights": torch.ones(B, T)}, r"shape \(3, 5\); allowed: .* of the sizes \(5, 3\) or 1"),
         ({"weights": 2.0}, "weights=2.0; allowed: a tensor"),
         ({"divergence": "entropy"}, "divergence='entropy'; allowed: 'cross_entropy', 'kl_divergence'"),
     ],
@@ -99,3 +104,9 @@ def test_weights_of_steps_start_the_same_sweep(weights):
 def test_bad_weights_and_unknown_divergences_are_refused(function, arguments, said):
     with pytest.raises(ValueError, match=said):
         function(LOGITS, CLASSES, **arguments)
+
+
+@pytest.mark.parametrize("function", [loss, loss_cotangent])
+def test_weights_of_steps_are_not_taken_for_those_of_as_many_sequences(function):
+    with pytest.raises(ValueError, match=r"weights has shape \(3,\); allowed: .* sizes \(3, 3\) or 1"):
+        function(LOGITS[:B], CLASSES[:B], weights=torch.ones(B))
