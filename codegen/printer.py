@@ -55,7 +55,7 @@ NORMS: Mapping[type, str] = {
     norms.quadratic_root: "quadratic_root({0}, {1})",
     norms.components: "{}.shape[-1]",
     layer_norms.layer_norm: "torch.nn.functional.layer_norm({0}, {0}.shape[-1:], eps={1})",
-    layer_norms.per_deviation: "torch.rsqrt({0}.var(-1, correction=0, keepdim=True) + {1})",
+    layer_norms.per_deviation: "torch.rsqrt(({0} - {0}.mean(-1, keepdim=True)).square().mean(-1, keepdim=True) + {1})",
 }
 
 # Windows are tuples of tensors; these are functions of codegen/runtime/windows.py.

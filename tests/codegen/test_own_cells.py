@@ -147,6 +147,18 @@ def test_gradients_of_both_orders(name):
     assert torch.autograd.gradgradcheck(run, (x[:2, :1].detach().requires_grad_(), *(s[:, :1] for s in starts)))
 
 
+@both
+@pytest.mark.parametrize("memory", ("store", "chunk"))
+def test_a_batch_without_sequences(name, memory):
+    """No warning, and the gradients are zero."""
+    module = made(name, memory=memory)
+    x = torch.randn(5, 0, 3, dtype=double, requires_grad=True)
+    output, _ = module(x)
+    found = torch.autograd.grad(output.sum(), [x, *module.parameters()])
+    assert output.shape == (5, 0, 4) and found[0].shape == x.shape
+    assert not any(gradient.any() for gradient in found)
+
+
 @pytest.mark.slow
 @both
 def test_the_command_line_takes_the_file(name, tmp_path):
