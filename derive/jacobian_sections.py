@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import mpmath
 import numpy as np
 
-from derive.checks import NUDGE, IdentityCheck
-from derive.derivation import Derivation, Kind
+from derive.checks import DIGITS, IDENTITY_TOLERANCE, NUDGE, IdentityCheck, relative_difference
+from derive.derivation import Derivation, Kind, Outcome, Relation
 from derive.errors import UnsupportedError
 from derive.evaluator import evaluate
 from derive.explanation import recurrences
 from derive.lagrangian import StepNames, merged
 from derive.latex import aligned
+from derive.linearization import has_jumps
 from derive.numbering import Author
 from derive.operators import Numeric
 from derive.program import Assignment, Program
 from derive.recurrence import Recurrence
 from derive.sampling import Sampler
-from derive.state_jacobian import Blocks, state_jacobian
+from derive.state_jacobian import Blocks, read_later, state_jacobian
 from derive.symbols import Quantity
 from derive.systems import Spec
 
+TITLE = "The Jacobian of the step in its state"
 CAROUSEL = "a carousel: no matrix on this way from step to step, and over the steps diagonals multiply"
 
 
@@ -34,11 +36,12 @@ def with_state_jacobians(spec: Spec, derivation: Derivation) -> Derivation:
     for option, cell in recurrences(spec).items():
         if cell.in_depth:
             continue
+        names = StepNames(str(option))
         try:
             blocks = state_jacobian(cell)
         except UnsupportedError:
+            _write_kept_values(author, cell, names)
             continue
-        names = StepNames(str(option))
         _write(author, cell, blocks, names)
         results |= {names.joined(line.target.name): line.value for line in blocks.lines}
         contexts[str(option)] = merged(contexts[str(option)], blocks.lines)
@@ -56,25 +59,97 @@ def _write(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -
         )
         shown = replace(line, reason=f"{line.reason}; {CAROUSEL}") if carried else line
         author.assignment(shown, names("jacobian", line.target), check)
-    if "jacobian.product" not in author.numbers:
-        _write_product(author, cell, blocks)
+    _write_product(author, cell, blocks, names)
     lead = "A small change of the state before a step, carried to the state after it, in diagonal matrices and weights."
-    author.close(f"The Jacobian of the step in its state{names.title}", lead)
+    author.close(f"{TITLE}{names.title}", lead)
 
 
-def _write_product(author: Author, cell: Recurrence, blocks: Blocks) -> None:
+def _write_kept_values(author: Author, cell: Recurrence, names: StepNames) -> None:
+    """What the state is where a step reads states of several steps before; nothing where it does not."""
+    older = read_later(cell)
+    if not older or "jacobian.state" in author.numbers:
+        return
+    every = (*cell.old, *older)
+    author.relation(
+        "all that the step reads of its states",
+        Kind.DEFINITION,
+        rf"z = \left({', '.join(q.latex for q in every)}\right)",
+        text=f"z = ({', '.join(q.name for q in every)})",
+        reason="a derivative in the last value alone is no Jacobian of the step; that in all of z, and in what is kept "
+        "between them, is not written out",
+        name="jacobian.state",
+    )
+    author.close(f"{TITLE}{names.title}")
+
+
+def _write_product(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -> None:
+    """The blocks put together; variants whose blocks stand in the same places share it."""
     rows = [[blocks.names.get((new, old)) for old in cell.old] for new in cell.new]
     body = r" \\ ".join(" & ".join(name.latex if name else "0" for name in row) for row in rows)
     matrix = rf"\begin{{pmatrix}}{body}\end{{pmatrix}}"
     plain = "; ".join(", ".join(name.name if name else "0" for name in row) for row in rows)
-    author.relation(
+    flat = "; jumps count as flat, as they are almost everywhere" if has_jumps(cell.step) else ""
+    relation = Relation(
+        "",
         "Jacobian over several steps",
-        Kind.DEFINITION,
+        Kind.IDENTITY,
         aligned([rf"J_t &= {matrix}", r"\frac{\partial z_T}{\partial z_k} &= J_T\, J_{T-1} \cdots J_{k+1}"]),
-        text=f"J_t = [{plain}];  d state_T / d state_k = J_T J_(T-1) ... J_(k+1)",
-        reason="chain rule over the steps; gradients of the state are multiplied by the transposed product",
-        name="jacobian.product",
+        f"J_t = [{plain}];  d state_T / d state_k = J_T J_(T-1) ... J_(k+1)",
+        f"chain rule over the steps; gradients of the state are multiplied by the transposed product{flat}",
+        names.joined("jacobian", "product"),
+        check=AssembledCheck(cell, blocks),
     )
+    written = {(one.text, one.reason): one.number for section in author.sections for one in section.relations}
+    if (relation.text, relation.reason) in written:
+        author.numbers[relation.name] = written[relation.text, relation.reason]
+    else:
+        author.append(relation)
+
+
+@dataclass(frozen=True)
+class AssembledCheck:
+    """The blocks of a Jacobian, zeros included, against the central difference of the step along a random change.
+
+    Attributes:
+        changed: which of the blocks, row by row, is a thousandth larger, or a thousandth where it is zero.
+    """
+
+    cell: Recurrence
+    blocks: Blocks
+    changed: int | None = None
+
+    def run(self) -> Outcome:
+        """Move all states before the step at once, and compare all states after it."""
+        cell, step = self.cell, self.cell.step
+        with mpmath.workdps(DIGITS):
+            sampler, nudge = Sampler(step.inputs), mpmath.mpf(NUDGE)
+            values = sampler.values()
+            known = {**values, **evaluate(merged(step, self.blocks.lines), values, None)}
+            moves = {old: sampler.value(old) for old in cell.old}
+            nudged = [{**values, **{q: values[q] + way * nudge * move for q, move in moves.items()}} for way in (1, -1)]
+            ahead, behind = (np.concatenate([_value(step, at, new) for new in cell.new]) for at in nudged)
+            found = np.concatenate([self._row(place, known, moves) for place in range(len(cell.new))])
+            measured = relative_difference(found, (ahead - behind) / (2 * nudge))
+            return Outcome(measured, IDENTITY_TOLERANCE, f"a random point and direction, {DIGITS} digits")
+
+    def _row(self, place: int, known: Mapping[Quantity, Numeric], moves: Mapping[Quantity, Numeric]) -> Numeric:
+        new, found = self.cell.new[place], 0 * known[self.cell.new[place]]
+        for column, (old, move) in enumerate(moves.items()):
+            name = self.blocks.names.get((new, old))
+            block = np.zeros((len(found), len(move)), dtype=int) if name is None else known[name]
+            if self.changed == place * len(moves) + column:
+                block = block + mpmath.mpf(1) / 1000 if name is None else block * (1 + mpmath.mpf(1) / 1000)
+            found = found + (block * move[None, :]).sum(axis=1)
+        return found
+
+    @property
+    def terms(self) -> int:
+        """Blocks of the matrix, zeros included."""
+        return len(self.cell.new) * len(self.cell.old)
+
+    def perturbed(self, term: int = 0) -> AssembledCheck:
+        """With one of the blocks changed."""
+        return replace(self, changed=term)
 
 
 def quotient_check(step: Program, about: tuple[Quantity, Quantity], line: Assignment, known: Program) -> IdentityCheck:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, sign
 
 from derive.functions import step
 from derive.operators import fill, shape_of
-from derive.program import Assignment, Program, Solve, blocks, unknowns_of
+from derive.program import Assignment, Program, Solve, blocks, symbols_of, unknowns_of
 from derive.reverse_sweep import computed_values, elementwise_partials, free_prefix
 from derive.symbols import Quantity, Role, by_name
 
@@ -57,14 +57,18 @@ def forward_sweep(program: Program, wrt: Iterable[Quantity], prefix: str = "") -
 
 
 def is_affine(program: Program, wrt: Iterable[Quantity]) -> bool:
-    """Whether a program is linear in the quantities `wrt` but for constants: its linearization depends on no sample.
-
-    Nor is a function applied whose slope is zero almost everywhere, which the linearization does not see.
-    """
+    """Whether a program is linear in the quantities `wrt` but for constants: its linearization depends on no sample."""
+    if has_jumps(program):
+        return False
     sweep = forward_sweep(program, wrt)
     tangents = set(sweep.tangents.values())
-    flat = any(unit.has(*sweep.tangents) for line in program.assignments for unit in line.value.atoms(step))
-    return not flat and not any(q.role.batched for q in sweep.program.inputs if q not in tangents)
+    return not any(q.role.batched for q in sweep.program.inputs if q not in tangents)
+
+
+def has_jumps(program: Program) -> bool:
+    """Whether a sample goes through a function that is constant between jumps: its linearization is zero there."""
+    jumps = (node for line in program.assignments for node in line.value.atoms(step, sign))
+    return any(q.role.batched for node in jumps for q in symbols_of(node))
 
 
 def _moves(block: tuple[Assignment, ...], tangents: Mapping[Quantity, Quantity]) -> bool:

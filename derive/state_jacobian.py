@@ -94,8 +94,15 @@ def state_jacobian(recurrence: Recurrence) -> Blocks:
     """Blocks of d(new state)/d(old state) of a step whose states are vectors.
 
     Raises:
-        UnsupportedError: a state is no vector, or the linearization has something that is not read as a matrix.
+        UnsupportedError: there is no state, or one that is no vector or is read several steps later too; or the
+            linearization has something that is not read as a matrix.
     """
+    if not recurrence.old:
+        raise UnsupportedError("the step has no state, and so no Jacobian in it")
+    older = read_later(recurrence)
+    if older:
+        read = ", ".join(q.name for q in older)
+        raise UnsupportedError(f"the step reads {read} too: its state is all values that are kept, not the last alone")
     odd = [q.name for q in recurrence.old if len(q.shape) != 1]
     if odd:
         raise UnsupportedError(f"{', '.join(odd)}: the blocks of a Jacobian are those of vectors")
@@ -112,6 +119,11 @@ def state_jacobian(recurrence: Recurrence) -> Blocks:
             if isinstance(value, diagonal):
                 plain.append(name)
     return Blocks(names, tuple(lines), tuple(plain))
+
+
+def read_later(recurrence: Recurrence) -> tuple[Quantity, ...]:
+    """What a step reads of its states as they were more than a step before."""
+    return tuple(q for q in recurrence.past if q.source in recurrence.old)
 
 
 def _chained(forms: Forms, names: Mapping[tuple[Quantity, Quantity], Quantity], old: Quantity) -> Expr:

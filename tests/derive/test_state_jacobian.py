@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sympy import Rational, exp, sqrt
 
-from derive import Builder, Recurrence, concat, input_, matvec, parameter, sigmoid, state, tanh
+from derive import Builder, Recurrence, concat, input_, matvec, parameter, past, sigmoid, state, tanh
 from derive.diagonal_matrices import diagonal
 from derive.errors import UnsupportedError
 from derive.evaluator import evaluate
-from derive.jacobian_sections import quotient_check
+from derive.jacobian_sections import AssembledCheck, quotient_check
 from derive.lagrangian import merged
 from derive.latex import latex, plain
-from derive.linearization import forward_sweep
+from derive.linearization import forward_sweep, is_affine
 from derive.loading import load
 from derive.operators import fill, identity_like, linear_solve, matmul, softmax, total
 from derive.showing import explain
@@ -180,3 +182,53 @@ def test_every_cell_of_the_catalogue_with_vectors_has_the_section():
         (section,) = [one for one in found.sections if one.title.startswith("The Jacobian of the step")]
         assert all(r.check.run().holds for r in section.relations if r.check)
         assert any(name.startswith("J_") for name in found.results)
+
+
+def section_of(name):
+    """The relations on the Jacobian in a derivation."""
+    found = explain(load(name)).sections
+    return [
+        one for section in found if section.title.startswith("The Jacobian of the step") for one in section.relations
+    ]
+
+
+@pytest.mark.parametrize(("name", "kept"), [("rnn_multitap", "(h, h_lags)"), ("delay_rnn", "(s, r, r_delay)")])
+def test_of_a_step_with_past_values_no_block_is_written(name, kept):
+    """A derivative in the last value alone would leave out what comes back later."""
+    (relation,) = section_of(name)
+    assert relation.text == f"z = {kept}" and "not written out" in relation.reason
+    with pytest.raises(UnsupportedError, match="its state is all values that are kept"):
+        state_jacobian(next(iter(load(name).variants.values())))
+
+
+def test_of_a_step_without_a_state_there_is_none():
+    assert not section_of("tdnn")
+    with pytest.raises(UnsupportedError, match="no state"):
+        state_jacobian(load("tdnn").variants["tanh"])
+
+
+def test_past_inputs_are_no_states():
+    step = Builder()
+    after = step.let("h_next", tanh(matvec(R, h) + matvec(W, x) + matvec(W, past(x, 2))))
+    own, expected = dense(Recurrence(step.build((after,)), (h,), (after,), (x,), after))
+    np.testing.assert_allclose(own, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["addition_rnn", "lstm_peephole", "gru"])
+def test_the_whole_matrix_is_checked_zeros_included(name):
+    products = [one for one in section_of(name) if one.title == "Jacobian over several steps"]
+    for one in products:
+        assert one.check.run().holds
+        assert not any(one.check.perturbed(term).run().holds for term in range(one.check.terms))
+    assert [("almost everywhere" in one.reason) for one in products] == [True, False][2 - len(products) :]
+
+
+def test_a_state_that_is_left_out_of_the_blocks_is_found():
+    cell = load("lstm_peephole").variants["full"]
+    blocks = state_jacobian(cell)
+    without = replace(blocks, names={pair: name for pair, name in blocks.names.items() if name.name != "J_c_next_h"})
+    assert AssembledCheck(cell, blocks).run().holds and not AssembledCheck(cell, without).run().holds
+
+
+def test_jumps_are_not_linear():
+    assert not is_affine(load("parity_rnn").variants["heaviside"].step, (h,))
