@@ -1217,7 +1217,7 @@ class LinearRecurrent(Recurrent):
             found = f"layer={layer!r}, reverse={reverse!r}"
             allowed = f"layer 0 to {self.num_layers - 1}, reverse {'or not' if self.bidirectional else 'False'}"
             raise ValueError(f"{self.owner}: {found}; allowed: {allowed}")
-        operands = self._held(self.cell().operands, suffixes[reverse], self._shapes(layer), None)
+        operands = self._operands(self.cell(), suffixes[reverse], layer, None)
         count, features = len(self.cell().states), self.hidden_size * self._directions if layer else self.input_size
         size = count * self.hidden_size
         units = torch.eye(size + features, dtype=operands[0].dtype, device=operands[0].device)

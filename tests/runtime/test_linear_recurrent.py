@@ -9,7 +9,7 @@ import torch
 
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
-from derive import Builder, Recurrence, Spec, input_, matvec, parameter, state
+from derive import Builder, Recurrence, Spec, input_, matvec, parameter, state, transpose
 from derive.linearization import is_affine
 from derive.loading import load
 from generated.linear_recursion import LinearRecursion
@@ -34,6 +34,18 @@ def oscillators():
     return load_text(emit(Spec("oscillators", "Oscillators", "oscillators", system))).Module
 
 
+@cache
+def skew():
+    """A user's cell whose matrix is made of a parameter, before the loop over steps."""
+    x, h = input_("x", "I"), state("h", "H")
+    W, U, bias = parameter("W", ("H", "H")), parameter("U", ("H", "I")), parameter("bias", "H")
+    step = Builder()
+    K = step.let("K", W - transpose(W))
+    h_next = step.let("h_next", matvec(K, h) + matvec(U, x) + bias)
+    system = Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), h_next)
+    return load_text(emit(Spec("skew", "Skew", "skew", system))).Module
+
+
 def states_of(module):
     """The inputs (T, I), and the states before and after every step (T + 1, S)."""
     generator = torch.Generator().manual_seed(1)
@@ -48,17 +60,30 @@ def states_of(module):
     return x[:, 0], torch.stack(rows)
 
 
-@pytest.mark.parametrize("kind", ["LinearRecursion", "Oscillators"])
+KINDS = {"LinearRecursion": lambda: LinearRecursion, "Oscillators": oscillators, "Skew": skew}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_recursion_is_its_closed_form(kind):
     torch.manual_seed(0)
-    module = made() if kind == "LinearRecursion" else oscillators()(2, 3, dtype=torch.float64)
+    module = KINDS[kind]()(2, 3, dtype=torch.float64)
     x, rows = states_of(module)
     for k in range(6):
         found = module.closed_form(k)
         value = found.start @ rows[0] + torch.einsum("jsi,ji->s", found.inputs, x[: k + 1]) + found.constant
         torch.testing.assert_close(value, rows[k + 1], rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(found.inputs[0], module.impulse_response(k), rtol=1e-12, atol=1e-14)
-    assert bool(found.constant.any()) == (kind == "Oscillators")
+    assert bool(found.constant.any()) == (kind != "LinearRecursion")
+
+
+def test_a_matrix_made_of_parameters_is_the_one_that_steps_apply():
+    module = skew()(2, 3, num_layers=2, bidirectional=True, dtype=torch.float64)
+    for layer, reverse in ((0, False), (1, True)):
+        W = module.get_parameter(f"W_l{layer}{'_reverse' if reverse else ''}")
+        radius = torch.linalg.eigvals(W - W.mT).abs().max()
+        torch.testing.assert_close(module.spectral_radius(layer, reverse), radius)
+        (gradient,) = torch.autograd.grad(module.spectral_radius(layer, reverse), W)
+        assert gradient.abs().sum() > 0
 
 
 def test_it_is_written_with_powers_of_w():
