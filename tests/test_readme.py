@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,10 +32,15 @@ def block(blocks: list[str], mark: str) -> str:
 
 
 def run_beside(folder: Path, code: str) -> None:
-    """Run an excerpt in a folder that holds the emitted file; a warning is an error."""
+    """Run an excerpt in a folder that holds the emitted file, with this repository installed; a warning is an error."""
     (folder / "use.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "use.py"], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "use.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
 

@@ -50,7 +50,9 @@ def _is_steep(rate: float) -> bool:
 
 def second_order_row(spec: str, case: Case) -> Row:
     """Second derivatives by differences of first ones."""
-    return _differences_row(spec, case.titled("gradgradcheck, second derivatives"), partial(_gradgradcheck, case))
+    return _differences_row(
+        spec, case.titled("gradgradcheck along random directions, second derivatives"), partial(_gradgradcheck, case)
+    )
 
 
 def _differences_row(spec: str, check: str, measure: Callable[[], Measured]) -> Row:

@@ -68,7 +68,7 @@ def test_the_catalogue_is_green(name):
         "Taylor remainder, rate",
         "gradcheck, first derivatives",
         "dot test <Jv, w> = <v, J^T w>",
-        "gradgradcheck, second derivatives",
+        "gradgradcheck along random directions, second derivatives",
     }
     assert wanted <= kinds(rows)
 

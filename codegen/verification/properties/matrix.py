@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from types import ModuleType
+
+from torch.autograd.gradcheck import GradcheckError
 
 from codegen.emission import emit
 from codegen.verification.case import Case
@@ -74,7 +77,9 @@ def _reason(each: Property, subject: Subject) -> str | None:
             reason = each.check(subject)
             return ROUNDED if reason and each.of_reals and subject.rounds else reason
     except Exception as error:
-        if each.limit or (each.of_reals and subject.rounds):
-            return each.limit or ROUNDED
+        if each.limit is not None and re.search(each.limit.messages, str(error)):
+            return each.limit.reason
+        if each.of_reals and subject.rounds and isinstance(error, GradcheckError):
+            return ROUNDED
         line = " ".join(str(error).split())
         return textwrap.shorten(f"{type(error).__name__}: {line}", REASON, placeholder=" ...")

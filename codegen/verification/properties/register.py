@@ -31,12 +31,29 @@ def _has_batch(subject: Subject) -> bool:
     return _differentiable(subject) and subject.batch > 0
 
 
+def _has_parts(subject: Subject) -> bool:
+    return _has_parameters(subject) and subject.batch >= processes.WORLD
+
+
 def _has_samples(subject: Subject) -> bool:
     return subject.batch > 0
 
 
 def _is_sequence(subject: Subject) -> bool:
     return subject.case.sequence
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of torch's own.
+
+    Attributes:
+        messages: pattern of what torch says where it is met.
+        reason: the same in words that say more.
+    """
+
+    messages: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ class Property:
         means: where it makes sense.
         small: whether one sample and few numbers are enough, since it makes many calls.
         cost: CHEAP for every module, FULL for those that are shown in full, SLOW where that takes minutes.
-        limit: why it fails, where torch's own words for that say little.
+        limit: where it may fail because of torch, whose own words for that say little.
         of_reals: whether it compares with arithmetic of real numbers, which a mode that rounds is not.
         needs_gpu: whether it can be tested on a machine with a GPU only.
     """
@@ -61,7 +78,7 @@ class Property:
     means: Callable[[Subject], bool] = _differentiable
     small: bool = False
     cost: int = CHEAP
-    limit: str = ""
+    limit: Limit | None = None
     of_reals: bool = False
     needs_gpu: bool = False
 
@@ -71,7 +88,10 @@ class Property:
         return not self.needs_gpu or torch.cuda.is_available()
 
 
-LEGACY = "torch's older vmap enters the derived sweep itself and has no rules for operations in it"
+LEGACY = Limit(
+    r"^vmap: aten::|^Batching rule not implemented for|^DispatchKey Batched ",
+    "torch's older vmap enters the derived sweep itself and has no rules for operations in it",
+)
 TIGHT = f"eps {NUDGE:g}, rtol {RELATIVE:g}, atol {ABSOLUTE:g}".replace("e-0", "e-")
 PROPERTIES = (
     Property("gradcheck", f"`gradcheck` ({TIGHT})", backward.gradcheck, small=True, of_reals=True),
@@ -102,6 +122,6 @@ PROPERTIES = (
     Property("retain", "`retain_graph`, backward twice", backward.backward_twice),
     Property("two_ways", "`autograd.grad` and `.backward`", backward.two_ways),
     Property("calls", "calls keep nothing", backward.calls_apart),
-    Property("ddp", "DistributedDataParallel of 2 gloo processes", processes.data_parallel, _has_parameters, cost=SLOW),
+    Property("ddp", "DistributedDataParallel of 2 gloo processes", processes.data_parallel, _has_parts, cost=SLOW),
     Property("cuda", "CUDA as CPU", numbers.cuda, needs_gpu=True),
 )

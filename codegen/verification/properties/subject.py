@@ -122,8 +122,14 @@ def differing(found: Gradients, expected: Gradients, tolerance: float = EXACT, w
         return None
     if worst.shown:
         return worst.detail
-    size = f"1e{math.ceil(math.log10(worst.value)):+03d}" if math.isfinite(worst.value) else "more than anything"
-    return f"{worst.detail.partition(',')[0].removeprefix('largest at ')} is off by up to {size}"
+    return f"{worst.detail.partition(',')[0].removeprefix('largest at ')} is off by {size_of(worst.value)}"
+
+
+def size_of(error: float) -> str:
+    """Its power of ten, which is the same on every machine."""
+    if not math.isfinite(error):
+        return "more than anything"
+    return f"up to 1e{math.ceil(math.log10(error)):+03d}" if error else "nothing"
 
 
 def differing_run(found: Found, expected: Found, tolerance: float = EXACT) -> str | None:
