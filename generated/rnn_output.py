@@ -2689,20 +2689,20 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.cell, ctx.store = inputs[:2]
-        saved, place = output[1 + ctx.cell.starts :], ctx.cell.output
+        saved = output[1 + ctx.cell.starts :]  # none of a run in the plain form
         ctx.kept = len(saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:], *saved[:place], output[0], *saved[place:])
+        ctx.save_for_backward(*inputs[2:], output[0], *saved)
         ctx.save_for_forward(*inputs[2:])
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         cell: Cell = ctx.cell
         needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
-        tensors = ctx.saved_tensors
-        inputs, saved = tensors[: cell.inputs], tensors[cell.inputs :]
-        values = (saved[cell.output], *inputs[1 : 1 + cell.starts])
+        inputs, output = ctx.saved_tensors[: cell.inputs], ctx.saved_tensors[cell.inputs]
+        others, values = ctx.saved_tensors[cell.inputs + 1 :], (output, *inputs[1 : 1 + cell.starts])
+        saved = (*others[: cell.output], output, *others[cell.output :])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
         return (None, None, *(next(found) if need else None for need in needs))
