@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 Loss = Callable[[Tensor], Tensor]
 States = tuple[Tensor, ...]
+SLOPELESS = "nothing has a slope in a state; allowed: cells without jumps, and a loss of what they give out"
 TORCHS = ("input_size", "hidden_size", "bias")  # arguments of torch's own recurrent layers that matter to one layer
 ALONE: Mapping[str, Any] = {
     "num_layers": 1,
@@ -40,11 +41,15 @@ class GradientProfile:
     Attributes:
         names: of the rows: one for each state of each layer and direction ("c, layer 1, reverse"); "state" of a net.
         norms: (rows, states, B): length of the gradient in the state, for each sequence or sample alone. Of a recurrent
-            layer state t is that after t steps in its own direction, 0 the one before the first; the gradient is the
-            total one, through the output and through all later steps. Of a net state k is what layer k reads, the last
-            one its output; where the layers are not modules that are called, the net counts as one layer.
-        neurons: name of each parameter with two axes or more -> (rows,): length of the loss's gradient in the incoming
-            weights of each neuron.
+            layer state t is that after t steps in its own direction, 0 the one before the first, with all K values
+            where so many are kept; the gradient is that in one state with the others of this step held: through what
+            reads it later, and through the output if it is this state. (In an LSTM's c it is that after h is formed;
+            `state_cotangents` of emitted modules is the total one, through h as well.) Of a net state k is what layer
+            k reads, the last one its output; where the layers are not modules that are called, the net counts as one
+            layer.
+        neurons: name of each weight with two axes or more -> (rows,): length of the loss's gradient in the incoming
+            weights of each neuron: of recurrent layers those in a row of a matrix, the last axis; of a net those in
+            all axes but the first.
         loss: its value.
     """
 
@@ -60,7 +65,8 @@ class StateJacobians:
 
     Attributes:
         name: "layer 0", "layer 0, reverse", ...
-        jacobians: (T, B, S, S) in the direction's own order; S is the size of all its states together.
+        jacobians: (T, B, S, S) in the direction's own order; S is the size of all its states together, with all values
+            that are kept of states and inputs which are read several steps later.
     """
 
     name: str
@@ -112,7 +118,8 @@ def gradient_profile(
 
     Raises:
         TypeError: an input that is no tensor.
-        ValueError: dropout is on, an input without a batch axis, or the loss is no scalar.
+        ValueError: dropout is on, an input without a batch axis or without a step, or the loss is no scalar or has no
+            slope in any state, as that of cells with jumps.
     """
     if is_recurrent(module):
         walk = _Walk(module, batch, state)
@@ -140,7 +147,7 @@ def state_jacobians(
 
     Raises:
         TypeError: a module that is not recurrent, or another input.
-        ValueError: dropout is on.
+        ValueError: dropout is on, an input without a batch axis or without a step, or the step has no slope.
     """
     if not is_recurrent(module):
         raise TypeError(f"{type(module).__name__}: no recurrent module; allowed: one with steps over a sequence")
@@ -157,13 +164,26 @@ def is_recurrent(module: nn.Module) -> bool:
 def _profile(module: nn.Module, value: Tensor, rows: Mapping[str, list[Tensor]]) -> GradientProfile:
     if value.dim():
         raise ValueError(f"loss gives shape {tuple(value.shape)}; allowed: a scalar")
-    weights = {name: p for name, p in module.named_parameters() if p.dim() > 1 and p.requires_grad}
+    if not value.requires_grad:
+        raise ValueError(f"{type(module).__name__}: {SLOPELESS}")
+    weights = {name: p for name, p in module.named_parameters() if _is_weight(name, p)}
     states = [state for row in rows.values() for state in row]
     bars = torch.autograd.grad(value, [*states, *weights.values()], allow_unused=True, materialize_grads=True)
     lengths = [bar.flatten(1).norm(dim=1) for bar in bars[: len(states)]]
     shape = (len(rows), len(states) // len(rows), -1)
-    neurons = {n: bar.flatten(1).norm(dim=1) for n, bar in zip(weights, bars[len(states) :], strict=True)}
+    inner = -1 if is_recurrent(module) else 1
+    neurons = {n: _lengths(bar, inner) for n, bar in zip(weights, bars[len(states) :], strict=True)}
     return GradientProfile(tuple(rows), torch.stack(lengths).view(shape), neurons, value.detach())
+
+
+def _is_weight(name: str, parameter: Tensor) -> bool:
+    return parameter.dim() > 1 and parameter.requires_grad and not name.startswith("initial_")
+
+
+def _lengths(bar: Tensor, inner: int) -> Tensor:
+    """(rows,): the length over the axes from `inner` on, all others laid out as rows."""
+    rows = bar.flatten(inner)
+    return rows.norm(dim=-1).flatten()
 
 
 @contextmanager
@@ -194,11 +214,13 @@ class _Layer:
     """One layer in one direction of a recurrent module, stepped through by one-layer calls of the same class."""
 
     def __init__(self, module: Any, name: str, suffix: str, x: Tensor, start: States | None) -> None:
-        self.name, self.x = name, x
+        self.owner, self.name, self.x = type(module).__name__, name, x
         self.cell = _alone(module, x.shape[-1])
         held = dict(module.named_parameters())
         self.parameters = {name: held[name.removesuffix("_l0") + suffix] for name, _ in self.cell.named_parameters()}
         self.start = start
+        cell = module.cell() if hasattr(module, "cell") else None
+        self.place = 0 if cell is None else cell.output if cell.states else None
 
     def call(self, x: Tensor, state: States | None) -> tuple[Tensor, States]:
         """One step (B, I) from states (B, H): the output (B, features), and the states after it."""
@@ -208,8 +230,10 @@ class _Layer:
             given = rows if len(rows) > 1 else rows[0]
         output, after = torch.func.functional_call(self.cell, self.parameters, (x.unsqueeze(0), given))
         states = tuple(v.squeeze(0) for v in ((after,) if isinstance(after, Tensor) else after))
-        same = output[0].shape == states[0].shape and torch.equal(output[0], states[0])
-        return (states[0] if same else output[0]), states
+        if self.place is None:
+            return output[0], states
+        shown = states[self.place]  # the output is this state, the newest value where several are kept
+        return (shown if shown.dim() == 2 else shown[:, 0]), states
 
     def first(self) -> States:
         """The states before the first step, as leaves of a graph."""
@@ -244,6 +268,8 @@ class _Layer:
             _, after = self.call(x.detach().repeat_interleave(count, 0), tuple(copies))
             flat = torch.cat([value.flatten(1) for value in after], 1).view(-1, count, count)
             chosen = flat.diagonal(dim1=1, dim2=2).sum()
+        if not chosen.requires_grad:
+            raise ValueError(f"{self.owner}: {SLOPELESS}")
         rows = torch.autograd.grad(chosen, copies, allow_unused=True, materialize_grads=True)
         return torch.cat([row.flatten(1) for row in rows], 1).view(-1, count, count)
 
@@ -257,14 +283,19 @@ class _Walk:
             raise TypeError(f"{owner}: batch is of type {type(batch).__name__}; allowed: a Tensor with 3 axes")
         if batch.dim() != 3:
             raise ValueError(f"{owner}: batch has shape {tuple(batch.shape)}; allowed: 3 axes, read {batch.dim()}")
+        if 0 in batch.shape[:2]:
+            allowed = "one step or more of one sequence or more"
+            raise ValueError(f"{owner}: batch has shape {tuple(batch.shape)}; allowed: {allowed}")
         if module.training and module.dropout and module.num_layers > 1:
             raise ValueError(f"{owner}: dropout={module.dropout} is on; allowed: a module in evaluation, module.eval()")
         self.module = module
         self.x = batch.transpose(0, 1) if module.batch_first else batch
         if state is None and getattr(module, "learn_initial", False):
             learnt = [p for name, p in module.named_parameters() if name.startswith("initial_")]
-            state = tuple(p.unsqueeze(1).expand(-1, self.x.shape[1], -1) for p in learnt)
+            state = tuple(p.unsqueeze(1).expand(-1, self.x.shape[1], *p.shape[1:]) for p in learnt)
         self.state: States | None = (state,) if isinstance(state, Tensor) else state
+        letters = module.cell().states if hasattr(module, "cell") else ("h", "c")[: 1 + isinstance(module, nn.LSTM)]
+        self.letters: tuple[str, ...] = letters
         self.rows: dict[str, list[Tensor]] = {}
         self.output: Tensor | None = None
 
@@ -274,8 +305,7 @@ class _Walk:
         for number in range(int(self.module.num_layers)):
             ways = []
             for way, ending in enumerate(("", "_reverse")[:directions]):
-                row = number * directions + way
-                start = None if self.state is None else tuple(value[row] for value in self.state)
+                start = None if self.state is None else self._start(self.state, number, way, directions)
                 name = f"layer {number}" + (", reverse" if way else "")
                 layer = _Layer(self.module, name, f"_l{number}{ending}", x.flip(0) if way else x, start)
                 yield layer
@@ -285,8 +315,14 @@ class _Walk:
             x = torch.cat(ways, -1)
         self.output = self._read_out(x)
 
+    def _start(self, state: States, layer: int, way: int, directions: int) -> States:
+        """What a layer and direction starts from: of kept inputs the module has one tensor for each layer."""
+        count = len(self.letters)
+        own = tuple(value[layer * directions + way] for value in state[:count])
+        return (*own, *(value[way] for value in state[count + layer : count + layer + 1]))
+
     def _keep(self, name: str, states: list[States]) -> None:
-        letters = self.module.cell().states if hasattr(self.module, "cell") else ("h", "c")[: len(states[0])]
+        letters = (*self.letters, "x_past")[: len(states[0])]
         for letter, path in zip(letters, zip(*states, strict=True), strict=True):
             self.rows[f"{letter}, {name}"] = list(path)
 
@@ -312,6 +348,8 @@ def _alone(module: Any, features: int) -> nn.Module:
     arguments = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if isinstance(module, nn.RNN):
         arguments["nonlinearity"] = module.nonlinearity
+    if getattr(module, "proj_size", 0):
+        arguments["proj_size"] = module.proj_size
     if not isinstance(module, nn.RNNBase):
         arguments |= {name: value for name, value in ALONE.items() if name in names}
     parameter = next(module.parameters())

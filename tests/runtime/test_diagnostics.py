@@ -10,6 +10,7 @@ from torch import nn
 
 import codegen
 from codegen.diagnostics import StateJacobians, gradient_profile, state_jacobians
+from generated.delay_rnn import DelayRNN
 from generated.dnn import DNN
 from generated.gru import GRU
 from generated.linear_recursion import LinearRecursion
@@ -19,6 +20,8 @@ from generated.lstm_general import LSTMGeneral
 from generated.lstm_peephole import LSTMPeephole
 from generated.resnet import ResNet
 from generated.rnn_hidden import RNNHidden
+from generated.rnn_multitap import RNNMultitap
+from generated.tdnn import TDNN
 from generated.vanilla_lstm import VanillaLSTM
 
 STEPS, BATCH, FEATURES, HIDDEN = 5, 2, 3, 4
@@ -149,7 +152,86 @@ def test_learnt_initial_states_are_where_it_starts():
     one, same = gradient_profile(module, x), gradient_profile(module, x, state=expanded)
     torch.testing.assert_close(one.norms, same.norms)
     module(x)[0][-1].sum().backward()
-    torch.testing.assert_close(one.neurons["initial_h"], module.initial_h.grad.norm(dim=1))
+    assert not any(name.startswith("initial_") for name in one.neurons)  # states are in the rows, not neurons
+
+
+@pytest.mark.parametrize(("kind", "options"), [
+    (DelayRNN, {"delay": 2}), (RNNMultitap, {"lags": (1, 3)}), (TDNN, {"lags": (0, 2)}), (nn.LSTM, {"proj_size": 2}),
+])  # fmt: skip
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_states_of_which_several_values_are_kept(kind, options, bidirectional):
+    """Against the gradient in what one call of the module starts from; the product of Jacobians likewise."""
+    torch.manual_seed(3)
+    module = kind(FEATURES, HIDDEN, num_layers=2, bidirectional=bidirectional, dtype=torch.float64, **options)
+    x = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    after = module(x)[1]
+    starts = [torch.randn_like(v).requires_grad_() for v in ((after,) if isinstance(after, torch.Tensor) else after)]
+    value = module(x, as_given(tuple(starts)))[0][-1].sum()
+    bars = torch.autograd.grad(value, starts)
+    found = gradient_profile(module, x, state=as_given(tuple(starts)))
+    torch.testing.assert_close(found.loss, value.detach())
+    names = module.cell().states if hasattr(module, "cell") else ("h", "c")
+    rows = dict(zip(found.names, found.norms, strict=True))
+    for place, bar in enumerate(bars):
+        for row, part in enumerate(bar):
+            layer, way = (place - len(names), row) if place >= len(names) else divmod(row, 1 + bidirectional)
+            letter = names[place] if place < len(names) else "x_past"
+            name = f"{letter}, layer {layer}{', reverse' * way}"
+            torch.testing.assert_close(rows[name][0], part.flatten(1).norm(dim=1), rtol=1e-10, atol=1e-14)
+    jacobians = state_jacobians(module, x, as_given(tuple(starts)))
+    count = len(names)
+    kept = [(*starts[:count], *starts[count + layer : count + layer + 1]) for layer in range(2)]
+    sizes = [sum(value[0, 0].numel() for value in values) for values in kept]
+    assert [one.jacobians.shape[-1] for one in jacobians] == [size for size in sizes for _ in range(1 + bidirectional)]
+
+
+@pytest.mark.parametrize("kind", [DelayRNN, RNNMultitap])
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_the_output_s_own_path_does_not_depend_on_values(kind, scale):
+    """The gradient of the last output's sum in the state that it is; with zero weights all states are alike."""
+    module = kind(FEATURES, HIDDEN, dtype=torch.float64)
+    with torch.no_grad():
+        for value in module.parameters():
+            value.mul_(scale)
+    found = gradient_profile(module, torch.ones(STEPS, BATCH, FEATURES, dtype=torch.float64))
+    last = {name: norms[-1] for name, norms in zip(found.names, found.norms, strict=True)}
+    expected = {"s, layer 0": 0.0, "r, layer 0": 2.0} if kind is DelayRNN else {"h, layer 0": 2.0}
+    for name, size in expected.items():
+        torch.testing.assert_close(last[name], torch.full((BATCH,), size, dtype=torch.float64))
+
+
+def test_learnt_starts_of_several_values():
+    module = RNNMultitap(FEATURES, HIDDEN, lags=(1, 3), learn_initial=True, dtype=torch.float64)
+    x = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    with torch.no_grad():
+        module.initial_h.normal_()
+    given = module.initial_h.detach().unsqueeze(1).expand(-1, BATCH, -1, -1)
+    torch.testing.assert_close(gradient_profile(module, x).norms, gradient_profile(module, x, state=given).norms)
+
+
+def test_neurons_are_rows_of_matrices():
+    module = RNNMultitap(FEATURES, HIDDEN, lags=(1, 3), learn_initial=True, dtype=torch.float64)
+    x = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    found = gradient_profile(module, x).neurons
+    module(x)[0][-1].sum().backward()
+    gradient = module.weight_hh_l0.grad
+    assert set(found) == {"weight_ih_l0", "weight_hh_l0"} and gradient.shape == (2, HIDDEN, HIDDEN)
+    rows = torch.stack([gradient[k, j].norm() for k in range(2) for j in range(HIDDEN)])
+    torch.testing.assert_close(found["weight_hh_l0"], rows)
+    net = nn.Sequential(nn.Conv1d(2, 3, 2))
+    assert gradient_profile(net, torch.ones(1, 2, 4)).neurons["0.weight"].shape == (3,)
+
+
+def test_gradients_of_a_cell_are_those_after_the_output_is_formed():
+    """The total one of `state_cotangents` has what goes through the output besides."""
+    module = made("LSTM")
+    x, _ = data(module)
+    found = gradient_profile(module, x)
+    bars = torch.zeros(STEPS, BATCH, HIDDEN, dtype=torch.float64)
+    bars[-1] = 1
+    h, c = module.state_cotangents(x, bars)
+    torch.testing.assert_close(found.norms[0, 1:], h[0].norm(dim=-1))
+    assert not found.norms[1, -1].any() and c[0, -1].norm() > 0.1
 
 
 def test_linear_recursion_in_closed_form():
@@ -245,6 +327,11 @@ def test_what_is_refused():
         gradient_profile(module, nn.utils.rnn.pack_sequence([x[:, 0]]))
     with pytest.raises(ValueError, match="loss gives shape"):
         gradient_profile(module, x, lambda output: output)
+    with pytest.raises(ValueError, match=r"LSTM: batch has shape \(0, 2, 3\); allowed: one step or more"):
+        gradient_profile(module, x[:0])
+    for measure in (gradient_profile, state_jacobians):
+        with pytest.raises(ValueError, match="RNNHidden: nothing has a slope in a state; allowed: cells without jumps"):
+            measure(RNNHidden(FEATURES, HIDDEN, nonlinearity="heaviside", dtype=torch.float64), x)
     with pytest.raises(TypeError, match="Linear: no recurrent module"):
         state_jacobians(nn.Linear(3, 3), x)
     jacobians = StateJacobians("layer 0", torch.eye(2).expand(3, 1, 2, 2))

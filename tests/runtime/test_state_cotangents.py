@@ -16,6 +16,7 @@ from generated.gru import GRU
 from generated.lstm import LSTM
 from generated.lstm_peephole import LSTMPeephole
 from generated.rnn_hidden import RNNHidden
+from generated.tdnn import TDNN
 
 SPECS = Path(__file__).parents[1] / "specs"
 double = torch.float64
@@ -156,6 +157,15 @@ def test_what_does_not_fit_is_refused(change, says):
     given = {"x": torch.zeros(6, 3, 3), "bar_output": torch.zeros(6, 3, 4), **change}
     with pytest.raises((TypeError, ValueError), match=f"LSTM: {says}"):
         LSTM(3, 4).state_cotangents(**given)
+
+
+@pytest.mark.parametrize("gradient", ["derived", "autograd"])
+def test_what_has_none_is_refused(gradient):
+    x, bars = torch.zeros(6, 3, 3), torch.zeros(6, 3, 4)
+    with pytest.raises(TypeError, match="TDNN: a cell without a state; allowed"):
+        TDNN(3, 4, gradient=gradient).state_cotangents(x, bars)
+    with pytest.raises(TypeError, match="RNNHidden: a cell with jumps, whose states have no slope; allowed"):
+        RNNHidden(3, 4, nonlinearity="heaviside", gradient=gradient).state_cotangents(x, bars)
 
 
 def test_dropout_must_be_off():
