@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from codegen.diagnostics import gradient_profile, state_jacobians
 from derive.recurrence import Recurrence
 from plots import style
+from plots.cell_slopes import variants_with_slopes
 from plots.modules import module_class
 from plots.runs import Array
 from plots.subject import Subject
@@ -37,22 +38,22 @@ class Gradients:
 
 
 def data(subject: Subject) -> list[Gradients]:
-    """Every variant, with weights as the constructor draws them and normal inputs."""
+    """Every variant whose states have slopes, with weights as the constructor draws them and normal inputs."""
     spec, kind, found = subject.spec, module_class(subject.spec), []
     x = torch.randn(STEPS, BATCH, FEATURES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for name, cell in spec.variants.items():
-        if not isinstance(cell, Recurrence):
-            continue
+    for name, cell in variants_with_slopes(spec).items():
+        states = {q.name for q in cell.old}
         torch.manual_seed(0)
         module = kind(FEATURES, HIDDEN, dtype=torch.float64, **spec.chosen(name))
         profile = gradient_profile(module, x)
         norms = {
             row.partition(",")[0]: v.median(-1).values.numpy()
             for row, v in zip(profile.names, profile.norms, strict=True)
+            if row.partition(",")[0] in states
         }
         (jacobians,) = state_jacobians(module, x[::10])
         radius, largest = jacobians.spectral_radius.median().item(), jacobians.singular_values[..., 0].median().item()
-        found.append(Gradients(str(name), norms, radius, largest))
+        found.append(Gradients(name, norms, radius, largest))
     return found
 
 

@@ -17,6 +17,7 @@ from derive.flow_programs import flow_programs
 from derive.recurrence import Recurrence
 from derive.schemes import ButcherTableau, LinearMultistep, MultistepFamily
 from plots.cell_gates import gates_of
+from plots.cell_slopes import variants_with_slopes
 from plots.delays import cell_of
 from plots.equations import equation_of
 from plots.modes import matrix_of
@@ -153,6 +154,11 @@ def _reads_a_sequence(system: object) -> bool:
     return isinstance(system, Recurrence) and not system.in_depth
 
 
+def _passes_gradients(subject: Subject) -> bool:
+    """Whether weights of such a cell are drawn, and a variant of it passes gradients from state to state."""
+    return _is_cell(subject) and not subject.spec.values and bool(variants_with_slopes(subject.spec))
+
+
 def _has_gates(subject: Subject) -> bool:
     cells = [one for one in subject.spec.variants.values() if isinstance(one, Recurrence)]
     return _is_cell(subject) and bool(gates_of(cells[0].step))
@@ -184,8 +190,8 @@ KINDS = (
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
     Kind("responses", _is_scalar_recursion, "a recurrence of one number with a weight"),
     Kind("delays", _has_a_told_delay, "a cell of a delay equation whose delay the constructor is told"),
-    Kind("gradients", _is_cell, "a recurrent cell that is emitted"),
-    Kind("gates", _has_gates, "such a cell with gates"),
+    Kind("gradients", _passes_gradients, "a recurrent cell whose weights are drawn, with a state that has a slope"),
+    Kind("gates", _has_gates, "a recurrent cell that is emitted, with gates"),
     Kind("profile", _is_chain, "a chain of layers with a choice of activations"),
     Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),
 )

@@ -21,6 +21,9 @@ def drawn(module, subject, found, path):
 @pytest.mark.parametrize(("name", "kinds"), [
     ("lstm", ["gradients", "gates"]),
     ("rnn_hidden", ["gradients"]),
+    ("rnn_multitap", ["gradients"]),
+    ("addition_rnn", []),
+    ("tdnn", []),
     ("deep19_gradient_profile", ["profile"]),
     ("dnn", ["profile"]),
 ])  # fmt: skip
@@ -79,8 +82,23 @@ def test_gradients_over_time(monkeypatch, tmp_path):
     slopes = {name: np.polyfit(np.arange(21), np.log(one.norms["h"][5:26]), 1)[0] for name, one in found.items()}
     radius = np.log(found["identity"].radius)  # the Jacobian is the same at every step
     assert slopes["identity"] == pytest.approx(-radius, abs=0.1)
+    assert "heaviside" not in found  # nothing passes through jumps
     assert slopes["sigmoid"] > np.log(4)  # its slope is at most 1/4
     assert drawn(gradients, subject, every, tmp_path / "gradients.svg") > 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "states"),
+    [("rnn_multitap", {"tanh", "relu", "identity"}, {"h"}), ("delay_rnn", {""}, {"s", "r"})],
+)
+def test_gradients_of_cells_that_read_older_states(monkeypatch, tmp_path, name, options, states):
+    monkeypatch.setattr(gradients, "STEPS", 12)
+    subject = subject_of(name)
+    found = gradients.data(subject)
+    assert {one.name for one in found} == options and all(set(one.norms) == states for one in found)
+    for one in found:  # of the sum of the last output in the state that it is
+        assert max(norms[-1] for norms in one.norms.values()) == pytest.approx(gradients.HIDDEN**0.5)
+    assert drawn(gradients, subject, found, tmp_path / "gradients.svg") > 5000
 
 
 def test_gradients_over_nineteen_layers(monkeypatch, tmp_path):
