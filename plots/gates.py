@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from derive.evaluator import evaluate
+from codegen.verification.recurrent_cases import parameters_of
+from codegen.verification.reference import run_recurrence
 from derive.program import name_functions
 from derive.recurrence import Recurrence
 from derive.symbols import Quantity
@@ -23,7 +24,6 @@ from plots.subject import Subject
 from plots.sunspots import UNIT, sunspots
 
 HIDDEN, EPOCHS, RATE = 8, 200, 0.02
-LAYER = "_l0"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def watched(spec: Spec, option: str, model: Forecast) -> Gates:
     x = series().to(next(model.parameters()).dtype)
     with torch.no_grad():
         predicted = np.concatenate([[np.nan], UNIT * model(x)[:-1].flatten().numpy()])
-    known = over(cell, parameters_of(spec, option, cell, model.net), x.flatten(1).numpy())
+    known = over(cell, parameters_of(model.net, spec, option, cell), x.flatten(1).numpy())
     found = {q: known[q] for q in gates_of(cell.step)}
     return Gates(option, years, numbers, predicted, found, {q: known[q] for q in cell.new})
 
@@ -98,31 +98,14 @@ def fit(model: Forecast, x: Tensor, epochs: int) -> None:
         optimizer.step()
 
 
-def parameters_of(spec: Spec, option: str, cell: Recurrence, net: nn.Module) -> dict[Quantity, Array]:
-    """The spec's parameters, cut out of the tensors of the first layer of an emitted module."""
-    held = {name.removesuffix(LAYER): value.detach().numpy() for name, value in net.named_parameters()}
-    found: dict[Quantity, Array] = {}
-    for stack in spec.stacks_of(option):
-        parts = [held[name] for name in stack.parts or (stack.name,) if name in held]
-        if parts:
-            rows = np.split(sum(parts[1:], parts[0]), len(stack.rows))
-            found |= {q: row[0] if stack.separate else row for q, row in zip(stack.rows, rows, strict=True)}
-    return found | {q: held[q.name] for q in cell.parameters if q not in found}
-
-
-def over(cell: Recurrence, parameters: Mapping[Quantity, Array], x: Array) -> dict[Quantity, Array]:
+def over(cell: Recurrence, parameters: Mapping[Quantity, Tensor], x: Array) -> dict[Quantity, Array]:
     """What every line of a cell computes at every step of a sequence x (T, I), from a state of zeros."""
-    program = name_functions(cell.step)
-    size = next(len(value) for q, value in parameters.items() if q.shape[:1] == cell.old[0].shape)
-    state = {q: np.zeros(size) for q in cell.old}
-    rows: dict[Quantity, list[Array]] = {q: [] for q in program.targets}
+    named, known = replace(cell, step=name_functions(cell.step)), {q: v.numpy() for q, v in parameters.items()}
+    size = next(len(value) for q, value in known.items() if q.shape[:1] == cell.old[0].shape)
     (read,) = cell.inputs
-    for value in x:
-        known = evaluate(program, {**parameters, **state, read: value})
-        state = {old: known[new] for old, new in zip(cell.old, cell.new, strict=True)}
-        for q, values in rows.items():
-            values.append(known[q])
-    return {q: np.stack(values) for q, values in rows.items()}
+    start = [np.zeros(size) for _ in cell.old]
+    steps = run_recurrence(named, None, start, [{**known, read: value} for value in x], {})
+    return {q: np.stack([one[q] for one in steps]) for q in named.step.targets}
 
 
 def draw(subject: Subject, found: Gates) -> Figure:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from codegen.diagnostics import gradient_profile
+from derive.catalog.deep19_gradient_profile_checks import inner_slope
 from plots import style
 from plots.modules import module_class
 from plots.runs import Array
@@ -80,9 +81,7 @@ def _spread(lengths: Tensor) -> list[float]:
 
 def decades_per_layer(found: Profile) -> Array:
     """(initializations, activations): decades lost per layer towards the input, by a line through the inner layers."""
-    inner = found.neurons[:, :, 3:-3, 0]
-    layers = np.arange(inner.shape[-1])
-    return np.array([[np.polyfit(layers, row, 1)[0] for row in one] for one in inner])
+    return np.array([[inner_slope(row) for row in one] for one in found.neurons[..., 0]])
 
 
 def draw(subject: Subject, found: Profile) -> Figure:

@@ -65,6 +65,14 @@ def starting_cell(kind: Callable[..., nn.Module], spec: Spec, given: Mapping[str
     return cell.parameters(kind(*sizes, **cell.chosen, **given).double())
 
 
+def parameters_of(module: Any, spec: Spec, option: str, recurrence: Recurrence) -> dict[Quantity, Tensor]:
+    """The parameters of a variant without a read-out, cut out of the first layer of an emitted module of any size."""
+    cell = _Cell(spec, option, recurrence, whole=True)
+    (x,), (h, *_) = recurrence.inputs, recurrence.old
+    cell.sizes |= {x.shape[0]: module.input_size, h.shape[0]: module.hidden_size}
+    return cell.parameters(module)
+
+
 def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
     generator = torch.Generator().manual_seed(23)
     given = cell.recurrence.inputs

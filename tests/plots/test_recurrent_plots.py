@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from codegen.verification.recurrent_cases import parameters_of
 from plots import gates, gradients, kinds_of, profile, style
 from plots.modules import module_class
 from plots.subject import subject_of
@@ -49,7 +50,7 @@ def test_lines_over_a_sequence_are_what_the_module_computes(name):
             value.normal_()
         x = torch.randn(7, 2, dtype=torch.float64)
         output, state = net(x.unsqueeze(1))
-    known = gates.over(cell, gates.parameters_of(subject.spec, option, cell, net), x.numpy())
+    known = gates.over(cell, parameters_of(net, subject.spec, option, cell), x.numpy())
     np.testing.assert_allclose(known[cell.new[0]], output[:, 0].numpy(), rtol=1e-12, atol=1e-13)
     finals = (state,) if isinstance(state, torch.Tensor) else state
     for q, final in zip(cell.new, finals, strict=True):
