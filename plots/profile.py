@@ -24,7 +24,7 @@ INITIALIZATIONS: dict[str, Any] = {
     r"as drawn: $U(\pm 1/\sqrt{n})$, bias too": None,
     r"$N(0, 1/n)$, no bias": lambda n: n**-0.5,
     r"$N(0, 2/n)$, no bias": lambda n: (2 / n) ** 0.5,
-    r"$N(0, 0.01^2)$, no bias": lambda n: 0.01,
+    r"$N(0, 0.01^2)$ at $n = 1024$, no bias": lambda n: 0.01 * (1024 / n) ** 0.5,  # the same n times the variance
 }
 
 

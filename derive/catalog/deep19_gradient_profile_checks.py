@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 
 LAYERS, WIDTH, SAMPLES, SEEDS = 19, 300, 8, 3
+UNITS = 1024  # of the net that is spoken of; WIDTH of those beside it, which have the same n * variance and biases
 FAR = 12
 
 
@@ -40,12 +41,12 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
     "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: 1 / (2 + np.exp(z) + np.exp(-z))),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
 }
-# Initialization -> n times the variance of weights, and the variance of biases, in layers of WIDTH units.
+# Initialization -> n times the variance of weights, and the variance of biases, in layers of n = UNITS units.
 INITIALIZATIONS: dict[str, tuple[float, float]] = {
-    "uniform on +-1/sqrt(n), bias too": (1 / 3, 1 / (3 * WIDTH)),
+    f"uniform on +-1/sqrt(n), bias too, n = {UNITS}": (1 / 3, 1 / (3 * UNITS)),
     "normal of variance 1/n": (1.0, 0.0),
     "normal of variance 2/n": (2.0, 0.0),
-    "normal of variance 0.01^2, n = 1024": (0.1024, 0.0),
+    f"normal of variance 0.01^2, n = {UNITS}": (0.01**2 * UNITS, 0.0),
 }
 POINTS = np.linspace(-FAR, FAR, 4801)
 WEIGHTS = np.exp(-(POINTS**2) / 2) / np.exp(-(POINTS**2) / 2).sum()
