@@ -1399,6 +1399,8 @@ def checked_lag(owner: str, name: str, value: int, least: int) -> int:
 
 def checked_lags(owner: str, name: str, values: Iterable[int], least: int) -> tuple[int, ...]:
     """Several of them, all different."""
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{owner}: {name}={values!r}; allowed: a tuple of numbers of steps, {least} or more")
     found = tuple(checked_lag(owner, name, value, least) for value in values)
     if not found or len(set(found)) < len(found):
         raise ValueError(f"{owner}: {name}={found!r}; allowed: one or more numbers of steps, all different")

@@ -244,6 +244,11 @@ def test_what_is_no_lag_is_refused() -> None:
             RNNMultitap(3, 4, lags=taps)
     with pytest.raises(ValueError, match=r"TDNN: lags=-1; allowed: a whole number of steps, 0 or more"):
         TDNN(3, 4, lags=(-1,))
+    for taps in (2, None):
+        with pytest.raises(ValueError, match=f"RNNMultitap: lags={taps}; allowed: a tuple of numbers of steps, 1 or"):
+            RNNMultitap(3, 4, lags=taps)
+    with pytest.raises(ValueError, match="TDNN: lags=None; allowed: a tuple of numbers of steps, 0 or more"):
+        TDNN(3, 4, lags=None)
     module = RNNMultitap(3, 4, lags=(1, 5))
     assert "lags=(1, 5)" in repr(module)
     with pytest.raises(ValueError, match=r"state h has shape \(1, 2, 4, 4\); allowed: shape \(1, 2, 5, 4\), axis 2"):
