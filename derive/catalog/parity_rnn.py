@@ -82,10 +82,11 @@ def everywhere(
 h_1, h_2 = state("h_1", (), meaning="first unit"), state("h_2", (), meaning="second unit")
 
 
-def both_rows(known: Values, _: Any) -> Numeric:
-    """W h with the exact W."""
-    weights = [int(entry) for entry in filled(SPEC.values[q["W"]], (2, 2), {gain: 1})]
-    return np.array(weights).reshape(2, 2).dot([known[h_1], known[h_2]])
+def every_row(known: Values, _: Any) -> Numeric:
+    """The two rows of W h, and V h, with the exact W and V."""
+    shapes = {"W": (2, 2), "V": (1, 2)}
+    weights = [filled(SPEC.values[q[name]], shape, {gain: 1}) for name, shape in shapes.items()]
+    return np.array([int(entry) for part in weights for entry in part]).reshape(3, 2).dot([known[h_1], known[h_2]])
 
 
 SPEC: Spec = replace(
@@ -148,7 +149,7 @@ SPEC: Spec = replace(
             reason="the hidden state is read through o = V h alone, so a network that is fed its output has one column",
             name="fed_back",
             value=h_1 - h_2,
-            check=IdentityCheck(both_rows, h_1 - h_2, (h_1, h_2)),
+            check=IdentityCheck(every_row, h_1 - h_2, (h_1, h_2)),
             section=FED_BACK,
         ),
     ),
