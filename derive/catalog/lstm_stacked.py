@@ -149,16 +149,9 @@ SPEC = Spec(
             DECK,
             "bar_h_next_1",
             q["bar_h_next_1_out"] + sent,
-            note="the deck's nabla_z Div nabla_h z, with z the layer above",
+            note="the deck's nabla_z Div nabla_h z, with z the layer above; that x(t) has no parameters (E002-7) is "
+            "true, and yet its gradient is what a lower layer learns from",
             agrees=True,
-        ),
-        DeckClaim(
-            "without the layer above",
-            "Lecture October 16: x(t) does not have any parameters",
-            "bar_h_next_1",
-            q["bar_h_next_1_out"],
-            note="true of x(t), and yet its gradient is what a lower layer learns from (E002-7)",
-            agrees=False,
         ),
     ),
     statements=(
