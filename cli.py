@@ -202,8 +202,9 @@ def verify(specs: tuple[str, ...], everything: bool, as_json: bool, device: str)
 def properties(specs: tuple[str, ...], everything: bool, slow: bool, as_json: bool, readme: Path | None) -> None:
     """Test what the emitted module of each SPEC can do: transforms, dtypes, copies, batches, frozen parameters.
 
-    Named SPECs with all options and memory modes, --all with the default ones. What does not hold is told with the
-    reason. docs/properties.json says which modules --readme shows in full; what is not tested now stays as it was.
+    Named SPECs with every memory mode of the first option, every other option, and layers in both directions; --all
+    with the defaults. What does not hold is told with the reason. docs/properties.json says which modules --readme
+    shows in full; what is not tested now stays as it was.
     """
     loaded = _load_all(specs, everything)
     from codegen.verification.properties.matrix import matrix

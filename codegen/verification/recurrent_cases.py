@@ -1,8 +1,10 @@
-"""Cases of recurrent modules: one for each option of the spec, one layer and direction."""
+"""Cases of recurrent modules: one for each option of the spec with one layer and direction; two layers, both ways."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -93,11 +95,60 @@ def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -
     )
 
 
-def _call(taught: bool, module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def stacked_cases(
+    kind: Callable[..., nn.Module],
+    spec: Spec,
+    recurrences: Mapping[str, Recurrence],
+    steps: int = STEPS,
+    batch: int = BATCH,
+) -> list[Case]:
+    """The default option with two layers in both directions: sequences of one length, and of several.
+
+    None for cells that read past values or targets, or have states of several sizes.
+    """
+    option, recurrence = next(iter(recurrences.items()))
+    core, readout = split_readout(recurrence, spec.stacks_of(option))
+    if core.past or len(core.inputs) > 1 or len(dimensions(core)) > 1:
+        return []
+    cell = _Cell(spec, option, core, whole=readout is None)
+    several = [1 + 3 * place % steps for place in range(batch)]
+    return [_stacked(kind, cell, steps, batch, lengths) for lengths in (None, several)]
+
+
+def _stacked(
+    kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int, lengths: Sequence[int] | None
+) -> Case:
+    """One of them; lengths belong to the whole batch, so that with them no sample is taken alone."""
+    single = _case(kind, cell, steps, batch)
+    generator = torch.Generator().manual_seed(31)
+    (x, value), *starts = single.inputs.items()
+    rows = {name: uniform((4, *start.shape[1:]), -1.0, 1.0, generator) for name, start in starts}
+    inputs = {x: value, **rows}
+    chosen = [*([single.label] if single.label else []), "num_layers=2", "bidirectional=True"]
+
+    def build(memory: str, gradient: str) -> nn.Module:
+        return cell.build(kind, memory, gradient, num_layers=2, bidirectional=True)
+
+    return replace(
+        single,
+        label=", ".join([*chosen, *([] if lengths is None else [f"lengths={lengths}"])]),
+        build=lambda tensors, memory, gradient: build(memory, gradient),
+        inputs=inputs,
+        call=partial(_call, False, lengths=lengths),
+        reference=lambda: cell.stacked_reference(kind, build("store", "autograd"), list(inputs.values()), lengths),
+        axes=dict.fromkeys(inputs, 1 if lengths is None else None),
+        sequence=False,
+    )
+
+
+def _call(
+    taught: bool, module: nn.Module, inputs: Sequence[Tensor], lengths: Sequence[int] | None = None
+) -> tuple[Tensor, ...]:
     """Output of every step and the final state."""
     x, *states = inputs
-    targets = {"targets": states.pop(0)} if taught else {}
-    output, final = module(x, tuple(states) if len(states) > 1 else states[0], **targets)
+    more: dict[str, Any] = {"targets": states.pop(0)} if taught else {}
+    more |= {} if lengths is None else {"lengths": lengths}
+    output, final = module(x, tuple(states) if len(states) > 1 else states[0], **more)
     return (output, *((final,) if isinstance(final, Tensor) else final))
 
 
@@ -128,12 +179,15 @@ class _Cell:
         """Numeric sizes of a symbolic shape."""
         return tuple(size if isinstance(size, int) else self.sizes[size] for size in shape)
 
-    def build(self, kind: Callable[..., nn.Module], memory: str, gradient: str) -> nn.Module:
+    def build(
+        self, kind: Callable[..., nn.Module], memory: str, gradient: str, features: int | None = None, **more: Any
+    ) -> nn.Module:
         """The module in float64 with seeded random parameters, those included that start at zero."""
         core, _ = split_readout(self.recurrence, self.stacks)
-        sizes = self.shape((*core.inputs[0].shape, *dimensions(core)))
+        size, *sizes = self.shape((*core.inputs[0].shape, *dimensions(core)))
         bare = {} if self.of_readout or self.whole else {"output": None}
-        module = kind(*sizes, memory=memory, gradient=gradient, **bare, **self.chosen).double()
+        given = {"memory": memory, "gradient": gradient, **bare, **self.chosen, **more}
+        module = kind(size if features is None else features, *sizes, **given).double()
         generator = torch.Generator().manual_seed(29)
         with torch.no_grad():
             for parameter in module.parameters():
@@ -160,6 +214,37 @@ class _Cell:
             torch.from_numpy(np.stack(outputs, 1)),
             *(torch.from_numpy(np.stack(parts)[None]) for parts in zip(*finals, strict=True)),
         ]
+
+    def stacked_reference(
+        self, kind: Callable[..., nn.Module], module: nn.Module, inputs: Sequence[Tensor], lengths: Sequence[int] | None
+    ) -> list[Tensor]:
+        """The same of two layers in both directions: each sequence of each layer, cut and turned round, by itself."""
+        x, *starts = inputs
+        steps, batch = x.shape[:2]
+        finals: list[list[Tensor]] = []
+        for layer, ending in itertools.product(range(2), ("", "_reverse")):
+            if not ending:
+                read, ways = x, []
+            one = self._layer(kind, module, f"_l{layer}{ending}", read.shape[-1])
+            outputs, ends = [], []
+            for sample, length in enumerate(lengths or [steps] * batch):
+                own = read[:length, sample : sample + 1]
+                row = [start[len(finals), sample].expand(1, 1, -1) for start in starts]
+                output, *end = self.reference(one, [own.flip(0) if ending else own, *row])
+                output = output.flip(0) if ending else output
+                outputs.append(torch.cat((output, output.new_zeros(steps - length, *output.shape[1:]))))
+                ends.append(end)
+            ways.append(torch.cat(outputs, 1))
+            finals.append([torch.cat(parts, 1) for parts in zip(*ends, strict=True)])
+            x = torch.cat(ways, -1)
+        return [x, *(torch.cat(parts) for parts in zip(*finals, strict=True))]
+
+    def _layer(self, kind: Callable[..., nn.Module], module: nn.Module, ending: str, features: int) -> nn.Module:
+        """One layer and direction of a module as a module."""
+        one = self.build(kind, "store", "autograd", features)
+        parts = {name: module.get_parameter(name.removesuffix(LAYER) + ending) for name in one.state_dict()}
+        one.load_state_dict(parts)
+        return one
 
     def depth(self, source: Quantity) -> int:
         """How many values of a state or the input are kept, under the defaults; 0 where it is the last one alone."""

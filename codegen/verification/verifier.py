@@ -32,7 +32,7 @@ from codegen.verification.layer_cases import layer_cases
 from codegen.verification.loaded import load_text
 from codegen.verification.loss_checks import loss_rows
 from codegen.verification.random_rows import random_rows
-from codegen.verification.recurrent_cases import recurrent_cases
+from codegen.verification.recurrent_cases import recurrent_cases, stacked_cases
 from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import Row
 from codegen.verification.residuals import residual_row
@@ -119,6 +119,14 @@ def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], li
     programs = [program for system in systems for program in system.programs]
     kinks = any(line.value.has(*KINKED) for program in programs for line in program.assignments)
     return [replace(case, kinks=kinks) for case in usual], small, long
+
+
+def stacked_cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case]]:
+    """Of recurrent modules cases with two layers in both directions, usual and small ones; none of others."""
+    if spec.in_steps or any(type(system) in _WITHOUT_STEPS for system in spec.variants.values()):
+        return [], []
+    cells = {str(option): recurrence for option, recurrence in recurrences(spec).items()}
+    return stacked_cases(kind, spec, cells), stacked_cases(kind, spec, cells, 2, 1)
 
 
 def _no_rows(spec: Spec, kind: Callable[..., nn.Module]) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from codegen.verification.properties.processes import data_parallel
 from codegen.verification.properties.register import CHEAP, FULL, LEGACY, PROPERTIES
 from codegen.verification.properties.subject import Subject
 from codegen.verification.properties.table import BEGIN, END, STORE, Store, markdown, with_table
-from codegen.verification.verifier import cases_of
+from codegen.verification.verifier import cases_of, stacked_cases_of
 from derive import DeriveError, load
 from derive.catalog import REGISTER
 from tests.verification.faulty_modules import (
@@ -43,6 +43,7 @@ from tests.verification.faulty_modules import (
     Stale,
     Strided,
     Sums,
+    Thresholds,
     UsesUp,
     WritesGradients,
     subject,
@@ -62,6 +63,24 @@ class Alone(RNNHidden):
 
 
 Module = Alone
+"""
+FORWARDS = """
+
+class Forwards(RNNHidden):
+    def _run_direction(self, pieces, start, operands, backwards):
+        return super()._run_direction(pieces, start, operands, False)
+
+
+Module = Forwards
+"""
+FULL_LENGTH = """
+
+class FullLength(RNNHidden):
+    def forward(self, *given, lengths=None):
+        return super().forward(*given)
+
+
+Module = FullLength
 """
 BY_KEY = {each.key: each for each in PROPERTIES}
 
@@ -112,6 +131,14 @@ def test_a_wrong_module_is_found(kind, keys):
         assert found(kind, key) not in (YES, "-"), key
 
 
+@pytest.mark.parametrize("key", ["float64", "one_step"])
+def test_outputs_without_slope_are_compared(key):
+    flat = subject(Thresholds)
+    expected = list(flat.build()(*flat.inputs.values()))
+    flat = replace(flat, case=replace(flat.case, differentiable=False, reference=lambda: expected))
+    assert judged(BY_KEY[key], [flat]) == YES and judged(BY_KEY["float32"], [flat]) == NONE
+
+
 def test_what_fails_in_another_mode_only_is_said_as_such():
     right, wrong = subject(Right), subject(Strided)
     case = replace(wrong.case, label="way='long'")
@@ -145,6 +172,26 @@ def test_an_error_is_not_blamed_on_rounded_states():
 def test_one_sample_is_not_shared_by_two_processes():
     one = subject(Right, small=True)
     assert one.batch == 1 and judged(BY_KEY["ddp"], [one]) == NONE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [("", YES), (FORWARDS, "output "), (FULL_LENGTH, "yes, but not with `nonlinearity='tanh', num_layers=2")],
+)
+def test_layers_directions_and_lengths_are_compared_with_the_evaluator(wrong, found):
+    spec = load("rnn_hidden")
+    text = emit(spec) + wrong
+    loaded = load_text(text)
+    usual, small = stacked_cases_of(spec, loaded.Module)
+    subjects = [Subject("rnn_hidden", text, loaded, 0, case, "store") for case in usual]
+    assert judged(BY_KEY["float64"], subjects).startswith(found) and len(small) == len(usual) == 2
+    assert judged(BY_KEY["one_sample"], subjects[:1]) == YES and judged(BY_KEY["one_sample"], subjects[1:]) == NONE
+
+
+@pytest.mark.parametrize("name", ["tdnn", "rnn_multitap", "rnn_output", "resnet", "deq"])
+def test_other_modules_have_no_such_layers(name):
+    spec = load(name)
+    assert stacked_cases_of(spec, load_text(emit(spec)).Module) == ([], [])
 
 
 def test_the_readme_shows_the_stored_results():

@@ -13,10 +13,10 @@ from codegen.verification.properties.subject import (
     Tensors,
     differing,
     differing_run,
+    gradients_in,
     leaves_of,
     run,
     run_on,
-    smooth,
 )
 
 Piece = tuple[int, ...]
@@ -114,7 +114,7 @@ def one_step(subject: Subject) -> str | None:
         carried = tuple(after)
     stepped = (torch.cat(output), *carried)
     leaves = [x, *state, *module.parameters()]
-    gradients = [torch.autograd.grad(smooth(each), leaves, allow_unused=True) for each in (stepped, whole)]
+    gradients = [gradients_in(each, leaves) for each in (stepped, whole)]
     return differing(stepped, whole, what="output") or differing(gradients[0], gradients[1], what="gradient")
 
 

@@ -15,7 +15,7 @@ from codegen.verification.case import Case
 from codegen.verification.loaded import importable, load_text
 from codegen.verification.properties.register import CHEAP, FULL, PROPERTIES, SLOW, Property
 from codegen.verification.properties.subject import Subject
-from codegen.verification.verifier import cases_of
+from codegen.verification.verifier import cases_of, stacked_cases_of
 from derive.systems import Spec
 
 YES, NONE = "yes", "-"
@@ -31,17 +31,18 @@ def matrix(reference: str, spec: Spec, full: bool = False, slow: bool = False) -
     Args:
         reference: where the spec is found.
         spec: a spec with a module.
-        full: with all options and memory modes and all but slow properties, in the place of what is cheap with the
-            first option and mode.
+        full: all but slow properties, with all memory modes of the first option, the first mode of the others, and
+            recurrent modules with two layers in both directions too; else what is cheap with the first option and mode.
         slow: also the slow properties, with the first option and mode.
     """
     cost = SLOW if slow else FULL if full else CHEAP
     text = emit(spec)
     loaded = load_text(text)
     usual, small, _ = cases_of(spec, loaded.Module)
+    stacked = stacked_cases_of(spec, loaded.Module) if full else ([], [])
     subjects = {
         is_small: list(_subjects(reference, text, loaded, cases, is_small, full))
-        for is_small, cases in ((False, usual), (True, small))
+        for is_small, cases in ((False, usual + stacked[0]), (True, small + stacked[1]))
     }
     asked = [each for each in PROPERTIES if each.can_run and each.cost <= cost]
     with importable(loaded):

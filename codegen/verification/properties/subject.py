@@ -91,8 +91,15 @@ def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> Found:
     outputs: Tensors = module(*inputs.values())
     named = {**inputs, **dict(module.named_parameters())}
     wanted = {name: value for name, value in named.items() if value.requires_grad}
-    found = torch.autograd.grad(smooth(outputs), list(wanted.values()), allow_unused=True)
+    found = gradients_in(outputs, list(wanted.values()))
     return Found(tuple(output.detach() for output in outputs), tuple(wanted), found)
+
+
+def gradients_in(outputs: Tensors, leaves: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Gradients of the functional of outputs in leaves; none at all where no output has one."""
+    if not any(output.requires_grad for output in outputs):
+        return (None,) * len(leaves)
+    return torch.autograd.grad(smooth(outputs), leaves, allow_unused=True)
 
 
 def run_on(module: nn.Module, inputs: Mapping[str, Tensor]) -> Found:
