@@ -2862,7 +2862,11 @@ def cotangents_of_states(
         if len(given) != len(finals):
             raise ValueError(f"{module.owner}: bar_state has {len(given)} tensors; allowed: {len(finals)}")
         bars += [_checked(module.owner, "bar_state", bar, final) for bar, final in zip(given, finals, strict=True)]
+    if not module.cell().states:
+        raise TypeError(f"{module.owner}: a cell without a state; allowed: cells with states")
     about = [value for _, _, outputs in calls for value in outputs]
+    if not all(value.requires_grad for value in about):
+        raise TypeError(f"{module.owner}: a cell with jumps, whose states have no slope; allowed: cells with slopes")
     found = torch.autograd.grad([output, *finals], about, bars, allow_unused=True, materialize_grads=True)
     with torch.no_grad():
         swept = [_swept(call, found, place * len(call[2])) for place, call in enumerate(calls)]
@@ -2874,8 +2878,8 @@ def _watched_run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A run of the module that notes every recurrence."""
 
-    def noted(cell: Cell, derived: bool, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs = recurrence(cell, derived, store, *inputs)
+    def noted(cell: Cell, _: bool, store: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = recurrence(cell, True, store, *inputs)
         calls.append((cell, inputs, outputs))
         return outputs
 

@@ -55,8 +55,7 @@ EQUATION = DelayODE((s,), (velocity,), past, inputs=(x,), scheme="linearly_impli
 CELL = delay_cell(EQUATION, (r, tanh(s)), lags={tau: lag("delay", latex="m")})
 q = quantities(CELL)
 s_old = CELL.old[0]
-(r_ago,) = CELL.past
-(x_now,) = CELL.inputs
+(r_ago,), (x_now,) = CELL.past, CELL.inputs
 W, M = q["W_s"], q["M"]
 
 # The family whose limit has no memory of its own: everything in the equation times a large number.
@@ -126,7 +125,7 @@ SPEC = Spec(
     title="Recurrent network from a delay equation",
     source="Sherstinsky 2020; RNN and LSTM, 'Starting with a ODE'",
     system=CELL,
-    stacks=(Stack("A", (A,), initial="zeros"),),  # W_s = I at the start: with A at random the step is unstable
+    stacks=(Stack(A.name, (A,), initial="zeros"),),  # W_s = I at the start: with A at random the step is unstable
     claims=(
         DeckClaim("velocity", ODE_PAGE, "F_s", velocity, agrees=True),
         DeckClaim(
