@@ -413,7 +413,10 @@ class Cell:
 
     def told(self, lags: Mapping[str, Any]) -> Cell:
         """The cell with numbers for the lags that its functions are told."""
-        plain, forward = partial(self.plain, **lags), partial(self.forward, **lags)
+        plain = partial(self.plain, **lags)
+        if self.backward is without_slope:
+            return replace(self, plain=plain)
+        forward = partial(self.forward, **lags)
         recompute, backward = partial(self.recompute, **lags), partial(self.backward, **lags)
         totals = partial(self.totals, **lags)
         return replace(self, plain=plain, forward=forward, recompute=recompute, backward=backward, totals=totals)

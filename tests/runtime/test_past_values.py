@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from codegen.verification.verifier import verify
-from derive import Builder, Recurrence, lag, lags, matvec, parameter, past, state
+from derive import Builder, Recurrence, Spec, lag, lags, matvec, parameter, past, state
+from derive import step as jump
 from derive.errors import SpecError
 from generated.rnn_hidden import RNNHidden
 from generated.rnn_multitap import RNNMultitap
@@ -284,3 +285,16 @@ def test_a_spec_with_what_is_no_lag_is_refused(made: Any, message: str) -> None:
 
 def test_the_last_value_is_the_state_itself() -> None:
     assert past(h, 1) is h and past(x, 0) is x
+
+
+@pytest.mark.parametrize(("memory", "gradient"), MODES)
+def test_jumps_of_what_is_read_later_run_forwards(memory: str, gradient: str) -> None:
+    line, W, R = Builder(), parameter("W", ("H", "I")), parameter("R", ("H", "H"))
+    after = line.let("h_next", jump(matvec(R, past(h, lag("delay", 2))) + matvec(W, x)))
+    system = Recurrence(line.build((after,)), (h,), (after,), (x,), after)
+    module = load_text(emit(Spec("jumps", "Jumps", "jumps", system))).Module(3, 4, memory=memory, gradient=gradient)
+    inputs = torch.randn(5, 1, 3)
+    output, values = module(inputs), [torch.zeros(1, 4), torch.zeros(1, 4)]
+    for row in inputs:
+        values.append((values[-2] @ module.R_l0.mT + row @ module.W_l0.mT > 0).to(row.dtype))
+    assert torch.equal(output[0], torch.stack(values[2:])) and not output[0].requires_grad
