@@ -68,12 +68,13 @@ def _cotangent(loss: Loss, value: Function, cotangent: Function) -> Measured:
 
 
 def _weighed(loss: Loss, value: Function, cotangent: Function) -> Measured:
-    """A weight for each step of the leading axis, with a zero among them."""
+    """A weight for each sample, with a zero among them."""
     output, target = _sample(loss)
-    weights = torch.arange(BATCH[0], dtype=output.dtype).unsqueeze(-1)
-    pairs = list(zip(weights, output, target, strict=True))
-    expected = [sum((w[0] * value(o, y) for w, o, y in pairs), torch.zeros((), dtype=output.dtype))]
-    expected.append(torch.stack([w[0] * cotangent(o, y) for w, o, y in pairs]))
+    weights = torch.arange(torch.Size(BATCH).numel(), dtype=output.dtype).reshape(BATCH)
+    samples = _samples(output, loss.output.shape), _samples(target, loss.target.shape)
+    triples = list(zip(weights.flatten(), *samples, strict=True))
+    expected = [sum((w * value(o, y) for w, o, y in triples), torch.zeros((), dtype=output.dtype))]
+    expected.append(torch.stack([w * cotangent(o, y) for w, o, y in triples]).reshape(output.shape))
     found = [function(output, target, weights=weights) for function in (value, cotangent)]
     return worst_difference(found, expected, ["loss", "cotangent"])
 
