@@ -32,6 +32,7 @@ from derive.systems import Spec, Stack
 STEPS = 4
 BATCH = 5
 SMALLEST_SIZE = 2
+SMALLEST_WITH_PAST = BATCH + 1  # another size than any axis for steps, sequences or kept values has
 SMALLEST_NORMALIZED = 4  # a layer normalization of two components is nearly their signs: no difference quotient holds
 LAYER = "_l0"
 FIRST_CONSTANT = 0.4
@@ -162,7 +163,8 @@ class _Cell:
         quantities = by_name({*recurrence.step.inputs, *recurrence.old})
         named = sorted({size for q in quantities for size in q.shape if isinstance(size, str)})
         norms = [node for line in recurrence.step.assignments for node in line.value.atoms(layer_norm)]
-        self.sizes: dict[Dimension, int] = {size: SMALLEST_SIZE + place for place, size in enumerate(named)}
+        first = SMALLEST_WITH_PAST if recurrence.past else SMALLEST_SIZE
+        self.sizes: dict[Dimension, int] = {size: first + place for place, size in enumerate(named)}
         self.sizes.update(dict[Dimension, int](table_sizes(spec.id, spec.values)))
         told = [lag for lag in told_lags(recurrence.past) if isinstance(lag, Lags)]
         self.sizes |= {lag.count: len(lag.default) for lag in told}
