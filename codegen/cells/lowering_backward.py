@@ -190,7 +190,7 @@ class BackwardWriter(RunningBars):
             bar_output, name = self.cell.names("bar_output"), self.cell.names("bar_output_prev")
             self.variables[name] = f"(torch.zeros_like({seed}), *{bar_output}[:-1].unbind(0))"
             form = replace(form, plain=(("1", name), *form.plain))
-        return [] if form == Sum((("1", target),), (), ()) else form.into(target)
+        return [] if form == Sum((("1", target),), (), (), chosen=True) else form.into(target)
 
     def _send_back(self, operation: SendBack) -> list[str]:
         """Add to the cotangent of the step that made a value, or of each step for several lags."""
@@ -244,7 +244,7 @@ class BackwardWriter(RunningBars):
             else:
                 plain.append(found[:2])
         matrices = [(self._flat(back.rows), self._weight(back.matrices)) for back in form.products]
-        return Sum(tuple(plain), tuple(products), tuple(matrices), tuple(inner), tuple(narrow))
+        return Sum(tuple(plain), tuple(products), tuple(matrices), tuple(inner), tuple(narrow), chosen=True)
 
     def _product(self, name: str, scaled: Scaled, lines: Sequence[Quantity], pivot: str) -> tuple[str, str, str]:
         """A number, a pivot, and the rest of its coefficient at one step."""

@@ -214,6 +214,8 @@ class Sum:
         inner: (name, text) of inner products, which are computed first.
         narrow: (number, text, text) of products of numbers of each sample, that are added to all components; the
             second text may be empty.
+        chosen: whether each matrix product takes the kernel of its size, by the functions of
+            `codegen/runtime/matrix_products.py`; else it is torch's.
     """
 
     plain: tuple[tuple[str, str], ...]
@@ -221,13 +223,14 @@ class Sum:
     matrices: tuple[tuple[str, str], ...]
     inner: tuple[tuple[str, str], ...] = ()
     narrow: tuple[tuple[str, str, str], ...] = ()
+    chosen: bool = False
 
     def into(self, target: str) -> list[str]:
         """Statements that write the sum into a tensor; a term that reads this tensor comes first."""
         plain = sorted(self.plain, key=lambda term: (term[1] != target, term[0] != "1"))
         products = sorted(self.products, key=lambda term: (target not in term[1:], term[0] != "1"))
         matrices = list(self.matrices)
-        opened = _opened(target, plain, products, matrices)
+        opened = _opened(target, plain, products, matrices, self.chosen)
         rest = replace(self, plain=tuple(plain), products=tuple(products), matrices=tuple(matrices), inner=())
         return [*self._products_first(), *opened, *rest.onto(target)]
 
@@ -235,7 +238,8 @@ class Sum:
         """Statements that add the sum to a tensor."""
         lines = self._products_first()
         lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.products]
-        lines += [f"add_product({target}, {left}, {right})" for left, right in self.matrices]
+        added = "add_product({}, {}, {})" if self.chosen else "{}.addmm_({}, {})"
+        lines += [added.format(target, left, right) for left, right in self.matrices]
         lines += [f"{target}.addcmul_({_multiplied(*term)})" for term in self.narrow if term[2]]
         lines += [_added(target, number, text) for number, text, other in self.narrow if not other]
         return lines + [_added(target, number, text) for number, text in self.plain]
@@ -245,13 +249,17 @@ class Sum:
 
 
 def _opened(
-    target: str, plain: list[tuple[str, str]], products: list[tuple[str, str, str]], matrices: list[tuple[str, str]]
+    target: str,
+    plain: list[tuple[str, str]],
+    products: list[tuple[str, str, str]],
+    matrices: list[tuple[str, str]],
+    chosen: bool,
 ) -> list[str]:
     """The statement that writes a tensor first; takes the terms that it computes out of the lists."""
     if plain and plain[0][1] == target:
         return _scaled(target, plain.pop(0)[0])
     if plain and plain[0][0] == "1":
-        return [_based(target, plain, products, matrices)]
+        return [_based(target, plain, products, matrices, chosen)]
     if products:
         number, left, right = products.pop(0)
         own = target in (left, right)
@@ -262,22 +270,34 @@ def _opened(
         )
         return [first, *_scaled(target, number)]
     if matrices:
-        return [f"set_product({target}, {', '.join(matrices.pop(0))})"]
+        return [_product(target, matrices.pop(0), "", chosen)]
     if plain:
         number, text = plain.pop(0)
         return [f"torch.mul({text}, {number}, out={target})"]
     return [f"{target}.zero_()"]
 
 
+def _product(target: str, factors: tuple[str, str], base: str, chosen: bool) -> str:
+    """The statement that writes a matrix product, plus a tensor if there is one."""
+    if chosen:
+        return f"set_product({', '.join([target, *factors, *([base] if base else [])])})"
+    added = f"addmm({base}, " if base else "mm("
+    return f"torch.{added}{', '.join(factors)}, out={target})"
+
+
 def _based(
-    target: str, plain: list[tuple[str, str]], products: list[tuple[str, str, str]], matrices: list[tuple[str, str]]
+    target: str,
+    plain: list[tuple[str, str]],
+    products: list[tuple[str, str, str]],
+    matrices: list[tuple[str, str]],
+    chosen: bool,
 ) -> str:
     """The statement that writes a tensor as another one plus the next term."""
     base = plain.pop(0)[1]
     if products:
         return f"torch.addcmul({base}, {_multiplied(*products.pop(0))}, out={target})"
     if matrices:
-        return f"set_product({target}, {', '.join(matrices.pop(0))}, {base})"
+        return _product(target, matrices.pop(0), base, chosen)
     if not plain:
         return f"{target}.copy_({base})"
     number, text = plain.pop(0)
