@@ -9,13 +9,13 @@ from derive import (
     Builder,
     DeckClaim,
     Expr,
-    Kind,
     Quantity,
     Recurrence,
     Relation,
     Spec,
     Stack,
     StationarityCheck,
+    identity,
     input_,
     lags,
     matvec,
@@ -23,7 +23,6 @@ from derive import (
     parameter,
     past,
     quantities,
-    relation,
     relu,
     state,
     tanh,
@@ -32,7 +31,6 @@ from derive import (
     unrolled,
     with_lags,
 )
-from derive.latex import latex
 from derive.past_values import tap
 from derive.reverse_sweep import reverse_sweep
 from derive.unrolling import at
@@ -69,11 +67,7 @@ READ, WRITTEN = at(h, 2), "Over five steps with the lags 1 and 3"
 def derived(title: str, about: Quantity, value: Expr, reason: str, name: str) -> Relation:
     """A cotangent of the unrolled graph, checked against central differences of that graph."""
     check = StationarityCheck(graph, adjoint, Assignment(bars[about], value), about)
-    shown = f"{bars[about].latex} = {latex(value)}"
-    text = f"{bars[about]} = {value}"
-    return relation(
-        title, Kind.IDENTITY, shown, text=text, reason=reason, name=name, check=check, value=value, section=WRITTEN
-    )
+    return identity(title, bars[about], value, reason=reason, name=name, check=check, section=WRITTEN)
 
 
 def sent_back(step_number: int) -> Expr:

@@ -14,12 +14,11 @@ from derive import (
     IdentityCheck,
     Integer,
     Kind,
-    Quantity,
     Recurrence,
-    Relation,
     Spec,
     Stack,
     StationarityCheck,
+    identity,
     input_,
     lags,
     matvec,
@@ -35,7 +34,6 @@ from derive import (
     with_lags,
 )
 from derive.convergence import Values
-from derive.latex import latex
 from derive.operators import Numeric
 from derive.past_values import tap
 from derive.reverse_sweep import reverse_sweep
@@ -87,14 +85,6 @@ def convolved(known: Values, _: Sampler) -> Numeric:
     return found
 
 
-def shown(title: str, kind: str, left: Quantity, value: Expr, reason: str, name: str, check: object) -> Relation:
-    """`left = value` of the unrolled graph."""
-    formula, text = f"{left.latex} = {latex(value)}", f"{left} = {value}"
-    return relation(
-        title, kind, formula, text=text, reason=reason, name=name, check=check, value=value, section=SECTION
-    )
-
-
 last = graph.value(a_of[STEPS])
 DECK = "recurrent networks 2/26/2018, 'Returning to an old model'"
 q = quantities(layer("tanh"))
@@ -108,23 +98,24 @@ SPEC = Spec(
     option="nonlinearity",
     stacks=(Stack("weight", (w,)), Stack("bias", (b,))),
     relations=(
-        shown(
+        identity(
             "causal convolution",
-            "identity",
             a_of[STEPS],
             last,
-            "the kernel has the matrix of lag k at k and zeros elsewhere; conv1d, which correlates, takes it reversed",
-            "convolution",
-            IdentityCheck(convolved, last, graph.inputs),
+            reason="the kernel has the matrix of lag k at k and zeros elsewhere; conv1d, which correlates, takes it "
+            "reversed",
+            name="convolution",
+            check=IdentityCheck(convolved, last, graph.inputs),
+            section=SECTION,
         ),
-        shown(
+        identity(
             "what an input receives",
-            "identity",
             bars[READ],
             sent_back(),
-            "only the steps that read it, a lag later each, know of it; its own step does not: 0 is no lag here",
-            "bar_input",
-            StationarityCheck(graph, adjoint, Assignment(bars[READ], sent_back()), READ),
+            reason="only the steps that read it, a lag later each, know of it; its own step does not: 0 is no lag here",
+            name="bar_input",
+            check=StationarityCheck(graph, adjoint, Assignment(bars[READ], sent_back()), READ),
+            section=SECTION,
         ),
         relation(
             "finite memory",

@@ -96,8 +96,8 @@ def _jacobian(subject: Subject, transform: Callable[..., Callable[..., object]])
     function, inputs, parameters = function_of(subject)
     tensors = (*inputs, *parameters)
     with _quiet():
-        found = transform(function, tuple(range(len(tensors))))(*tensors)
-    blocks = [block for row in found for block in row]  # type: ignore[attr-defined]
+        found: Any = transform(function, tuple(range(len(tensors))))(*tensors)
+    blocks = [block for row in found for block in row]
     return differing(blocks, [block for row in _rows(subject) for block in row], subject.tolerance, "block")
 
 
