@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import mpmath
@@ -13,7 +12,6 @@ from sympy import Expr, Integer, Rational
 
 from derive import (
     ROW,
-    Relation,
     SampledCheck,
     Spec,
     constant,
@@ -61,16 +59,7 @@ def bits_of(step: Transition) -> dict[Expr, Fraction]:
     return {carry: step.state[1], a: step.given[0], b: step.given[1]}
 
 
-def everywhere(
-    title: str,
-    found: Callable[[Transition], Sequence[Fraction]],
-    claimed: Sequence[Expr],
-    formula: str,
-    reason: str,
-    name: str,
-) -> Relation:
-    """What a step makes of a carry and two bits."""
-    return on_every_step(title, table, found, claimed, bits_of, formula, reason=reason, name=name, section=MACHINE)
+everywhere = partial(on_every_step, steps=table, known=bits_of, section=MACHINE)
 
 
 def least_margin() -> mpmath.mpf:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from sympy import Expr, Integer, Rational
 from derive import (
     ROW,
     IdentityCheck,
-    Relation,
     Spec,
     constant,
     identity,
@@ -57,26 +55,12 @@ def table() -> list[Transition]:
     return transitions(CELL, SPEC.values, STATES, BITS, {gain: 1})
 
 
-def everywhere(
-    title: str,
-    found: Callable[[Transition], Sequence[Fraction]],
-    claimed: Sequence[Expr],
-    formula: str,
-    reason: str,
-    name: str,
-) -> Relation:
-    """What a step makes of the parity and of a bit, held against the whole table."""
-    return on_every_step(
-        title,
-        table,
-        found,
-        claimed,
-        lambda step: {p: step.state[0] - step.state[1], u: step.given[0]},
-        formula,
-        reason=reason,
-        name=name,
-        section=MACHINE,
-    )
+def bits_of(step: Transition) -> dict[Expr, Fraction]:
+    """The parity before a step and what it reads."""
+    return {p: step.state[0] - step.state[1], u: step.given[0]}
+
+
+everywhere = partial(on_every_step, steps=table, known=bits_of, section=MACHINE)
 
 
 h_1, h_2 = state("h_1", (), meaning="first unit"), state("h_2", (), meaning="second unit")

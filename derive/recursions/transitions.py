@@ -84,27 +84,27 @@ def reachable(
 
 def on_every_step(
     title: str,
-    steps: Callable[[], Sequence[Transition]],
     found: Callable[[Transition], Sequence[Fraction]],
     claimed: Sequence[Expr],
-    known: Callable[[Transition], Mapping[Expr, Fraction]],
     formula: str,
-    *,
     reason: str,
     name: str,
+    *,
+    steps: Callable[[], Sequence[Transition]],
+    known: Callable[[Transition], Mapping[Expr, Fraction]],
     section: str,
 ) -> Relation:
     """What numbers of a step are, held against all steps of a table, in fractions.
 
     Args:
         title: what it is, in a few words.
-        steps: the table; made when the relation is checked.
         found: the numbers of a step.
         claimed: an expression for each.
-        known: values of the symbols of these.
         formula: in LaTeX.
         reason: why it holds.
         name: of the result, the first expression.
+        steps: the table; made when the relation is checked.
+        known: values of the symbols of the claimed expressions.
         section: the heading it stands under.
     """
 
