@@ -10,9 +10,9 @@ from __future__ import annotations
 WORDS = frozenset(
     """
     ABC ARITIES ASK_EVERY AdaptiveNet AdaptiveSolve Along Anderson Answer Any AugmentedField BLOCK_ELEMENTS
-    BLOCK_NUMBERS BLOCK_STEPS Backsolve BackwardStages BarStacks Bars Block BlockSizes Blocks BracketedRoot Broyden
-    CALL_FAILURES CAUTION CONSEQUENCE CORRECTIONS Call Callable Calls Cell ChainCall ChainLayer Choice ClassVar
-    ClosedForm Combination ContinuousNet Control ConvergenceError Correction Cotangents DEFAULT_TOL
+    BLOCK_NUMBERS BLOCK_STEPS Backsolve BackwardStages BarStacks Bars Below Block BlockSizes Blocks BracketedRoot
+    Broyden CALL_FAILURES CAUTION CONSEQUENCE CORRECTIONS Call Callable Calls Cell ChainCall ChainLayer Choice
+    ClassVar ClosedForm Combination ContinuousNet Control ConvergenceError Correction Cotangents DEFAULT_TOL
     DEFAULT_TOLERANCES DERIVATION DIP_STEPS DOUBLE DelayNet DelayReverse DelayRules DelaySweeps DelayedSteps
     DenseBars DerivedLayer DerivedLayers DerivedMap DerivedReverse DerivedSteps Diffusion DiffusionError EARLY_ERROR
     EVENT_ORDERS Equation Equations Equilibrium EquilibriumBackward EquilibriumError EquilibriumInfo EquilibriumNet
@@ -27,19 +27,19 @@ WORDS = frozenset(
     LinearizeStage Linearized MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map MapRule
     Mapping Module Multiplier NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError NotFiniteError ON_CIRCLE
     ORDERS OTHERS OneField OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL PackedField PackedSequence
-    PackedState Packing Pair PairStages ParameterSlot Parts Picard PlainField Plan Prelude PreludeCell Protocol
-    Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence
+    PackedState Packing Pair PairStages ParameterSlot Picard PlainField Plan Prelude PreludeCell Protocol Pulled
+    ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence
     RecurrenceAdjoint Recurrent RecurrentWithPrelude Reverse ReverseField ReverseSweep Row Rules SHARE_OF_STAGES
-    SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence Shape Shared
-    Snapshot Solution SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State StepBars StepCountError
-    StepError StepLoop StepNet StepSweeps StepTape StepUnderflowError Steps StochasticNet Sums Sweeps TANH_IS_ONE
-    TIGHT TIMES TWO T_destination Tableau Tensor Through TimeFunction Transform TypeVar UndoneField Unmapped
-    ValueStacks Values WORD Wanted Weights Where Window WrittenAdaptiveNet WrittenCall WrittenCalls WrittenField
-    WrittenForm WrittenReverse WrittenStages ZeroTest _checked _laid_out _swept _watched_run abstractmethod
-    adaptive_steps add_module add_product added adjoint adjoint_sweep affine_into affine_tanh_into all_finite
-    along_steps annotations apply as_floating as_function as_given as_parameter as_time_function as_transform asked
-    at_stages at_time at_times atol backward bar_unknowns bars base batch_first batch_outer bernoulli bfloat16
-    bidirectional block_lipschitz block_name block_rows block_sizes blocks both_of bracketed_root
+    SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence Shape Shapes
+    Shared Snapshot Solution SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State StepBars
+    StepCountError StepError StepLoop StepNet StepSweeps StepTape StepUnderflowError Steps StochasticNet Sums Sweeps
+    TANH_IS_ONE TIGHT TIMES TWO T_destination Tableau Tensor Through TimeFunction Transform TypeVar UndoneField
+    Unmapped ValueStacks Values WORD Wanted Weights Where Window WrittenAdaptiveNet WrittenCall WrittenCalls
+    WrittenField WrittenForm WrittenReverse WrittenStages ZeroTest _checked _laid_out _swept _watched_run
+    abstractmethod adaptive_steps add_module add_product added adjoint adjoint_sweep affine_into affine_tanh_into
+    all_finite along_steps annotations apply as_floating as_function as_given as_parameter as_time_function
+    as_transform asked at_stages at_time at_times atol backward bar_unknowns bars base batch_first batch_outer
+    bernoulli bfloat16 bidirectional block_lipschitz block_name block_rows block_sizes blocks both_of bracketed_root
     brownian_increments buffers by_columns calculus call_super_init call_untouched cell cells chain_of
     check_arguments check_axes check_block_rows check_blocks check_classes check_conditions check_dropout
     check_dtype check_field check_finite check_generator check_input check_interval check_lag check_number

@@ -208,33 +208,26 @@ def _plain(
     x: Tensor,
     v: Tensor,
     s: Tensor,
-    W_xcs: Tensor,
-    W_xcu: Tensor,
-    W_x: Tensor,
-    W_xcr: Tensor,
-    W_scs: Tensor,
-    W_vcs: Tensor,
-    W_scu: Tensor,
-    W_vcu: Tensor,
-    W_s: Tensor,
+    W_xcs_xcu: Tensor,
+    W_x_xcr: Tensor,
+    W_scs_scu_s: Tensor,
+    W_vcs_vcu: Tensor,
     W_r: Tensor,
     W_scr: Tensor,
     W_vcr: Tensor,
-    b_cs: Tensor,
-    b_cu: Tensor,
-    theta_s: Tensor,
-    b_cr: Tensor,
+    b_cs_cu: Tensor,
+    theta_s_b_cr: Tensor,
 ) -> Values:
     """Plain form: x (T, B, I) and v, s (B, H) -> output of every step and the final state."""
-    W_scs_scu_s_t = torch.cat((W_scs, W_scu, W_s)).t()
-    W_vcs_vcu_t = torch.cat((W_vcs, W_vcu)).t()
+    W_scs_scu_s_t = W_scs_scu_s.t()
+    W_vcs_vcu_t = W_vcs_vcu.t()
     W_r_t = W_r.t()
     W_scr_t = W_scr.t()
     W_vcr_t = W_vcr.t()
     output = []
     for a_cs_cu_x, F_u_a_cr_x in zip(
-        torch.nn.functional.linear(x, torch.cat((W_xcs, W_xcu)), torch.cat((b_cs, b_cu))).unbind(0),
-        torch.nn.functional.linear(x, torch.cat((W_x, W_xcr)), torch.cat((theta_s, b_cr))).unbind(0),
+        torch.nn.functional.linear(x, W_xcs_xcu, b_cs_cu).unbind(0),
+        torch.nn.functional.linear(x, W_x_xcr, theta_s_b_cr).unbind(0),
         strict=True,
     ):
         F_u_x, a_cr_x = F_u_a_cr_x.chunk(2, -1)  # (7) (10)
@@ -264,22 +257,15 @@ def _forward(
     x: Tensor,
     v_0: Tensor,
     s_0: Tensor,
-    W_xcs: Tensor,
-    W_xcu: Tensor,
-    W_x: Tensor,
-    W_xcr: Tensor,
-    W_scs: Tensor,
-    W_vcs: Tensor,
-    W_scu: Tensor,
-    W_vcu: Tensor,
-    W_s: Tensor,
+    W_xcs_xcu: Tensor,
+    W_x_xcr: Tensor,
+    W_scs_scu_s: Tensor,
+    W_vcs_vcu: Tensor,
     W_r: Tensor,
     W_scr: Tensor,
     W_vcr: Tensor,
-    b_cs: Tensor,
-    b_cu: Tensor,
-    theta_s: Tensor,
-    b_cr: Tensor,
+    b_cs_cu: Tensor,
+    theta_s_b_cr: Tensor,
 ) -> Values:
     """Forward sweep in place: paths of v, s (T, B, H) and the rows (T, B, 5 H) after each step."""
     steps, batch, size = x.shape[0], x.shape[1], v_0.shape[-1]
@@ -288,17 +274,13 @@ def _forward(
     v_rows = v_path.unbind(0)
     s_rows = s_path.unbind(0)
     a_path = x.new_empty(steps, batch, 5 * size)
-    set_product(
-        a_path.flatten(0, 1)[:, : 2 * size], x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), torch.cat((b_cs, b_cu))
-    )  # (1) (3)
+    set_product(a_path.flatten(0, 1)[:, : 2 * size], x.flatten(0, 1), W_xcs_xcu.t(), b_cs_cu)  # (1) (3)
     a_path.flatten(0, 1)[:, 2 * size : 3 * size].zero_()  # (6)
-    set_product(
-        a_path.flatten(0, 1)[:, 3 * size :], x.flatten(0, 1), torch.cat((W_x, W_xcr)).t(), torch.cat((theta_s, b_cr))
-    )  # (7) (10)
+    set_product(a_path.flatten(0, 1)[:, 3 * size :], x.flatten(0, 1), W_x_xcr.t(), theta_s_b_cr)  # (7) (10)
     a = x.new_empty(batch, 5 * size)
-    W_scs_scu_s_t = torch.cat((W_scs, W_scu, W_s)).t()
+    W_scs_scu_s_t = W_scs_scu_s.t()
     g_cs_g_cu_F_s = a[:, : 3 * size]
-    W_vcs_vcu_t = torch.cat((W_vcs, W_vcu)).t()
+    W_vcs_vcu_t = W_vcs_vcu.t()
     g_cs_cu = a[:, : 2 * size]
     W_r_t = W_r.t()
     stack = a.view(batch, 5, size)
@@ -337,13 +319,13 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     v, s = before
     _, s_next = paths
-    W_xcs, W_xcu, W_x, W_xcr, W_scs, W_vcs, W_scu, W_vcu, W_s, W_r, W_scr, W_vcr, b_cs, b_cu, theta_s, b_cr = operands
+    W_xcs_xcu, W_x_xcr, W_scs_scu_s, W_vcs_vcu, W_r, W_scr, W_vcr, b_cs_cu, theta_s_b_cr = operands
     a = x.new_empty(steps * batch, 5 * size)
-    set_product(a[:, : 2 * size], x.flatten(0, 1), torch.cat((W_xcs, W_xcu)).t(), torch.cat((b_cs, b_cu)))  # (1) (3)
+    set_product(a[:, : 2 * size], x.flatten(0, 1), W_xcs_xcu.t(), b_cs_cu)  # (1) (3)
     a[:, 2 * size : 3 * size].zero_()  # (6)
-    set_product(a[:, 3 * size :], x.flatten(0, 1), torch.cat((W_x, W_xcr)).t(), torch.cat((theta_s, b_cr)))  # (7) (10)
-    add_product(a[:, : 3 * size], s.flatten(0, 1), torch.cat((W_scs, W_scu, W_s)).t())  # (1) (3) (6)
-    add_product(a[:, : 2 * size], v.flatten(0, 1), torch.cat((W_vcs, W_vcu)).t())  # (1) (3)
+    set_product(a[:, 3 * size :], x.flatten(0, 1), W_x_xcr.t(), theta_s_b_cr)  # (7) (10)
+    add_product(a[:, : 3 * size], s.flatten(0, 1), W_scs_scu_s.t())  # (1) (3) (6)
+    add_product(a[:, : 2 * size], v.flatten(0, 1), W_vcs_vcu.t())  # (1) (3)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     r = torch.tanh(s)  # (5)
     add_product(a[:, 3 * size : 4 * size], r.flatten(0, 1), W_r.t())  # (7)
@@ -370,27 +352,20 @@ def _backward(
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     v, s = before
     _, s_next = paths
-    W_xcs, W_xcu, W_x, W_xcr, W_scs, W_vcs, W_scu, W_vcu, W_s, W_r, W_scr, W_vcr, _, _, _, _ = operands
+    W_xcs_xcu, W_x_xcr, W_scs_scu_s, W_vcs_vcu, W_r, W_scr, W_vcr, _, _ = operands
     (a_path,) = activations
     bar_output, bar_v_next, bar_s_next_out = bars
     (
         bar_x,
-        bar_W_xcs,
-        bar_W_xcu,
-        bar_W_x,
-        bar_W_xcr,
-        bar_W_scs,
-        bar_W_vcs,
-        bar_W_scu,
-        bar_W_vcu,
-        bar_W_s,
+        bar_W_xcs_xcu,
+        bar_W_x_xcr,
+        bar_W_scs_scu_s,
+        bar_W_vcs_vcu,
         bar_W_r,
         bar_W_scr,
         bar_W_vcr,
-        bar_b_cs,
-        bar_b_cu,
-        bar_theta_s,
-        bar_b_cr,
+        bar_b_cs_cu,
+        bar_theta_s_b_cr,
     ) = sums
     g_cs, g_cu, F_s, F_u, g_cr = a_path.view(steps, batch, 5, size).unbind(2)
     r = torch.tanh(s)  # (5)
@@ -398,8 +373,6 @@ def _backward(
     bar_a = x.new_empty(steps, batch, 5 * size)
     bar_stack = bar_a.view(steps, batch, 5, size)
     bar_a_cs, bar_a_cu, bar_F_s, bar_F_u, bar_a_cr = bar_stack.unbind(2)
-    W_scs_scu_s = torch.cat((W_scs, W_scu, W_s))
-    W_vcs_vcu = torch.cat((W_vcs, W_vcu))
     sigmoid_slope(r_next, g_cr, out=bar_a_cr)  # (14) (15) per bar_v_next
     bar_F_u.copy_(g_cu)  # (18) per bar_s_next
     bar_F_s.copy_(g_cs)  # (19) per bar_s_next
@@ -446,40 +419,26 @@ def _backward(
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        set_product(bar_x.flatten(0, 1), bar_a_rows[:, : 2 * size], torch.cat((W_xcs, W_xcu)))  # (27)
-        add_product(bar_x.flatten(0, 1), bar_a_rows[:, 3 * size :], torch.cat((W_x, W_xcr)))  # (27)
-    if bar_W_xcs is not None:
-        add_product(bar_W_xcs, bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (40) (46)
-    if bar_W_xcu is not None:
-        add_product(bar_W_xcu, bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (41) (46)
-    if bar_W_x is not None:
-        add_product(bar_W_x, bar_a_rows[:, 3 * size : 4 * size].t(), x.flatten(0, 1))  # (38) (46)
-    if bar_W_xcr is not None:
-        add_product(bar_W_xcr, bar_a_rows[:, 4 * size :].t(), x.flatten(0, 1))  # (39) (46)
-    if bar_W_scs is not None:
-        add_product(bar_W_scs, bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (33) (46)
-    if bar_W_vcs is not None:
-        add_product(bar_W_vcs, bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (36) (46)
-    if bar_W_scu is not None:
-        add_product(bar_W_scu, bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (34) (46)
-    if bar_W_vcu is not None:
-        add_product(bar_W_vcu, bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (37) (46)
-    if bar_W_s is not None:
-        add_product(bar_W_s, bar_a_rows[:, 2 * size : 3 * size].t(), s.flatten(0, 1))  # (31) (46)
+        set_product(bar_x.flatten(0, 1), bar_a_rows[:, : 2 * size], W_xcs_xcu)  # (27)
+        add_product(bar_x.flatten(0, 1), bar_a_rows[:, 3 * size :], W_x_xcr)  # (27)
+    if bar_W_xcs_xcu is not None:
+        add_product(bar_W_xcs_xcu, bar_a_rows[:, : 2 * size].t(), x.flatten(0, 1))  # (40) (41) (46)
+    if bar_W_x_xcr is not None:
+        add_product(bar_W_x_xcr, bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (38) (39) (46)
+    if bar_W_scs_scu_s is not None:
+        add_product(bar_W_scs_scu_s, bar_a_rows[:, : 3 * size].t(), s.flatten(0, 1))  # (31) (33) (34) (46)
+    if bar_W_vcs_vcu is not None:
+        add_product(bar_W_vcs_vcu, bar_a_rows[:, : 2 * size].t(), v.flatten(0, 1))  # (36) (37) (46)
     if bar_W_r is not None:
         add_product(bar_W_r, bar_a_rows[:, 3 * size : 4 * size].t(), r.flatten(0, 1))  # (30) (46)
     if bar_W_scr is not None:
         add_product(bar_W_scr, bar_a_rows[:, 4 * size :].t(), s_next.flatten(0, 1))  # (32) (46)
     if bar_W_vcr is not None:
         add_product(bar_W_vcr, bar_a_rows[:, 4 * size :].t(), v.flatten(0, 1))  # (35) (46)
-    if bar_b_cs is not None:
-        bar_b_cs.add_(bar_a_rows[:, :size].sum(0))  # (43) (46)
-    if bar_b_cu is not None:
-        bar_b_cu.add_(bar_a_rows[:, size : 2 * size].sum(0))  # (44) (46)
-    if bar_theta_s is not None:
-        bar_theta_s.add_(bar_a_rows[:, 3 * size : 4 * size].sum(0))  # (45) (46)
-    if bar_b_cr is not None:
-        bar_b_cr.add_(bar_a_rows[:, 4 * size :].sum(0))  # (42) (46)
+    if bar_b_cs_cu is not None:
+        bar_b_cs_cu.add_(bar_a_rows[:, : 2 * size].sum(0))  # (43) (44) (46)
+    if bar_theta_s_b_cr is not None:
+        bar_theta_s_b_cr.add_(bar_a_rows[:, 3 * size :].sum(0))  # (42) (45) (46)
     return bar_v_next, bar_s_next_out  # (47)
 
 
@@ -490,7 +449,7 @@ def _totals(
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     _, s = before
     _, s_next = paths
-    _, _, _, _, W_scs, W_vcs, W_scu, W_vcu, W_s, W_r, W_scr, W_vcr, _, _, _, _ = operands
+    _, _, W_scs_scu_s, W_vcs_vcu, W_r, W_scr, W_vcr, _, _ = operands
     (a_path,) = activations
     bar_output, bar_v_next, bar_s_next_out = bars
     g_cs, g_cu, F_s, F_u, g_cr = a_path.view(steps, batch, 5, size).unbind(2)
@@ -499,8 +458,6 @@ def _totals(
     bar_a = x.new_empty(steps, batch, 5 * size)
     bar_stack = bar_a.view(steps, batch, 5, size)
     bar_a_cs, bar_a_cu, bar_F_s, bar_F_u, bar_a_cr = bar_stack.unbind(2)
-    W_scs_scu_s = torch.cat((W_scs, W_scu, W_s))
-    W_vcs_vcu = torch.cat((W_vcs, W_vcu))
     sigmoid_slope(r_next, g_cr, out=bar_a_cr)  # (14) (15) per bar_v_next
     bar_F_u.copy_(g_cu)  # (18) per bar_s_next
     bar_F_s.copy_(g_cs)  # (19) per bar_s_next
@@ -742,8 +699,17 @@ Values = tuple[Tensor, ...]
 Reach = tuple[int | str, ...]
 """Numbers of steps, or names of arguments of the constructor that hold one or several of them."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of parameters, by name."""
+
 Sums = tuple[Tensor | None, ...]
 """Gradients to be written, None for those not needed."""
+
+
+class Below(tuple[str, ...]):
+    """Names of parameters that lie one below the other in one tensor."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -769,9 +735,9 @@ class Cell:
         the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
-    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
-    or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is, or which lie one
+    `Below` the other in it. `reach` has for each state, and `input_reach` for the input, how many steps later it is
+    read where that is more than once: numbers, or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
@@ -1524,16 +1490,13 @@ class Recurrent(nn.Module):
         """What the functions of the cell take beside input and states."""
         return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
-    def _held(
-        self,
-        names: Iterable[tuple[str, ...]],
-        suffix: str,
-        shapes: Mapping[str, tuple[int, ...]],
-        dtype: torch.dtype | None,
-    ) -> tuple[Tensor, ...]:
-        """Sums of the named parameters, zero where `bias=False` left them out."""
+    def _held(self, names: Iterable[tuple[str, ...]], suffix: str, shapes: Shapes, dtype: torch.dtype | None) -> Values:
+        """Sums of the named parameters, zero where `bias=False` left them out; those `Below` each other as they are."""
         operands, weight = [], next(self.parameters())
         for parts in names:
+            if isinstance(parts, Below):
+                operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
+                continue
             held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]
@@ -1610,22 +1573,15 @@ _CELLS: dict[tuple[str, ...], Cell] = {
     (): Cell(
         ("v", "s"),
         (
-            ("W_xcs",),
-            ("W_xcu",),
-            ("W_x",),
-            ("W_xcr",),
-            ("W_scs",),
-            ("W_vcs",),
-            ("W_scu",),
-            ("W_vcu",),
-            ("W_s",),
+            Below(("W_xcs", "W_xcu")),
+            Below(("W_x", "W_xcr")),
+            Below(("W_scs", "W_scu", "W_s")),
+            Below(("W_vcs", "W_vcu")),
             ("W_r",),
             ("W_scr",),
             ("W_vcr",),
-            ("b_cs",),
-            ("b_cu",),
-            ("theta_s",),
-            ("b_cr",),
+            Below(("b_cs", "b_cu")),
+            Below(("theta_s", "b_cr")),
         ),
         _plain,
         _forward,
@@ -1695,10 +1651,10 @@ class LSTMGeneral(Recurrent):
             "W_x": (size, features),
             "W_xcr": (size, features),
             "W_scs": (size, size),
-            "W_vcs": (size, size),
             "W_scu": (size, size),
-            "W_vcu": (size, size),
             "W_s": (size, size),
+            "W_vcs": (size, size),
+            "W_vcu": (size, size),
             "W_r": (size, size),
             "W_scr": (size, size),
             "W_vcr": (size, size),

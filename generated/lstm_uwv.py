@@ -557,8 +557,17 @@ Values = tuple[Tensor, ...]
 Reach = tuple[int | str, ...]
 """Numbers of steps, or names of arguments of the constructor that hold one or several of them."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of parameters, by name."""
+
 Sums = tuple[Tensor | None, ...]
 """Gradients to be written, None for those not needed."""
+
+
+class Below(tuple[str, ...]):
+    """Names of parameters that lie one below the other in one tensor."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -584,9 +593,9 @@ class Cell:
         the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
-    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
-    or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is, or which lie one
+    `Below` the other in it. `reach` has for each state, and `input_reach` for the input, how many steps later it is
+    read where that is more than once: numbers, or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
@@ -1339,16 +1348,13 @@ class Recurrent(nn.Module):
         """What the functions of the cell take beside input and states."""
         return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
-    def _held(
-        self,
-        names: Iterable[tuple[str, ...]],
-        suffix: str,
-        shapes: Mapping[str, tuple[int, ...]],
-        dtype: torch.dtype | None,
-    ) -> tuple[Tensor, ...]:
-        """Sums of the named parameters, zero where `bias=False` left them out."""
+    def _held(self, names: Iterable[tuple[str, ...]], suffix: str, shapes: Shapes, dtype: torch.dtype | None) -> Values:
+        """Sums of the named parameters, zero where `bias=False` left them out; those `Below` each other as they are."""
         operands, weight = [], next(self.parameters())
         for parts in names:
+            if isinstance(parts, Below):
+                operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
+                continue
             held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]

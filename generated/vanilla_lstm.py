@@ -197,30 +197,18 @@ def _plain(
     x: Tensor,
     v: Tensor,
     s: Tensor,
-    W_xcu: Tensor,
-    W_xcs: Tensor,
-    W_xdu: Tensor,
-    W_xcr: Tensor,
-    W_scu: Tensor,
-    W_vcu: Tensor,
-    W_scs: Tensor,
-    W_vcs: Tensor,
-    W_vdu: Tensor,
+    W_xcu_xcs_xdu_xcr: Tensor,
+    W_scu_scs: Tensor,
+    W_vcu_vcs_vdu_vcr: Tensor,
     W_scr: Tensor,
-    W_vcr: Tensor,
-    b_cu: Tensor,
-    b_cs: Tensor,
-    b_du: Tensor,
-    b_cr: Tensor,
+    b_cu_cs_du_cr: Tensor,
 ) -> Values:
     """Plain form: x (T, B, I) and v, s (B, H) -> output of every step and the final state."""
-    W_scu_scs_t = torch.cat((W_scu, W_scs)).t()
-    W_vcu_vcs_vdu_vcr_t = torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t()
+    W_scu_scs_t = W_scu_scs.t()
+    W_vcu_vcs_vdu_vcr_t = W_vcu_vcs_vdu_vcr.t()
     W_scr_t = W_scr.t()
     output = []
-    for a_x in torch.nn.functional.linear(
-        x, torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)), torch.cat((b_cu, b_cs, b_du, b_cr))
-    ).unbind(0):
+    for a_x in torch.nn.functional.linear(x, W_xcu_xcs_xdu_xcr, b_cu_cs_du_cr).unbind(0):
         W_scu_s, W_scs_s = torch.mm(s, W_scu_scs_t).chunk(2, -1)  # (1) (3)
         a_cu, a_cs, a_du, a_cr = torch.addmm(a_x, v, W_vcu_vcs_vdu_vcr_t).chunk(4, -1)  # (1) (3) (5) (9)
         a_cu = W_scu_s + a_cu  # (1)
@@ -243,21 +231,11 @@ def _forward(
     x: Tensor,
     v_0: Tensor,
     s_0: Tensor,
-    W_xcu: Tensor,
-    W_xcs: Tensor,
-    W_xdu: Tensor,
-    W_xcr: Tensor,
-    W_scu: Tensor,
-    W_vcu: Tensor,
-    W_scs: Tensor,
-    W_vcs: Tensor,
-    W_vdu: Tensor,
+    W_xcu_xcs_xdu_xcr: Tensor,
+    W_scu_scs: Tensor,
+    W_vcu_vcs_vdu_vcr: Tensor,
     W_scr: Tensor,
-    W_vcr: Tensor,
-    b_cu: Tensor,
-    b_cs: Tensor,
-    b_du: Tensor,
-    b_cr: Tensor,
+    b_cu_cs_du_cr: Tensor,
 ) -> Values:
     """Forward sweep in place: paths of v, s (T, B, H) and the rows (T, B, 4 H) after each step."""
     steps, batch, size = x.shape[0], x.shape[1], v_0.shape[-1]
@@ -265,13 +243,13 @@ def _forward(
     s_path = x.new_empty(steps, batch, size)
     v_rows = v_path.unbind(0)
     s_rows = s_path.unbind(0)
-    a_path = product(
-        x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t(), torch.cat((b_cu, b_cs, b_du, b_cr))
-    ).view(steps, batch, 4 * size)  # (1) (3) (5) (9)
+    a_path = product(x.flatten(0, 1), W_xcu_xcs_xdu_xcr.t(), b_cu_cs_du_cr).view(
+        steps, batch, 4 * size
+    )  # (1) (3) (5) (9)
     a = x.new_empty(batch, 4 * size)
-    W_scu_scs_t = torch.cat((W_scu, W_scs)).t()
+    W_vcu_vcs_vdu_vcr_t = W_vcu_vcs_vdu_vcr.t()
+    W_scu_scs_t = W_scu_scs.t()
     g_cu_cs = a[:, : 2 * size]
-    W_vcu_vcs_vdu_vcr_t = torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t()
     stack = a.view(batch, 4, size)
     u = stack[:, 2]
     g_cs = stack[:, 1]
@@ -283,9 +261,8 @@ def _forward(
         for a_row, v, s, v_next, s_next in zip(
             a_path.unbind(0), (v_0, *v_rows[:-1]), (s_0, *s_rows[:-1]), v_rows, s_rows, strict=True
         ):
-            a.copy_(a_row)  # (1) (3) (5) (9)
+            set_product(a, v, W_vcu_vcs_vdu_vcr_t, a_row)  # (1) (3) (5) (9)
             add_product(g_cu_cs, s, W_scu_scs_t)  # (1) (3)
-            add_product(a, v, W_vcu_vcs_vdu_vcr_t)  # (1) (3) (5) (9)
             g_cu_cs.sigmoid_()  # (2) (4)
             u.tanh_()  # (6)
             torch.mul(g_cs, s, out=s_next)  # (7)
@@ -303,12 +280,10 @@ def _recompute(x: Tensor, before: Values, paths: Values, operands: Values) -> Va
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     v, s = before
     _, s_next = paths
-    W_xcu, W_xcs, W_xdu, W_xcr, W_scu, W_vcu, W_scs, W_vcs, W_vdu, W_scr, W_vcr, b_cu, b_cs, b_du, b_cr = operands
-    a = product(
-        x.flatten(0, 1), torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)).t(), torch.cat((b_cu, b_cs, b_du, b_cr))
-    )  # (1) (3) (5) (9)
-    add_product(a[:, : 2 * size], s.flatten(0, 1), torch.cat((W_scu, W_scs)).t())  # (1) (3)
-    add_product(a, v.flatten(0, 1), torch.cat((W_vcu, W_vcs, W_vdu, W_vcr)).t())  # (1) (3) (5) (9)
+    W_xcu_xcs_xdu_xcr, W_scu_scs, W_vcu_vcs_vdu_vcr, W_scr, b_cu_cs_du_cr = operands
+    a = product(x.flatten(0, 1), W_xcu_xcs_xdu_xcr.t(), b_cu_cs_du_cr)  # (1) (3) (5) (9)
+    add_product(a[:, : 2 * size], s.flatten(0, 1), W_scu_scs.t())  # (1) (3)
+    add_product(a, v.flatten(0, 1), W_vcu_vcs_vdu_vcr.t())  # (1) (3) (5) (9)
     a[:, : 2 * size].sigmoid_()  # (2) (4)
     a[:, 2 * size : 3 * size].tanh_()  # (6)
     add_product(a[:, 3 * size :], s_next.flatten(0, 1), W_scr.t())  # (9)
@@ -330,34 +305,14 @@ def _backward(
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     v, s = before
     _, s_next = paths
-    W_xcu, W_xcs, W_xdu, W_xcr, W_scu, W_vcu, W_scs, W_vcs, W_vdu, W_scr, W_vcr, _, _, _, _ = operands
+    W_xcu_xcs_xdu_xcr, W_scu_scs, W_vcu_vcs_vdu_vcr, W_scr, _ = operands
     (a_path,) = activations
     bar_output, bar_v_next, bar_s_next_out = bars
-    (
-        bar_x,
-        bar_W_xcu,
-        bar_W_xcs,
-        bar_W_xdu,
-        bar_W_xcr,
-        bar_W_scu,
-        bar_W_vcu,
-        bar_W_scs,
-        bar_W_vcs,
-        bar_W_vdu,
-        bar_W_scr,
-        bar_W_vcr,
-        bar_b_cu,
-        bar_b_cs,
-        bar_b_du,
-        bar_b_cr,
-    ) = sums
+    bar_x, bar_W_xcu_xcs_xdu_xcr, bar_W_scu_scs, bar_W_vcu_vcs_vdu_vcr, bar_W_scr, bar_b_cu_cs_du_cr = sums
     g_cu, g_cs, u, g_cr = a_path.view(steps, batch, 4, size).unbind(2)
     r = torch.tanh(s_next)  # (8)
-    bar_a = x.new_empty(steps, batch, 4 * size)
     bar_stack = bar_a.view(steps, batch, 4, size)
     bar_a_cu, bar_a_cs, bar_a_du, bar_a_cr = bar_stack.unbind(2)
-    W_scu_scs = torch.cat((W_scu, W_scs))
-    W_vcu_vcs_vdu_vcr = torch.cat((W_vcu, W_vcs, W_vdu, W_vcr))
     sigmoid_slope(r, g_cr, out=bar_a_cr)  # (13) (14) per bar_v_next
     tanh_slope(g_cu, u, out=bar_a_du)  # (17) (18) per bar_s_next
     sigmoid_slope(s, g_cs, out=bar_a_cs)  # (19) (20) per bar_s_next
@@ -397,37 +352,17 @@ def _backward(
 
     bar_a_rows = bar_a.flatten(0, 1)
     if bar_x is not None:
-        set_product(bar_x.flatten(0, 1), bar_a_rows, torch.cat((W_xcu, W_xcs, W_xdu, W_xcr)))  # (25)
-    if bar_W_xcu is not None:
-        add_product(bar_W_xcu, bar_a_rows[:, :size].t(), x.flatten(0, 1))  # (37) (43)
-    if bar_W_xcs is not None:
-        add_product(bar_W_xcs, bar_a_rows[:, size : 2 * size].t(), x.flatten(0, 1))  # (36) (43)
-    if bar_W_xdu is not None:
-        add_product(bar_W_xdu, bar_a_rows[:, 2 * size : 3 * size].t(), x.flatten(0, 1))  # (38) (43)
-    if bar_W_xcr is not None:
-        add_product(bar_W_xcr, bar_a_rows[:, 3 * size :].t(), x.flatten(0, 1))  # (35) (43)
-    if bar_W_scu is not None:
-        add_product(bar_W_scu, bar_a_rows[:, :size].t(), s.flatten(0, 1))  # (30) (43)
-    if bar_W_vcu is not None:
-        add_product(bar_W_vcu, bar_a_rows[:, :size].t(), v.flatten(0, 1))  # (33) (43)
-    if bar_W_scs is not None:
-        add_product(bar_W_scs, bar_a_rows[:, size : 2 * size].t(), s.flatten(0, 1))  # (29) (43)
-    if bar_W_vcs is not None:
-        add_product(bar_W_vcs, bar_a_rows[:, size : 2 * size].t(), v.flatten(0, 1))  # (32) (43)
-    if bar_W_vdu is not None:
-        add_product(bar_W_vdu, bar_a_rows[:, 2 * size : 3 * size].t(), v.flatten(0, 1))  # (34) (43)
+        set_product(bar_x.flatten(0, 1), bar_a_rows, W_xcu_xcs_xdu_xcr)  # (25)
+    if bar_W_xcu_xcs_xdu_xcr is not None:
+        add_product(bar_W_xcu_xcs_xdu_xcr, bar_a_rows.t(), x.flatten(0, 1))  # (35) (36) (37) (38) (43)
+    if bar_W_scu_scs is not None:
+        add_product(bar_W_scu_scs, bar_a_rows[:, : 2 * size].t(), s.flatten(0, 1))  # (29) (30) (43)
+    if bar_W_vcu_vcs_vdu_vcr is not None:
+        add_product(bar_W_vcu_vcs_vdu_vcr, bar_a_rows.t(), v.flatten(0, 1))  # (31) (32) (33) (34) (43)
     if bar_W_scr is not None:
         add_product(bar_W_scr, bar_a_rows[:, 3 * size :].t(), s_next.flatten(0, 1))  # (28) (43)
-    if bar_W_vcr is not None:
-        add_product(bar_W_vcr, bar_a_rows[:, 3 * size :].t(), v.flatten(0, 1))  # (31) (43)
-    if bar_b_cu is not None:
-        bar_b_cu.add_(bar_a_rows[:, :size].sum(0))  # (41) (43)
-    if bar_b_cs is not None:
-        bar_b_cs.add_(bar_a_rows[:, size : 2 * size].sum(0))  # (40) (43)
-    if bar_b_du is not None:
-        bar_b_du.add_(bar_a_rows[:, 2 * size : 3 * size].sum(0))  # (42) (43)
-    if bar_b_cr is not None:
-        bar_b_cr.add_(bar_a_rows[:, 3 * size :].sum(0))  # (39) (43)
+    if bar_b_cu_cs_du_cr is not None:
+        bar_b_cu_cs_du_cr.add_(bar_a_rows.sum(0))  # (39) (40) (41) (42) (43)
     return bar_v_next, bar_s_next_out  # (44)
 
 
@@ -438,16 +373,13 @@ def _totals(
     steps, batch, size = x.shape[0], x.shape[1], before[0].shape[-1]
     _, s = before
     _, s_next = paths
-    _, _, _, _, W_scu, W_vcu, W_scs, W_vcs, W_vdu, W_scr, W_vcr, _, _, _, _ = operands
+    _, W_scu_scs, W_vcu_vcs_vdu_vcr, W_scr, _ = operands
     (a_path,) = activations
     bar_output, bar_v_next, bar_s_next_out = bars
     g_cu, g_cs, u, g_cr = a_path.view(steps, batch, 4, size).unbind(2)
     r = torch.tanh(s_next)  # (8)
-    bar_a = x.new_empty(steps, batch, 4 * size)
     bar_stack = bar_a.view(steps, batch, 4, size)
     bar_a_cu, bar_a_cs, bar_a_du, bar_a_cr = bar_stack.unbind(2)
-    W_scu_scs = torch.cat((W_scu, W_scs))
-    W_vcu_vcs_vdu_vcr = torch.cat((W_vcu, W_vcs, W_vdu, W_vcr))
     sigmoid_slope(r, g_cr, out=bar_a_cr)  # (13) (14) per bar_v_next
     tanh_slope(g_cu, u, out=bar_a_du)  # (17) (18) per bar_s_next
     sigmoid_slope(s, g_cs, out=bar_a_cs)  # (19) (20) per bar_s_next
@@ -682,8 +614,17 @@ Values = tuple[Tensor, ...]
 Reach = tuple[int | str, ...]
 """Numbers of steps, or names of arguments of the constructor that hold one or several of them."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of parameters, by name."""
+
 Sums = tuple[Tensor | None, ...]
 """Gradients to be written, None for those not needed."""
+
+
+class Below(tuple[str, ...]):
+    """Names of parameters that lie one below the other in one tensor."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -709,9 +650,9 @@ class Cell:
         the same sweep without gradients, which keeps the cotangent of every state after each step, (T, B, H).
 
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
-    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is. `reach` has for
-    each state, and `input_reach` for the input, how many steps later it is read where that is more than once: numbers,
-    or names of arguments that hold them.
+    operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is, or which lie one
+    `Below` the other in it. `reach` has for each state, and `input_reach` for the input, how many steps later it is
+    read where that is more than once: numbers, or names of arguments that hold them.
     """
 
     states: tuple[str, ...]
@@ -1464,16 +1405,13 @@ class Recurrent(nn.Module):
         """What the functions of the cell take beside input and states."""
         return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
-    def _held(
-        self,
-        names: Iterable[tuple[str, ...]],
-        suffix: str,
-        shapes: Mapping[str, tuple[int, ...]],
-        dtype: torch.dtype | None,
-    ) -> tuple[Tensor, ...]:
-        """Sums of the named parameters, zero where `bias=False` left them out."""
+    def _held(self, names: Iterable[tuple[str, ...]], suffix: str, shapes: Shapes, dtype: torch.dtype | None) -> Values:
+        """Sums of the named parameters, zero where `bias=False` left them out; those `Below` each other as they are."""
         operands, weight = [], next(self.parameters())
         for parts in names:
+            if isinstance(parts, Below):
+                operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
+                continue
             held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]
@@ -1550,21 +1488,11 @@ _CELLS: dict[tuple[str, ...], Cell] = {
     (): Cell(
         ("v", "s"),
         (
-            ("W_xcu",),
-            ("W_xcs",),
-            ("W_xdu",),
-            ("W_xcr",),
-            ("W_scu",),
-            ("W_vcu",),
-            ("W_scs",),
-            ("W_vcs",),
-            ("W_vdu",),
+            Below(("W_xcu", "W_xcs", "W_xdu", "W_xcr")),
+            Below(("W_scu", "W_scs")),
+            Below(("W_vcu", "W_vcs", "W_vdu", "W_vcr")),
             ("W_scr",),
-            ("W_vcr",),
-            ("b_cu",),
-            ("b_cs",),
-            ("b_du",),
-            ("b_cr",),
+            Below(("b_cu", "b_cs", "b_du", "b_cr")),
         ),
         _plain,
         _forward,
@@ -1586,7 +1514,7 @@ class VanillaLSTM(Recurrent):
     learn_initial: the state before the first step is learnt, where a call gives none; else it is zero.
     Truncated backpropagation: give each piece the state after the one before it, detached.
 
-    Operations of one step: forward 12, backward 7; of these 3 and 3 are matrix products.
+    Operations of one step: forward 11, backward 7; of these 3 and 3 are matrix products.
     """
 
     cells = _CELLS
@@ -1634,12 +1562,12 @@ class VanillaLSTM(Recurrent):
             "W_xdu": (size, features),
             "W_xcr": (size, features),
             "W_scu": (size, size),
-            "W_vcu": (size, size),
             "W_scs": (size, size),
+            "W_vcu": (size, size),
             "W_vcs": (size, size),
             "W_vdu": (size, size),
-            "W_scr": (size, size),
             "W_vcr": (size, size),
+            "W_scr": (size, size),
             "b_cu": (size,),
             "b_cs": (size,),
             "b_du": (size,),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codegen.cells.parts import CellParts
 from codegen.cells.plan import CellPlan
-from codegen.cells.plan_operands import operand_shape
+from codegen.cells.plan_operands import part_shape
 from codegen.cells.prelude import keyword
 from codegen.cells.readout import Readout
 from codegen.steps.source import Function, tuple_display
@@ -112,7 +112,7 @@ def _shapes(module: CellParts, name: str, cell: CellPlan) -> list[tuple[str, str
     sizes |= {lag.count: f"len(self.{lag.name})" for lag in cell.program.told_lags if isinstance(lag, Lags)}
     entries = []
     for operand in module.held(name):
-        shape = tuple_display(operand_shape(operand, sizes)) if operand.rows[0].shape else "()"
+        shape = tuple_display(part_shape(operand, sizes)) if operand.rows[0].shape else "()"
         entries += [(repr(part), shape) for part in operand.parts]
     return entries
 
@@ -129,12 +129,12 @@ def exact_values(module: CellParts) -> tuple[Function, ...]:
     names = {} if module.readout is None else {q: [name] for q, name in module.readout.names.items()}
     for operand in module.operands:
         joined = [q.name for q in operand.rows if q in module.spec.values]
-        if joined and len(operand.rows) > 1:
+        if joined and len(operand.rows) > 1 and not operand.below:
             raise UnsupportedError(
                 f"{module.spec.id}: {operand.name} joins parameters; exact values of {', '.join(joined)} need "
                 "tensors of their own: leave them out of the stacks"
             )
-        names |= {q: list(operand.parts) for q in operand.rows}
+        names |= {q: [q.name] if operand.below else list(operand.parts) for q in operand.rows}
     doc = "Exact values of the parameters of a layer and direction, by name; rows and columns count from 1."
     values = module.exact.method("starting_values", doc, {q: names[q] for q in module.spec.values})
     body = ("super().reset_parameters()", "set_exactly(self.owner, self.named_parameters(), self.starting_values)")

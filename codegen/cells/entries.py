@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from codegen.cells.interface import Interface
 from codegen.cells.plan import CellPlan
+from codegen.cells.plan_operands import Operand
 from codegen.cells.prelude import Prelude, held_operands, prelude_text
 from codegen.steps.source import tuple_display
 from derive.past_values import read_back
@@ -34,7 +35,7 @@ def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Pre
     if program.stateless:
         sweeps[-1] = "without_states"
     functions = ", ".join([f"_plain{suffix}", *sweeps])
-    held = [operand.parts for operand in held_operands(program.layout, prelude)]
+    held = held_operands(program.layout, prelude)
     others = [text for text in (_reach_text(plan),) if text]
     others += [f"output={program.output}"] * bool(program.output)
     if prelude is not None:
@@ -43,10 +44,16 @@ def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Pre
         "Cell" if prelude is None else "PreludeCell",
         tuple_display([repr(value) for value in chosen]),
         tuple_display([repr(q.name) for q in program.old]),
-        tuple_display([tuple_display([repr(part) for part in parts]) for parts in held]),
+        tuple_display([_parts_text(operand) for operand in held]),
         functions,
         others,
     )
+
+
+def _parts_text(operand: Operand) -> str:
+    """What an operand is made of."""
+    parts = tuple_display([repr(part) for part in operand.parts])
+    return f"Below({parts})" if operand.below else parts
 
 
 def _reach_text(plan: CellPlan) -> str:

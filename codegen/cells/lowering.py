@@ -11,7 +11,7 @@ from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_past import PastText
 from codegen.cells.plan import CellPlan
 from codegen.cells.plan_operands import Operand
-from derive.symbols import LONGEST_NAME, Dimension, Quantity, Role
+from derive.symbols import Dimension, Quantity, Role
 
 Numbers = Callable[[Quantity | str], str]
 """Quantity of the step or its adjoint, or name of a relation -> number of that equation; empty where there is none."""
@@ -272,20 +272,6 @@ def words(lines: Sequence[str]) -> set[str]:
 def commented(lines: Sequence[str], comment: str) -> list[str]:
     """The comment behind every statement."""
     return [line + comment for line in lines]
-
-
-def joined(names: Sequence[str]) -> str:
-    """One name for several neighbours: `p_i`, `p_f` become `p_i_f`."""
-    if len(names) == 1:
-        return names[0]
-    words = [name.split("_") for name in names]
-    shared = 0
-    while all(len(parts) > shared + 1 and parts[shared] == words[0][shared] for parts in words):
-        shared += 1
-    prefix = "".join(f"{word}_" for word in words[0][:shared])
-    rest = [name.removeprefix(prefix) for name in names]
-    whole = prefix + "_".join(rest)
-    return whole if len(whole) <= LONGEST_NAME else f"{prefix}{rest[0]}_to_{rest[-1]}"
 
 
 def parameters_text(names: Iterable[str], optional: Iterable[str] = ()) -> str:

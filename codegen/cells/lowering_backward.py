@@ -8,7 +8,7 @@ from dataclasses import replace
 from sympy import Expr
 
 from codegen.cells.linear_forms import Inner, LinearForm, Scaled
-from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, joined, tuple_text, unpacking
+from codegen.cells.lowering import CellText, commented, fitting, in_place_loop, tuple_text, unpacking
 from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_gradients import gradient_lines
 from codegen.cells.lowering_past import lag_arguments, many
@@ -17,6 +17,7 @@ from codegen.cells.lowering_statements import Statements, Sum
 from codegen.cells.mixing import MIXING, varies
 from codegen.cells.plan import values_read
 from codegen.cells.plan_adjoint import AdjointPlan, BackwardOperation, Carry, Gather, KeepPivot, ScaleRows, SendBack
+from codegen.cells.plan_operands import joined
 from codegen.steps.source import Function
 from derive.operators import Operator, fill, shape_of
 from derive.program import symbols_of

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codegen.cells.lowering import CellText, in_place_loop, joined, parameters_text, tuple_text
+from codegen.cells.lowering import CellText, in_place_loop, parameters_text, tuple_text
 from codegen.cells.lowering_batch import all_at_once
 from codegen.cells.lowering_blocks import Block
 from codegen.cells.lowering_frame import Frame, tapped_lines
 from codegen.cells.lowering_input import input_part, past_input
 from codegen.cells.lowering_past import lag_arguments, many
-from codegen.cells.plan_forward import Compute, Keep, Product
+from codegen.cells.plan_forward import Compute, Keep, Operation, Product
+from codegen.cells.plan_operands import joined
 from codegen.steps.source import Function
 from derive.past_values import Past
 from derive.symbols import Quantity
@@ -218,16 +219,26 @@ def _loop(cell: CellText) -> tuple[LoopFrame, list[str]]:
         return frame, body
     frame, a, row = LoopFrame(cell, working=True), cell.names("a"), cell.names("a_row")
     frame.variable(row, f"{cell.names('a_path')}.unbind(0)", -1)
-    first, *rest = operations
-    if isinstance(first, Product) and cell.blocks[0].whole(first.rows) and not many(first.vector):
+    first = next((operation for operation in operations if _fills(cell, operation)), None)
+    if isinstance(first, Product):
         factors = f"{frame.vector(first.vector)}, {frame.transposed(first.matrices)}"
         body = [f"set_product({a}, {factors}, {row}){cell.comment(first.lines)}"]
     else:
         rows = [line.target for line in cell.program.rows]
-        body, rest = [f"{a}.copy_({row}){cell.comment(rows)}"], list(operations)
-    body += [line for operation in rest for line in frame.lines(operation)]
+        body = [f"{a}.copy_({row}){cell.comment(rows)}"]
+    body += [line for operation in operations if operation is not first for line in frame.lines(operation)]
     kept = f"{row}.copy_({a}){cell.comment(cell.plan.forward.held)}"
     return frame, [*body, kept] if cell.plan.stored else body
+
+
+def _fills(cell: CellText, operation: Operation) -> bool:
+    """Whether an operation adds to all rows what is known before the step: it can be the first."""
+    return (
+        isinstance(operation, Product)
+        and cell.blocks[0].whole(operation.rows)
+        and not many(operation.vector)
+        and operation.vector not in cell.program.step.targets
+    )
 
 
 def _kept_rows(cell: CellText, old: Quantity, initial: str, rows: str) -> list[str]:

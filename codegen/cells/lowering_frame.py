@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from codegen.cells.lowering import CellText, commented, joined
+from codegen.cells.lowering import CellText, commented
 from codegen.cells.lowering_past import many
 from codegen.cells.lowering_statements import Statements
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, Keep, Operation, Product
+from codegen.cells.plan_operands import joined
 from derive.program import symbols_of
 from derive.symbols import Quantity, Role, by_name
 

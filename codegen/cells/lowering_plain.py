@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codegen.cells.lowering import CellText, joined, loop, parameters_text, words
+from codegen.cells.lowering import CellText, loop, parameters_text, words
 from codegen.cells.lowering_input import past_input
 from codegen.cells.lowering_past import lag_arguments, many
 from codegen.cells.plan_forward import Activate, AddTerms, Compute, Hadamard, InputBlock, Operation, Product
+from codegen.cells.plan_operands import joined
 from codegen.printer import TorchPrinter
 from codegen.steps.source import Function
 from derive.past_values import Lags, Past

@@ -75,8 +75,10 @@ class CellParts:
                 f"{self.spec.id}: the option {option!r} becomes part of a name; use letters, digits, _"
             )
         try:
-            core, self.preludes[option] = split_prelude(recurrence, self.spec.stacks_of(option))
-            return plan(core, self.spec.stacks_of(option))
+            core, prelude = split_prelude(recurrence, self.spec.stacks_of(option))
+            self.preludes[option] = prelude
+            apart = {*prelude.parameters, *prelude.program.outputs} if prelude else ()
+            return plan(core, self.spec.stacks_of(option), apart)
         except DeriveError as error:
             chosen = [f"{name} = {value!r}" for name, value in self.spec.chosen(option).items()]
             about = ", ".join([self.spec.id, *chosen])

@@ -7,7 +7,8 @@ adjoint       every cotangent a linear form in few pivots; its coefficients are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from codegen.cells.linear_forms import LinearForm
@@ -20,7 +21,7 @@ from codegen.cells.plan_adjoint import (
     no_adjoint,
     plan_adjoint,
 )
-from codegen.cells.plan_forward import ForwardPlan, plan_forward
+from codegen.cells.plan_forward import ForwardPlan, Hadamard, Product, plan_forward
 from codegen.cells.plan_program import CellProgram, normal_form
 from derive.program import Program, symbols_of
 from derive.recurrence import Recurrence
@@ -57,13 +58,15 @@ class CellPlan:
         return Program(inputs, lines, outputs).needed_for(outputs)
 
 
-def plan(recurrence: Recurrence, stacks: Sequence[Stack] = ()) -> CellPlan:
-    """Plan of a recurrent cell.
+def plan(recurrence: Recurrence, stacks: Sequence[Stack] = (), apart: Collection[Quantity] = frozenset()) -> CellPlan:
+    """Plan of a recurrent cell; parameters `apart` keep tensors of their own.
 
     Raises:
         UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
     """
     program = normal_form(recurrence, stacks)
+    runs = read_together(program, plan_forward(program, frozenset()), apart)
+    program = normal_form(recurrence, stacks, runs) if runs else program
     adjoint = adjoint_of(program)
     if adjoint is None:
         return CellPlan(program, plan_forward(program, frozenset()), no_adjoint(), stored=())
@@ -77,6 +80,27 @@ def plan(recurrence: Recurrence, stacks: Sequence[Stack] = ()) -> CellPlan:
     groups = enumerate(program.groups)
     stored = tuple(place for place, rows in groups if any(forward.held[row] in wanted for row in rows))
     return CellPlan(program, forward, backward, stored)
+
+
+def read_together(
+    program: CellProgram, forward: ForwardPlan, apart: Collection[Quantity]
+) -> list[tuple[Quantity, ...]]:
+    """Parameters of no stack that the forward sweep reads as one block and nowhere else: they are joined beforehand.
+
+    Then their gradients are one product over all steps.
+    """
+    found: list[tuple[Quantity, ...]] = []
+    for block in forward.before:
+        found += [*(product.matrices for product in block.products), *block.biases]
+    for operation in forward.loop:
+        found += [operation.matrices] if isinstance(operation, Product) else []
+        found += [operation.parameters] if isinstance(operation, Hadamard) else []
+    counts = Counter(q for run in found for q in run)
+    return [
+        run
+        for run in found
+        if len(run) > 1 and all(program.layout.place(q)[0].alone and counts[q] == 1 and q not in apart for q in run)
+    ]
 
 
 def values_read(adjoint: AdjointPlan) -> Iterator[Quantity]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from codegen.products import PRODUCTS
 from derive.errors import UnsupportedError
 from derive.program import Program, symbols_of
-from derive.symbols import Dimension, Quantity, Role, by_name
+from derive.symbols import LONGEST_NAME, Dimension, Quantity, Role, by_name
 from derive.systems import Stack
 
 
@@ -19,8 +19,9 @@ class Operand:
     Attributes:
         name: of the argument.
         rows: parameters in order, as blocks of rows or, if `separate`, along a first axis of their own.
-        parts: parameters of the module whose sum it is.
+        parts: parameters of the module whose sum it is, or which lie one below the other in it if `below`.
         separate: see `rows`.
+        below: see `parts`.
         alone: a parameter that belongs to no stack; it has its own shape.
         zero: whether the parts start at zero.
     """
@@ -29,6 +30,7 @@ class Operand:
     rows: tuple[Quantity, ...]
     parts: tuple[str, ...]
     separate: bool = False
+    below: bool = False
     alone: bool = False
     zero: bool = False
 
@@ -126,13 +128,29 @@ def entries_slice(start: int, stop: int, count: int) -> str:
     return "" if (start, stop) == (0, count) else f"[{start}:{stop}]"
 
 
+def joined(names: Sequence[str]) -> str:
+    """One name for several neighbours: `p_i`, `p_f` become `p_i_f`."""
+    if len(names) == 1:
+        return names[0]
+    words = [name.split("_") for name in names]
+    shared = 0
+    while all(len(parts) > shared + 1 and parts[shared] == words[0][shared] for parts in words):
+        shared += 1
+    prefix = "".join(f"{word}_" for word in words[0][:shared])
+    rest = [name.removeprefix(prefix) for name in names]
+    whole = prefix + "_".join(rest)
+    return whole if len(whole) <= LONGEST_NAME else f"{prefix}{rest[0]}_to_{rest[-1]}"
+
+
 def multiple(count: int, size: str) -> str:
     """`count` times a size."""
     return size if count == 1 else f"{count} * {size}"
 
 
-def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
+def layout_of(step: Program, stacks: Sequence[Stack], runs: Sequence[tuple[Quantity, ...]] = ()) -> Layout:
     """Operands of a step: the stacks that hold its parameters, then what stands alone; a matrix is the first.
+
+    Of what stands alone each of `runs` is one operand.
 
     Raises:
         UnsupportedError: a stack is used in part only, or its rows differ in shape.
@@ -146,7 +164,10 @@ def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
             zero = stack.initial == "zeros"
             operands.append(Operand(stack.name, stack.rows, stack.parts or (stack.name,), stack.separate, zero=zero))
     held = {q for operand in operands for q in operand.rows}
-    operands += [Operand(q.name, (q,), (q.name,), alone=True) for q in _in_order(step) if q not in held]
+    run_of = {q: run for run in runs for q in run}
+    left = dict.fromkeys(run_of.get(q, (q,)) for q in _in_order(step) if q not in held)
+    taken = {q.name for q in (*step.inputs, *step.targets)}
+    operands += [_of_run(run, taken) for run in left]
     matrix = next((operand for operand in operands if len(operand.rows[0].shape) >= 2), None)
     if matrix is None:
         raise UnsupportedError(
@@ -154,6 +175,14 @@ def layout_of(step: Program, stacks: Sequence[Stack]) -> Layout:
         )
     operands.sort(key=lambda operand: operand is not matrix)
     return Layout(tuple(operands))
+
+
+def _of_run(run: tuple[Quantity, ...], taken: set[str]) -> Operand:
+    """Parameters that belong to no stack as one tensor."""
+    name = joined([q.name for q in run])
+    while len(run) > 1 and name in taken:
+        name += "_"
+    return Operand(name, run, tuple(q.name for q in run), below=len(run) > 1, alone=len(run) == 1)
 
 
 def _in_order(step: Program) -> list[Quantity]:
@@ -179,10 +208,10 @@ def _check_stack(stack: Stack, used: Sequence[Quantity]) -> None:
         )
 
 
-def operand_shape(operand: Operand, sizes: dict[Dimension, str]) -> tuple[str, ...]:
-    """Text of each axis of an operand's shape, given the text of each named dimension."""
+def part_shape(operand: Operand, sizes: dict[Dimension, str]) -> tuple[str, ...]:
+    """Text of each axis of the shape of an operand's parts, given the text of each named dimension."""
     inner = [sizes[dimension] for dimension in operand.rows[0].shape]
-    if operand.alone:
+    if operand.alone or operand.below:
         return tuple(inner)
     if operand.separate:
         return (str(len(operand.rows)), *inner)

@@ -118,8 +118,10 @@ class CellProgram:
         return tuple(q for operand in self.layout.operands for q in operand.rows)
 
 
-def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
-    """The step of a recurrence as rows and elementwise lines.
+def normal_form(
+    recurrence: Recurrence, stacks: Sequence[Stack], runs: Sequence[tuple[Quantity, ...]] = ()
+) -> CellProgram:
+    """The step of a recurrence as rows and elementwise lines; `runs` are parameters that lie one below the other.
 
     Raises:
         UnsupportedError: the step is not that of a gated cell; says what was read and what is allowed.
@@ -131,7 +133,7 @@ def normal_form(recurrence: Recurrence, stacks: Sequence[Stack]) -> CellProgram:
     lines, origins = split_products(named, recurrence.step)
     step = Program(named.inputs, tuple(lines), named.outputs)
     _check_lines(step, recurrence)
-    layout = layout_of(step, stacks)
+    layout = layout_of(step, stacks, runs)
     inputs, new = recurrence.inputs, recurrence.new or (output_of(recurrence),)
     rows = [_row(line, inputs, layout) for line in lines if line.value.atoms(*PRODUCTS)]
     return CellProgram(

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from codegen.runtime.choices import one_of
 from codegen.runtime.precision import lowered
 from codegen.runtime.recurrent_checks import check_dropout, check_input, check_sizes, check_switches, checked_state
-from codegen.runtime.recurrent_function import Cell, Reach, Readout, recurrence
+from codegen.runtime.recurrent_function import Below, Cell, Reach, Readout, Shapes, Values, recurrence
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
 from codegen.runtime.state_cotangents import cotangents_of_states
 
@@ -331,16 +331,13 @@ class Recurrent(nn.Module):
         """What the functions of the cell take beside input and states."""
         return self._held(cell.operands, suffix, self._shapes(layer), dtype)
 
-    def _held(
-        self,
-        names: Iterable[tuple[str, ...]],
-        suffix: str,
-        shapes: Mapping[str, tuple[int, ...]],
-        dtype: torch.dtype | None,
-    ) -> tuple[Tensor, ...]:
-        """Sums of the named parameters, zero where `bias=False` left them out."""
+    def _held(self, names: Iterable[tuple[str, ...]], suffix: str, shapes: Shapes, dtype: torch.dtype | None) -> Values:
+        """Sums of the named parameters, zero where `bias=False` left them out; those `Below` each other as they are."""
         operands, weight = [], next(self.parameters())
         for parts in names:
+            if isinstance(parts, Below):
+                operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
+                continue
             held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]

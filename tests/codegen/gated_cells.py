@@ -196,6 +196,33 @@ def crossing() -> Gated:
     return Gated(spec("crossing", step, (h, c), (h_next, c_next)), by_hand)
 
 
+def without_stacks() -> Gated:
+    """Every parameter a tensor of its own; R_s is read twice, and a vector has the name that two matrices would get."""
+    W, R = weights("W", "fgo", "H", "I"), weights("R", "fg", "H", "H")
+    shared, S, b, p = (
+        parameter("R_s", ("H", "H")),
+        parameter("S", ("H", "H")),
+        weights("bias", "fgo", "H"),
+        parameter("R_f_g", "H"),
+    )
+    step = Builder()
+    f = step.let("f", sigmoid(matvec(W["f"], x) + matvec(R["f"], h) + matvec(shared, c) + b["f"]))
+    g = step.let("g", tanh(matvec(W["g"], x) + matvec(R["g"], h) + p * c + matvec(shared, c) + b["g"]))
+    c_next = step.let("c_next", f * c + (1 - f) * g)
+    o = step.let("o", sigmoid(matvec(W["o"], x) + matvec(S, c_next) + b["o"]))
+    h_next = step.let("h_next", o * c_next)
+
+    def by_hand(v: Tensors, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        h, c = states
+        f = torch.sigmoid(x @ v["W_f"].mT + h @ v["R_f"].mT + c @ v["R_s"].mT + v["bias_f"])
+        g = torch.tanh(x @ v["W_g"].mT + h @ v["R_g"].mT + v["R_f_g"] * c + c @ v["R_s"].mT + v["bias_g"])
+        c = torch.lerp(g, c, f)
+        o = torch.sigmoid(x @ v["W_o"].mT + c @ v["S"].mT + v["bias_o"])
+        return o * c, c
+
+    return Gated(spec("without_stacks", step, (h, c), (h_next, c_next)), by_hand)
+
+
 CELLS = (
     coupled_lstm(),
     gru_before(),
@@ -206,4 +233,5 @@ CELLS = (
     plain_rnn("linear_rnn", lambda a: a, "identity"),
     delayed(),
     crossing(),
+    without_stacks(),
 )

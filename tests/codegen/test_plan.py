@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from codegen.cells.class_doc import describe
+from codegen.cells.lowering import CellText
+from codegen.cells.lowering_backward import backward_function
 from codegen.cells.plan import plan
 from codegen.cells.plan_adjoint import Carry, Gather, ScaleRows
 from codegen.cells.plan_forward import Activate, Compute, Hadamard, Product
@@ -76,6 +78,31 @@ def test_a_row_that_the_loop_multiplies_stands_beside_its_stack():
     assert [op.rows for op in of_kind(found.forward.loop, Product)] == [(0, 1, 2)]
     assert [op.rows for op in of_kind(found.adjoint.loop, ScaleRows)] == [(0, 1, 2, 3)]
     assert describe(found)["forward"] == 7 and describe(found)["backward"] == 3
+
+
+def test_parameters_that_are_read_as_one_block_are_one_operand():
+    cell = BY_ID["without_stacks"]
+    found = plan_of(cell)
+    operands = {operand.name: names(operand.rows) for operand in found.program.layout.operands}
+    assert operands == {
+        "W_f_g_o": ["W_f", "W_g", "W_o"],
+        "R_f_g_": ["R_f", "R_g"],  # a parameter has the name R_f_g
+        "R_s": ["R_s"],  # read twice
+        "S": ["S"],
+        "bias_f_g_o": ["bias_f", "bias_g", "bias_o"],
+        "R_f_g": ["R_f_g"],
+    }
+    (recurrence,) = cell.spec.variants.values()
+    (wanted,) = (q for q in recurrence.parameters if q.name == "W_g")
+    left = {operand.name for operand in plan(recurrence, (), {wanted}).program.layout.operands}
+    assert left >= {"W_f", "W_g", "W_o", "bias_f_g_o"}, "what a prelude reads keeps a tensor of its own"
+    vanilla = load("vanilla_lstm")
+    gradients = [
+        line
+        for line in backward_function(CellText(plan(vanilla.system), "", lambda _: "")).body
+        if "bar_W" in line and "add_product" in line
+    ]
+    assert len(gradients) == 4, "of eleven matrices, by what they multiply"
 
 
 def test_what_is_kept():

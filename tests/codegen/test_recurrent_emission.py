@@ -120,6 +120,19 @@ def test_without_peepholes_it_is_torchs_lstm(peephole):
     assert apart([*found[: -len(named)], *kept], expected) < 1e-12
 
 
+def test_parameters_of_no_stack_without_their_biases():
+    cell = next(cell for cell in CELLS if cell.spec.id == "without_stacks")
+    bare, whole = (module_of(cell)(3, 4, 2, bias=bias, dtype=double) for bias in (False, True))
+    seeded(bare)
+    with torch.no_grad():
+        for name, value in whole.named_parameters():
+            value.copy_(bare.get_parameter(name)) if not name.startswith("bias") else value.zero_()
+    given = inputs(2, 2)
+    kept = [value for name, value in whole.named_parameters() if not name.startswith("bias")]
+    assert len(kept) == len(list(bare.parameters())) < len(list(whole.parameters()))
+    assert apart(of_module(bare, *given), results(whole, kept, *given)) < 1e-12
+
+
 def test_options_layouts_and_a_read_out_of_a_users_own():
     """A leaky cell: two options, tensors named apart for one variant, three of the four combinations, an output."""
     x, h = input_("u", "I"), state("m", "H")
