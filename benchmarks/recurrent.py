@@ -227,6 +227,8 @@ def memory(clock: Clock) -> None:
                 value.grad = None
             peaks[name] = peak_bytes(partial(step, way, x, cotangent))
         shown = ", ".join(f"{name} {value / 2**20:.2f}" for name, value in peaks.items())
+        returned = 4 * sum(value.numel() for value in (x, cotangent, *ways["store"].parameters))
+        show(f"  {shape!s:>20}, gradients and output alone: {returned / peaks['nn.LSTM']:.3g}")
         judge(f"  {shape!s:>20}, MiB: {shown}; store", peaks["store"] / peaks["nn.LSTM"], STORE_MEMORY)
         judge(f"  {shape!s:>20}, chunk", peaks["chunk"] / peaks["nn.LSTM"], CHUNK_MEMORY)
         seconds = clock.medians(shape, {name: ways[name] for name in ("store", "chunk")})

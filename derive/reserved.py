@@ -23,12 +23,12 @@ WORDS = frozenset(
     HostRead INCREMENT_SLACK INNER_TOL INVERSE_STEPS Image Implicit InformationBuffer InnerField Interface
     InversionError InversionSchedule Iterable Iteration Iterator KEPT_STEPS KERNEL KINDS Kept LARGEST_DENSE
     LARGEST_Q LARGEST_RANK LARGEST_WEIGHTS LAST LEAST_EXPM1 LEAST_PRODUCT LEAST_ROUNDINGS LEAST_SIDE LEAST_STACK
-    LEAST_TANH LEAST_WORK LOOSEST LaterOrders Law LayerNet LayerRule Leaf Linear LinearRecurrent Linearize
-    LinearizeStage Linearized MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map MapRule
-    Mapping Module Multiplier NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError NotFiniteError ON_CIRCLE
-    ORDERS OTHERS OneField OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL PackedField PackedSequence
-    PackedState Packing Pair PairStages ParameterSlot Picard PlainField Plan Prelude PreludeCell Protocol Pulled
-    ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence
+    LEAST_STEPS LEAST_TANH LEAST_WORK LOOSEST LaterOrders Law LayerNet LayerRule Leaf Linear LinearRecurrent
+    Linearize LinearizeStage Linearized MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map
+    MapRule Mapping Module Multiplier NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError NotFiniteError
+    ON_CIRCLE ORDERS OTHERS OneField OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL PackedField
+    PackedSequence PackedState Packing Pair PairStages ParameterSlot Picard PlainField Plan Prelude PreludeCell
+    Protocol Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence
     RecurrenceAdjoint Recurrent RecurrentWithPrelude Reverse ReverseField ReverseSweep Row Rules SHARE_OF_STAGES
     SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence Shape Shapes
     Shared Snapshot Solution SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State StepBars

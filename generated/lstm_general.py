@@ -693,6 +693,9 @@ BLOCK_ELEMENTS = 1 << 18
 BLOCK_STEPS = 8
 """Least number of steps in a block: with fewer, the products over all steps of a block become inefficient."""
 
+LEAST_STEPS = 10
+"""Least number of steps in a block that is run again: with fewer, what is done once per block takes their time."""
+
 
 Values = tuple[Tensor, ...]
 
@@ -799,10 +802,13 @@ class Readout:
 
 
 def blocks(steps: int, elements_per_step: int, store: bool) -> list[slice]:
-    """Cut the steps into blocks of equal length, the last one perhaps shorter; eight or more unless all is stored."""
+    """Cut the steps into blocks of equal length, the last one perhaps shorter.
+
+    Unless all is stored there are about eight, of a short sequence four.
+    """
     length = max(BLOCK_STEPS, BLOCK_ELEMENTS // max(elements_per_step, 1))
     if not store:
-        length = min(length, -(-steps // 8))
+        length = min(length, max(-(-steps // 8), min(-(-steps // 4), LEAST_STEPS)))
     return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
 
 
