@@ -10,44 +10,44 @@ from __future__ import annotations
 WORDS = frozenset(
     """
     ABC ARITIES ASK_EVERY AdaptiveNet AdaptiveSolve Along Anderson Answer Any AugmentedField BLOCK_ELEMENTS
-    BLOCK_NUMBERS BLOCK_STEPS Backsolve BackwardStages BarStacks Bars Below Block BlockSizes Blocks BracketedRoot
-    Broyden CALL_FAILURES CAUTION CONSEQUENCE CORRECTIONS Call Callable Calls Cell ChainCall ChainLayer Choice
-    ClassVar ClosedForm Combination ContinuousNet Control ConvergenceError Correction Cotangents DEFAULT_TOL
-    DEFAULT_TOLERANCES DERIVATION DIP_STEPS DOUBLE DelayNet DelayReverse DelayRules DelaySweeps DelayedSteps
-    DenseBars DerivedLayer DerivedLayers DerivedMap DerivedReverse DerivedSteps Diffusion DiffusionError EARLY_ERROR
-    EVENT_ORDERS Equation Equations Equilibrium EquilibriumBackward EquilibriumError EquilibriumInfo EquilibriumNet
-    EquilibriumWarning Evaluated Evaluation EventSearch Exact ExactReverse ExactSweeps ExplicitReverse
-    ExplicitSweeps FRACTION_BITS FeedbackRecurrent Field FieldAt FieldCalls FieldForm Fields FiniteTest
-    FixedPointCall FixedPointOverflowError FixedPointRules FixedPointSteps FlowNet FlowTransform ForwardField Found
-    Fraction FunctionalPullback GOLDEN GROWTH Gathered Gradients GraphPullback GraphReverse GraphSweeps HostAnswer
-    HostRead INCREMENT_SLACK INNER_TOL INVERSE_STEPS Image Implicit InformationBuffer InnerField Interface
-    InversionError InversionSchedule Iterable Iteration Iterator KEPT_STEPS KERNEL KINDS Kept LARGEST_DENSE
-    LARGEST_Q LARGEST_RANK LARGEST_WEIGHTS LAST LEAST_EXPM1 LEAST_PRODUCT LEAST_ROUNDINGS LEAST_SIDE LEAST_STACK
-    LEAST_STEPS LEAST_TANH LEAST_WORK LOOSEST LaterOrders Law LayerNet LayerRule Leaf Linear LinearRecurrent
-    Linearize LinearizeStage Linearized MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK ManySteps Map
-    MapRule Mapping Module Multiplier NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError NotFiniteError
-    ON_CIRCLE ORDERS OTHERS OneField OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL PackedField
-    PackedSequence PackedState Packing Pair PairStages ParameterSlot Picard PlainField Plan Prelude PreludeCell
-    Protocol Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording Recurrence
-    RecurrenceAdjoint Recurrent RecurrentWithPrelude Reverse ReverseField ReverseSweep Row Rules SHARE_OF_STAGES
-    SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence Shape Shapes
-    Shared Snapshot Solution SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State StepBars
-    StepCountError StepError StepLoop StepNet StepSweeps StepTape StepUnderflowError Steps StochasticNet Sums Sweeps
-    TANH_IS_ONE TIGHT TIMES TWO T_destination Tableau Tensor Through TimeFunction Transform TypeVar UndoneField
-    Unmapped ValueStacks Values WORD Wanted Weights Where Window WrittenAdaptiveNet WrittenCall WrittenCalls
-    WrittenField WrittenForm WrittenReverse WrittenStages ZeroTest _checked _laid_out _swept _watched_run
-    abstractmethod adaptive_steps add_module add_product added adjoint adjoint_sweep affine_into affine_tanh_into
-    all_finite along_steps annotations apply as_floating as_function as_given as_parameter as_time_function
-    as_transform asked at_stages at_time at_times atol backward bar_unknowns bars base batch_first batch_outer
-    bernoulli bfloat16 bidirectional block_lipschitz block_name block_rows block_sizes blocks both_of bracketed_root
-    brownian_increments buffers by_columns calculus call_super_init call_untouched cell cells chain_of
-    check_arguments check_axes check_block_rows check_blocks check_classes check_conditions check_dropout
+    BLOCK_NUMBERS BLOCK_STEPS Backsolve BackwardStages BarStacks Bars Below Block BlockSizes Blocks Bracket
+    BracketedRoot Broyden CALL_FAILURES CAUTION CONSEQUENCE CORRECTIONS Call Callable Calls Cell ChainCall
+    ChainLayer Choice ClassVar ClosedForm Combination ContinuousNet Control ConvergenceError Correction Cotangents
+    DEFAULT_TOL DEFAULT_TOLERANCES DERIVATION DIP_STEPS DOUBLE DelayNet DelayReverse DelayRules DelaySweeps
+    DelayedSteps DenseBars DerivedLayer DerivedLayers DerivedMap DerivedReverse DerivedSteps Diffusion
+    DiffusionError EARLY_ERROR EVENT_ORDERS Equation Equations Equilibrium EquilibriumBackward EquilibriumError
+    EquilibriumInfo EquilibriumNet EquilibriumWarning Evaluated Evaluation EventSearch Exact ExactReverse
+    ExactSweeps ExplicitReverse ExplicitSweeps FRACTION_BITS FeedbackRecurrent Field FieldAt FieldCalls FieldForm
+    Fields FiniteTest FixedPointCall FixedPointOverflowError FixedPointRules FixedPointSteps FlowNet FlowTransform
+    ForwardField Found Fraction FunctionalPullback GOLDEN GROWTH Gathered Gradients GraphPullback GraphReverse
+    GraphSweeps HostAnswer HostRead INCREMENT_SLACK INNER_TOL INVERSE_STEPS Image Implicit InformationBuffer
+    InnerField Interface InversionError InversionSchedule Iterable Iteration Iterator KEPT_STEPS KERNEL KINDS Kept
+    LARGEST_DENSE LARGEST_Q LARGEST_RANK LARGEST_WEIGHTS LAST LEAST_EXPM1 LEAST_PRODUCT LEAST_ROUNDINGS LEAST_SIDE
+    LEAST_STACK LEAST_STEPS LEAST_TANH LEAST_WORK LOOSEST LaterOrders Law LayerNet LayerRule Leaf Linear
+    LinearRecurrent Linearize LinearizeStage Linearized MEASURED_SAMPLES MEASURE_EVERY MIXED MOST_BARS MOST_STACK
+    ManySteps Map MapRule Mapping Module Multiplier NOT_INVERTED NUDGE NamedTuple Needs Networks NoEventError
+    NotFiniteError ON_CIRCLE ORDERS OTHERS OneField OpaqueForm OpaqueStages Options PASSED_ON POINTS POSITIONAL
+    PackedField PackedSequence PackedState Packing Pair PairStages ParameterSlot Picard PlainField Plan Prelude
+    PreludeCell Protocol Pulled ROOT_ITERATIONS ROOT_STEPS ROUNDING ROUNDINGS RandomNet Reach Readout Real Recording
+    Recurrence RecurrenceAdjoint Recurrent RecurrentWithPrelude Reverse ReverseField ReverseSweep Row Rules
+    SHARE_OF_STAGES SLOPES SLOW SMALLEST_STEP SOLVERS STACK_ELEMENTS STAGNATION STATE_LIMIT Sampling Search Sequence
+    Shape Shapes Shared Snapshot Solution SolveCall SolveStats Solver Stacked Stacks StageStacks Stages State
+    StepBars StepCountError StepError StepLoop StepNet StepSweeps StepTape StepUnderflowError Steps StochasticNet
+    Sums Sweeps TANH_IS_ONE TIGHT TIMES TWO T_destination Tableau Tensor Through TimeFunction Transform TypeVar
+    UndoneField Unmapped ValueStacks Values WORD Wanted Weights Where Window WrittenAdaptiveNet WrittenCall
+    WrittenCalls WrittenField WrittenForm WrittenReverse WrittenStages ZeroTest _checked _laid_out _swept
+    _watched_run abstractmethod adaptive_steps add_module add_product added adjoint adjoint_sweep affine_into
+    affine_tanh_into all_finite along_steps annotations apply as_floating as_function as_given as_parameter
+    as_time_function as_transform asked at_stages at_time at_times atol backward bar_unknowns bars base batch_first
+    batch_outer bernoulli bfloat16 bidirectional block_lipschitz block_name block_rows block_sizes blocks both_of
+    bracketed_root brownian_increments buffers by_columns calculus call_super_init call_untouched cell cells
+    chain_of check_arguments check_axes check_block_rows check_blocks check_classes check_conditions check_dropout
     check_dtype check_field check_finite check_generator check_input check_interval check_lag check_number
     check_same check_shape check_size check_sizes check_start check_step_size check_steps check_switches
     check_tensor check_term check_values check_vector check_weights checked checked_base checked_cell checked_dim
     checked_field checked_fields checked_input checked_lag checked_lags checked_lengths checked_network checked_size
     checked_sizes checked_split checked_start checked_state checked_target children choose chosen chosen_pair
-    closed_field closed_form cmath columns_of compile completed constrain constraints contextlib
+    closed_field closed_form cmath columns_of compile compiled_search completed constrain constraints contextlib
     cotangents_of_states coupled_axes cpu cuda dataclass denominator dense dense_solve device difflib diffusion
     diffusion_nets dim dip divided double draw drawn_parameter draws drift dropout dtype dump_patches each_of
     earlier embed equilibrium error_terms eval exact_number extra_repr failed_call field field_arity field_per_step
@@ -79,8 +79,8 @@ WORDS = frozenset(
     step_blocks step_count step_laws step_parameters step_size steps steps_of_block sum_of_products sum_to t0 t1
     table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch total_sweep
     trace train training trajectory transition transposed_rest type underflow_message uniform unit_vector
-    unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings weighed windows
-    with_gradient_of with_gradients with_quick_tanh without without_slope without_states word_starts worst_root xpu
-    zero_at_start zero_grad zeros_on_host
+    unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings weighed
+    while_loop windows with_gradient_of with_gradients with_quick_tanh without without_slope without_states
+    word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
     """.split()
 )

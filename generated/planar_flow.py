@@ -88,6 +88,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 from torch.distributions import Transform, constraints
 
 DERIVATION: dict[str, object] = {
@@ -729,6 +730,9 @@ def checked_network(owner: str, name: str, network: Any) -> Any:
 
 
 Equation = Callable[..., tuple[Tensor, Tensor]]
+Bracket = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Root, lower and upper bound, last step, how far to look next, and whether the root is found."""
+
 ROOT_ITERATIONS, ASK_EVERY = 240, 8
 
 
@@ -787,16 +791,14 @@ def bracketed_root(equation: Equation, start: Tensor, *coefficients: Tensor) -> 
     """Newton steps inside a bracket that shrinks; where one leaves it or gains little, the bracket is halved.
 
     Raises:
-        RuntimeError: not all roots are found within the bound of iterations.
+        RuntimeError: not all roots are found within the bound of iterations; compiled code does not ask.
     """
     root = torch.broadcast_tensors(start, *coefficients)[0].clone()
-    low, high = torch.full_like(root, -torch.inf), torch.full_like(root, torch.inf)
-    step, reach = torch.full_like(root, torch.inf), 1 + root.abs()
     rounding = 4 * torch.finfo(root.dtype).eps
     _, slope = equation(root, *coefficients)
     sign = torch.where(slope < 0, -torch.ones_like(root), torch.ones_like(root))
-    done = torch.zeros_like(root, dtype=torch.bool)
-    for n in range(ROOT_ITERATIONS):
+
+    def iterate(root: Tensor, low: Tensor, high: Tensor, step: Tensor, reach: Tensor, done: Tensor) -> Bracket:
         residual, slope = (sign * value for value in equation(root, *coefficients))
         low, high = torch.where(residual < 0, root, low), torch.where(residual > 0, root, high)
         newton = root - residual / slope
@@ -807,15 +809,31 @@ def bracketed_root(equation: Equation, start: Tensor, *coefficients: Tensor) -> 
         reach = torch.where(closed, reach, 2 * reach)
         step = (following - root).abs()
         done = done | (residual == 0) | (step <= rounding * (1 + root.abs())) | ~torch.isfinite(residual)
-        root = torch.where(done, root, following)
-        if n % ASK_EVERY == ASK_EVERY - 1 and not torch.compiler.is_compiling() and bool(done.all()):
-            return root
+        return torch.where(done, root, following), low, high, step, reach, done
+
+    far = torch.full_like(root, torch.inf)
+    bracket = (root, -far, far, far.clone(), 1 + root.abs(), torch.zeros_like(root, dtype=torch.bool))
     if torch.compiler.is_compiling():
-        return root
+        return compiled_search(iterate, bracket)
+    for n in range(ROOT_ITERATIONS):
+        bracket = iterate(*bracket)
+        if n % ASK_EVERY == ASK_EVERY - 1 and bool(bracket[-1].all()):
+            return bracket[0]
     raise RuntimeError(
-        f"the inverse was not found: {int((~done).sum())} of {done.numel()} scalar equations have no root after "
+        f"the inverse was not found: {int((~bracket[-1]).sum())} of {root.numel()} scalar equations have no root after "
         f"{ROOT_ITERATIONS} iterations; allowed: parameters of an invertible map, and values that it takes"
     )
+
+
+def compiled_search(iterate: Callable[..., Bracket], bracket: Bracket) -> Tensor:
+    """The loop as one operation of the compiled graph, which would else hold every iteration."""
+    count = torch.zeros((), dtype=torch.int64, device=bracket[0].device)
+    found: tuple[Tensor, ...] = while_loop(
+        lambda count, *bracket: (count < ROOT_ITERATIONS) & ~bracket[-1].all(),
+        lambda count, *bracket: (count + 1, *iterate(*bracket)),
+        (count, *bracket),
+    )
+    return found[1]
 
 
 # --- the module ---------------------------

@@ -10,7 +10,7 @@ from torch.func import hessian, jvp, vmap
 
 from codegen.runtime.roots import monotone_root
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own use
 
 
 def planar(a, start, k):
@@ -90,3 +90,24 @@ def test_what_is_not_a_number_comes_through():
     start = torch.tensor([torch.nan, 1.0], dtype=torch.float64)
     found = root(start, torch.tensor(0.5, dtype=torch.float64))
     assert found.isnan().tolist() == [True, False]
+
+
+@pytest.mark.slow
+def test_compiled_in_one_graph_with_the_search_as_one_operation():
+    torch.compiler.reset()
+    start = torch.tensor([-30.0, -1e-3, 0.4, 2.0, 1e5], dtype=torch.float64, requires_grad=True)
+    k = torch.tensor(-0.999, dtype=torch.float64, requires_grad=True)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    def found(run):
+        value = run(start, k)
+        return value, *torch.autograd.grad(torch.sin(value).sum(), (start, k))
+
+    torch.compile(root, fullgraph=True, backend=backend)(start, k)
+    (graph,) = graphs
+    assert len(graph.graph.nodes) < 60, "not an operation for each iteration"
+    torch.testing.assert_close(found(torch.compile(root, fullgraph=True)), found(root), rtol=1e-12, atol=1e-12)
