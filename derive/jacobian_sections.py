@@ -18,6 +18,7 @@ from derive.latex import aligned
 from derive.linearization import has_jumps
 from derive.numbering import Author
 from derive.operators import Numeric
+from derive.past_values import Lag, Lags, past, told_lags, with_lags
 from derive.program import Assignment, Program
 from derive.recurrence import Recurrence
 from derive.sampling import Sampler
@@ -25,6 +26,7 @@ from derive.state_jacobian import Blocks, read_later, state_jacobian
 from derive.symbols import Quantity
 from derive.systems import Spec
 
+EXAMPLE = 2  # steps, of a lag that is an argument of the module and 1 unless told
 TITLE = "The Jacobian of the step in its state"
 CAROUSEL = "a carousel: no matrix on this way from step to step, and over the steps diagonals multiply"
 
@@ -37,19 +39,26 @@ def with_state_jacobians(spec: Spec, derivation: Derivation) -> Derivation:
         if cell.in_depth:
             continue
         names = StepNames(str(option))
+        told = {lag: max(EXAMPLE, lag.default) if isinstance(lag, Lag) else lag.default for lag in told_lags(cell.past)}
+        known = replace(cell, step=with_lags(cell.step, told)) if told else cell
         try:
-            blocks = state_jacobian(cell)
+            blocks = state_jacobian(known)
         except UnsupportedError:
-            _write_kept_values(author, cell, names)
             continue
-        _write(author, cell, blocks, names)
+        _write(author, known, blocks, names, _told_text(told))
         results |= {names.joined(line.target.name): line.value for line in blocks.lines}
-        contexts[str(option)] = merged(contexts[str(option)], blocks.lines)
+        if known is cell:
+            contexts[str(option)] = merged(contexts[str(option)], blocks.lines)
     sections = tuple(author.sections)
     return replace(derivation, sections=sections, numbers=author.numbers, results=results, contexts=contexts)
 
 
-def _write(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -> None:
+def _told_text(told: Mapping[Lag | Lags, int | tuple[int, ...]]) -> str:
+    values = [f"{lag.name} = {str(steps).strip('(,)')}" for lag, steps in told.items()]
+    return f" Here with {' and '.join(values)}." if values else ""
+
+
+def _write(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames, told: str) -> None:
     known = merged(cell.step, blocks.lines)
     about = {name: pair for pair, name in blocks.names.items()}
     for line in blocks.lines:
@@ -61,33 +70,34 @@ def _write(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -
         author.assignment(shown, names("jacobian", line.target), check)
     _write_product(author, cell, blocks, names)
     lead = "A small change of the state before a step, carried to the state after it, in diagonal matrices and weights."
-    author.close(f"{TITLE}{names.title}", lead)
+    author.close(f"{TITLE}{names.title}", lead + told)
 
 
-def _write_kept_values(author: Author, cell: Recurrence, names: StepNames) -> None:
-    """What the state is where a step reads states of several steps before; nothing where it does not."""
-    older = read_later(cell)
-    if not older or "jacobian.state" in author.numbers:
-        return
-    every = (*cell.old, *older)
-    author.relation(
-        "all that the step reads of its states",
-        Kind.DEFINITION,
-        rf"z = \left({', '.join(q.latex for q in every)}\right)",
-        text=f"z = ({', '.join(q.name for q in every)})",
-        reason="a derivative in the last value alone is no Jacobian of the step; that in all of z, and in what is kept "
-        "between them, is not written out",
-        name="jacobian.state",
-    )
-    author.close(f"{TITLE}{names.title}")
+def kept_values(cell: Recurrence) -> list[Quantity]:
+    """All values that the state of a cell is: of each old state those that are still to be read, newest first."""
+    read = {(one.source, one.lag): one for one in read_later(cell)}
+    depth = {q: max([1, *(lag for source, lag in read if source == q and isinstance(lag, int))]) for q in cell.old}
+    return [read.get((q, steps), past(q, steps)) for q in cell.old for steps in range(1, depth[q] + 1)]
+
+
+def companion(cell: Recurrence, blocks: Blocks) -> list[list[tuple[str, str]]]:
+    """LaTeX and plain text of each block of the matrix that carries all kept values a step on: older ones move up."""
+    kept, rows = kept_values(cell), []
+    for place, value in enumerate(kept):
+        new = cell.new[cell.old.index(value)] if value in cell.old else None
+        found = [blocks.names.get((new, column)) if new else None for column in kept]
+        moved = [new is None and column == kept[place - 1] for column in kept]
+        entries = zip(found, moved, strict=True)
+        rows.append([(q.latex, q.name) if q else ("I", "I") if up else ("0", "0") for q, up in entries])
+    return rows
 
 
 def _write_product(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -> None:
     """The blocks put together; variants whose blocks stand in the same places share it."""
-    rows = [[blocks.names.get((new, old)) for old in cell.old] for new in cell.new]
-    body = r" \\ ".join(" & ".join(name.latex if name else "0" for name in row) for row in rows)
+    rows = companion(cell, blocks)
+    body = r" \\ ".join(" & ".join(latex for latex, _ in row) for row in rows)
     matrix = rf"\begin{{pmatrix}}{body}\end{{pmatrix}}"
-    plain = "; ".join(", ".join(name.name if name else "0" for name in row) for row in rows)
+    plain = "; ".join(", ".join(text for _, text in row) for row in rows)
     flat = "; jumps count as flat, as they are almost everywhere" if has_jumps(cell.step) else ""
     relation = Relation(
         "",
@@ -125,7 +135,7 @@ class AssembledCheck:
             sampler, nudge = Sampler(step.inputs), mpmath.mpf(NUDGE)
             values = sampler.values()
             known = {**values, **evaluate(merged(step, self.blocks.lines), values, None)}
-            moves = {old: sampler.value(old) for old in cell.old}
+            moves = {column: sampler.value(column) for column in self.blocks.columns}
             nudged = [{**values, **{q: values[q] + way * nudge * move for q, move in moves.items()}} for way in (1, -1)]
             ahead, behind = (np.concatenate([_value(step, at, new) for new in cell.new]) for at in nudged)
             found = np.concatenate([self._row(place, known, moves) for place in range(len(cell.new))])
@@ -145,7 +155,7 @@ class AssembledCheck:
     @property
     def terms(self) -> int:
         """Blocks of the matrix, zeros included."""
-        return len(self.cell.new) * len(self.cell.old)
+        return len(self.cell.new) * len(self.blocks.columns)
 
     def perturbed(self, term: int = 0) -> AssembledCheck:
         """With one of the blocks changed."""

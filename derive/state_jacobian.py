@@ -6,7 +6,7 @@ one is computed from stands in it by the name of its own block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sympy import Add, Expr, Integer, Mul, S
@@ -15,6 +15,7 @@ from derive.diagonal_matrices import diagonal
 from derive.errors import UnsupportedError
 from derive.linearization import Linearization, forward_sweep
 from derive.operators import dot, fill, identity_like, linear_solve, matmul, matvec, outer, shape_of, total, transpose
+from derive.past_values import Past
 from derive.program import Assignment, symbols_of
 from derive.recurrence import Recurrence
 from derive.symbols import Quantity, Role
@@ -80,37 +81,40 @@ class Blocks:
     """The Jacobian of a step in its state.
 
     Attributes:
-        names: (new state, old state) -> the quantity that names the block.
+        columns: what the step reads of its state: old states, and what they were several steps before.
+        names: (new state, column) -> the quantity that names the block.
         lines: one assignment for each block that is not 0, in an order in which they can be computed.
         diagonal: the blocks that are diagonal matrices.
     """
 
+    columns: tuple[Quantity, ...]
     names: Mapping[tuple[Quantity, Quantity], Quantity]
     lines: tuple[Assignment, ...]
     diagonal: tuple[Quantity, ...]
 
 
 def state_jacobian(recurrence: Recurrence) -> Blocks:
-    """Blocks of d(new state)/d(old state) of a step whose states are vectors.
+    """Blocks of d(new state)/d(old state) of a step whose states are vectors, and of d(new state)/d(an older one).
 
     Raises:
-        UnsupportedError: there is no state, or one that is no vector or is read several steps later too; or the
-            linearization has something that is not read as a matrix.
+        UnsupportedError: there is no state, or one that is no vector, or is read a number of steps later that is an
+            argument of the module; or the linearization has something that is not read as a matrix.
     """
     if not recurrence.old:
         raise UnsupportedError("the step has no state, and so no Jacobian in it")
-    older = read_later(recurrence)
-    if older:
-        read = ", ".join(q.name for q in older)
-        raise UnsupportedError(f"the step reads {read} too: its state is all values that are kept, not the last alone")
+    columns = tuple(q for q in (*recurrence.old, *read_later(recurrence)) if q in recurrence.step.inputs)
+    told = [q.name for q in columns if isinstance(q, Past) and not isinstance(q.lag, int)]
+    if told:
+        raise UnsupportedError(f"{', '.join(told)}: how old it is, the module is told; with_lags puts a number for it")
+    _check_names(columns)
     odd = [q.name for q in recurrence.old if len(q.shape) != 1]
     if odd:
         raise UnsupportedError(f"{', '.join(odd)}: the blocks of a Jacobian are those of vectors")
-    reader = _Reader(recurrence, forward_sweep(recurrence.step, recurrence.old))
+    reader = _Reader(recurrence, forward_sweep(recurrence.step, columns), columns)
     names: dict[tuple[Quantity, Quantity], Quantity] = {}
     lines, plain = [], []
     for new, forms in reader.new_states():
-        for old in recurrence.old:
+        for old in columns:
             value = _chained(forms, names, old)
             if value == 0:
                 continue
@@ -118,10 +122,19 @@ def state_jacobian(recurrence: Recurrence) -> Blocks:
             lines.append(Assignment(name, value, _reason(forms, names, old)))
             if isinstance(value, diagonal):
                 plain.append(name)
-    return Blocks(names, tuple(lines), tuple(plain))
+    return Blocks(columns, names, tuple(lines), tuple(plain))
 
 
-def read_later(recurrence: Recurrence) -> tuple[Quantity, ...]:
+def _check_names(columns: Sequence[Quantity]) -> None:
+    found: dict[tuple[Quantity, int], str] = {}
+    for value in columns:
+        where = (value.source, int(str(value.lag))) if isinstance(value, Past) else (value, 1)
+        if where in found:
+            raise UnsupportedError(f"{found[where]} and {value.name} are the same value; its derivative is that of one")
+        found[where] = value.name
+
+
+def read_later(recurrence: Recurrence) -> tuple[Past, ...]:
     """What a step reads of its states as they were more than a step before."""
     return tuple(q for q in recurrence.past if q.source in recurrence.old)
 
@@ -154,9 +167,9 @@ def _block(new: Quantity, old: Quantity) -> Quantity:
 class _Reader:
     """Reads the lines of a linearization, which are linear in tangents, as matrices times tangents."""
 
-    def __init__(self, recurrence: Recurrence, sweep: Linearization) -> None:
-        self.recurrence, self.sweep = recurrence, sweep
-        self.forms: dict[Quantity, Forms] = {sweep.tangents[q]: {q: Form(Integer(1))} for q in recurrence.old}
+    def __init__(self, recurrence: Recurrence, sweep: Linearization, columns: tuple[Quantity, ...]) -> None:
+        self.recurrence, self.sweep, self.columns = recurrence, sweep, columns
+        self.forms: dict[Quantity, Forms] = {sweep.tangents[q]: {q: Form(Integer(1))} for q in columns}
         self.rules: dict[type, Callable[[Expr], Forms]] = {
             Add: lambda value: _sum([self._spread(self.read(term), term, value) for term in value.args]),
             Mul: self._product,
@@ -170,7 +183,7 @@ class _Reader:
     def new_states(self) -> list[tuple[Quantity, Forms]]:
         """The new states in the order in which they are computed, each in the old ones and in those before it."""
         about = {self.sweep.tangents[q]: q for q in self.recurrence.new if q in self.sweep.tangents}
-        found = {q: self.forms[self.sweep.tangents[q]] for q in self.recurrence.new if q in self.recurrence.old}
+        found = {q: self.forms[self.sweep.tangents[q]] for q in self.recurrence.new if q in self.columns}
         for line in self.sweep.program.assignments:
             if line.solve is not None:
                 raise UnsupportedError(f"{line.target.name} is the solution of equations; its Jacobian is not read")

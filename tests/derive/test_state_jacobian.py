@@ -12,7 +12,7 @@ from derive import Builder, Recurrence, concat, input_, matvec, parameter, past,
 from derive.diagonal_matrices import diagonal
 from derive.errors import UnsupportedError
 from derive.evaluator import evaluate
-from derive.jacobian_sections import AssembledCheck, quotient_check
+from derive.jacobian_sections import AssembledCheck, companion, kept_values, quotient_check
 from derive.lagrangian import merged
 from derive.latex import latex, plain
 from derive.linearization import forward_sweep, is_affine
@@ -192,13 +192,52 @@ def section_of(name):
     ]
 
 
-@pytest.mark.parametrize(("name", "kept"), [("rnn_multitap", "(h, h_lags)"), ("delay_rnn", "(s, r, r_delay)")])
-def test_of_a_step_with_past_values_no_block_is_written(name, kept):
-    """A derivative in the last value alone would leave out what comes back later."""
-    (relation,) = section_of(name)
-    assert relation.text == f"z = {kept}" and "not written out" in relation.reason
-    with pytest.raises(UnsupportedError, match="its state is all values that are kept"):
+def test_of_a_step_with_past_values_the_matrix_moves_all_that_is_kept():
+    """Over four steps, against complex steps through a loop that keeps the old values itself."""
+    V = parameter("V", ("H", "H"))
+    step = Builder()
+    h_next = step.let("h_next", tanh(matvec(W, x) + matvec(R, past(h, 3, name="h_then")) + b * c))
+    c_next = step.let("c_next", c + matvec(V, h_next * past(c, 2)))
+    cell = Recurrence(step.build((h_next, c_next)), (h, c), (h_next, c_next), (x,), h_next)
+    blocks = state_jacobian(cell)
+    assert [q.name for q in kept_values(cell)] == ["h", "h_lag2", "h_then", "c", "c_lag2"]
+    known = merged(cell.step, blocks.lines)
+    given, random = numbers([W, R, V, b]), np.random.default_rng(3)
+    xs = random.normal(size=(4, 3))
+
+    def run(z):
+        (h1, h2, h3, c1, c2), matrix = z.reshape(5, 4), np.eye(20)
+        for row in xs:
+            at = {**given, x: row, h: h1, c: c1, cell.past[1]: h3, cell.past[0]: c2}
+            found = {q.name: value for q, value in evaluate(known, at).items()} if np.isrealobj(z) else {}
+            if found:
+                texts = [[text for _, text in entries] for entries in companion(cell, blocks)]
+                table = {"0": np.zeros((4, 4)), "I": np.eye(4), **found}
+                matrix = np.block([[table[text] for text in entries] for entries in texts]) @ matrix
+            new = np.tanh(given[W] @ row + given[R] @ h3 + given[b] * c1)
+            h1, h2, h3, c1, c2 = new, h1, h2, c1 + given[V] @ (new * c2), c1
+        return np.concatenate([h1, h2, h3, c1, c2]), matrix
+
+    z = random.normal(size=20)
+    columns = [run(z + 1e-30j * unit)[0].imag / 1e-30 for unit in np.eye(20)]
+    np.testing.assert_allclose(run(z)[1], np.stack(columns, axis=1), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "lags"), [("rnn_multitap", "lags = 1, 2"), ("delay_rnn", "delay = 2")])
+def test_lags_that_the_module_is_told_get_numbers(name, lags):
+    assert any(lags in section.lead for section in explain(load(name)).sections)
+    (product, *_) = [one for one in section_of(name) if one.title == "Jacobian over several steps"]
+    assert "I, 0" in product.text and product.check.run().holds
+    assert not any(product.check.perturbed(term).run().holds for term in range(product.check.terms))
+    with pytest.raises(UnsupportedError, match="with_lags puts a number"):
         state_jacobian(next(iter(load(name).variants.values())))
+
+
+def test_one_value_under_two_names_is_refused():
+    step = Builder()
+    after = step.let("h_next", tanh(matvec(R, past(h, 2)) + b * past(h, 2, name="again") + matvec(W, x)))
+    with pytest.raises(UnsupportedError, match="again and h_lag2 are the same value"):
+        state_jacobian(Recurrence(step.build((after,)), (h,), (after,), (x,), after))
 
 
 def test_of_a_step_without_a_state_there_is_none():
