@@ -68,6 +68,7 @@ def _write(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames, t
         )
         shown = replace(line, reason=f"{line.reason}; {CAROUSEL}") if carried else line
         author.assignment(shown, names("jacobian", line.target), check)
+    _write_kept_values(author, cell)
     _write_product(author, cell, blocks, names)
     lead = "A small change of the state before a step, carried to the state after it, in diagonal matrices and weights."
     author.close(f"{TITLE}{names.title}", lead + told)
@@ -90,6 +91,21 @@ def companion(cell: Recurrence, blocks: Blocks) -> list[list[tuple[str, str]]]:
         entries = zip(found, moved, strict=True)
         rows.append([(q.latex, q.name) if q else ("I", "I") if up else ("0", "0") for q, up in entries])
     return rows
+
+
+def _write_kept_values(author: Author, cell: Recurrence) -> None:
+    """What the state is where a step reads older values of its states; the same for all variants."""
+    if not read_later(cell) or "jacobian.state" in author.numbers:
+        return
+    kept = kept_values(cell)
+    author.relation(
+        "all that is kept between two steps",
+        Kind.DEFINITION,
+        rf"z = \left({', '.join(q.latex for q in kept)}\right)",
+        text=f"z = ({', '.join(q.name for q in kept)})",
+        reason="a derivative in the last value alone would leave out what comes back later",
+        name="jacobian.state",
+    )
 
 
 def _write_product(author: Author, cell: Recurrence, blocks: Blocks, names: StepNames) -> None:

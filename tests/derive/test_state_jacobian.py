@@ -223,9 +223,13 @@ def test_of_a_step_with_past_values_the_matrix_moves_all_that_is_kept():
     np.testing.assert_allclose(run(z)[1], np.stack(columns, axis=1), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "lags"), [("rnn_multitap", "lags = 1, 2"), ("delay_rnn", "delay = 2")])
-def test_lags_that_the_module_is_told_get_numbers(name, lags):
+@pytest.mark.parametrize(
+    ("name", "lags", "kept"),
+    [("rnn_multitap", "lags = 1, 2", "(h, h_lag2)"), ("delay_rnn", "delay = 2", "(s, r, r_lag2)")],
+)
+def test_lags_that_the_module_is_told_get_numbers(name, lags, kept):
     assert any(lags in section.lead for section in explain(load(name)).sections)
+    assert [one.text for one in section_of(name) if one.name == "jacobian.state"] == [f"z = {kept}"]
     (product, *_) = [one for one in section_of(name) if one.title == "Jacobian over several steps"]
     assert "I, 0" in product.text and product.check.run().holds
     assert not any(product.check.perturbed(term).run().holds for term in range(product.check.terms))
