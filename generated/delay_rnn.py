@@ -1210,17 +1210,15 @@ class Recurrent(nn.Module):
             else:
                 nn.init.uniform_(parameter, -bound, bound)
 
+    def flatten_parameters(self) -> None:
+        """Do nothing; code written for torch.nn calls it for cuDNN's copy of the weights, and there is none here."""
+
     def extra_repr(self) -> str:
         sizes = ("input_size", "hidden_size", *self.further_sizes)
         shown = [", ".join(str(getattr(self, name)) for name in sizes)]
-        usual: dict[str, Any] = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-        }
-        usual |= {"memory": "store", "gradient": "derived", "output": None, "learn_initial": False, **self.told}
+        usual: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+        usual |= {"bidirectional": False, "memory": "store", "gradient": "derived", "output": None}
+        usual |= {"learn_initial": False, **self.told}
         shown += [f"{name}={getattr(self, name)!r}" for name in usual if getattr(self, name) != usual[name]]
         default = next(iter(self.cells))
         shown += [f"{n}={v!r}" for n, v, usual in zip(self.options, self.chosen, default, strict=True) if v != usual]

@@ -260,3 +260,12 @@ def test_options_are_shown_and_checked() -> None:
     assert repr(GRU(3, 4)) == "GRU(3, 4)"
     with pytest.raises(ValueError, match="GRU: reset='never'; allowed: 'before', 'after'"):
         GRU(3, 4, reset="never")
+
+
+@pair
+def test_code_for_torchs_modules_may_ask_for_one_block_of_weights(name: str) -> None:
+    module, oracle = both(name, 2)
+    x, state = torch.randn(5, 2, 3, dtype=double), states_of(name, 2, 2, 4)
+    for each in (module, oracle):
+        each.flatten_parameters()
+    assert apart(everything(module, x, state), everything(oracle, x, state)) < 1e-12
