@@ -43,6 +43,11 @@ class ExactValues:
         return [f"self.{q.name} = exact_number({f'{owner}: {q.name}'!r}, {q.name})" for q in self._constants]
 
     @property
+    def shown(self) -> list[str]:
+        """The constants as `shown_arguments` takes them."""
+        return [shown_argument(q.name, float(self.spec.defaults[q.name])) for q in self._constants]
+
+    @property
     def doc(self) -> list[str]:
         """Lines of the class's docstring."""
         if not self.spec.values:
@@ -72,6 +77,17 @@ class ExactValues:
     @property
     def _constants(self) -> list[Quantity]:
         return constants_of(self.spec.values)
+
+
+def shown_argument(name: str, usual: object) -> str:
+    """Source of the text that shows an argument which is not the usual one."""
+    return f'("" if self.{name} == {usual!r} else f", {name}={{self.{name}!r}}")'
+
+
+def shown_arguments(texts: Sequence[str]) -> tuple[Function, ...]:
+    """`extra_repr` with further arguments, by the sources of their texts; nothing where there are none."""
+    doc, body = "Arguments that are not the usual ones.", " + ".join(["return super().extra_repr()", *texts])
+    return (Function("extra_repr", "self", "str", doc, (body,)),) if texts else ()
 
 
 def _display(value: Value) -> str:

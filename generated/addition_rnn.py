@@ -1547,6 +1547,10 @@ class RNNHidden(Recurrent):
         super().reset_parameters()
         set_exactly(self.owner, self.named_parameters(), self.starting_values)
 
+    def extra_repr(self) -> str:
+        """Arguments that are not the usual ones."""
+        return super().extra_repr() + ("" if self.gain == 1.0 else f", gain={self.gain!r}")
+
 
 Module = RNNHidden
 

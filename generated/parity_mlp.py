@@ -519,7 +519,11 @@ class DNN(LayerNet):
 
     def extra_repr(self) -> str:
         """Arguments that are not the usual ones."""
-        return super().extra_repr() + ("" if self.activation == "heaviside" else f", activation={self.activation!r}")
+        return (
+            super().extra_repr()
+            + ("" if self.activation == "heaviside" else f", activation={self.activation!r}")
+            + ("" if self.gain == 1.0 else f", gain={self.gain!r}")
+        )
 
     def hidden_values(self, row: Tensor, column: Tensor) -> dict[str, Any]:
         """Exact values of the hidden layer's parameters, by name; rows and columns count from 1."""

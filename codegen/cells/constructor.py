@@ -9,6 +9,7 @@ from codegen.cells.plan import CellPlan
 from codegen.cells.plan_operands import part_shape
 from codegen.cells.prelude import keyword
 from codegen.cells.readout import Readout
+from codegen.exact_values import shown_arguments
 from codegen.steps.source import Function, tuple_display
 from derive.errors import UnsupportedError
 from derive.past_values import Lag, Lags
@@ -138,7 +139,8 @@ def exact_values(module: CellParts) -> tuple[Function, ...]:
     doc = "Exact values of the parameters of a layer and direction, by name; rows and columns count from 1."
     values = module.exact.method("starting_values", doc, {q: names[q] for q in module.spec.values})
     body = ("super().reset_parameters()", "set_exactly(self.owner, self.named_parameters(), self.starting_values)")
-    return values, Function("reset_parameters", "self", "None", "All parameters as at the start.", body)
+    reset = Function("reset_parameters", "self", "None", "All parameters as at the start.", body)
+    return values, reset, *shown_arguments(module.exact.shown)
 
 
 def dictionary(entries: Sequence[tuple[str, str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from codegen.exact_values import ExactValues
+from codegen.exact_values import ExactValues, shown_argument, shown_arguments
 from codegen.layers.rules import LayerWriter
 from codegen.render import render
 from codegen.steps.rules import Function, tuple_display
@@ -39,7 +39,7 @@ def chain_text(spec: Spec, derivation: Derivation, command: str) -> str:
     view = {
         "functions": module.functions(),
         "chains": module.table(),
-        "methods": (module.constructor(), *module.shown_option(), *module.exact_values()),
+        "methods": (module.constructor(), *module.shown(), *module.exact_values()),
         "class_doc": module.class_doc(),
     }
     entries = (*SUPPORT, *module.exact.support)
@@ -170,14 +170,10 @@ class ChainModule:
         names = [f"{name}: int" for name, shown in self._ends().items() if shown == name]
         return names, tuple_display(list(self._ends().values()))
 
-    def shown_option(self) -> tuple[Function, ...]:
-        """`extra_repr` with the option, where there is one."""
+    def shown(self) -> tuple[Function, ...]:
+        """`extra_repr` with the option and the constants, where there are any."""
         option = self.spec.option
-        if not option:
-            return ()
-        shown = f'"" if self.{option} == {self.default!r} else f", {option}={{self.{option}!r}}"'
-        doc = "Arguments that are not the usual ones."
-        return (Function("extra_repr", "self", "str", doc, (f"return super().extra_repr() + ({shown})",)),)
+        return shown_arguments([*([shown_argument(option, self.default)] if option else []), *self.exact.shown])
 
     def exact_values(self) -> tuple[Function, ...]:
         """Where the parameters start, and how they are set to it; nothing where the spec gives no values."""

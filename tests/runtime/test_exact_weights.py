@@ -113,3 +113,18 @@ def test_steep_units_can_be_trained_further():
 def test_what_the_weights_do_not_fit_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         Adder(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("net", "shown"),
+    [
+        (Adder(), "2, 3, output=1"),
+        (Adder(gain=20), "2, 3, output=1, gain=20.0"),
+        (Parity(nonlinearity="sigmoid", gain=7.5), "1, 2, output=1, nonlinearity='sigmoid', gain=7.5"),
+        (DNN([5, 5, 1]), "[5, 5, 1]"),
+        (DNN([5, 5, 1], gain=2), "[5, 5, 1], gain=2.0"),
+        (DNN([5, 5, 1], activation="sigmoid", gain=40), "[5, 5, 1], activation='sigmoid', gain=40.0"),
+    ],
+)
+def test_the_gain_is_shown_as_other_arguments_are(net, shown):
+    assert net.extra_repr() == shown and shown in repr(net)
