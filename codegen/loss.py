@@ -9,6 +9,7 @@ from sympy import Integer
 from codegen.printer import TorchPrinter
 from codegen.steps.source import Function, tuple_display
 from derive.derivation import Derivation
+from derive.functions import xlogx
 from derive.gradients import unfilled
 from derive.lagrangian import loss_names
 from derive.operators import matvec
@@ -116,7 +117,8 @@ def _head(loss: Loss, owner: str) -> list[str]:
         given = " and ".join(f"{q.name} is not None" for q in parameters)
         asked = f"has_readout({owner!r}, output, {_size(state)!r}{shapes})"
         lines += [f"if {asked} and {given}:", f"    output = {text}"]
-    return [*lines, f"target = checked_target({owner!r}, target, output, classes={loss.classes})"]
+    lines.append(f"target = checked_target({owner!r}, target, output, classes={loss.classes})")
+    return [*lines, f"check_not_negative({owner!r}, target)"] if loss.value.has(xlogx(loss.target)) else lines
 
 
 def _axes(quantity: Quantity) -> str:

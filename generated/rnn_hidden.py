@@ -1855,15 +1855,28 @@ def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str)
 
 
 def check_classes(owner: str, target: Tensor, count: int) -> None:
-    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
-    if torch.compiler.is_compiling() or not target.numel():
-        return
-    try:
-        low, high = int(target.min()), int(target.max())
-    except RuntimeError:
-        return
+    """Refuse class indices out of range, where they can be read."""
+    low, high = entries_between(target)
     if low < 0 or high >= count:
         raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
+
+
+def check_not_negative(owner: str, target: Tensor) -> None:
+    """Refuse a target whose logarithm there is not, where its entries can be read."""
+    low, _ = entries_between(target)
+    if low < 0:
+        raise ValueError(f"{owner}: the least entry of target is {low:.6g}; allowed: 0 or more, its logarithm is taken")
+
+
+def entries_between(target: Tensor) -> tuple[float, float]:
+    """Least and greatest entry, with one host read; zeros while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return 0, 0
+    try:
+        low, high = torch.stack(torch.aminmax(target.detach())).tolist()
+    except RuntimeError:
+        return 0, 0
+    return low, high
 
 
 # --- the module ---------------------------
@@ -2029,6 +2042,7 @@ def _loss_cotangent_cross_entropy(output: Tensor, target: Tensor, *, weights: Te
 def _loss_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Kullback-Leibler divergence on logits, summed over the batch; output and target (..., K), weights (...)."""
     target = checked_target("loss", target, output, classes=True)
+    check_not_negative("loss", target)
     xlogx_target = torch.special.xlogy(target, target)  # (36)
     value = (
         torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True)
@@ -2041,6 +2055,7 @@ def _loss_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | Non
 def _loss_cotangent_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=True)
+    check_not_negative("loss_cotangent", target)
     bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (34)
     bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (38)
     return bar_output

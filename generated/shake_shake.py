@@ -2570,15 +2570,28 @@ def check_axes(owner: str, target: Tensor, shape: tuple[int, ...], allowed: str)
 
 
 def check_classes(owner: str, target: Tensor, count: int) -> None:
-    """Refuse class indices out of range, with one host read; not while compiling or inside vmap, which forbid it."""
-    if torch.compiler.is_compiling() or not target.numel():
-        return
-    try:
-        low, high = int(target.min()), int(target.max())
-    except RuntimeError:
-        return
+    """Refuse class indices out of range, where they can be read."""
+    low, high = entries_between(target)
     if low < 0 or high >= count:
         raise ValueError(f"{owner}: class indices from {low} to {high}; allowed: 0 to {count - 1}")
+
+
+def check_not_negative(owner: str, target: Tensor) -> None:
+    """Refuse a target whose logarithm there is not, where its entries can be read."""
+    low, _ = entries_between(target)
+    if low < 0:
+        raise ValueError(f"{owner}: the least entry of target is {low:.6g}; allowed: 0 or more, its logarithm is taken")
+
+
+def entries_between(target: Tensor) -> tuple[float, float]:
+    """Least and greatest entry, with one host read; zeros while compiling or inside vmap, which forbid it."""
+    if torch.compiler.is_compiling() or not target.numel():
+        return 0, 0
+    try:
+        low, high = torch.stack(torch.aminmax(target.detach())).tolist()
+    except RuntimeError:
+        return 0, 0
+    return low, high
 
 
 # --- the module ---------------------------

@@ -110,3 +110,20 @@ def test_bad_weights_and_unknown_divergences_are_refused(function, arguments, sa
 def test_weights_of_steps_are_not_taken_for_those_of_as_many_sequences(function):
     with pytest.raises(ValueError, match=r"weights has shape \(3,\); allowed: .* sizes \(3, 3\) or 1"):
         function(LOGITS[:B], CLASSES[:B], weights=torch.ones(B))
+
+
+@pytest.mark.parametrize("function", [loss, loss_cotangent])
+def test_targets_without_a_logarithm_are_refused(function):
+    """torch's divergence of them is NaN, and its cross-entropy, which takes no logarithm of them, is a number."""
+    target = targets("kl_divergence").clone()
+    target[2, 1, 0] = -0.25
+    assert TORCH["kl_divergence"](LOGITS, target).isnan()
+    with pytest.raises(ValueError, match=r"loss.*: the least entry of target is -0.25; allowed: 0 or more"):
+        function(LOGITS, target, divergence="kl_divergence")
+    torch.testing.assert_close(loss(LOGITS, target), TORCH["cross_entropy"](LOGITS, target), rtol=1e-13, atol=0)
+
+
+def test_targets_that_cannot_be_read_are_not():
+    each = torch.func.vmap(lambda o, y: loss(o, y, divergence="kl_divergence"))(LOGITS, targets("kl_divergence"))
+    torch.testing.assert_close(each.sum(), loss(LOGITS, targets("kl_divergence"), divergence="kl_divergence"))
+    assert loss(LOGITS[:0], SHARES[:0], divergence="kl_divergence") == 0
