@@ -142,26 +142,31 @@ def generate(specs: tuple[str, ...], everything: bool, scheme: str | None, outpu
 @main.command()
 @click.argument("specs", nargs=-1, metavar="[SPEC]...")
 @click.option("-o", "--output", type=FOLDER, help="Folder of the emitted files [default: as for generate].")
-def check(specs: tuple[str, ...], output: Path | None) -> None:
+@click.option("--diff", is_flag=True, help="Also what differs.")
+def check(specs: tuple[str, ...], output: Path | None, diff: bool) -> None:
     """Compare emitted files with what would be emitted now.
 
-    Exit status 1 and the difference where a file is stale. Without SPEC the whole catalogue is compared. A statement
-    has no file and is passed over.
+    Exit status 1 where a file is stale. Without SPEC the whole catalogue is compared; outside of a checkout, the files
+    of it that lie in the folder. A statement has no file and is passed over.
     """
     loaded = _load_all(specs, not specs)
     for reference, spec in loaded:
         if spec.no_module:
             click.echo(f"{reference}: a statement, no file to compare")
     loaded = [(reference, spec) for reference, spec in loaded if not spec.no_module]
-    from codegen.freshness import compare
+    from codegen.freshness import compare, lying_in
+    from derive.files import checkout
 
-    stale = False
+    if not specs:
+        there = lying_in(_folder("", output), loaded)
+        loaded = there if output is not None or checkout(Path.cwd()) is None else loaded
+    stale, place = False, "" if output is None else f" -o {output}"
     with _progress("comparing", loaded) as items:
         for reference, spec in items:
             with _naming(reference):
-                result = compare(spec, _folder(reference, output))
+                result = compare(spec, _folder(reference, output), reference + place)
             stale = stale or not result.fresh
-            for line in result.report().splitlines():
+            for line in result.report(diff).splitlines():
                 click.secho(line, fg={"+": "green", "-": "red"}.get(line[:1]))
     sys.exit(FINDING if stale else 0)
 

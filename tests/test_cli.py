@@ -186,11 +186,25 @@ def test_generate_puts_a_users_module_here_and_check_finds_it(user_spec):
     assert (fresh.exit_code, fresh.output.strip()) == (0, "decay.py: up to date")
     emitted.write_text(emitted.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
     stale = run("check", "mine.py")
-    assert stale.exit_code == 1
-    assert "-# edited" in stale.output
+    line, hint = stale.output.splitlines()
+    assert line == "decay.py: stale, -1 +0 lines; `derive generate mine.py` writes it anew"
+    assert stale.exit_code == 1 and hint == "--diff shows what differs"
+    assert "-# edited" in run("check", "mine.py", "--diff").output.splitlines()
     emitted.unlink()
-    assert run("check", "mine.py").exit_code == 1
+    missing = run("check", "mine.py", "--diff")
+    assert (missing.exit_code, missing.output) == (1, "decay.py: missing; `derive generate mine.py` writes it\n")
     assert not emitted.exists()
+
+
+def test_check_without_a_spec_elsewhere_reads_the_files_that_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = " ".join(refused("check").split())
+    assert f"{tmp_path} has no emitted file of the catalogue; allowed: a folder that has (-o FOLDER), or SPECs" in said
+    run("generate", "heun", "-o", "emitted")
+    assert run("check", "-o", "emitted").output == "emitted/heun.py: up to date\n"
+    lines = run("check", "heun", "rk4", "-o", "emitted").output.splitlines()
+    assert lines[1:] == ["emitted/rk4.py: missing; `derive generate rk4 -o emitted` writes it"]
+    assert "emitted has no emitted file" not in refused("check")
 
 
 def test_errors_lead_to_commands_that_there_are(user_spec, tmp_path):
@@ -211,8 +225,11 @@ def test_generate_with_another_scheme(user_spec):
     result = run("check", "mine.py")
     assert result.exit_code == 1
     assert "a scheme of the user's own" in result.output
+    assert "`derive generate mine.py --scheme FILE` writes it anew" in result.output
     run("generate", "mine.py", "--scheme", "rk4")
     assert run("check", "mine.py").exit_code == 0
+    user_spec.with_name("decay.py").write_text(user_spec.with_name("decay.py").read_text() + "# edited\n")
+    assert "`derive generate mine.py --scheme rk4` writes it anew" in run("check", "mine.py").output
 
 
 def test_generate_never_overwrites_the_spec(user_spec):
