@@ -17,7 +17,7 @@ from derive.recurrence import Recurrence
 from derive.symbols import Quantity
 from derive.systems import Spec
 from plots import style
-from plots.cell_gates import gates_of
+from plots.cell_gates import candidates_of, gates_of
 from plots.modules import module_class
 from plots.runs import Array
 from plots.subject import Subject
@@ -36,6 +36,7 @@ class Gates:
         numbers: (T,), what was counted.
         predicted: (T,): of each year by the years before it; the first one is missing.
         gates: gate -> (T, units), in the step that reads the year.
+        candidates: what the gates let into the state -> (T, units), in that step.
         states: state -> (T, units), after that step.
     """
 
@@ -44,6 +45,7 @@ class Gates:
     numbers: Array
     predicted: Array
     gates: Mapping[Quantity, Array]
+    candidates: Mapping[Quantity, Array]
     states: Mapping[Quantity, Array]
 
 
@@ -84,8 +86,8 @@ def watched(spec: Spec, option: str, model: Forecast) -> Gates:
     with torch.no_grad():
         predicted = np.concatenate([[np.nan], UNIT * model(x)[:-1].flatten().numpy()])
     known = over(cell, parameters_of(model.net, spec, option, cell), x.flatten(1).numpy())
-    found = {q: known[q] for q in gates_of(cell.step)}
-    return Gates(option, years, numbers, predicted, found, {q: known[q] for q in cell.new})
+    rows = [{q: known[q] for q in each} for each in (gates_of(cell.step), candidates_of(cell), cell.new)]
+    return Gates(option, years, numbers, predicted, *rows)
 
 
 def fit(model: Forecast, x: Tensor, epochs: int) -> None:
@@ -109,13 +111,13 @@ def over(cell: Recurrence, parameters: Mapping[Quantity, Tensor], x: Array) -> d
 
 
 def draw(subject: Subject, found: Gates) -> Figure:
-    """The series above, then each gate and each state over the years, a row for each unit."""
+    """The series above, then each gate, each candidate and each state over the years, a row for each unit."""
     return drawn(found, f"{subject.title}{f' ({found.option})' if found.option else ''}")
 
 
 def drawn(found: Gates, name: str) -> Figure:
     """See `draw`."""
-    count = 1 + len(found.gates) + len(found.states)
+    count = 1 + len(found.gates) + len(found.candidates) + len(found.states)
     figure, axes = style.panels(rows=count, width=8.4, height=1.9 + 1.05 * (count - 1))
     first, *others = axes
     error = np.sqrt(np.nanmean((found.predicted - found.numbers)[1:] ** 2))
@@ -125,7 +127,9 @@ def drawn(found: Gates, name: str) -> Figure:
     first.set(xlim=(found.years[0] - 0.5, found.years[-1] + 0.5), xticklabels=[])
     style.title(first, name)
     rows = [*((q, v, (0.0, 1.0), "viridis") for q, v in found.gates.items())]
-    rows += [(q, v, (-_reach(v), _reach(v)), "RdBu_r") for q, v in found.states.items()]
+    reaches = {q: (v, max(1.0, _reach(v))) for q, v in found.candidates.items()}  # 1 is that of tanh
+    reaches |= {q: (v, _reach(v)) for q, v in found.states.items()}
+    rows += [(q, v, (-reach, reach), "RdBu_r") for q, (v, reach) in reaches.items()]
     for one, (quantity, values, limits, colours) in zip(others, rows, strict=True):
         order = np.argsort(values.mean(axis=0))
         extent = (found.years[0] - 0.5, found.years[-1] + 0.5, 0.0, float(len(order)))

@@ -57,6 +57,12 @@ def test_lines_over_a_sequence_are_what_the_module_computes(name):
         np.testing.assert_allclose(known[q][-1], final.flatten().numpy(), rtol=1e-12, atol=1e-13)
     names = {"lstm": "i f o", "gru": "r z", "lstm_peephole": "i f o"}[name]
     assert [q.name for q in gates.gates_of(cell.step)] == names.split()
+    (candidate,) = gates.candidates_of(cell)  # not tanh(c), which the output is made of
+    assert candidate.name == ("n" if name == "gru" else "g")
+    now, kept = {q.name: value for q, value in known.items()}, "h_next" if name == "gru" else "c_next"
+    keep, let = (1 - now["z"], now["z"]) if name == "gru" else (now["f"], now["i"])
+    before = np.vstack([np.zeros(3), now[kept][:-1]])
+    np.testing.assert_allclose(now[kept], keep * before + let * known[candidate], rtol=1e-12, atol=1e-13)
 
 
 def test_gates_over_the_sunspots(monkeypatch, tmp_path):
@@ -67,6 +73,10 @@ def test_gates_over_the_sunspots(monkeypatch, tmp_path):
     assert all(
         value.shape == (309, gates.HIDDEN) and 0 < value.min() < value.max() < 1 for value in found.gates.values()
     )
+    ((candidate, values),) = found.candidates.items()
+    assert candidate.name == "n" and -1 < values.min() < 0 < values.max() < 1
+    images = [axes.images[0] for axes in gates.draw(subject, found).axes if axes.images and axes.get_ylabel()]
+    assert [image.get_clim() for image in images][:3] == [(0, 1), (0, 1), (-1, 1)] and len(images) == 4
     error = np.sqrt(np.nanmean((found.predicted - found.numbers) ** 2))
     assert np.isnan(found.predicted[0]) and error < np.std(found.numbers)
     assert drawn(gates, subject, found, tmp_path / "gates.png") > 10000
