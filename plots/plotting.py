@@ -39,6 +39,12 @@ def plot(reference: str, kind: str | None = None, output: Path | None = None) ->
 
 def _chosen(reference: str, subject: Subject, name: str | None) -> Kind:
     available = kinds_of(subject)
+    if name in available:
+        return available[name]
+    asked = next((kind for kind in KINDS if kind.name == name), None)
+    instead = asked.instead(subject) if asked else ""
+    if instead:
+        raise DeriveError(f"{reference} has no plot of kind {name!r}: {instead}")
     if not available:
         raise DeriveError(
             f"{reference} has no plots: they are of schemes, of systems that move in steps, of problems of optimal "
@@ -46,7 +52,5 @@ def _chosen(reference: str, subject: Subject, name: str | None) -> Kind:
         )
     if name is None:
         return next(iter(available.values()))
-    if name in available:
-        return available[name]
-    needs = next((f" (it needs {kind.needs})" for kind in KINDS if kind.name == name), "")
+    needs = f" (it needs {asked.needs})" if asked else ""
     raise DeriveError(f"{reference} has no plot of kind {name!r}{needs}; it has: {', '.join(available)}")

@@ -35,11 +35,13 @@ class Kind:
         name: as the command line takes it; `plots.<module>` has `data(subject)` and `draw(subject, data)`.
         applies: whether a subject has what is plotted.
         needs: what a subject must have, in words.
+        instead: why a subject near it has none, and what is possible; empty of all others.
     """
 
     name: str
     applies: Callable[[Subject], bool]
     needs: str
+    instead: Callable[[Subject], str] = lambda _: ""
 
     @property
     def module(self) -> ModuleType:
@@ -159,6 +161,21 @@ def _passes_gradients(subject: Subject) -> bool:
     return _is_cell(subject) and not subject.spec.values and bool(variants_with_slopes(subject.spec))
 
 
+def _gradients_instead(subject: Subject) -> str:
+    """Of a cell with exact weights."""
+    spec = subject.spec
+    if not (_is_cell(subject) and spec.values):
+        return ""
+    sloped = variants_with_slopes(spec)
+    options = {name: ", ".join(f"{o}={v!r}" for o, v in spec.chosen(str(name)).items()) for name in spec.variants}
+    flat = " and ".join(shown for name, shown in options.items() if name not in sloped)
+    parts = [f"it shows weights as they are drawn, and those of {spec.id} start exact"]
+    parts += [f"no gradient passes with {flat}, whose slope is zero almost everywhere"] if flat else []
+    for name in list(sloped)[:1]:
+        parts.append(f"codegen.diagnostics.gradient_profile measures {spec.class_name}({options[name]}) as it is")
+    return "; ".join([*parts, "a spec of the cell without `values=` has the plot"])
+
+
 def _has_gates(subject: Subject) -> bool:
     cells = [one for one in subject.spec.variants.values() if isinstance(one, Recurrence)]
     return _is_cell(subject) and bool(gates_of(cells[0].step))
@@ -190,7 +207,12 @@ KINDS = (
     Kind("crossing", _moves_on_a_line, "an ODE of one unknown, with a scheme that is explicit for it"),
     Kind("responses", _is_scalar_recursion, "a recurrence of one number with a weight"),
     Kind("delays", _has_a_told_delay, "a cell of a delay equation whose delay the constructor is told"),
-    Kind("gradients", _passes_gradients, "a recurrent cell whose weights are drawn, with a state that has a slope"),
+    Kind(
+        "gradients",
+        _passes_gradients,
+        "a recurrent cell whose weights are drawn, with a state that has a slope",
+        _gradients_instead,
+    ),
     Kind("gates", _has_gates, "a recurrent cell that is emitted, with gates"),
     Kind("profile", _is_chain, "a chain of layers with a choice of activations"),
     Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),

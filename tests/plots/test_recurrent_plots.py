@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from codegen.diagnostics import gradient_profile
 from codegen.verification.recurrent_cases import parameters_of
-from plots import gates, gradients, kinds_of, profile, style
+from derive import load
+from derive.errors import DeriveError
+from plots import gates, gradients, kinds_of, plot, profile, style
 from plots.modules import module_class
-from plots.subject import subject_of
+from plots.subject import Subject, subject_of
 from plots.sunspots import sunspots
 
 
@@ -30,6 +35,20 @@ def drawn(module, subject, found, path):
 ])  # fmt: skip
 def test_which_subject_has_which(name, kinds):
     assert list(kinds_of(subject_of(name))) == kinds
+
+
+@pytest.mark.parametrize("name", ["addition_rnn", "parity_rnn"])
+def test_exact_weights_have_no_plot_of_gradients_and_it_is_said_why(name):
+    with pytest.raises(DeriveError) as refused:
+        plot(name, "gradients")
+    assert f"{name} has no plot of kind 'gradients': " in str(refused.value)
+    assert f"those of {name} start exact; no gradient passes with nonlinearity='heaviside'" in str(refused.value)
+    assert "gradient_profile measures RNNHidden(nonlinearity='sigmoid') as it is" in str(refused.value)
+    spec = load(name)
+    module = module_class(spec)(nonlinearity="sigmoid").double()
+    (norms,) = gradient_profile(module, torch.ones(5, 1, module.input_size, dtype=torch.float64)).norms
+    assert (norms[1:] > 0).all()
+    assert "gradients" in kinds_of(Subject("own", replace(spec, values={}, defaults={})))
 
 
 def test_the_series_is_the_yearly_mean():
