@@ -45,6 +45,14 @@ def run_beside(folder: Path, code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name
+)
+def test_lines_of_prose_are_not_longer_than_those_of_code(path):
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert not [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("| ")]
+
+
 def test_the_emitted_excerpt_is_in_the_file():
     excerpt = block(PYTHON, "def _step(field")
     assert excerpt.strip() in (ROOT / "generated" / "lm_resnet.py").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from derive.files import make_folder, write_whole
 
 STORE = Path("docs") / "properties.json"  # beside the README
 BEGIN, END = "<!-- table of properties -->", "<!-- end of the table of properties -->"
+WIDTH = 120  # of the README's lines
 NO_GPU, NOT_RUN = "there was no GPU where the table was made", "not tested yet"
 
 
@@ -95,7 +97,7 @@ class Footnotes:
 
     def lines(self) -> list[str]:
         """All of them."""
-        return [f"{place}. {plain(reason)}" for place, reason in enumerate(self.reasons, 1)]
+        return [_filled(f"{place}. {plain(reason)}", "   ") for place, reason in enumerate(self.reasons, 1)]
 
     def _number(self, reason: str) -> int:
         if reason not in self.reasons:
@@ -133,8 +135,13 @@ def _others(store: Store) -> list[str]:
     left = ", ".join(each.title.partition(" (")[0] for each in PROPERTIES if each not in cheap)
     head = f"The other {len(others)} modules are tested with their default options, without {left}. All holds"
     if not exceptions:
-        return [f"{head}."]
-    return [f"{head}, but:", "", "| | not | why |", "| --- | --- | --- |", *exceptions]
+        return [_filled(f"{head}.")]
+    return [_filled(f"{head}, but:"), "", "| | not | why |", "| --- | --- | --- |", *exceptions]
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Text in lines of the README's width."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def listed(found: Mapping[str, Results]) -> str:
