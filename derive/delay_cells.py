@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from sympy import Add, Expr, Integer, S
 
-from derive.delay import Delay, DelayODE
+from derive.delay import LINEARLY_IMPLICIT, Delay, DelayODE
 from derive.delay_steps import delay_step, is_fixed, linear_part, scalars_of
 from derive.errors import SpecError, UnsupportedError
 from derive.operators import identity_like, linear_solve, matmul, matvec, shape_of
 from derive.past_values import AnyLag, Past, lag, past
 from derive.program import Builder, Program, symbols_of
 from derive.recurrence import Recurrence
+from derive.schemes import scheme_by_name
 from derive.step_quantities import STEP_SIZE
 from derive.symbols import Quantity, Role, with_index
 
@@ -74,10 +75,11 @@ class _Gathering:
     """Writes the cell."""
 
     def __init__(self, equation: DelayODE, readout: Readout | None, lags: dict[Quantity, AnyLag]) -> None:
-        if len(equation.state) != 1 or equation.time is not None or not equation.linearly_implicit:
+        refused = _outside(equation)
+        if refused:
             raise UnsupportedError(
-                f"a cell of a delay equation in {', '.join(q.name for q in equation.state)}; allowed: one unknown, no "
-                'time in the right-hand side, scheme="linearly_implicit_euler"'
+                f"a cell of a delay equation with {' and '.join(refused)}; allowed: one unknown, no time in the "
+                f"right-hand side, scheme={LINEARLY_IMPLICIT!r}; other steps are written as a Recurrence, line by line"
             )
         self.equation, self.lags, self.builder = equation, lags, Builder()
         self.rest: Expr = Integer(0)
@@ -218,6 +220,15 @@ class _Gathering:
         if isinstance(delay, int):
             return delay
         return self.lags.get(delay) or lag(f"{delay.name}_steps", latex=rf"m_{{{delay.latex}}}")
+
+
+def _outside(equation: DelayODE) -> list[str]:
+    """What an equation has that no cell is made of."""
+    names = ", ".join(q.name for q in equation.state)
+    found = [f"{len(equation.state)} unknowns, {names}"] if len(equation.state) > 1 else []
+    found += [f"the time {equation.time.name} in the right-hand side"] if equation.time is not None else []
+    found += [] if equation.linearly_implicit else [f"the scheme {scheme_by_name(equation.scheme).title}"]
+    return found
 
 
 def _at(quantity: Quantity, index: str, role: Role) -> Quantity:

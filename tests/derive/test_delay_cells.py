@@ -146,7 +146,12 @@ u = state("u", "H")
         (
             lambda: delay_cell(DelayODE((s, u), (matvec(A, s) + MEMORY, s - u), READ, scheme=IMPLICIT)),
             UnsupportedError,
-            "a cell of a delay equation in s, u; allowed: one unknown",
+            "with 2 unknowns, s, u; allowed: one unknown, .* other steps are written as a Recurrence",
+        ),
+        (
+            lambda: delay_cell(DelayODE((s,), (matvec(A, s) + MEMORY,), READ, scheme="rk4")),
+            UnsupportedError,
+            "with the scheme (?!.*unknowns, ).*Runge-Kutta.*; allowed: one unknown",
         ),
         (
             lambda: equation(matvec(A, s), MEMORY, past_values=READ),
@@ -168,7 +173,7 @@ def test_what_is_refused(build, error, says):
 def test_the_time_in_the_right_hand_side_is_refused():
     t = time()
     velocity = (matvec(A, s) + MEMORY + phi * t + matvec(C, x),)
-    with pytest.raises(UnsupportedError, match="no time in the right-hand side"):
+    with pytest.raises(UnsupportedError, match="with the time t in the right-hand side; allowed: one unknown"):
         delay_cell(DelayODE((s,), velocity, READ, t, IMPLICIT, (x,)))
 
 
