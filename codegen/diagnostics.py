@@ -164,10 +164,10 @@ def is_recurrent(module: nn.Module) -> bool:
 def _profile(module: nn.Module, value: Tensor, rows: Mapping[str, list[Tensor]]) -> GradientProfile:
     if value.dim():
         raise ValueError(f"loss gives shape {tuple(value.shape)}; allowed: a scalar")
-    if not value.requires_grad:
+    states = [state for row in rows.values() for state in row]
+    if not all(one.requires_grad for one in (value, *states)):
         raise ValueError(f"{type(module).__name__}: {SLOPELESS}")
     weights = {name: p for name, p in module.named_parameters() if _is_weight(name, p)}
-    states = [state for row in rows.values() for state in row]
     bars = torch.autograd.grad(value, [*states, *weights.values()], allow_unused=True, materialize_grads=True)
     lengths = [bar.flatten(1).norm(dim=1) for bar in bars[: len(states)]]
     shape = (len(rows), len(states) // len(rows), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -329,9 +330,10 @@ def test_what_is_refused():
         gradient_profile(module, x, lambda output: output)
     with pytest.raises(ValueError, match=r"LSTM: batch has shape \(0, 2, 3\); allowed: one step or more"):
         gradient_profile(module, x[:0])
-    for measure in (gradient_profile, state_jacobians):
+    flat = [RNNHidden(FEATURES, HIDDEN, nonlinearity="heaviside", output=k, dtype=torch.float64) for k in (None, 2)]
+    for measure, jumping in product((gradient_profile, state_jacobians), flat):
         with pytest.raises(ValueError, match="RNNHidden: nothing has a slope in a state; allowed: cells without jumps"):
-            measure(RNNHidden(FEATURES, HIDDEN, nonlinearity="heaviside", dtype=torch.float64), x)
+            measure(jumping, x)
     with pytest.raises(TypeError, match="Linear: no recurrent module"):
         state_jacobians(nn.Linear(3, 3), x)
     jacobians = StateJacobians("layer 0", torch.eye(2).expand(3, 1, 2, 2))
