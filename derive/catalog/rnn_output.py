@@ -15,6 +15,7 @@ from derive import (
     Spec,
     Stack,
     dot,
+    elu,
     identity,
     input_,
     matvec,
@@ -41,7 +42,7 @@ c = parameter("c", "K", meaning="bias of the output")
 
 FEEDBACK = ("logits", "prob", "teacher")
 LINKS = {"identity": lambda o: o, "softmax": softmax, "sigmoid": sigmoid}
-NONLINEARITIES = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}
+NONLINEARITIES = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid, "elu": elu, "identity": lambda a: a}
 
 
 def cell(feedback: str, link: str, nonlinearity: str) -> Recurrence:

@@ -17,7 +17,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 double = torch.float64
 FEEDBACK = ("logits", "prob", "teacher")
 LINKS = {"identity": lambda o: o, "softmax": lambda o: torch.softmax(o, -1), "sigmoid": torch.sigmoid}
-FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+FUNCTIONS = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "elu": nn.functional.elu,
+    "identity": lambda a: a,
+}
 DISTINCT = (("logits", "identity"), ("prob", "softmax"), ("prob", "sigmoid"), ("teacher", "identity"))
 D, H, K = 3, 5, 4
 
