@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
@@ -37,11 +38,15 @@ Edit = Callable[[ast.AST], ast.AST]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed function: what was changed, and its syntax tree."""
+    """A changed function: what was changed, and its syntax tree, which is made when it is asked for."""
 
     function: str
     change: str
-    tree: ast.FunctionDef
+    build: Callable[[], ast.FunctionDef]
+
+    @property
+    def tree(self) -> ast.FunctionDef:
+        return self.build()
 
 
 def functions(text: str, chosen: Callable[[str], bool]) -> list[ast.FunctionDef]:
@@ -59,13 +64,16 @@ def mutants(function: ast.FunctionDef) -> Iterator[Mutant]:
         if id(node) not in inside or id(node) in same:
             continue
         for kind, edit in _edits(node, read):
-            changed = copy.deepcopy(function)
-            target = list(ast.walk(changed))[place]
-            before = ast.unparse(target)
-            replacement = edit(target)
-            tree = _Put(target, replacement).visit(changed)
-            what = f"line {getattr(node, 'lineno', 0)}, {kind}: {before} -> {ast.unparse(replacement) or 'nothing'}"
-            yield Mutant(function.name, what, ast.fix_missing_locations(tree))
+            before, after = ast.unparse(node), ast.unparse(edit(node))
+            what = f"line {getattr(node, 'lineno', 0)}, {kind}: {before} -> {after or 'nothing'}"
+            yield Mutant(function.name, what, partial(_changed, function, place, edit))
+
+
+def _changed(function: ast.FunctionDef, place: int, edit: Edit) -> ast.FunctionDef:
+    """A copy of a function with the node edited that stands at a place of its tree."""
+    copied = copy.deepcopy(function)
+    target = list(ast.walk(copied))[place]
+    return ast.fix_missing_locations(_Put(target, edit(target)).visit(copied))
 
 
 def _without_effect(function: ast.FunctionDef) -> Iterator[ast.AST]:
