@@ -156,14 +156,15 @@ def _erf(z: Numeric) -> Numeric:
 def _sum(*terms: Numeric) -> Numeric:
     result = terms[0]
     for term in terms[1:]:
-        result = result + term
+        result = term + result if isinstance(term, np.ndarray) else result + term
     return result
 
 
 def _product(*factors: Numeric) -> Numeric:
     result = factors[0]
     for factor in factors[1:]:
-        result = result * factor
+        # an mpmath number would ask an array for its text before it leaves the product to it
+        result = factor * result if isinstance(factor, np.ndarray) else result * factor
     return result
 
 

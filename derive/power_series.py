@@ -53,9 +53,15 @@ class Series:
             return other._lift(self), other
         return self, self._lift(other)
 
+    def _is_number(self, other: Any) -> bool:
+        """Whether this series treats the operand as a number, which needs no series of its own."""
+        return not isinstance(other, Series) or other.variable not in {"t", self.variable}
+
     def __add__(self, other: Any) -> Any:
         if isinstance(other, np.ndarray):
             return NotImplemented
+        if self._is_number(other):
+            return self._like([self.coefficients[0] + other, *self.coefficients[1:]])
         left, right = self._pair(other)
         return left._like([a + b for a, b in zip(left.coefficients, right.coefficients, strict=True)])
 
@@ -73,28 +79,33 @@ class Series:
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, np.ndarray):
             return NotImplemented
+        if self._is_number(other):
+            return self._like([a * other for a in self.coefficients])
         one, two = self._pair(other)
         left, right = one.coefficients, two.coefficients
-        product = [0 * left[0]] * len(left)
+        product: list[Coefficient] = [None] * len(left)
         present = [(j, b) for j, b in enumerate(right) if b]
         for i, a in enumerate(left):
             if a:
                 for j, b in present:
                     if i + j >= len(left):
                         break
-                    product[i + j] = product[i + j] + a * b
-        return one._like(product)
+                    product[i + j] = a * b if product[i + j] is None else product[i + j] + a * b
+        zero = 0 * left[0]
+        return one._like([zero if entry is None else entry for entry in product])
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
         if isinstance(other, np.ndarray):
             return NotImplemented
+        if self._is_number(other):
+            return self._like([a / other for a in self.coefficients])
         one, two = self._pair(other)
         left, right = one.coefficients, two.coefficients
         quotient: list[Coefficient] = []
         for j, value in enumerate(left):
-            rest = value - sum((quotient[i] * right[j - i] for i in range(j)), 0 * value)
+            rest = value if j == 0 else value - _convolved(quotient, right, j)
             quotient.append(rest / right[0])
         return one._like(quotient)
 
@@ -102,8 +113,10 @@ class Series:
         return self._lift(other) / self
 
     def __pow__(self, exponent: int) -> Series:
-        result = self._lift(1)
-        for _ in range(abs(exponent)):
+        if exponent == 0:
+            return self._lift(1)
+        result = self
+        for _ in range(abs(exponent) - 1):
             result = result * self
         return result if exponent >= 0 else 1 / result
 
@@ -114,7 +127,7 @@ class Series:
 
     def _exp(self) -> Series:
         """y' = u' y, coefficient by coefficient."""
-        return self._integrate(_apply("exp", self.coefficients[0]), lambda y, slope: y * slope)
+        return self._integrate(_apply("exp", self.coefficients[0]), 0)
 
     def _log(self) -> Series:
         """y' = u' / u."""
@@ -124,7 +137,7 @@ class Series:
 
     def _expm1(self) -> Series:
         """y' = u' (y + 1)."""
-        return self._integrate(_apply("expm1", self.coefficients[0]), lambda y, slope: (y + 1) * slope)
+        return self._integrate(_apply("expm1", self.coefficients[0]), 1)
 
     def _log1p(self) -> Series:
         """The logarithm of 1 + u, with a constant term that keeps its digits."""
@@ -143,22 +156,31 @@ class Series:
         zero = 0 * self.coefficients[0]
         return [(j + 1) * c for j, c in enumerate(self.coefficients[1:])] + [zero]
 
-    def _integrate(self, start: Coefficient, rule: Callable[[Series, Series], Series]) -> Series:
-        """Solve y' = rule(y, u') with y_0 = start; each pass fixes one more coefficient."""
-        slope = self._like(self._slopes())
-        result = self._lift(start)
-        for j in range(len(self.coefficients) - 1):
-            result.coefficients[j + 1] = rule(result, slope).coefficients[j] / (j + 1)
-        return result
+    def _integrate(self, start: Coefficient, offset: int) -> Series:
+        """Solve y' = u' (y + offset) with y_0 = start, one coefficient after the other."""
+        slopes = self._slopes()
+        shifted, result = [start + offset], [start]
+        for j in range(len(slopes) - 1):
+            found = _convolved(shifted, slopes, j) / (j + 1)
+            shifted.append(found)
+            result.append(found)
+        return self._like(result)
 
     def _sine_and_cosine(self) -> tuple[Series, Series]:
-        slope = self._like(self._slopes())
-        sine = self._lift(_apply("sin", self.coefficients[0]))
-        cosine = self._lift(_apply("cos", self.coefficients[0]))
-        for j in range(len(self.coefficients) - 1):
-            up, down = (cosine * slope).coefficients[j], (sine * slope).coefficients[j]
-            sine.coefficients[j + 1], cosine.coefficients[j + 1] = up / (j + 1), -down / (j + 1)
-        return sine, cosine
+        slopes = self._slopes()
+        sine, cosine = ([_apply(function, self.coefficients[0])] for function in ("sin", "cos"))
+        for j in range(len(slopes) - 1):
+            up, down = _convolved(cosine, slopes, j), _convolved(sine, slopes, j)
+            sine.append(up / (j + 1))
+            cosine.append(-down / (j + 1))
+        return self._like(sine), self._like(cosine)
+
+
+def _convolved(known: Sequence[Coefficient], factors: Sequence[Coefficient], power: int) -> Coefficient:
+    """What the coefficients known so far contribute to one power of a product."""
+    pairs = [(a, factors[power - i]) for i, a in enumerate(known[: power + 1])]
+    products = [a * b for a, b in pairs if a and b]
+    return sum(products[1:], products[0]) if products else 0 * factors[0]
 
 
 def _apply(function: str, value: Coefficient) -> Coefficient:
