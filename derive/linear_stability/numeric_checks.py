@@ -5,9 +5,11 @@ Nothing here enters a verdict. Each function counts the samples at which numbers
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import mpmath
+import numpy as np
 from sympy import Expr, N, oo, pi
 
 from derive.linear_stability.functions import Scheme
@@ -36,14 +38,21 @@ def amplification(scheme: Scheme, z: Any) -> Any:
         coefficients = [1 - z * betas[0], *(-(a + z * b) for a, b in zip(alphas, betas[1:], strict=True))]
         while len(coefficients) > 1 and coefficients[-1] == 0:
             coefficients.pop()
-        roots = mpmath.polyroots(coefficients, maxsteps=500, extraprec=400) if len(coefficients) > 1 else [0]
-        return max(abs(root) for root in roots)
+        return max(abs(root) for root in _roots(coefficients))
     w = mpmath.im(z)
     columns = [oscillator_step(scheme, w, start) for start in ((1, 0), (0, 1))]
     trace = columns[0][0] + columns[1][1]
     determinant = columns[0][0] * columns[1][1] - columns[0][1] * columns[1][0]
     root = mpmath.sqrt(mpmath.mpc(trace**2 - 4 * determinant))
     return max(abs(trace + root), abs(trace - root)) / 2
+
+
+def _roots(coefficients: list[Any]) -> list[Any]:
+    """All roots of a polynomial, refined from those that NumPy finds."""
+    if len(coefficients) == 1:
+        return [0]
+    first = [mpmath.mpc(root) for root in np.roots([complex(c) for c in coefficients])]
+    return mpmath.polyroots(coefficients, maxsteps=500, extraprec=400, roots_init=first)
 
 
 def oscillator_step(scheme: AdditiveTableau | Splitting, w: Any, start: tuple[int, int]) -> list[Any]:
@@ -67,7 +76,13 @@ def oscillator_step(scheme: AdditiveTableau | Splitting, w: Any, start: tuple[in
 
 
 def _number(value: Any) -> Any:
-    return mpmath.mpf(str(N(value, DIGITS)))
+    return _number_of(value, mpmath.mp.prec)
+
+
+@lru_cache(maxsize=1000)
+def _number_of(value: Any, precision: int) -> Any:
+    with mpmath.workprec(precision):
+        return mpmath.mpf(str(N(value, DIGITS)))
 
 
 def interval_disagreements(scheme: Scheme, direction: complex, end: Expr) -> int:

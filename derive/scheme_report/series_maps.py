@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mpmath
-from sympy import Expr, N, Rational, Symbol
+from sympy import CRootOf, Expr, N, Rational, Symbol
 
 from derive.power_series import Series, flow
 from derive.schemes import AdditiveTableau, ButcherTableau, LinearMultistep, Scheme, Splitting
@@ -39,7 +39,8 @@ def number(value: Any, symbols: dict[Symbol, Any]) -> Number:
 
 def complex_number(value: Expr, symbols: dict[Symbol, Any]) -> Number:
     """The same for a value that need not be real."""
-    found = N(value.subs(symbols), DIGITS + 5)
+    roots = {root: root.eval_approx(DIGITS + 15) for root in value.atoms(CRootOf)}
+    found = N(value.xreplace(roots).subs(symbols), DIGITS + 5)
     real, imaginary = found.as_real_imag()
     return mpmath.mpc(str(real), str(imaginary))
 
