@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -49,9 +49,10 @@ def small_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
     return _cases(kind, _settings(spec, SMALL, INTERVAL, hidden=1), (1,))
 
 
-def long_cases(kind: Callable[..., nn.Module], spec: Spec) -> list[Case]:
-    """The same with many short steps, for the modes whose errors add up."""
-    return _cases(kind, _settings(spec, LONG, (0.0, SHORT_STEP * LONG)), BATCH)
+def long_cases(kind: Callable[..., nn.Module], spec: Spec, modes: Set[str]) -> list[Case]:
+    """The same with many short steps, of settings that have one of these memory modes."""
+    settings = _settings(spec, LONG, (0.0, SHORT_STEP * LONG))
+    return _cases(kind, [setting for setting in settings if modes & set(memory_modes(kind, setting))], BATCH)
 
 
 def _cases(kind: Callable[..., nn.Module], settings: Sequence[Setting], batch: tuple[int, ...]) -> list[Case]:

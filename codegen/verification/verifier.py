@@ -76,7 +76,7 @@ def verify(spec: Spec, device: str = "cpu") -> list[Row]:
 def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator[Row]:
     """The checks of a module that was emitted for a spec."""
     kind = module.Module
-    usual, small, long = cases_of(spec, kind)
+    usual, small = cases_of(spec, kind)
     for case in usual:
         if case.solves:
             yield residual_row(spec.id, case)
@@ -88,7 +88,7 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
     for case in small:
         if case.differentiable:
             yield second_order_row(spec.id, case)
-    for case in long:
+    for case in long_cases_of(spec, kind):
         if "invert" in case.memory:
             yield inversion_row(spec.id, case, REBUILT)
         if "exact" in case.memory:
@@ -102,23 +102,36 @@ def module_rows(spec: Spec, module: ModuleType, device: str = "cpu") -> Iterator
         yield from loss_rows(spec.id, loss, module, name)
 
 
-def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case], list[Case]]:
-    """The usual cases of a module, the same with little data, and the same over many steps."""
+def cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case]]:
+    """The usual cases of a module, and the same with little data."""
     steps = recurrences(spec)
     whole = [s for s in spec.variants.values() if isinstance(s, System) and type(s) in _WITHOUT_STEPS]
     if whole:
         make = _WITHOUT_STEPS[type(whole[0])]
-        usual, small, long = make(kind, spec), make(kind, spec, small=True), []
+        usual, small = make(kind, spec), make(kind, spec, small=True)
     elif spec.in_steps:
-        found = [_sampled_cases(sample) for sample in sampled(spec, kind)]
-        usual, small, long = ([case for cases in found for case in cases[size]] for size in range(3))
+        samples = sampled(spec, kind)
+        usual, small = (
+            [_renamed(c, s) for s in samples for c in of(s.kind, s.spec)] for of in (step_cases, small_cases)
+        )
     else:
         cells = {str(option): recurrence for option, recurrence in steps.items()}
-        usual, small, long = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1), []
+        usual, small = recurrent_cases(kind, spec, cells), recurrent_cases(kind, spec, cells, 2, 1)
     systems: list[System] = [*steps.values(), *whole]
     programs = [program for system in systems for program in system.programs]
     kinks = any(line.value.has(*KINKED) for program in programs for line in program.assignments)
-    return [replace(case, kinks=kinks) for case in usual], small, long
+    return [replace(case, kinks=kinks) for case in usual], small
+
+
+def long_cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> list[Case]:
+    """Cases over many steps, of the modules that have a memory mode whose errors add up."""
+    if not spec.in_steps:
+        return []
+    return [
+        _renamed(case, sample)
+        for sample in sampled(spec, kind)
+        for case in long_cases(sample.kind, sample.spec, {"exact", *["invert"] * sample.inverted})
+    ]
 
 
 def stacked_cases_of(spec: Spec, kind: Callable[..., nn.Module]) -> tuple[list[Case], list[Case]]:
@@ -152,12 +165,6 @@ _WITHOUT_STEPS: dict[type, Callable[..., list[Case]]] = {
     DelayODE: delay_cases,
     FixedPoint: fixed_point_cases,
 }
-
-
-def _sampled_cases(sample: Sampled) -> list[list[Case]]:
-    """The cases of a module under one scheme: usual, small and long ones."""
-    groups = [make(sample.kind, sample.spec) for make in (step_cases, small_cases, long_cases)]
-    return [[_renamed(case, sample) for case in cases] for cases in groups]
 
 
 def _renamed(case: Case, sample: Sampled) -> Case:

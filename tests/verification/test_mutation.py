@@ -52,7 +52,7 @@ def emitted(name):
 @cache
 def cases(name):
     """The usual cases, with references that are worked out once: no mutant changes them."""
-    usual, _, _ = cases_of(load(name), emitted(name)[1].Module)
+    usual, _ = cases_of(load(name), emitted(name)[1].Module)
     return [replace(case, reference=partial(same, case.reference())) for case in usual]
 
 

@@ -283,7 +283,7 @@ def test_compiled_modules_are_compared_and_graph_breaks_found():
 def test_two_processes_are_compared_with_one():
     text = emit(load("rnn_hidden"))
     loaded = load_text(text)
-    usual, _, _ = cases_of(load("rnn_hidden"), loaded.Module)
+    usual, _ = cases_of(load("rnn_hidden"), loaded.Module)
     rnn = Subject("rnn_hidden", text, loaded, 0, usual[0], "store")
     assert data_parallel(rnn) is None
     assert "gradient of parameter" in data_parallel(replace(rnn, text=text + ALONE))

@@ -38,7 +38,7 @@ def matrix(reference: str, spec: Spec, full: bool = False, slow: bool = False) -
     cost = SLOW if slow else FULL if full else CHEAP
     text = emit(spec)
     loaded = load_text(text)
-    usual, small, _ = cases_of(spec, loaded.Module)
+    usual, small = cases_of(spec, loaded.Module)
     stacked = stacked_cases_of(spec, loaded.Module) if full else ([], [])
     subjects = {
         is_small: list(_subjects(reference, text, loaded, cases, is_small, full))

@@ -73,7 +73,7 @@ def _train(rank: int, job: _Job) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{job.folder}/store", rank=rank, world_size=WORLD)
     loaded = load_text(job.text)
-    usual, _, _ = cases_of(load(job.reference), loaded.Module)
+    usual, _ = cases_of(load(job.reference), loaded.Module)
     subject = Subject(job.reference, job.text, loaded, job.place, usual[job.place], job.memory)
     places = range(rank, subject.batch, WORLD)
     pairs = zip(subject.inputs.items(), subject.axes, strict=True)
