@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import mpmath
@@ -296,18 +297,22 @@ class DeferredCheck:
 
     build: Callable[[], Check]
 
+    @cached_property
+    def _built(self) -> Check:
+        return self.build()
+
     def run(self) -> Outcome:
         """Build and measure."""
-        return self.build().run()
+        return self._built.run()
 
     @property
     def terms(self) -> int:
         """Coefficients of the check that is built."""
-        return self.build().terms
+        return self._built.terms
 
     def perturbed(self, term: int = 0) -> Check:
         """Build, and change one coefficient."""
-        return self.build().perturbed(term)
+        return self._built.perturbed(term)
 
 
 def _sampler(*programs: Program, seed: int = 0) -> Sampler:

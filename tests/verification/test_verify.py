@@ -13,6 +13,7 @@ import codegen
 from codegen.emission import emit
 from codegen.verification.convergence import expectations
 from codegen.verification.loaded import load_text
+from codegen.verification.relations import claim_rows, relation_rows
 from codegen.verification.report import summary, table
 from codegen.verification.verifier import cases_of, module_rows, verify
 from derive import (
@@ -25,6 +26,7 @@ from derive import (
     Splitting,
     Start,
     cos,
+    explain,
     load,
     matvec,
     parameter,
@@ -62,6 +64,7 @@ def test_the_catalogue_is_green(name):
     rows = verify(load(name))
     assert not failures(rows)
     assert all(row.spec == name for row in rows) and len({row.check for row in rows}) == len(rows)
+    assert len([row for row in rows if re.match(r"\(\d+\) ", row.check)]) >= 5
     wanted = {
         "value against the reference evaluator",
         "derived gradient against autograd",
@@ -146,6 +149,10 @@ def test_rows_are_the_same_every_time():
     first, second = (verify(load("cubic_ode")) for _ in range(2))
     assert first == second
     assert summary(first).endswith("all passed") and "cubic_ode" in table(first)
+    found = explain(load("cubic_ode"))
+    relations = relation_rows(found)
+    assert len(relations) == len([relation for relation in found.relations if relation.check])
+    assert first[: len(relations) + len(found.claims)] == [*relations, *claim_rows(found)]
 
 
 def test_orders_of_lm_resnet_depend_on_k_and_on_the_start():
