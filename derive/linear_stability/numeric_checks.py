@@ -26,13 +26,9 @@ TILT = mpmath.mpf("1e-3")
 def amplification(scheme: Scheme, z: Any) -> Any:
     """Largest modulus of a factor of one step at z = h lambda; of several parts at h omega = Im z."""
     if isinstance(scheme, ButcherTableau):
-        size = scheme.stages
-        matrix = mpmath.matrix(size, size)
-        for i in range(size):
-            for j in range(size):
-                matrix[i, j] = (i == j) - z * _number(scheme.A[i][j])
-        stages = mpmath.lu_solve(matrix, mpmath.matrix([1] * size))
-        return abs(1 + z * sum(_number(b) * stages[i] for i, b in enumerate(scheme.b)))
+        rows = [[_number(a) for a in row] for row in scheme.A]
+        stages = _stages(rows, z)
+        return abs(1 + z * sum(_number(b) * stage for b, stage in zip(scheme.b, stages, strict=True)))
     if isinstance(scheme, LinearMultistep):
         alphas, betas = ([_number(a) for a in side] for side in (scheme.alpha, scheme.beta))
         coefficients = [1 - z * betas[0], *(-(a + z * b) for a, b in zip(alphas, betas[1:], strict=True))]
@@ -45,6 +41,19 @@ def amplification(scheme: Scheme, z: Any) -> Any:
     determinant = columns[0][0] * columns[1][1] - columns[0][1] * columns[1][0]
     root = mpmath.sqrt(mpmath.mpc(trace**2 - 4 * determinant))
     return max(abs(trace + root), abs(trace - root)) / 2
+
+
+def _stages(rows: list[list[Any]], z: Any) -> list[Any]:
+    """The stages X of X = 1 + z A X: one after the other where none reads a later one, else all at once."""
+    size = len(rows)
+    if any(a for i, row in enumerate(rows) for a in row[i + 1 :]):
+        matrix = mpmath.matrix([[(i == j) - z * a for j, a in enumerate(row)] for i, row in enumerate(rows)])
+        return list(mpmath.lu_solve(matrix, mpmath.matrix([1] * size)))
+    found: list[Any] = []
+    for i, row in enumerate(rows):
+        known = 1 + z * sum(a * stage for a, stage in zip(row, found, strict=False))
+        found.append(known / (1 - z * row[i]))
+    return found
 
 
 def _roots(coefficients: list[Any]) -> list[Any]:

@@ -41,13 +41,17 @@ class PolynomialField:
     def partial(self, point: Point, order: Exponents) -> Point:
         """The partial derivatives of the components."""
         powers = _monomials([point[i] for i in self.reads], self.degree - sum(order))
-        return [self._sum(component, powers, order) for component in self.partials]
+        places = [
+            (power, tuple(a + b for a, b in zip(exponents, order, strict=True)), prod(map(factorial, exponents)))
+            for exponents, power in powers.items()
+        ]
+        return [self._sum(component, places) for component in self.partials]
 
-    def _sum(self, component: dict[Exponents, Number], powers: dict[Exponents, Any], order: Exponents) -> Any:
+    @staticmethod
+    def _sum(component: dict[Exponents, Number], places: Sequence[tuple[Any, Exponents, int]]) -> Any:
         total: Any = 0
-        for exponents, power in powers.items():
-            raised = tuple(a + b for a, b in zip(exponents, order, strict=True))
-            total = power * (component[raised] / prod(map(factorial, exponents))) + total
+        for power, raised, orders in places:
+            total = power * (component[raised] / orders) + total
         return total
 
 

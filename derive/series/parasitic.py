@@ -46,9 +46,14 @@ def parasitic_roots(scheme: LinearMultistep) -> tuple[ParasiticRoot, ...]:
     found = []
     for root, multiplicity in _all_roots(rest, scheme.title):
         alone = multiplicity == 1 and root not in (0, 1)
-        growth = _shortened(sigma.eval(root) / (root * slope.eval(root))) if alone else None
+        growth = _shortened(_at(sigma, root) / (root * _at(slope, root))) if alone else None
         found.append(ParasiticRoot(root, multiplicity, growth))
     return tuple(found)
+
+
+def _at(polynomial: Poly, root: Expr) -> Expr:
+    """Its value: put in where the root is one of a polynomial, which SymPy would isolate anew for every term."""
+    return polynomial.as_expr().xreplace({polynomial.gen: root}) if root.has(CRootOf) else polynomial.eval(root)
 
 
 def _shortened(growth: Expr) -> Expr:
