@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
+from cli import main
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from derive import load
@@ -164,6 +164,6 @@ def test_a_batch_without_sequences(name, memory):
 def test_the_command_line_takes_the_file(name, tmp_path):
     spec = str(SPECS / f"{name}.py")
     for command in (["show", spec], ["generate", spec, "-o", str(tmp_path)], ["verify", spec]):
-        done = subprocess.run([sys.executable, "-m", "cli", *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
     assert (tmp_path / f"{name}.py").exists()
