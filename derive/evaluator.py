@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import mpmath
@@ -70,17 +70,17 @@ def value_of(expression: Expr, values: Values, networks: Mapping[Network, Networ
     """Value of one expression."""
     if isinstance(expression, Quantity):
         return values[expression]
-    if isinstance(expression, Call | Pullback):
-        return _network_value(expression, values, networks or {})
     rule = _RULES.get(expression.func)
+    if rule is None and isinstance(expression, Call | Pullback):
+        return _network_value(expression, values, networks or {})
     if not expression.args or isinstance(expression, sympy.LambertW | sympy.CRootOf):
         return _number(expression, values)
     arguments = [value_of(part, values, networks) for part in expression.args]
+    if rule is not None:
+        return rule(*arguments)
     if isinstance(expression, Operator):
         return expression.numeric(*arguments)
-    if rule is None:
-        raise UnsupportedError(f"the reference evaluator has no rule for {expression.func.__name__}")
-    return rule(*arguments)
+    raise UnsupportedError(f"the reference evaluator has no rule for {expression.func.__name__}")
 
 
 def _network_value(node: Call | Pullback, values: Values, networks: Mapping[Network, NetworkModel]) -> Numeric:
@@ -98,8 +98,19 @@ def _number(expression: Expr, values: Values) -> Numeric:
     """A number in the precision of the values: a float beside floats, an mpf beside mpfs, never a rounded rational."""
     if not expression.is_number:
         raise UnsupportedError(f"the reference evaluator has no value for {expression}")
-    exact = any(np.asarray(value).dtype == object for value in values.values())
-    return sympy.N(expression, mpmath.mp.dps + 5)._to_mpmath(mpmath.mp.prec) if exact else float(expression)
+    exact = any(map(_is_exact, values.values()))
+    return _rounded(expression, mpmath.mp.dps, mpmath.mp.prec) if exact else float(expression)
+
+
+def _is_exact(value: Numeric) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.hasobject
+    return not isinstance(value, (int, float, complex, np.generic))
+
+
+@lru_cache(maxsize=1000)
+def _rounded(expression: Expr, digits: int, precision: int) -> Numeric:
+    return sympy.N(expression, digits + 5)._to_mpmath(precision)
 
 
 def _power(base: Numeric, exponent: Numeric) -> Numeric:
