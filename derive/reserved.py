@@ -40,19 +40,19 @@ WORDS = frozenset(
     affine_tanh_into all_finite along_steps annotations apply as_floating as_function as_given as_parameter
     as_time_function as_transform asked at_stages at_time at_times atol backward bar_unknowns bars base batch_first
     batch_outer bernoulli bfloat16 bidirectional block_lipschitz block_name block_rows block_sizes blocks both_of
-    bracketed_root brownian_increments buffers by_columns calculus call_super_init call_untouched cell cells
-    chain_of check_arguments check_axes check_block_rows check_blocks check_classes check_conditions check_dropout
-    check_dtype check_field check_finite check_generator check_input check_interval check_lag check_not_negative
-    check_number check_same check_shape check_size check_sizes check_start check_step_size check_steps
-    check_switches check_tensor check_term check_values check_vector check_weights checked checked_base checked_cell
-    checked_dim checked_field checked_fields checked_input checked_lag checked_lags checked_lengths checked_network
-    checked_size checked_sizes checked_split checked_start checked_state checked_target children choose chosen
-    chosen_pair closed_field closed_form cmath columns_of compile compiled_search completed constrain constraints
-    contextlib cotangents_of_states coupled_axes cpu cuda dataclass denominator dense dense_solve device difflib
-    diffusion diffusion_nets dim dip divided double draw drawn_parameter draws drift dropout dtype dump_patches
-    each_of earlier embed entries_between equilibrium error_terms eval exact_number extra_repr failed_call field
-    field_arity field_per_step filled finals finite_number first_step flatten_parameters float flow_parameter
-    for_norms forward forward_ad forward_inner forward_mode_on forward_sweep from_columns functional
+    bracketed_root brownian_increments buffers by_columns calculus call_super_init call_untouched casts cell cells
+    cells_named_so chain_of check_arguments check_axes check_block_rows check_blocks check_classes check_conditions
+    check_dropout check_dtype check_field check_finite check_generator check_input check_interval check_lag
+    check_not_negative check_number check_same check_shape check_size check_sizes check_start check_step_size
+    check_steps check_switches check_tensor check_term check_values check_vector check_weights checked checked_base
+    checked_cell checked_dim checked_field checked_fields checked_input checked_lag checked_lags checked_lengths
+    checked_network checked_size checked_sizes checked_split checked_start checked_state checked_target children
+    choose chosen chosen_pair closed_field closed_form cmath columns_of compile compiled_search completed constrain
+    constraints contextlib cotangents_of_states coupled_axes cpu cuda dataclass denominator dense dense_solve device
+    difflib diffusion diffusion_nets dim dip divided double draw drawn_parameter draws drift dropout dtype
+    dump_patches each_of earlier embed entries_between equilibrium error_terms eval exact_number extra_repr
+    failed_call field field_arity field_per_step filled finals finite_number first_step flatten_parameters float
+    flow_parameter for_norms forward forward_ad forward_inner forward_mode_on forward_sweep from_columns functional
     functions_of_time further_sizes generator get_buffer get_extra_state get_parameter get_submodule gmres gradient
     h_lambda half has_readout held hidden_size holders hooks_everywhere host_answer if_drawn image implicit
     impulse_response in_front increments info input_size inspect interface interfaces inverse inverse_growth
@@ -65,10 +65,10 @@ WORDS = frozenset(
     networks networks_of newton nn no_field noise normal not_finite not_zero note_where num_layers numbers of_time
     on_failure on_host one_of operands operator options order_of output_features output_size owner packed_like
     padded pairwise parameter_per_step parameter_shapes parameters partial per per_step phantom pieces_of_packed
-    pieces_of_padded place_event place_states plain_adjoint plain_equilibrium plain_pull_back plus_slopes positional
-    product pull_back pulled_back push_forward pushed pushforward quadratic_root random_state random_state_of re
-    recurrence reduce refuse_others refused_weight register_backward_hook register_buffer register_forward_hook
-    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    pieces_of_padded place_event place_states plain_adjoint plain_equilibrium plain_name plain_pull_back plus_slopes
+    positional product pull_back pulled_back push_forward pushed pushforward quadratic_root random_state
+    random_state_of re recurrence reduce refuse_others refused_weight register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
     register_state_dict_post_hook register_state_dict_pre_hook relative_mismatch replace replayed replayed_pull_back
     required_arguments requires_grad_ reset_parameters reverse_inner roots_of row_of_step rows_of rows_of_stacks
@@ -80,7 +80,7 @@ WORDS = frozenset(
     t1 table_columns table_weights tanh_into tanh_slope time_grid to to_columns to_empty tol tol_name torch
     total_sweep trace train training trajectory transition transposed_rest type underflow_message uniform
     unit_vector unit_vectors unknowns unknowns_of unpacked unrolled_equilibrium until value_at varying warnings
-    weighed while_loop windows with_gradient_of with_gradients with_quick_tanh without without_slope without_states
-    word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
+    weighed while_loop windows with_gradient_of with_gradients with_quick_tanh without without_autocast
+    without_slope without_states word_starts worst_root xpu zero_at_start zero_grad zeros_on_host
     """.split()
 )

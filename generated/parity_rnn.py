@@ -65,6 +65,7 @@ Operations per step and component, forward and backward: 5, 0.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import re
@@ -264,6 +265,16 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def without_autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Autocast switched off, where the kind of device has one: "meta" has none."""
+    return torch.autocast(device, enabled=False) if casts(device) else contextlib.nullcontext()
+
+
+def casts(device: str) -> bool:
+    """Whether autocast is on."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:
     """`value` in the precision of autocast, which leaves float64 and integers alone."""
     return value.to(dtype) if value.is_floating_point() and value.dtype != torch.float64 else value
@@ -306,7 +317,7 @@ def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) ->
     """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
     if value.device != like.device:
         raise ValueError(f"{owner}: {name} is on {value.device}; allowed: the device of {of}, {like.device}")
-    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+    if value.dtype != like.dtype and not casts(value.device.type):
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
 
 
@@ -481,7 +492,8 @@ class Cell:
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
     operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is, or which lie one
     `Below` the other in it. `reach` has for each state, and `input_reach` for the input, how many steps later it is
-    read where that is more than once: numbers, or names of arguments that hold them.
+    read where that is more than once: numbers, or names of arguments that hold them. `unread` has the places of states
+    that no step reads: what these start from has no gradient.
     """
 
     states: tuple[str, ...]
@@ -494,6 +506,7 @@ class Cell:
     reach: tuple[Reach, ...] = ()
     input_reach: Reach = ()
     output: int = 0
+    unread: tuple[int, ...] = ()
 
     @property
     def starts(self) -> int:
@@ -690,9 +703,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         cell: Cell = ctx.cell
-        needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
-        inputs, output = ctx.saved_tensors[: cell.inputs], ctx.saved_tensors[cell.inputs]
-        others, values = ctx.saved_tensors[cell.inputs + 1 :], (output, *inputs[1 : 1 + cell.starts])
+        unread = [1 + place for place in cell.unread]  # no gradient at all, as in plain autograd
+        needs = tuple(need and place not in unread for place, need in enumerate(ctx.needs_input_grad[2:]))
+        held = ctx.saved_tensors  # asked for once: hooks of checkpointing and offloading unpack at every call
+        inputs, output, others = held[: cell.inputs], held[cell.inputs], held[cell.inputs + 1 :]
+        values = (output, *inputs[1 : 1 + cell.starts])
         saved = (*others[: cell.output], output, *others[cell.output :])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
@@ -718,7 +733,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]
-        with torch.autocast(inputs[0].device.type, enabled=False):
+        with without_autocast(inputs[0].device.type):
             gradients = adjoint_sweep(cell, store, needs=needs, inputs=inputs, bars=bars, saved=saved)
         return tuple(gradient for gradient, need in zip(gradients, needs, strict=True) if need and gradient is not None)
 
@@ -768,6 +783,21 @@ def recurrence(cell: Cell, derived: bool, store: bool, x: Tensor, *tensors: Tens
         outputs: tuple[Tensor, ...] = Recurrence.apply(cell, store, x, *tensors)
         return outputs[: 1 + cell.starts]
     return cell.plain(x, *tensors)
+
+
+def plain_name(name: str) -> str:
+    """The name of a parameter without its layer and direction."""
+    return re.sub(r"_l\d+(_reverse)?$", "", name)
+
+
+def cells_named_so(
+    cells: Mapping[tuple[str, ...], Cell], own: Iterable[str], given: Iterable[str]
+) -> list[tuple[str, ...]]:
+    """Options of the cells that have all the parameters that are given, where a module has none of them."""
+    held, wanted = ({plain_name(n) for n in names if n != plain_name(n)} for names in (own, given))
+    if not wanted or held & wanted:
+        return []
+    return [chosen for chosen, cell in cells.items() if wanted <= {name for names in cell.operands for name in names}]
 
 
 def pieces_of_packed(packed: PackedSequence) -> list[Tensor]:
@@ -885,7 +915,7 @@ def _swept(
     call: tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]], found: Sequence[Tensor], first: int
 ) -> tuple[Tensor, ...]:
     cell, inputs, outputs = call
-    with torch.autocast(inputs[0].device.type, enabled=False):
+    with without_autocast(inputs[0].device.type):
         return total_sweep(cell, tuple(v.detach() for v in inputs), tuple(found[first : first + len(outputs)]))
 
 
@@ -932,6 +962,9 @@ class Recurrent(nn.Module):
 
     Parameters are named as torch names them: `weight_ih_l0`, `weight_ih_l0_reverse`, `weight_ih_l1`, ...
     """
+
+    biases: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that are only added: `bias=False` leaves them out."""
 
     zero_at_start: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that start at zero; the others are uniform in +-1/sqrt(hidden_size), as in torch."""
@@ -994,7 +1027,7 @@ class Recurrent(nn.Module):
         if learn_initial:
             shapes |= {f"initial_{name}": (rows, *rest) for name, (rows, *rest) in self._starts.items()}
         for name, shape in {**shapes, **self._readout_shapes()}.items():
-            if bias or not name.startswith("bias"):
+            if bias or plain_name(name) not in self.biases:
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
 
@@ -1052,8 +1085,9 @@ class Recurrent(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
+        starts = {f"initial_{name}" for name in self._starts}
         for name, parameter in self.named_parameters():
-            if name.startswith((*self.zero_at_start, "initial_")):
+            if name in starts or plain_name(name) in self.zero_at_start:
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -1077,14 +1111,12 @@ class Recurrent(nn.Module):
     ) -> None:
         """As torch does; tensors that another cell of this class names so, and not this one, are an error always."""
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
-        own = {name for name, _ in self.named_parameters() if not name.startswith("initial_")}
-        given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
-        stray = {re.sub(r"_l\d+(_reverse)?$", "", n) for n in given - own if not n.startswith("initial_")}
+        own = [name for name, _ in self.named_parameters()]
+        given = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
         lists[-1].extend(
             f"the tensors have the names of {self._shown(other)}, this is {self._shown(self.chosen)}, which is another "
             "function: construct it with those options"
-            for other, cell in self.cells.items()
-            if stray and not given & own and stray <= {name for names in cell.operands for name in names}
+            for other in cells_named_so(self.cells, own, given)
         )
 
     def _shown(self, chosen: tuple[str, ...]) -> str:
@@ -1167,10 +1199,10 @@ class Recurrent(nn.Module):
     def _run(self, pieces: list[Tensor], states: tuple[Tensor, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces (steps, living, features), under autocast in its precision, as torch.nn.LSTM."""
         device = states[0].device.type
-        if not torch.is_autocast_enabled(device):
+        if not casts(device):
             return self._run_layers(pieces, states, None)
         dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
+        with without_autocast(device):
             pieces = [lowered(piece, dtype) for piece in pieces]
             return self._run_layers(pieces, tuple(lowered(value, dtype) for value in states), dtype)
 
@@ -1242,7 +1274,7 @@ class Recurrent(nn.Module):
             if isinstance(parts, Below):
                 operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
                 continue
-            held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
+            held = [getattr(self, name + suffix) for name in parts if self.bias or name not in self.biases]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]
             operands.append(sum(held[1:], held[0]) if held else weight.new_zeros(shapes[parts[0]], dtype=dtype))
@@ -1487,6 +1519,7 @@ class RNNHidden(Recurrent):
     cells = _CELLS
     options = ("nonlinearity",)
     readout = Readout(_readout, ("weight_ho", "bias_ho"))
+    biases = ("bias_ih", "bias_hh", "bias_ho")
 
     def __init__(
         self,

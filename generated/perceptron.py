@@ -42,6 +42,7 @@ Operations per layer and component, forward and backward: 3, 6.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -212,6 +213,16 @@ def run_map(rule: MapRule, derived: bool, *values: Tensor) -> tuple[Tensor, ...]
     plain = not derived or torch.compiler.is_compiling()
     found: tuple[Tensor, ...] = rule.forward(*values) if plain else DerivedMap.apply(rule, *values)
     return found[: rule.outputs]
+
+
+def without_autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Autocast switched off, where the kind of device has one: "meta" has none."""
+    return torch.autocast(device, enabled=False) if casts(device) else contextlib.nullcontext()
+
+
+def casts(device: str) -> bool:
+    """Whether autocast is on."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def lowered(value: Tensor, dtype: torch.dtype) -> Tensor:

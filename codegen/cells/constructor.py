@@ -45,17 +45,16 @@ def constructor(module: CellParts) -> Function:
         own.append(f"{name}: {'Iterable[int]' if isinstance(lag, Lags) else 'int'} = {lag.default!r}")
         checked = "checked_lags" if isinstance(lag, Lags) else "checked_lag"
         body.append(f"self.{name} = {checked}({module.spec.class_name!r}, {name!r}, {name}, {_least(module, lag)})")
-    if not any(part.startswith("bias") for operand in module.operands for part in operand.parts):
-        body += [
-            "if not bias:",
-            f'    raise ValueError("{module.spec.class_name} has no bias that could be left out")',
-        ]
+    if not module.biases:
+        text = f"{module.spec.class_name}: bias=False; allowed: True, it has no parameter that is only added"
+        body += ["if not bias:", f'    raise ValueError("{text}")']
     own += [f"{keyword(q)}: float{_default(module, q)}" for q in module.constants]
     for q in module.constants:
         shown, positive = f"{module.spec.class_name}: {keyword(q)}", q.role is Role.STEP_SIZE
         body.append(f"self.{keyword(q)} = finite_number({shown!r}, {keyword(q)}, {positive})")
     body += module.exact.assignments
-    if any(q in module.spec.values for o in module.operands for q in o.rows if o.parts[0].startswith("bias")):
+    exact = {part for o in module.operands for part in o.parts if not module.spec.values.keys().isdisjoint(o.rows)}
+    if not exact.isdisjoint(module.biases):
         text = f"{module.spec.class_name}: bias=False; allowed: True, the exact values have biases"
         body += ["if not bias:", f'    raise ValueError("{text}")']
     own += (

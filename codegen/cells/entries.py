@@ -38,6 +38,10 @@ def cell_entry(name: str, chosen: Sequence[object], plan: CellPlan, prelude: Pre
     held = held_operands(program.layout, prelude)
     others = [text for text in (_reach_text(plan),) if text]
     others += [f"output={program.output}"] * bool(program.output)
+    unread = [
+        str(place) for place, q in enumerate(program.old) if not {q, *program.past_of(q)} & {*program.step.inputs}
+    ]
+    others += [f"unread={tuple_display(unread)}"] * bool(unread)
     if prelude is not None:
         others.append(f"prelude={prelude_text(program.layout, prelude, suffix)}")
     return CellEntry(

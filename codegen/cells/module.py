@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from codegen.cells.class_doc import class_doc, notes
 from codegen.cells.constructor import constructor, dictionary, exact_values, parameter_shapes, readout_shapes
@@ -45,7 +45,8 @@ def recurrent_text(spec: Spec, derivation: Derivation, command: str) -> str:
     view = {
         "functions": module.functions,
         "cells": module.cells,
-        "zero_at_start": module.zero_at_start,
+        "biases": names_text(module.biases),
+        "zero_at_start": names_text(module.zero_at_start),
         "options": module.option_names,
         "told": module.told_text,
         "readout": module.readout_text,
@@ -131,12 +132,12 @@ class RecurrentModule(CellParts):
     @property
     def further_sizes(self) -> str:
         """Names of the sizes besides those that every recurrent module has, as a tuple; empty where there is none."""
-        return tuple_display([repr(name) for name in self.sizes[2:]]) if self.sizes[2:] else ""
+        return names_text(self.sizes[2:])
 
     @property
     def constant_names(self) -> str:
         """Names of these arguments, as a tuple; empty where there is none."""
-        return tuple_display([repr(keyword(q)) for q in self.constants]) if self.constants else ""
+        return names_text([keyword(q) for q in self.constants])
 
     @property
     def told_text(self) -> str:
@@ -162,15 +163,14 @@ class RecurrentModule(CellParts):
         return f"Readout(_readout, {tuple_display([repr(name) for name in self.readout.names.values()])})"
 
     @property
-    def zero_at_start(self) -> str:
-        """Names of the parameters that start at zero, as a tuple; empty where there is none."""
-        names = dict.fromkeys(part for o in self.operands if o.zero for part in o.parts)
-        return tuple_display([repr(name) for name in names]) if names else ""
+    def zero_at_start(self) -> tuple[str, ...]:
+        """Names of the parameters that start at zero."""
+        return tuple(dict.fromkeys(part for o in self.operands if o.zero for part in o.parts))
 
     @property
     def option_names(self) -> str:
         """Names of these arguments, as a tuple; empty where there is none."""
-        return tuple_display([repr(name) for name in self.options]) if self.options else ""
+        return names_text(list(self.options))
 
     @property
     def methods(self) -> tuple[Function, ...]:
@@ -178,6 +178,11 @@ class RecurrentModule(CellParts):
         methods = [constructor(self), parameter_shapes(self)]
         methods += [readout_shapes(self.readout)] if self.readout is not None else []
         return tuple([*methods, *exact_values(self)] if self.spec.values else methods)
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Names as a tuple; empty where there is none."""
+    return tuple_display([repr(name) for name in names]) if names else ""
 
 
 def _writers(plan: CellPlan) -> tuple[Callable[[CellText], Function], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from codegen.cells.biases import biases_of
 from codegen.cells.interface import Interface
 from codegen.cells.plan import CellPlan, plan
 from codegen.cells.plan_operands import Operand
@@ -116,6 +117,22 @@ class CellParts:
     def operands(self) -> list[Operand]:
         """Tensors that the layers of all variants hold."""
         return [operand for name in self.plans for operand in self.held(name)]
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """Names of the tensors that are only added, in every variant that has them."""
+        found: dict[str, bool] = {}
+        for name, one in self.plans.items():
+            prelude = self.preludes[name]
+            only_added = biases_of(one.program.step) - {*(prelude.parameters if prelude else ())}
+            for operand in self.held(name):
+                rows = [(q,) for q in operand.rows] if operand.below else [operand.rows] * len(operand.parts)
+                for part, held in zip(operand.parts, rows, strict=True):
+                    found[part] = found.get(part, True) and only_added.issuperset(held)
+        if self.readout is not None:
+            only_added = biases_of(self.readout.program)
+            found |= {name: q in only_added for q, name in self.readout.names.items()}
+        return tuple(name for name, holds in found.items() if holds)
 
     @property
     def options(self) -> Mapping[str, tuple[str, ...]]:

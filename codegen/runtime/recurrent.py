@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from codegen.runtime.choices import one_of
-from codegen.runtime.precision import lowered
+from codegen.runtime.precision import casts, lowered, without_autocast
 from codegen.runtime.recurrent_checks import check_dropout, check_input, check_sizes, check_switches, checked_state
 from codegen.runtime.recurrent_function import Below, Cell, Reach, Readout, Shapes, Values, recurrence
+from codegen.runtime.recurrent_names import cells_named_so, plain_name
 from codegen.runtime.sequences import checked_lengths, packed_like, padded, pieces_of_packed, pieces_of_padded
 from codegen.runtime.state_cotangents import cotangents_of_states
 
@@ -26,6 +26,9 @@ class Recurrent(nn.Module):
 
     Parameters are named as torch names them: `weight_ih_l0`, `weight_ih_l0_reverse`, `weight_ih_l1`, ...
     """
+
+    biases: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that are only added: `bias=False` leaves them out."""
 
     zero_at_start: ClassVar[tuple[str, ...]] = ()
     """Names of parameters that start at zero; the others are uniform in +-1/sqrt(hidden_size), as in torch."""
@@ -88,7 +91,7 @@ class Recurrent(nn.Module):
         if learn_initial:
             shapes |= {f"initial_{name}": (rows, *rest) for name, (rows, *rest) in self._starts.items()}
         for name, shape in {**shapes, **self._readout_shapes()}.items():
-            if bias or not name.startswith("bias"):
+            if bias or plain_name(name) not in self.biases:
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
 
@@ -146,8 +149,9 @@ class Recurrent(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all parameters afresh, in torch's order."""
         bound = self.hidden_size**-0.5
+        starts = {f"initial_{name}" for name in self._starts}
         for name, parameter in self.named_parameters():
-            if name.startswith((*self.zero_at_start, "initial_")):
+            if name in starts or plain_name(name) in self.zero_at_start:
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -171,14 +175,12 @@ class Recurrent(nn.Module):
     ) -> None:
         """As torch does; tensors that another cell of this class names so, and not this one, are an error always."""
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
-        own = {name for name, _ in self.named_parameters() if not name.startswith("initial_")}
-        given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
-        stray = {re.sub(r"_l\d+(_reverse)?$", "", n) for n in given - own if not n.startswith("initial_")}
+        own = [name for name, _ in self.named_parameters()]
+        given = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
         lists[-1].extend(
             f"the tensors have the names of {self._shown(other)}, this is {self._shown(self.chosen)}, which is another "
             "function: construct it with those options"
-            for other, cell in self.cells.items()
-            if stray and not given & own and stray <= {name for names in cell.operands for name in names}
+            for other in cells_named_so(self.cells, own, given)
         )
 
     def _shown(self, chosen: tuple[str, ...]) -> str:
@@ -261,10 +263,10 @@ class Recurrent(nn.Module):
     def _run(self, pieces: list[Tensor], states: tuple[Tensor, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """All layers over pieces (steps, living, features), under autocast in its precision, as torch.nn.LSTM."""
         device = states[0].device.type
-        if not torch.is_autocast_enabled(device):
+        if not casts(device):
             return self._run_layers(pieces, states, None)
         dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
+        with without_autocast(device):
             pieces = [lowered(piece, dtype) for piece in pieces]
             return self._run_layers(pieces, tuple(lowered(value, dtype) for value in states), dtype)
 
@@ -336,7 +338,7 @@ class Recurrent(nn.Module):
             if isinstance(parts, Below):
                 operands.append(torch.cat(self._held([(name,) for name in parts], suffix, shapes, dtype)))
                 continue
-            held = [getattr(self, name + suffix) for name in parts if self.bias or not name.startswith("bias")]
+            held = [getattr(self, name + suffix) for name in parts if self.bias or name not in self.biases]
             if dtype is not None:
                 held = [lowered(parameter, dtype) for parameter in held]
             operands.append(sum(held[1:], held[0]) if held else weight.new_zeros(shapes[parts[0]], dtype=dtype))

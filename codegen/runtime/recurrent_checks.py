@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codegen.runtime.precision import casts
+
 
 def check_sizes(owner: str, sizes: Mapping[str, Any]) -> None:
     """Refuse sizes that are no whole numbers from 1 on."""
@@ -46,7 +48,7 @@ def check_tensor(owner: str, name: str, value: Tensor, like: Tensor, of: str) ->
     """Refuse a tensor on another device or, outside of autocast, of another dtype than one that it meets."""
     if value.device != like.device:
         raise ValueError(f"{owner}: {name} is on {value.device}; allowed: the device of {of}, {like.device}")
-    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+    if value.dtype != like.dtype and not casts(value.device.type):
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}; allowed: that of {of}, {like.dtype}")
 
 

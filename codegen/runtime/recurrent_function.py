@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codegen.runtime.forward_mode import pushforward
 from codegen.runtime.matrix_products import sum_of_products
+from codegen.runtime.precision import without_autocast
 
 BLOCK_ELEMENTS = 1 << 18
 """Elements of the stacked gates in one block of steps of the adjoint sweep: about what a processor's cache keeps."""
@@ -67,7 +68,8 @@ class Cell:
     The output of the cell is the path of one of its states, whose place is `output`, or its only path. The first
     operand stacks the rows of the gates. `operands` names the parameters whose sum each operand is, or which lie one
     `Below` the other in it. `reach` has for each state, and `input_reach` for the input, how many steps later it is
-    read where that is more than once: numbers, or names of arguments that hold them.
+    read where that is more than once: numbers, or names of arguments that hold them. `unread` has the places of states
+    that no step reads: what these start from has no gradient.
     """
 
     states: tuple[str, ...]
@@ -80,6 +82,7 @@ class Cell:
     reach: tuple[Reach, ...] = ()
     input_reach: Reach = ()
     output: int = 0
+    unread: tuple[int, ...] = ()
 
     @property
     def starts(self) -> int:
@@ -276,9 +279,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         cell: Cell = ctx.cell
-        needs: tuple[bool, ...] = ctx.needs_input_grad[2:]
-        inputs, output = ctx.saved_tensors[: cell.inputs], ctx.saved_tensors[cell.inputs]
-        others, values = ctx.saved_tensors[cell.inputs + 1 :], (output, *inputs[1 : 1 + cell.starts])
+        unread = [1 + place for place in cell.unread]  # no gradient at all, as in plain autograd
+        needs = tuple(need and place not in unread for place, need in enumerate(ctx.needs_input_grad[2:]))
+        held = ctx.saved_tensors  # asked for once: hooks of checkpointing and offloading unpack at every call
+        inputs, output, others = held[: cell.inputs], held[cell.inputs], held[cell.inputs + 1 :]
+        values = (output, *inputs[1 : 1 + cell.starts])
         saved = (*others[: cell.output], output, *others[cell.output :])
         given = (torch.zeros_like(v) if bar is None else bar for v, bar in zip(values, bars, strict=False))
         found = iter(RecurrenceAdjoint.apply(cell, ctx.store, needs, *inputs, *given, *saved))
@@ -304,7 +309,7 @@ class RecurrenceAdjoint(torch.autograd.Function):
     def forward(cell: Cell, store: bool, needs: tuple[bool, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         end = cell.inputs + 1 + cell.starts
         inputs, bars, saved = tensors[: cell.inputs], tensors[cell.inputs : end], tensors[end:]
-        with torch.autocast(inputs[0].device.type, enabled=False):
+        with without_autocast(inputs[0].device.type):
             gradients = adjoint_sweep(cell, store, needs=needs, inputs=inputs, bars=bars, saved=saved)
         return tuple(gradient for gradient, need in zip(gradients, needs, strict=True) if need and gradient is not None)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codegen.runtime.precision import without_autocast
 from codegen.runtime.recurrent_function import Cell, recurrence, total_sweep
 from codegen.runtime.sequences import checked_lengths, padded
 
@@ -71,7 +72,7 @@ def _swept(
     call: tuple[Cell, tuple[Tensor, ...], tuple[Tensor, ...]], found: Sequence[Tensor], first: int
 ) -> tuple[Tensor, ...]:
     cell, inputs, outputs = call
-    with torch.autocast(inputs[0].device.type, enabled=False):
+    with without_autocast(inputs[0].device.type):
         return total_sweep(cell, tuple(v.detach() for v in inputs), tuple(found[first : first + len(outputs)]))
 
 

@@ -133,6 +133,56 @@ def test_parameters_of_no_stack_without_their_biases():
     assert apart(of_module(bare, *given), results(whole, kept, *given)) < 1e-12
 
 
+def test_what_a_parameter_is_called_says_nothing():
+    """A gain is no bias, and only the parameters of a stack start at zero, whatever their names begin with."""
+    x, h = input_("x", "I"), state("h", "H")
+    W, R = parameter("W", ("H", "I")), parameter("peer", ("H", "H"))
+    p, gain, rate, b = (parameter(name, "H") for name in ("p", "bias_gain", "initial_rate", "shift"))
+    step = Builder()
+    h_next = step.let("h_next", tanh(gain * (matvec(W, x) + matvec(R, h) - b) + p * h) + rate * h)
+    cell = Recurrence(step.build((h_next,)), (h,), (h_next,), (x,), h_next)
+    kind = load_text(emit(Spec("named", "Named", "named", cell, stacks=(Stack("pe", (p,), initial="zeros"),)))).Module
+    torch.manual_seed(0)
+    module, bare = kind(3, 4, 2, learn_initial=True), kind(3, 4, bias=False, dtype=double)
+    zero = [name for name, value in module.named_parameters() if not value.any()]
+    assert zero == ["pe_l0", "pe_l1", "initial_h"]
+    assert [name for name, _ in bare.named_parameters()] == [
+        f"{n}_l0" for n in ("W", "pe", "peer", "bias_gain", "initial_rate")
+    ]
+    x, h = torch.randn(1, 2, 3, dtype=double), torch.randn(1, 2, 4, dtype=double)
+    v = {name.removesuffix("_l0"): value for name, value in bare.named_parameters()}
+    inner = v["bias_gain"] * (x[0] @ v["W"].mT + h[0] @ v["peer"].mT)
+    torch.testing.assert_close(bare(x, h)[0][0], torch.tanh(inner + v["pe"] * h[0]) + v["initial_rate"] * h[0])
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_what_an_unread_state_starts_from_has_no_gradient(memory):
+    """As in plain autograd; the output of this cell is a state that no step reads."""
+    x, h, c = input_("x", "I"), state("h", "H"), state("c", "H")
+    V, W, R = parameter("V", ("H", "I")), parameter("W", ("H", "I")), parameter("R", ("H", "H"))
+    step = Builder()
+    c_next = step.let("c_next", tanh(matvec(W, x) + matvec(R, c)))
+    h_next = step.let("h_next", sigmoid(matvec(V, x)) * c_next)
+    cell = Recurrence(step.build((h_next, c_next)), (h, c), (h_next, c_next), (x,), h_next)
+    kind = load_text(emit(Spec("unread", "Unread", "unread", cell))).Module
+    modules = [kind(3, 4, 2, memory=memory, gradient=way, dtype=double) for way in ("derived", "autograd")]
+    modules[1].load_state_dict(modules[0].state_dict())
+    given, states = inputs(2, 2)
+    h_0, c_0 = (value.requires_grad_() for value in states)
+    found = []
+    for module in modules:
+        output, (h_n, c_n) = module(given, (h_0, c_0))
+        wanted = (h_0, c_0, *module.parameters())
+        found.append(torch.autograd.grad((output**3).sum() + (h_n + c_n).sin().sum(), wanted, allow_unused=True))
+    assert found[0][0] is None and found[1][0] is None
+    torch.testing.assert_close(found[0][1:], found[1][1:], rtol=1e-12, atol=1e-14)
+
+
+def test_shapes_on_the_meta_device():
+    output, (h, c) = lstm()(3, 4, 2, bidirectional=True, device="meta")(torch.empty(5, 2, 3, device="meta"))
+    assert output.shape == (5, 2, 8) and h.shape == c.shape == (4, 2, 4) and output.is_meta
+
+
 def test_options_layouts_and_a_read_out_of_a_users_own():
     """A leaky cell: two options, tensors named apart for one variant, three of the four combinations, an output."""
     x, h = input_("u", "I"), state("m", "H")
@@ -299,5 +349,5 @@ def test_a_refusal_names_spec_and_option():
 
 def test_a_cell_without_a_bias_says_so():
     kind = module_of(next(cell for cell in CELLS if cell.spec.id == "crossing"))
-    with pytest.raises(ValueError, match="Crossing has no bias"):
+    with pytest.raises(ValueError, match="Crossing: bias=False; allowed: True, it has no parameter that is only added"):
         kind(3, 4, bias=False)

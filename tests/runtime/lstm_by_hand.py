@@ -475,6 +475,7 @@ class LSTMPeephole(Recurrent):
     cells = _CELLS
     options = ("peephole",)
     zero_at_start = ("weight_ch",)
+    biases = ("bias_ih", "bias_hh")
 
     def __init__(
         self,

@@ -74,6 +74,19 @@ class Spent(torch.autograd.Function):
         return ctx.left.pop(0) * bar
 
 
+class Doubled(torch.autograd.Function):
+    """Asks twice for what it saved."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, bar):
+        return bar * (ctx.saved_tensors[0] + ctx.saved_tensors[0])
+
+
 class Forgetful(torch.autograd.Function):
     """Its gradient of x is right only where W wants one too."""
 
@@ -204,6 +217,11 @@ class OneDtype(Right):
 class UsesUp(Right):
     def forward(self, x):
         return super().forward(Spent.apply(x))
+
+
+class UnpacksTwice(Right):
+    def forward(self, x):
+        return super().forward(Doubled.apply(x))
 
 
 class ForgetsWeights(Right):

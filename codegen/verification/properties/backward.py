@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from codegen.verification.gradient_checks import ABSOLUTE, NUDGE, RELATIVE
 from codegen.verification.properties.subject import (
@@ -89,6 +92,14 @@ def backward_twice(subject: Subject) -> str | None:
     value.backward()
     twice = [None if g is None else 2 * g for g in once]
     return differing([_gradient(leaf) for leaf in wanted], twice, 0.0, "gradient")
+
+
+def checkpointed(subject: Subject) -> str | None:
+    """Run again for the backward by torch.utils.checkpoint, whose hooks give out every saved tensor once."""
+    module = subject.build()
+    expected = run_on(module, subject.inputs)
+    vars(module)["forward"] = partial(checkpoint, module.forward, use_reentrant=False)
+    return differing_run(run_on(module, subject.inputs), expected, 0.0)
 
 
 def two_ways(subject: Subject) -> str | None:

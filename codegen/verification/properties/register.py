@@ -92,6 +92,10 @@ LEGACY = Limit(
     r"^vmap: aten::|^Batching rule not implemented for|^DispatchKey Batched ",
     "torch's older vmap enters the derived sweep itself and has no rules for operations in it",
 )
+HOOKS = Limit(
+    r"torch\.func.* (don't|do not) (yet )?support saved tensor hooks",
+    "torch checkpoints by hooks on saved tensors, which torch.func refuses; it takes the derivatives inside the step",
+)
 TIGHT = f"eps {NUDGE:g}, rtol {RELATIVE:g}, atol {ABSOLUTE:g}".replace("e-0", "e-")
 PROPERTIES = (
     Property("gradcheck", f"`gradcheck` ({TIGHT})", backward.gradcheck, small=True, of_reals=True),
@@ -120,6 +124,7 @@ PROPERTIES = (
     Property("inputs", "gradient of inputs only", backward.only_inputs),
     Property("frozen", "a frozen parameter", backward.frozen_parameter, _has_parameters),
     Property("retain", "`retain_graph`, backward twice", backward.backward_twice),
+    Property("checkpoint", "activation checkpointing", backward.checkpointed, limit=HOOKS),
     Property("two_ways", "`autograd.grad` and `.backward`", backward.two_ways),
     Property("calls", "calls keep nothing", backward.calls_apart),
     Property("ddp", "DistributedDataParallel of 2 gloo processes", processes.data_parallel, _has_parts, cost=SLOW),
