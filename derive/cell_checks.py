@@ -43,7 +43,7 @@ def check_cell(
 
     Raises:
         SpecError: it has no state, reads a state or an input that it does not list, has a state that never changes,
-            computes what nothing it returns depends on, or gives out what it does not compute.
+            or computes what nothing it returns depends on.
     """
     past = past_of(step.inputs)
     if not old and not past:
@@ -71,13 +71,31 @@ def check_cell(
                 "give it there"
             )
 
-    if output is not None and output not in (*new, *step.targets):
-        raise SpecError(f"the output {output} is not computed by the step: give a quantity that step.let returned")
     returned = (*new, *(() if output is None else (output,)))
     needed = set(step.needed_for([q for q in returned if q in step.targets]).targets)
     idle = [target.name for target in step.targets if target not in needed]
     if idle:
         raise SpecError(f"nothing that the step returns depends on {', '.join(idle)}: leave it out")
+
+
+def check_output(output: Quantity, step: Program, new: tuple[Quantity, ...], in_depth: bool) -> None:
+    """What a step gives out.
+
+    Raises:
+        SpecError: nothing computes it, it is the same at every step, or layers give out what is no state.
+    """
+    if output in new:
+        return
+    states = ", ".join(q.name for q in new)
+    if in_depth:
+        raise SpecError(f"the output {output} is no state: layers give out {states}; leave output out, or give one")
+    if output not in step.targets:
+        raise SpecError(f"the output {output} is not computed by the step: give a quantity that step.let returned")
+    if not output.role.batched:
+        raise SpecError(
+            f"the output {output} is made of parameters alone and the same at every step; allowed are {states} and "
+            "lines that read a state or an input"
+        )
 
 
 def check_are_stacks(owner: str, stacks: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from derive.cell_checks import check_cell, check_quantities
+from derive.cell_checks import check_cell, check_output, check_quantities
 from derive.errors import SpecError
 from derive.operators import show_shape
 from derive.past_values import Past, check_past, past_of
@@ -24,13 +24,13 @@ class Recurrence(System):
         old: the state before the step; for a multistep scheme newest first.
         new: the state after it, in the same order; a shifted multistep state may be an old one.
         inputs: what is read afresh at every step.
-        output: what the step gives out.
+        output: what the step gives out: a new state or, of a cell, any other line of the step.
         starts: for a state of several past values, how the first steps are made: name -> program, state to state.
         lags: how many consecutive times the state reaches back over; lags - 1 steps are made by a start.
         unknowns: how many of the first parts of the state are its newest values, before past ones; all where it is 0.
 
     Raises:
-        SpecError: the two states do not fit, a state of several past values has no start, or past values are read of
+        SpecError: the two states do not fit, the output is not computed by the step, a state of several past values has no start, or past values are read of
             what the recurrence does not have.
     """
 
@@ -56,6 +56,8 @@ class Recurrence(System):
                 )
         if self.inputs:
             check_cell(self.step, self.old, self.new, self.inputs, self.output)
+        if self.output is not None:
+            check_output(self.output, self.step, self.new, self.in_depth)
         if self.in_depth:
             object.__setattr__(self, "step", name_functions(self.step))
         if self.lags > 1 and not self.starts:
@@ -63,7 +65,8 @@ class Recurrence(System):
         names = (q.name for q in (*self.step.inputs, *self.step.targets))
         check_past(self.past, (*self.old, *self.inputs), names, not self.in_depth and self.lags == 1)
         if not self.in_depth:
-            object.__setattr__(self, "step", returning(self.step, self.new))
+            given_out = (self.output,) if self.output is not None else ()
+            object.__setattr__(self, "step", returning(self.step, (*self.new, *given_out)))
 
     @property
     def arguments(self) -> tuple[Quantity, ...]:

@@ -57,9 +57,8 @@ class Own:
 
 
 def own(name: str, step: Builder, old: Any, new: Any, output: Any, by_hand: Step, taught: bool = False) -> Own:
-    outputs = tuple(dict.fromkeys((*new, output)))
     inputs = (x, y) if taught else (x,)
-    spec = Spec(name, name.capitalize(), name, Recurrence(step.build(outputs), old, new, inputs, output))
+    spec = Spec(name, name.capitalize(), name, Recurrence(step.build(new), old, new, inputs, output))
     return Own(spec, "".join(q.shape[0] for q in old), by_hand)
 
 
@@ -244,7 +243,24 @@ def prepared() -> Spec:
     return Spec("prepared", "Prepared", "prepared", Recurrence(step.build((new, o)), (h,), (new,), (x,), o))
 
 
-@pytest.mark.parametrize("make", (remembering, causal, recalled, bottleneck, prepared))
+def summed() -> Spec:
+    """What is given out is made of both states, and the step does not list it."""
+    step = Builder()
+    new = step.let("new", tanh(matvec(W, x) + matvec(R, h)))
+    slow = step.let("slow", p * m + new)
+    both = step.let("both", new + slow)
+    return Spec("summed", "Summed", "summed", Recurrence(step.build((new, slow)), (h, m), (new, slow), (x,), both))
+
+
+def gated() -> Spec:
+    """What is given out is read by the state."""
+    step = Builder()
+    gate = step.let("gate", sigmoid(matvec(W, x) + matvec(R, h)))
+    new = step.let("new", gate * h + matvec(W, x))
+    return Spec("gated", "Gated", "gated", Recurrence(step.build((new,)), (h,), (new,), (x,), gate))
+
+
+@pytest.mark.parametrize("make", (remembering, causal, recalled, bottleneck, prepared, summed, gated))
 def test_several_sizes_go_with_all_else_that_a_cell_may_have(make: Callable[[], Spec]) -> None:
     rows = verify(make())
     assert rows and not [row for row in rows if not row.passed]

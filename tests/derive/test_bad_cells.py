@@ -2,7 +2,21 @@
 
 import pytest
 
-from derive import Builder, Recurrence, Spec, Stack, dot, input_, layer_norm, matvec, parameter, sigmoid, state, tanh
+from derive import (
+    Builder,
+    Recurrence,
+    Spec,
+    Stack,
+    dot,
+    explain,
+    input_,
+    layer_norm,
+    matvec,
+    parameter,
+    sigmoid,
+    state,
+    tanh,
+)
 from derive.errors import SpecError
 
 x, y, h, c = input_("x", "I"), input_("y", "I"), state("h", "H"), state("c", "H")
@@ -16,6 +30,14 @@ def cell(value=None, old=(h,), new=(), inputs=(x,), output=None, beside=None):
         step.let("q", beside)
     h_next = step.let("h_next", tanh(sums + b) if value is None else value)
     return Recurrence(step.build((h_next, *new)), old, (h_next, *new), inputs, output)
+
+
+def given_out(value, inputs, listed=False):
+    """A step with a line y that it gives out, listed among what the step returns or not."""
+    step = Builder()
+    y = step.let("y", value)
+    h_next = step.let("h_next", tanh(y + matvec(R, h) + sum(matvec(W, one) for one in inputs)))
+    return Recurrence(step.build((h_next, y) if listed else (h_next,)), (h,), (h_next,), inputs, y)
 
 
 def spec(*stacks, **options):
@@ -37,6 +59,8 @@ def spec(*stacks, **options):
         (lambda: cell(new=(tanh(h),)), r"tanh\(h\) is given out and has no name: let\(name, value\) gives it one"),
         (lambda: cell(tanh(sums + matvec(W, y))), "reads the input y, and inputs has x; give it there"),
         (lambda: cell(output=h), "the output h is not computed by the step"),
+        (lambda: given_out(b * b, (x,)), "y is made of parameters alone and .* allowed are h_next and lines that read"),
+        (lambda: given_out(tanh(h), ()), "the output y is no state: layers give out h_next; leave output out"),
         (lambda: cell(beside=sigmoid(h * parameter("p", "H"))), "nothing that the step returns depends on q: leave"),
         (lambda: cell(tanh(matvec(W, h))), r"matvec\(W of shape \(H, I\), h of shape \(H\)\): a matrix"),
         (lambda: cell(tanh(sums + x)), r"x is \(I\), .* is \(H\)"),
@@ -82,3 +106,10 @@ def test_a_stack_of_one_name_may_have_another_layout_in_another_variant():
         "own", "Own", "Own", {"wide": wide, "thin": thin}, option="kind", stacks=(Stack("w", (R,)), Stack("w", (D,)))
     )
     assert len(made.stacks) == 2
+
+
+def test_an_output_is_returned_whether_the_step_lists_it_or_not():
+    made = given_out(b * h, (x,))
+    assert made == given_out(b * h, (x,), listed=True) and made.step.outputs == (*made.new, made.output)
+    found = explain(Spec("own", "Own", "Own", made)).relations
+    assert any(one.name == "chain.y" and one.text == "bar_y_out = d loss / d y" for one in found)
