@@ -30,8 +30,8 @@ class Recurrence(System):
         unknowns: how many of the first parts of the state are its newest values, before past ones; all where it is 0.
 
     Raises:
-        SpecError: the two states do not fit, the output is not computed by the step, a state of several past values has no start, or past values are read of
-            what the recurrence does not have.
+        SpecError: the two states do not fit, the output is not computed by the step, a state of several past values has
+            no start, or past values are read of what the recurrence does not have.
     """
 
     has_values = True

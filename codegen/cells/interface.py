@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from derive.errors import UnsupportedError
+from derive.operators import show_shape
 from derive.program import Assignment, symbols_of
 from derive.recurrence import Recurrence
 from derive.symbols import Dimension, Quantity, Role
@@ -119,12 +120,18 @@ def source_of(recurrence: Recurrence, new: Quantity) -> Quantity | None:
 
 
 def _check_inputs(recurrence: Recurrence, sources: set[Quantity | None]) -> None:
-    stray = [q.name for q in recurrence.inputs[1:] if q not in sources]
+    stray = [q for q in recurrence.inputs[1:] if q not in sources]
     if recurrence.inputs and not stray:
         return
-    names = ", ".join(q.name for q in recurrence.inputs) or "none"
-    rest = "; a second one is the target, which becomes a state and is read nowhere else" if stray else ""
-    raise UnsupportedError(f"a recurrent module reads one input per step; this one reads: {names}{rest}")
+    about = "a recurrent module reads one input per step; this one reads"
+    if not stray:
+        raise UnsupportedError(f"{about} none: give inputs=(x,), of a step that reads x = input_('x', 'I')")
+    read = [q for q in recurrence.inputs if q not in sources]
+    shown, names = ", ".join(f"{q} of {show_shape(q.shape)}" for q in read), ", ".join(map(str, read))
+    raise UnsupportedError(
+        f"{about} {shown}: declare one in their place, with matrices for all of it, and call the module with "
+        f"torch.cat(({names}), -1); a second input that only becomes a state, and is read nowhere else, is a target"
+    )
 
 
 def _unread(recurrence: Recurrence, output: Quantity) -> Quantity:

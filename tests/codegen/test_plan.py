@@ -187,9 +187,9 @@ def same_size() -> Recurrence:
 @pytest.mark.parametrize(
     ("recurrence", "stacks", "says"),
     (
-        (simple(inputs=()), (), "reads one input per step; this one reads: none"),
+        (simple(inputs=()), (), "reads one input per step; this one reads none: give inputs="),
         (three_sizes(), (), "the step has vectors of the sizes K, J, H; a recurrent module has a hidden_size and"),
-        (target_read_twice(), (), "reads one input per step; this one reads: x, y; a second one is the target"),
+        (target_read_twice(), (), r"reads x of \(I\), y of \(H\): .* torch.cat\(\(x, y\), -1\); .* is a target"),
         (target_as_output(), (), "the output of the step is new, which is its target"),
         (target_never_read(), (), "the target becomes the state h, which no line of the step reads"),
         (target_in_a_factor(), (), "o uses the input h outside a matrix product"),
