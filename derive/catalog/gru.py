@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from derive import (
+    Assignment,
     Builder,
     DeckClaim,
     Expr,
@@ -12,6 +13,7 @@ from derive import (
     Recurrence,
     Spec,
     Stack,
+    StationarityCheck,
     identity,
     input_,
     matvec,
@@ -22,6 +24,7 @@ from derive import (
     tanh,
     transpose,
 )
+from derive.reverse_sweep import reverse_sweep
 
 GATES = ("r", "z", "n")
 
@@ -83,11 +86,14 @@ for variant, suffix in NAMES.items():
     ]
     STACKS += [Stack(f"bias_h{suffix}", rows(b_h), only=(variant,))] if variant[0] == "after" else []
 
-q = quantities(cell("before", "deck"))
+q, DECKS = quantities(cell("before", "deck")), cell("before", "deck").step
 bar = q["bar_h_next"]
 into_z = bar * (q["n"] - h) * q["z"] * (1 - q["z"])
 through = matvec(transpose(W_h["n"]), bar * q["z"] * (1 - q["n"] ** 2))
 into_r = through * h * q["r"] * (1 - q["r"])
+SENT_BACK = (
+    bar * (1 - q["z"]) + matvec(transpose(W_h["z"]), into_z) + matvec(transpose(W_h["r"]), into_r) + through * q["r"]
+)
 a = parameter("a", "H", meaning="input of the update gate")
 D003 = "recurrent networks 2/26/2018, 'Gated Recurrent Units'"
 
@@ -101,18 +107,6 @@ SPEC = Spec(
     stacks=tuple(STACKS),
     claims=(
         DeckClaim("update", D003, "h_next", (1 - q["z"]) * h + q["z"] * q["n"], option="before_deck", agrees=True),
-        DeckClaim(
-            "gradient of the state",
-            D003,
-            "bar_h",
-            bar * (1 - q["z"])
-            + matvec(transpose(W_h["z"]), into_z)
-            + matvec(transpose(W_h["r"]), into_r)
-            + through * q["r"],
-            option="before_deck",
-            note="the deck gives the forward rules alone; this is what backpropagation makes of them",
-            agrees=True,
-        ),
         DeckClaim(
             "E003-22",
             D003,
@@ -133,6 +127,14 @@ SPEC = Spec(
         ),
     ),
     relations=(
+        identity(
+            "what a step of the deck's variant sends back",
+            q["bar_h"],
+            SENT_BACK,
+            reason="the state enters both gates, the candidate and the blend; the deck stops at the forward rules",
+            name="sent_back",
+            check=StationarityCheck(DECKS, reverse_sweep(DECKS), Assignment(q["bar_h"], SENT_BACK), h),
+        ),
         identity(
             "the blends are exchanged where everything that enters the update gate changes its sign",
             BLENDS["deck"](sigmoid(-a), h, q["n"]),

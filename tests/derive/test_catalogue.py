@@ -210,7 +210,7 @@ VERDICTS = {
     "lstm_stacked": {"lower layer": True},
     "sequence_losses": {"L2": True, "E003-20": False, "E003-20, logits": True, "E003-20, sigmoid": True},
     "rnn_output": {"E002-8": False, "E002-8, teacher": False},
-    "gru": {"update": True, "gradient of the state": True, "E003-22": False, "E003-22, reset": False},
+    "gru": {"update": True, "E003-22": False, "E003-22, reset": False},
 }
 
 
