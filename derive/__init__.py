@@ -47,7 +47,7 @@ _HOME = {
     "derive.showing": "explain",
     "derive.lagrangian": "forward_and_reverse quantities",
     "derive.derivation": "Kind Outcome Relation",
-    "derive.relations": "gradient identity number relation",
+    "derive.relations": "cotangent gradient identity number relation",
     "derive.unrolling": "unrolled",
     "derive.convergence": "OrderCheck distance forward_run solution",
     "derive.checks": "IdentityCheck ProgramCheck ResidualCheck SampledCheck StationarityCheck",

@@ -145,6 +145,22 @@ def gradient(
     return _equation(title, (formula, text), value, check, reason=reason, name=name, section=section)
 
 
+def cotangent(
+    title: str, program: Program, about: Quantity, value: Expr, *, reason: str, name: str, section: str = HEADING
+) -> Relation:
+    """What a quantity of a program receives, in quantities of the program and their cotangents.
+
+    It is checked against central differences of the program, beside what the reverse sweep makes of it.
+
+    Raises:
+        SpecError: the value reads what nobody declared.
+    """
+    adjoint = reverse_sweep(program)
+    bar = adjoint.cotangents[about]
+    check = StationarityCheck(program, adjoint, Assignment(bar, value), about)
+    return identity(title, bar, value, reason=reason, name=name, check=check, section=section)
+
+
 def _equation(title: str, shown: tuple[str, str], right: Expr, check: Check, *, name: str, **where: str) -> Relation:
     """An identity, as LaTeX and as text; its right side is its value where it has a name."""
     formula, text = shown

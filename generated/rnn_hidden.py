@@ -2060,15 +2060,15 @@ def _loss_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | Non
     target = checked_target("loss", target, output, classes=True)
     value = torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True) - (target * output).sum(
         -1, keepdim=True
-    )  # (33)
-    return weighed("loss", value, weights, 1).sum()  # (35)
+    )  # (34)
+    return weighed("loss", value, weights, 1).sum()  # (36)
 
 
 def _loss_cotangent_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=True)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (34)
-    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (35)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (35)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (36)
     return bar_output
 
 
@@ -2076,58 +2076,58 @@ def _loss_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | Non
     """Kullback-Leibler divergence on logits, summed over the batch; output and target (..., K), weights (...)."""
     target = checked_target("loss", target, output, classes=True)
     check_not_negative("loss", target)
-    xlogx_target = torch.special.xlogy(target, target)  # (36)
+    xlogx_target = torch.special.xlogy(target, target)  # (37)
     value = (
         torch.logsumexp(output, -1, keepdim=True) * target.sum(-1, keepdim=True)
         + xlogx_target.sum(-1, keepdim=True)
         - (target * output).sum(-1, keepdim=True)
-    )  # (37)
-    return weighed("loss", value, weights, 1).sum()  # (38)
+    )  # (38)
+    return weighed("loss", value, weights, 1).sum()  # (39)
 
 
 def _loss_cotangent_kl_divergence(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=True)
     check_not_negative("loss_cotangent", target)
-    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (34)
-    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (38)
+    bar_output = target.sum(-1, keepdim=True) * torch.softmax(output, -1) - target  # (35)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (39)
     return bar_output
 
 
 def _loss_binary_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """binary cross-entropy on logits, summed over the batch; output and target (..., K), weights (...)."""
     target = checked_target("loss", target, output, classes=False)
-    a_value = -output  # (39)
-    softplus_output = -torch.nn.functional.logsigmoid(-output)  # (40)
-    softplus_a_value = -torch.nn.functional.logsigmoid(-a_value)  # (41)
-    value = ((1 - target) * softplus_output + softplus_a_value * target).sum(-1, keepdim=True)  # (42)
-    return weighed("loss", value, weights, 1).sum()  # (47)
+    a_value = -output  # (40)
+    softplus_output = -torch.nn.functional.logsigmoid(-output)  # (41)
+    softplus_a_value = -torch.nn.functional.logsigmoid(-a_value)  # (42)
+    value = ((1 - target) * softplus_output + softplus_a_value * target).sum(-1, keepdim=True)  # (43)
+    return weighed("loss", value, weights, 1).sum()  # (48)
 
 
 def _loss_cotangent_binary_cross_entropy(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=False)
-    a_value = -output  # (39)
-    bar_softplus_a_value = target  # (43)
-    bar_softplus_output = 1 - target  # (44)
-    bar_a_value = bar_softplus_a_value * torch.sigmoid(a_value)  # (45)
-    bar_output = bar_softplus_output * torch.sigmoid(output) - bar_a_value  # (46)
-    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (47)
+    a_value = -output  # (40)
+    bar_softplus_a_value = target  # (44)
+    bar_softplus_output = 1 - target  # (45)
+    bar_a_value = bar_softplus_a_value * torch.sigmoid(a_value)  # (46)
+    bar_output = bar_softplus_output * torch.sigmoid(output) - bar_a_value  # (47)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (48)
     return bar_output
 
 
 def _loss_squared_error(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """half the squared distance, summed over the batch; output and target (..., K), weights (...)."""
     target = checked_target("loss", target, output, classes=False)
-    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (48)
-    return weighed("loss", value, weights, 1).sum()  # (50)
+    value = ((output - target) * (output - target)).sum(-1, keepdim=True) / 2  # (49)
+    return weighed("loss", value, weights, 1).sum()  # (51)
 
 
 def _loss_cotangent_squared_error(output: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Derived cotangent of the loss on `output`."""
     target = checked_target("loss_cotangent", target, output, classes=False)
-    bar_output = output - target  # (49)
-    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (50)
+    bar_output = output - target  # (50)
+    bar_output = weighed("loss_cotangent", bar_output, weights, 1)  # (51)
     return bar_output
 
 

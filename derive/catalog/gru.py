@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 from derive import (
-    Assignment,
     Builder,
     DeckClaim,
     Expr,
@@ -13,7 +12,7 @@ from derive import (
     Recurrence,
     Spec,
     Stack,
-    StationarityCheck,
+    cotangent,
     identity,
     input_,
     matvec,
@@ -24,7 +23,6 @@ from derive import (
     tanh,
     transpose,
 )
-from derive.reverse_sweep import reverse_sweep
 
 GATES = ("r", "z", "n")
 
@@ -86,7 +84,7 @@ for variant, suffix in NAMES.items():
     ]
     STACKS += [Stack(f"bias_h{suffix}", rows(b_h), only=(variant,))] if variant[0] == "after" else []
 
-q, DECKS = quantities(cell("before", "deck")), cell("before", "deck").step
+q = quantities(cell("before", "deck"))
 bar = q["bar_h_next"]
 into_z = bar * (q["n"] - h) * q["z"] * (1 - q["z"])
 through = matvec(transpose(W_h["n"]), bar * q["z"] * (1 - q["n"] ** 2))
@@ -127,13 +125,13 @@ SPEC = Spec(
         ),
     ),
     relations=(
-        identity(
+        cotangent(
             "what a step of the deck's variant sends back",
-            q["bar_h"],
+            cell("before", "deck").step,
+            h,
             SENT_BACK,
             reason="the state enters both gates, the candidate and the blend; the deck stops at the forward rules",
             name="sent_back",
-            check=StationarityCheck(DECKS, reverse_sweep(DECKS), Assignment(q["bar_h"], SENT_BACK), h),
         ),
         identity(
             "the blends are exchanged where everything that enters the update gate changes its sign",

@@ -9,6 +9,7 @@ from derive import (
     Recurrence,
     Spec,
     Stack,
+    cotangent,
     input_,
     matvec,
     outer,
@@ -68,15 +69,6 @@ SPEC = Spec(
     claims=(
         DeckClaim("cell state", DECK, "c_next", c * q["f"] + q["g"] * q["i"], agrees=True),
         DeckClaim("hidden state", DECK, "s_next", tanh(q["c_next"]) * q["o"], agrees=True),
-        DeckClaim("gradient of U", DECK, "bar_U_i", outer(q["bar_a_i"], x), note="transposed: x^T delta", agrees=True),
-        DeckClaim(
-            "gradient of the hidden state",
-            DECK,
-            "bar_s_next",
-            q["bar_s_next_out"] + matvec(transpose(V), q["bar_z"]),
-            note="for a cross entropy of y the cotangent of the logits is y - d",
-            agrees=True,
-        ),
         DeckClaim(
             "E003-23",
             DECK,
@@ -85,6 +77,24 @@ SPEC = Spec(
             where={V: square},
             note="V s_t on a slide of row vectors is, in columns, the transposed matrix: s_t V is meant",
             agrees=False,
+        ),
+    ),
+    relations=(
+        cotangent(
+            "gradient of U",
+            cell().step,
+            U["i"],
+            outer(q["bar_a_i"], x),
+            reason="every gate alike; of row vectors it is x^T delta; the deck stops at the forward rules",
+            name="gradient_of_U",
+        ),
+        cotangent(
+            "gradient of the hidden state",
+            cell().step,
+            q["s_next"],
+            q["bar_s_next_out"] + matvec(transpose(V), q["bar_z"]),
+            reason="the next step and the read-out; for a cross entropy of y the cotangent of the logits is y - d",
+            name="gradient_of_s",
         ),
     ),
 )

@@ -11,6 +11,7 @@ from derive import (
     Recurrence,
     Spec,
     Stack,
+    cotangent,
     elu,
     input_,
     matvec,
@@ -78,15 +79,6 @@ SPEC = Spec(
         DeckClaim("hidden state", D000, "a_h", matvec(W, h) + matvec(U, x), where=no_bias, option="tanh", agrees=True),
         DeckClaim("output", D000, "o", matvec(V, q["h_next"]), where=no_bias, option="tanh", agrees=True),
         DeckClaim(
-            "gradient of the state",
-            D002,
-            "bar_h",
-            matvec(transpose(W), (1 - q["h_next"] ** 2) * bar),
-            option="tanh",
-            note="listed by the deck, not derived; the slope stands between the matrix and the cotangent",
-            agrees=True,
-        ),
-        DeckClaim(
             "E002-6",
             D002 + ", lines 94-96",
             "h_next",
@@ -103,6 +95,16 @@ SPEC = Spec(
             option="tanh",
             note="x_t has no parameters, but what is below a stacked net needs its gradient",
             agrees=False,
+        ),
+    ),
+    relations=(
+        cotangent(
+            "what a step with tanh sends back",
+            cell("tanh").step,
+            h,
+            matvec(transpose(W), (1 - q["h_next"] ** 2) * bar),
+            reason="the slope stands between the matrix and the cotangent; the deck says which gradients are needed",
+            name="sent_back",
         ),
     ),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from derive import (
-    Assignment,
     Builder,
     DeckClaim,
     Expr,
@@ -14,8 +13,7 @@ from derive import (
     Relation,
     Spec,
     Stack,
-    StationarityCheck,
-    identity,
+    cotangent,
     input_,
     lags,
     matvec,
@@ -66,8 +64,7 @@ READ, WRITTEN = at(h, 2), "Over five steps with the lags 1 and 3"
 
 def derived(title: str, about: Quantity, value: Expr, reason: str, name: str) -> Relation:
     """A cotangent of the unrolled graph, checked against central differences of that graph."""
-    check = StationarityCheck(graph, adjoint, Assignment(bars[about], value), about)
-    return identity(title, bars[about], value, reason=reason, name=name, check=check, section=WRITTEN)
+    return cotangent(title, graph, about, value, reason=reason, name=name, section=WRITTEN)
 
 
 def sent_back(step_number: int) -> Expr:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from derive import (
-    Assignment,
     Builder,
     DeckClaim,
     Expr,
@@ -17,7 +16,7 @@ from derive import (
     Recurrence,
     Spec,
     Stack,
-    StationarityCheck,
+    cotangent,
     identity,
     input_,
     lags,
@@ -60,8 +59,7 @@ def layer(nonlinearity: str) -> Recurrence:
 STEPS, CHOSEN = 5, (1, 3)
 chosen = replace(layer("tanh"), step=with_lags(layer("tanh").step, {LAGS: CHOSEN}))
 graph = unrolled(chosen, STEPS)
-adjoint = reverse_sweep(graph)
-bars = adjoint.cotangents
+bars = reverse_sweep(graph).cotangents
 a_of = {k: at(quantities(chosen)["a_y"], k) for k in range(1, STEPS + 1)}
 READ = at(x, 2)
 SECTION = "Over five steps with the lags 1 and 3"
@@ -108,13 +106,13 @@ SPEC = Spec(
             check=IdentityCheck(convolved, last, graph.inputs),
             section=SECTION,
         ),
-        identity(
+        cotangent(
             "what an input receives",
-            bars[READ],
+            graph,
+            READ,
             sent_back(),
             reason="only the steps that read it, a lag later each, know of it; its own step does not: 0 is no lag here",
             name="bar_input",
-            check=StationarityCheck(graph, adjoint, Assignment(bars[READ], sent_back()), READ),
             section=SECTION,
         ),
         relation(

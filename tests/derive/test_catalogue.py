@@ -186,8 +186,6 @@ VERDICTS = {
     "lstm_uwv": {
         "cell state": True,
         "hidden state": True,
-        "gradient of U": True,
-        "gradient of the hidden state": True,
         "E003-23": False,
     },
     "linear_recursion": {"E003-1": False, "E003-2": False},
@@ -202,7 +200,6 @@ VERDICTS = {
     "rnn_hidden": {
         "hidden state": True,
         "output": True,
-        "gradient of the state": True,
         "E002-6": False,
         "E002-7": False,
     },
