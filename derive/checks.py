@@ -279,14 +279,21 @@ class SampledCheck:
         return replace(self, region=self.move(self.region))
 
 
-def bound_check(holds: Callable[[Any], bool], bound: Expr) -> SampledCheck:
-    """That a property of positive numbers holds up to a bound and not beyond: sampled half and a thousandth away."""
+def bound_check(holds: Callable[[Any], bool], bound: Expr, *, at_bound: bool | None = None) -> SampledCheck:
+    """That a property of positive numbers holds up to a bound and not beyond: sampled half and a thousandth away.
+
+    Args:
+        holds: the property.
+        bound: the number.
+        at_bound: whether it holds there too; not sampled if nothing is said of it.
+    """
 
     def disagreements(claimed: Expr) -> int:
         with mpmath.workdps(DIGITS):
             edge = mpmath.mpf(str(claimed.evalf(DIGITS)))
             shares = map(mpmath.mpf, ("0.5", "0.999", "1.001", "2"))
-            return sum(holds(share * edge) != (share < 1) for share in shares)
+            wrong = 0 if at_bound is None else int(holds(edge) != at_bound)
+            return wrong + sum(holds(share * edge) != (share < 1) for share in shares)
 
     return SampledCheck(disagreements, bound, lambda claimed: claimed * Rational(51, 50))
 

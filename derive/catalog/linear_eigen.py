@@ -132,7 +132,7 @@ LONG_RUN = (
         r"W^t \to 0 \iff \rho(W) = \max_j |\lambda_j| < 1",
         text="W^t -> 0 if and only if rho(W) = max |lambda_j| < 1",
         reason="by the closed form: |lambda|^t beats any power of t",
-        check=bound_check(checks.vanishes, Integer(1)),
+        check=bound_check(checks.vanishes, Integer(1), at_bound=False),
         section=CRITERION,
     ),
     relation(

@@ -36,7 +36,16 @@ TANH_CASES = (
         r"h^* = 0 \text{ alone} \iff w \le 1; \qquad w > 1: \pm h^*(w),\ \mu = 2u / \sinh 2u < 1",
         text="h* = 0 alone if and only if w <= 1; beyond, +-h*(w) with mu = 2u/sinh(2u) < 1, 0 has mu = w",
         reason="u/tanh(u) >= 1; the sign of the start decides which one is reached",
-        check=bound_check(checks.alone, Integer(1)),
+        check=bound_check(checks.alone, Integer(1), at_bound=True),
+        section=OF_TANH,
+    ),
+    relation(
+        "where 0 attracts under tanh",
+        "inequality",
+        r"h_t \to 0 \text{ from every } h_0 \iff |w| \le 1",
+        text="h_t -> 0 from every h_0 if and only if |w| <= 1",
+        reason="mu = w at 0; |tanh(w h)| < |h| for w = 1 and w = -1 too, where the cubic term decides",
+        check=bound_check(checks.dies_out, Integer(1), at_bound=True),
         section=OF_TANH,
     ),
     number(
@@ -55,7 +64,7 @@ TANH_CASES = (
         r"w < -1: \qquad h_t \to \pm h^*(|w|) \text{ in turn}, \qquad \text{none} \iff w \ge -1",
         text="w < -1: a cycle of two, +-h*(|w|) in turn; none if and only if w >= -1",
         reason="tanh is odd: what is fixed for |w| changes its sign for w; the multiplier of 0 is w",
-        check=bound_check(checks.without_cycle, Integer(1)),
+        check=bound_check(checks.without_cycle, Integer(1), at_bound=True),
         section=OF_TANH,
     ),
 )
@@ -64,8 +73,8 @@ OTHER_CASES = (
     relation(
         "positive start",
         "identity",
-        r"h_0 > 0,\ w > 0: \quad h_t = w^t h_0; \qquad w < 0: \quad h_t = 0 \text{ for } t \ge 1",
-        text="h_0 > 0, w > 0: h_t = w^t h_0; w < 0: h_t = 0 for t >= 1",
+        r"h_0 > 0,\ w > 0: \quad h_t = w^t h_0; \qquad w \le 0: \quad h_t = 0 \text{ for } t \ge 1",
+        text="h_0 > 0, w > 0: h_t = w^t h_0; w <= 0: h_t = 0 for t >= 1",
         reason="a recursion that is linear as long as it is positive",
         check=IdentityCheck(
             lambda known, _: checks.last(RELU, known[begin], known[size], STEPS), size**STEPS * begin, (size, begin)
@@ -138,10 +147,22 @@ def of_the_sigmoid() -> tuple[Relation, ...]:
         relation(
             "the sigmoid settles",
             "inequality",
-            r"h^* \text{ stable} \iff w > w_c",
-            text="h* is stable, without a cycle of two beside it, if and only if w > w_c",
-            reason="one fixed point for every w; for w < 0 its multiplier falls through -1 at w_c",
-            check=bound_check(checks.settles, -onset["weight"]),
+            r"h^* \text{ stable} \iff w \ge w_c",
+            text="h* is stable, without a cycle of two beside it, if and only if w >= w_c",
+            reason="one fixed point for every w; for w < 0 its multiplier falls through -1 at w_c, and there the cubic "
+            "term still attracts",
+            check=bound_check(checks.settles, -onset["weight"], at_bound=True),
+            section=OF_SIGMOID,
+        ),
+        number(
+            "the sigmoid at the onset",
+            onset["weight"] ** 2 / 3,
+            checks.slow_rate,
+            r"w = w_c: \qquad \frac{1}{(h_{t+2} - h^*)^2} - \frac{1}{(h_t - h^*)^2} \to \frac{w_c^2}{3}, \quad "
+            r"|h_t - h^*| \sqrt{t} \to \frac{\sqrt 6}{|w_c|} \approx 0.417317",
+            reason="mu = -1: two steps take d to d - 2 (a^2 + b) d^3, with a^2 + b = w_c^2 / 12 from the slopes of f",
+            name="slow",
+            tolerance=1e-12,
             section=OF_SIGMOID,
         ),
         number(

@@ -44,6 +44,16 @@ def without_cycle(weight: Any) -> bool:
     return not TANH.cycles(2, {w: -weight}, (-2, 2))
 
 
+def dies_out(weight: Any) -> bool:
+    """Whether 0 attracts under tanh(w h) and under tanh(-w h), and a step comes closer from near and from far."""
+    starts = [mpmath.mpf(10) ** -digits for digits in range(4)]
+    for signed in (weight, -weight):
+        (middle,) = (orbit for orbit in TANH.fixed_points({w: signed}, (-2, 2)) if orbit.points == (0,))
+        if not (middle.stable and all(abs(last(TANH, start, signed, 1)) < start for start in starts)):
+            return False
+    return True
+
+
 def settles(weight: Any) -> bool:
     """Whether the fixed point of sigmoid(-w h) is stable, and there is no cycle of two beside it."""
     (fixed,) = SIGMOID.fixed_points({w: -weight}, (-1, 2))
@@ -61,6 +71,13 @@ def onset() -> Numeric:
         tol=mpmath.mpf("1e-90"),
     )
     return found[0]
+
+
+def slow_rate() -> Numeric:
+    """What two steps from beside the fixed point at the onset add to 1 / (h - h*)^2."""
+    weight, beside = onset(), mpmath.mpf("1e-15")
+    (((fixed,), *_),) = SIGMOID.fixed_points({w: weight}, (-1, 2))
+    return 1 / (last(SIGMOID, fixed + beside, weight, 2) - fixed) ** 2 - 1 / beside**2
 
 
 def steepest() -> Numeric:

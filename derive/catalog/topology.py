@@ -42,7 +42,7 @@ SPEC = Spec(
             text="max of v . phi(x) on |x| = rho below that on |x| = r for all v, if and only if rho < r",
             reason="phi maps the ball onto what the image of the sphere encloses; a linear function has its maximum on "
             "the boundary: a half-space that holds the image of the sphere holds that of the ball",
-            check=bound_check(checks.inside, Integer(1)),
+            check=bound_check(checks.inside, Integer(1), at_bound=False),
             section=ORDER,
         ),
         relation(

@@ -6,14 +6,15 @@ $w = (u - b)/f(u)$, and on it the multiplier is $\mu = w f'(u)$. A cycle of two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import mpmath
+import numpy as np
 import sympy
-from sympy import Add, Expr, Integer, LambertW, diff, exp, factor, sympify
+from sympy import Add, Expr, Integer, LambertW, diff, divisors, exp, factor, factorial, sympify
 
 from derive.errors import SpecError, UnsupportedError
 from derive.evaluator import value_of
@@ -22,6 +23,7 @@ from derive.program import symbols_of
 from derive.symbols import Quantity, by_name
 
 GRID = 800
+ORDER = 5
 SAME = mpmath.mpf("1e-12")
 EXPONENTIAL = {sigmoid: lambda z: 1 / (1 + exp(-z)), tanh: lambda z: 1 - 2 / (exp(2 * z) + 1)}
 Values = Mapping[Quantity, Any]
@@ -33,15 +35,13 @@ class Orbit(NamedTuple):
     Attributes:
         points: what is visited, the smallest first.
         multiplier: what one turn multiplies small deviations by.
+        stable: whether small deviations of both signs shrink; where the multiplier is 1 or -1 the first order beyond
+            the linear one that is not zero decides, up to the fifth.
     """
 
     points: tuple[Any, ...]
     multiplier: Any
-
-    @property
-    def stable(self) -> bool:
-        """Whether small deviations shrink."""
-        return bool(abs(self.multiplier) < 1)
+    stable: bool
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,18 @@ class ScalarRecursion:
             within: the interval that is searched.
         """
         low, high = map(mpmath.mpf, within)
-        grid = [low + (high - low) * place / GRID for place in range(GRID + 1)]
+        shorter = [orbit for divisor in divisors(period)[:-1] for orbit in self.cycles(divisor, values, within)]
+        slopes = {
+            point: orbit.multiplier ** (period // len(orbit.points)) - 1 for orbit in shorter for point in orbit.points
+        }
+        every = (low + (high - low) * place / GRID for place in range(GRID + 1))
+        grid = sorted({*every, *(point for point in slopes if low <= point <= high)})
 
         def change(point: Any) -> Any:
-            return self.run(point, period, values)[-1] - point
+            """Divided by the distances from what is visited by shorter cycles, which are roots of it too."""
+            slope = slopes.get(point)
+            found = self.run(point, period, values)[-1] - point if slope is None else slope * (abs(slope) > SAME)
+            return found / mpmath.fprod(point - other for other in slopes if other != point)
 
         found: list[Orbit] = []
         heights = [change(point) for point in grid]
@@ -109,8 +117,26 @@ class ScalarRecursion:
                 continue
             place = points.index(min(points))
             multiplier = mpmath.fprod(self._at(self.multiplier, point, values) for point in points)
-            found.append(Orbit((*points[place:], *points[:place]), multiplier))
+            points = [*points[place:], *points[:place]]
+            found.append(Orbit(tuple(points), multiplier, self._attracts(points, multiplier, values)))
         return tuple(found)
+
+    def _attracts(self, points: Sequence[Any], multiplier: Any, values: Values) -> bool:
+        """Whether a cycle does; with a multiplier of -1 two turns are looked at, which keep every side."""
+        excess = abs(multiplier) - 1
+        if abs(excess) > SAME:
+            return bool(excess < 0)
+        orders = range(1, ORDER + 1)
+        local = [diff(self.step, self.state, order) / factorial(order) for order in orders]
+        turn = np.array([int(order == 1) for order in range(ORDER + 1)], dtype=object)
+        for point in [*points] * (1 if multiplier > 0 else 2):
+            series = 0 * turn
+            for part in reversed(local):
+                series[0] += self._at(part, point, values)
+                series = np.convolve(series, turn)[: ORDER + 1]
+            turn = series
+        order = next((order for order in orders[1:] if abs(turn[order]) > SAME), 0)
+        return bool(order % 2 and turn[order] < 0)
 
     def _at(self, expression: Expr, point: Any, values: Values) -> Any:
         return value_of(expression, {**values, self.state: point})

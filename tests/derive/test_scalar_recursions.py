@@ -44,6 +44,62 @@ def test_the_cycle_of_two_below_the_onset():
     assert recursion.cycles(2, {w: mpmath.mpf("-5.8")}) == ()
 
 
+@pytest.mark.parametrize("digits", (15, 60))
+def test_the_fixed_point_still_attracts_at_the_onset(digits):
+    with mpmath.workdps(digits):
+        L = mpmath.lambertw(mpmath.exp(-1))
+        weight, recursion = -((1 + L) ** 2) / L, ScalarRecursion(sigmoid(w * h), h)
+        (found,) = recursion.fixed_points({w: weight}, (-1, 2))
+        assert abs(found.multiplier + 1) < 1e-12 and found.stable
+        assert recursion.cycles(2, {w: weight}, (-1, 2)) == ()
+        (beyond,) = recursion.fixed_points({w: weight * mpmath.mpf("1.00001")}, (-1, 2))
+        (cycle,) = recursion.cycles(2, {w: weight * mpmath.mpf("1.00001")}, (-1, 2))
+        assert not beyond.stable and cycle.stable
+    state, steps = 1.0, 100_000
+    for _ in range(steps):
+        state = 1 / (1 + np.exp(-float(weight) * state))
+    assert abs(state - float(L / (1 + L))) * steps**0.5 == pytest.approx(6**0.5 / abs(float(weight)), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "point", "stable"),
+    (
+        (tanh(w * h), 1, 0, True),
+        (tanh(w * h), -1, 0, True),
+        (w * h, -1, 0, False),
+        (w * h + h**2, 1, 0, False),
+        (w * h - h**3, 1, 0, True),
+        (w * h + h**3, 1, 0, False),
+        (w * h + h**3, -1, 0, True),
+        (w * h - h**3, -1, 0, False),
+        (w * h + h**2 - h**3 / 2, -1, 0, True),
+        (w * h + h**2 - h**3 * 2, -1, 0, False),
+        (w * h - h**5, 1, 0, True),
+        (w * h - h**5, -1, 0, False),
+        (w * h * (1 - h), 3, 2 / 3, True),
+    ),
+)
+def test_where_the_multiplier_has_the_size_one_the_next_order_decides(step, value, point, stable):
+    """Beside two hundred steps from both sides, which come closer or do not."""
+    recursion, values = ScalarRecursion(step, h), {w: mpmath.mpf(value)}
+    around = (0.5, 0.9) if point else (-0.5, 0.5)
+    found = next(o for o in recursion.fixed_points(values, around) if abs(o.points[0] - point) < 1e-9)
+    assert abs(abs(found.multiplier) - 1) < 1e-12 and found.stable is stable
+    with mpmath.workdps(30):
+        at = mpmath.mpf(2) / 3 if point else 0
+        starts = [at + sign * mpmath.mpf("0.05") for sign in (1, -1)]
+        ends = [recursion.run(start, 200, values)[-1] for start in starts]
+        assert all(abs(end - at) < abs(start - at) for start, end in zip(starts, ends, strict=True)) is stable
+
+
+@pytest.mark.parametrize(("period", "cycles"), ((1, 2), (2, 1), (3, 2), (4, 3), (5, 6)))
+def test_cycles_do_not_count_shorter_ones(period, cycles):
+    """The logistic map with w = 4: as many as there are necklaces of two colours without a period."""
+    recursion = ScalarRecursion(w * h * (1 - h), h)
+    found = recursion.cycles(period, {w: mpmath.mpf(4)}, (0, 1))
+    assert len(found) == cycles and not any(orbit.stable for orbit in found)
+
+
 def test_the_onset_is_lambert_s():
     (onset,) = branch(sigmoid, u).where(-1)
     assert onset["weight"] == -((1 + LambertW(exp(-1))) ** 2) / LambertW(exp(-1))
