@@ -76,6 +76,12 @@ def past_cell(bar: Expr) -> Expr:
     )
 
 
+def own_cell(bar: Expr) -> Expr:
+    """What C_t receives in its own step when the state's cotangent is `bar`."""
+    slope_of_tanh = 1 - q["tanh_c"] ** 2
+    return bar * q["o"] * slope_of_tanh + matvec(transpose(W_c["o"]), bar * q["tanh_c"] * slope["o"])
+
+
 def past_hidden(bar: Expr) -> Expr:
     """What h_{t-1} receives through the forget and input gates when the cell's cotangent is `bar`."""
     return matvec(transpose(W_h["f"]), bar * C * slope["f"]) + matvec(transpose(W_h["i"]), bar * q["g"] * slope["i"])
@@ -87,6 +93,7 @@ def claim(id: str, about: str, says: Expr, note: str) -> DeckClaim:
 
 
 DECK = "recurrent networks 2/26/2018, lines 1081-1095, with the other defects mended"
+stale = parameter("bar_h_later", "H", latex=r"\nabla_{h_{t+1}}", meaning="what the line of nabla_h made last")
 W_Ch = parameter("W_Ch", ("H", "H"), latex="W_{Ch}", meaning="has no counterpart in the forward rules")
 
 SPEC = Spec(
@@ -144,6 +151,12 @@ SPEC = Spec(
             "bar_h",
             past_hidden(bar_c) + into_candidate + matvec(transpose(W_h["o"]), bar_h * tanh(C) * slope["o"]),
             "tanh(.) without its time: it is the new cell state that the output gate multiplies",
+        ),
+        claim(
+            "E003-L8",
+            "bar_c_next",
+            q["bar_c_next_out"] + own_cell(stale),
+            "listed before nabla_h, nabla_C reads what the step after has left there: nabla_h comes first",
         ),
     ),
 )

@@ -141,7 +141,7 @@ VERDICTS = {
     "resnet_deep_limit": {"E07": False},
     "dyn_euler": {"E002-1": False},
     "dyn_unrolled": {"E002-2": False, "E002-3": False},
-    "lstm_peephole": {f"E003-L{place}": False for place in range(1, 8)},
+    "lstm_peephole": {f"E003-L{place}": False for place in range(1, 9)},
     "forward_euler": {"step": True, "E04": True},
     "backward_euler": {"step of backward Euler": True, "E04": True},
     "trapezoid": {"step of the trapezoid rule": True, "E04": True},

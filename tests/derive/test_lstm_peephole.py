@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from derive.catalog.lstm_peephole import PEEPHOLES, cell
-from derive.evaluator import evaluate
+from derive.catalog.lstm_peephole import (
+    PEEPHOLES,
+    bar_c,
+    bar_h,
+    cell,
+    into_candidate,
+    into_output,
+    own_cell,
+    past_cell,
+    past_hidden,
+)
+from derive.evaluator import evaluate, value_of
 from derive.reverse_sweep import reverse_sweep
 from derive.symbols import Role
 
@@ -128,3 +138,31 @@ def test_full_peepholes_that_are_diagonal_are_diagonal_peepholes():
     assert np.allclose(one[0], two[0], rtol=0, atol=1e-15)
     for gate in "ifo":
         assert np.allclose(np.diag(two[2][f"W_c{gate}"]), one[2][f"p_{gate}"], rtol=0, atol=1e-13)
+
+
+def deck_s_lines(order, known_of_steps, seeds, last):
+    """What (h_0, c_0) receive by the deck's two lines, mended, in one of the two orders within a step."""
+    from_later = {bar_h: past_hidden(bar_c) + into_candidate + into_output, bar_c: past_cell(bar_c)}
+    now = {bar_h: np.zeros(HIDDEN), bar_c: np.zeros(HIDDEN)}
+    sent = {bar_h: np.zeros(HIDDEN), bar_c: last}
+    for known, seed in zip(reversed(known_of_steps), reversed(seeds), strict=True):
+        for bar in order:
+            beside = seed if bar == bar_h else value_of(own_cell(bar_h), {**known, **now})
+            now[bar] = sent[bar] + beside
+        sent = {bar: value_of(sends, {**known, **now}) for bar, sends in from_later.items()}
+    return sent[bar_h], sent[bar_c]
+
+
+def test_the_deck_s_order_within_a_step_reads_the_state_s_cotangent_too_early():
+    """E003-L8: nabla_C is listed first, and needs nabla_h."""
+    recurrence, parameters, inputs, start, seeds, last = problem("full")
+    *_, of_h, of_c, _ = chained(recurrence, parameters, inputs, start, seeds, last)
+    (x,), state, known = recurrence.inputs, dict(zip(recurrence.old, start, strict=True)), []
+    for value in inputs:
+        known.append(evaluate(recurrence.step, {**parameters, **state, x: value}))
+        state = dict(zip(recurrence.old, (known[-1][q] for q in recurrence.new), strict=True))
+    found = deck_s_lines((bar_h, bar_c), known, seeds, last)
+    assert np.allclose(found[0], of_h, rtol=1e-12, atol=1e-13) and np.allclose(found[1], of_c, rtol=1e-12, atol=1e-13)
+    early = deck_s_lines((bar_c, bar_h), known, seeds, last)
+    assert np.linalg.norm(early[0] - of_h) > 0.1 * np.linalg.norm(of_h)
+    assert np.linalg.norm(early[1] - of_c) > 0.1 * np.linalg.norm(of_c)
