@@ -127,7 +127,14 @@ SPEC = Spec(
     system=CELL,
     stacks=(Stack(A.name, (A,), initial="zeros"),),  # W_s = I at the start: with A at random the step is unstable
     claims=(
-        DeckClaim("velocity", ODE_PAGE, "F_s", velocity, agrees=True),
+        DeckClaim(
+            "velocity",
+            ODE_PAGE,
+            "F_s",
+            velocity,
+            note="the page has lost the first letters of its commands: au_s is tau_s, ec{s} vec{s}, anh tanh (E000-5)",
+            agrees=True,
+        ),
         DeckClaim(
             "E000-2",
             f"{ODE_PAGE}, line 462",

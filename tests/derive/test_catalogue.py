@@ -220,6 +220,16 @@ def test_verdicts_on_the_decks(name):
         assert claim.agrees or claim.difference > 1e-3
 
 
+def test_every_erratum_of_the_lectures_on_recurrent_networks_is_spoken_of():
+    """In a claim with its verdict, or in the source or note of what is said instead."""
+    spoken = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "derive" / "catalog").glob("*.py"))
+    counts = {"E000-": 5, "E002-": 8, "E003-": 24, "E003-L": 8, "E004-": 4}
+    errata = [f"{lecture}{place}" for lecture, count in counts.items() for place in range(1, count + 1)]
+    assert [erratum for erratum in errata if not re.search(rf"{erratum}\b", spoken)] == []
+    judged = {claim.split(",")[0] for verdicts in VERDICTS.values() for claim in verdicts} & set(errata)
+    assert set(errata) - judged == {"E000-5", "E002-4", "E002-5", "E003-15", "E004-3", "E004-4"}
+
+
 def test_local_errors_of_the_oscillator_are_those_of_the_exact_solution():
     """h^2/2 times the second derivatives of s and v along solutions, differentiated by hand."""
     found = derivation("driven_oscillator").results
