@@ -7,31 +7,19 @@ measured alike. Modules are neither changed nor moved.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils import parametrize
+
+from codegen.diagnostics_steps import SLOPELESS, States, Walk
 
 Loss = Callable[[Tensor], Tensor]
-States = tuple[Tensor, ...]
-SLOPELESS = "nothing has a slope in a state; allowed: cells without jumps, and a loss of what they give out"
-TORCHS = ("input_size", "hidden_size", "bias")  # arguments of torch's own recurrent layers that matter to one layer
-ALONE: Mapping[str, Any] = {
-    "num_layers": 1,
-    "bidirectional": False,
-    "batch_first": False,
-    "dropout": 0.0,
-    "learn_initial": False,
-    "output": None,
-    "memory": "store",
-    "gradient": "autograd",
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class GradientProfile:
             layer.
         neurons: name of each weight with two axes or more -> (rows,): length of the loss's gradient in the incoming
             weights of each neuron: of recurrent layers those in a row of a matrix, the last axis; of a net those in
-            all axes but the first.
+            all axes but the first. A weight with a parametrization is what that makes of its parameters.
         loss: its value.
     """
 
@@ -106,7 +94,12 @@ class StateJacobians:
 
 
 def gradient_profile(
-    module: nn.Module, batch: Tensor, loss: Loss | None = None, state: Tensor | States | None = None
+    module: nn.Module,
+    batch: Tensor,
+    loss: Loss | None = None,
+    state: Tensor | States | None = None,
+    *,
+    targets: Tensor | None = None,
 ) -> GradientProfile:
     """Length of the gradient of a loss in every state on its way, and in the weights of every neuron.
 
@@ -115,28 +108,30 @@ def gradient_profile(
         batch: what the module reads, with a batch axis.
         loss: output -> scalar; where not given, the sum of the last step's output, or of all outputs of a net.
         state: of a recurrent module, as it takes it.
+        targets: of a recurrent module, as it takes them; the state that one replaces is what the next step reads.
 
     Raises:
         TypeError: an input that is no tensor.
-        ValueError: dropout is on, an input without a batch axis or without a step, or the loss is no scalar or has no
-            slope in any state, as that of cells with jumps.
+        ValueError: dropout is on, an input without a batch axis or without a step, the loss is no scalar or has no
+            slope in any state, as that of cells with jumps, a weight that only a call of the module makes, or what the
+            module itself refuses.
     """
     if is_recurrent(module):
-        walk = _Walk(module, batch, state)
-        with torch.enable_grad():
+        walk = Walk(module, batch, state, targets)
+        with torch.enable_grad(), parametrize.cached():
             output, rows = walk.states_and_output()
             default = output[:, -1] if getattr(module, "batch_first", False) else output[-1]
             value = default.sum() if loss is None else loss(output)
-        return _profile(module, value, rows)
-    with torch.enable_grad(), _watched(module) as seen:
+            return _profile(module, value, rows)
+    with torch.enable_grad(), parametrize.cached(), _watched(module) as seen:
         x = batch.detach().requires_grad_()
         output = module(x)
         value = output.sum() if loss is None else loss(output)
-    return _profile(module, value, {"state": [*(seen or [x]), output]})
+        return _profile(module, value, {"state": [*(seen or [x]), output]})
 
 
 def state_jacobians(
-    module: nn.Module, batch: Tensor, state: Tensor | States | None = None
+    module: nn.Module, batch: Tensor, state: Tensor | States | None = None, *, targets: Tensor | None = None
 ) -> tuple[StateJacobians, ...]:
     """State Jacobians of every layer and direction of a recurrent module along a batch of sequences.
 
@@ -144,15 +139,16 @@ def state_jacobians(
         module: recurrent.
         batch: as the module reads it, with a batch axis.
         state: as the module takes it.
+        targets: likewise; a state that they replace does not depend on the one before.
 
     Raises:
         TypeError: a module that is not recurrent, or another input.
-        ValueError: dropout is on, an input without a batch axis or without a step, or the step has no slope.
+        ValueError: as `gradient_profile` has it.
     """
     if not is_recurrent(module):
         raise TypeError(f"{type(module).__name__}: no recurrent module; allowed: one with steps over a sequence")
-    walk = _Walk(module, batch, state)
-    with torch.no_grad():
+    walk = Walk(module, batch, state, targets)
+    with torch.no_grad(), parametrize.cached():
         return tuple(StateJacobians(layer.name, layer.jacobians()) for layer in walk.layers())
 
 
@@ -167,13 +163,22 @@ def _profile(module: nn.Module, value: Tensor, rows: Mapping[str, list[Tensor]])
     states = [state for row in rows.values() for state in row]
     if not all(one.requires_grad for one in (value, *states)):
         raise ValueError(f"{type(module).__name__}: {SLOPELESS}")
-    weights = {name: p for name, p in module.named_parameters() if _is_weight(name, p)}
+    weights = {name: weight for name, weight in _weights(module).items() if _is_weight(name, weight)}
     bars = torch.autograd.grad(value, [*states, *weights.values()], allow_unused=True, materialize_grads=True)
     lengths = [bar.flatten(1).norm(dim=1) for bar in bars[: len(states)]]
     shape = (len(rows), len(states) // len(rows), -1)
     inner = -1 if is_recurrent(module) else 1
     neurons = {n: _lengths(bar, inner) for n, bar in zip(weights, bars[len(states) :], strict=True)}
     return GradientProfile(tuple(rows), torch.stack(lengths).view(shape), neurons, value.detach())
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters, and in place of those below a parametrization what it makes of them."""
+    found: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if "parametrizations" not in n.split(".")}
+    for place, one in module.named_modules():
+        if parametrize.is_parametrized(one):
+            found |= {f"{place}.{name}".lstrip("."): getattr(one, name) for name in cast(Any, one).parametrizations}
+    return found
 
 
 def _is_weight(name: str, parameter: Tensor) -> bool:
@@ -208,150 +213,3 @@ def _watched(module: Any) -> Iterator[list[Tensor]]:
             module.gradient = gradient
         for hook in hooks:
             hook.remove()
-
-
-class _Layer:
-    """One layer in one direction of a recurrent module, stepped through by one-layer calls of the same class."""
-
-    def __init__(self, module: Any, name: str, suffix: str, x: Tensor, start: States | None) -> None:
-        self.owner, self.name, self.x = type(module).__name__, name, x
-        self.cell = _alone(module, x.shape[-1])
-        held = dict(module.named_parameters())
-        self.parameters = {name: held[name.removesuffix("_l0") + suffix] for name, _ in self.cell.named_parameters()}
-        self.start = start
-        cell = module.cell() if hasattr(module, "cell") else None
-        self.place = 0 if cell is None else cell.output if cell.states else None
-
-    def call(self, x: Tensor, state: States | None) -> tuple[Tensor, States]:
-        """One step (B, I) from states (B, H): the output (B, features), and the states after it."""
-        given = None
-        if state is not None:
-            rows = tuple(value.unsqueeze(0) for value in state)
-            given = rows if len(rows) > 1 else rows[0]
-        output, after = torch.func.functional_call(self.cell, self.parameters, (x.unsqueeze(0), given))
-        states = tuple(v.squeeze(0) for v in ((after,) if isinstance(after, Tensor) else after))
-        if self.place is None:
-            return output[0], states
-        shown = states[self.place]  # the output is this state, the newest value where several are kept
-        return (shown if shown.dim() == 2 else shown[:, 0]), states
-
-    def first(self) -> States:
-        """The states before the first step, as leaves of a graph."""
-        if self.start is None:
-            with torch.no_grad():
-                _, shaped = self.call(self.x[0], None)
-            return tuple(torch.zeros_like(value).requires_grad_() for value in shaped)
-        return tuple(v if v.requires_grad else v.detach().requires_grad_() for v in self.start)
-
-    def run(self) -> tuple[Tensor, list[States]]:
-        """Outputs (T, B, features) and the states before and after every step, all on one graph."""
-        states, outputs = [self.first()], []
-        for x in self.x.unbind(0):
-            output, after = self.call(x, states[-1])
-            outputs.append(output)
-            states.append(after)
-        return torch.stack(outputs), states
-
-    def jacobians(self) -> Tensor:
-        """(T, B, S, S) of all steps."""
-        found, state = [], self.first()
-        for x in self.x.unbind(0):
-            found.append(self._jacobian(x, state))
-            _, state = self.call(x, state)
-        return torch.stack(found)
-
-    def _jacobian(self, x: Tensor, before: States) -> Tensor:
-        """(B, S, S) of one step: all rows by one reverse sweep over S copies of the batch."""
-        count = sum(value.flatten(1).shape[1] for value in before)
-        copies = [value.detach().repeat_interleave(count, 0).requires_grad_() for value in before]
-        with torch.enable_grad():
-            _, after = self.call(x.detach().repeat_interleave(count, 0), tuple(copies))
-            flat = torch.cat([value.flatten(1) for value in after], 1).view(-1, count, count)
-            chosen = flat.diagonal(dim1=1, dim2=2).sum()
-        if not chosen.requires_grad:
-            raise ValueError(f"{self.owner}: {SLOPELESS}")
-        rows = torch.autograd.grad(chosen, copies, allow_unused=True, materialize_grads=True)
-        return torch.cat([row.flatten(1) for row in rows], 1).view(-1, count, count)
-
-
-class _Walk:
-    """A recurrent module over a batch, layer by layer and direction by direction."""
-
-    def __init__(self, module: Any, batch: Tensor, state: Tensor | States | None) -> None:
-        owner = type(module).__name__
-        if isinstance(batch, PackedSequence) or not isinstance(batch, Tensor):
-            raise TypeError(f"{owner}: batch is of type {type(batch).__name__}; allowed: a Tensor with 3 axes")
-        if batch.dim() != 3:
-            raise ValueError(f"{owner}: batch has shape {tuple(batch.shape)}; allowed: 3 axes, read {batch.dim()}")
-        if 0 in batch.shape[:2]:
-            allowed = "one step or more of one sequence or more"
-            raise ValueError(f"{owner}: batch has shape {tuple(batch.shape)}; allowed: {allowed}")
-        if module.training and module.dropout and module.num_layers > 1:
-            raise ValueError(f"{owner}: dropout={module.dropout} is on; allowed: a module in evaluation, module.eval()")
-        self.module = module
-        self.x = batch.transpose(0, 1) if module.batch_first else batch
-        if state is None and getattr(module, "learn_initial", False):
-            learnt = [p for name, p in module.named_parameters() if name.startswith("initial_")]
-            state = tuple(p.unsqueeze(1).expand(-1, self.x.shape[1], *p.shape[1:]) for p in learnt)
-        self.state: States | None = (state,) if isinstance(state, Tensor) else state
-        letters = module.cell().states if hasattr(module, "cell") else ("h", "c")[: 1 + isinstance(module, nn.LSTM)]
-        self.letters: tuple[str, ...] = letters
-        self.rows: dict[str, list[Tensor]] = {}
-        self.output: Tensor | None = None
-
-    def layers(self) -> Iterator[_Layer]:
-        """Every layer and direction; the outputs of a layer are what the next one reads."""
-        directions, x = 2 if self.module.bidirectional else 1, self.x
-        for number in range(int(self.module.num_layers)):
-            ways = []
-            for way, ending in enumerate(("", "_reverse")[:directions]):
-                start = None if self.state is None else self._start(self.state, number, way, directions)
-                name = f"layer {number}" + (", reverse" if way else "")
-                layer = _Layer(self.module, name, f"_l{number}{ending}", x.flip(0) if way else x, start)
-                yield layer
-                output, states = layer.run()
-                ways.append(output.flip(0) if way else output)
-                self._keep(name, states)
-            x = torch.cat(ways, -1)
-        self.output = self._read_out(x)
-
-    def _start(self, state: States, layer: int, way: int, directions: int) -> States:
-        """What a layer and direction starts from: of kept inputs the module has one tensor for each layer."""
-        count = len(self.letters)
-        own = tuple(value[layer * directions + way] for value in state[:count])
-        return (*own, *(value[way] for value in state[count + layer : count + layer + 1]))
-
-    def _keep(self, name: str, states: list[States]) -> None:
-        letters = (*self.letters, "x_past")[: len(states[0])]
-        for letter, path in zip(letters, zip(*states, strict=True), strict=True):
-            self.rows[f"{letter}, {name}"] = list(path)
-
-    def _read_out(self, x: Tensor) -> Tensor:
-        readout = getattr(self.module, "readout", None)
-        if readout is None or self.module.output is None:
-            return x
-        shown: Tensor = readout.function(x, *(getattr(self.module, name) for name in readout.parameters))
-        return shown
-
-    def states_and_output(self) -> tuple[Tensor, dict[str, list[Tensor]]]:
-        """The output as the module shapes it, and the states of every layer and direction, on one graph."""
-        for _ in self.layers():
-            pass
-        assert self.output is not None
-        return (self.output.transpose(0, 1) if self.module.batch_first else self.output), self.rows
-
-
-def _alone(module: Any, features: int) -> nn.Module:
-    """One layer of the same class in one direction, without memory for its parameters: they are given at each call."""
-    kind = type(module)
-    names = TORCHS if isinstance(module, nn.RNNBase) else inspect.signature(kind).parameters
-    arguments = {name: getattr(module, name) for name in names if hasattr(module, name)}
-    if isinstance(module, nn.RNN):
-        arguments["nonlinearity"] = module.nonlinearity
-    if getattr(module, "proj_size", 0):
-        arguments["proj_size"] = module.proj_size
-    if not isinstance(module, nn.RNNBase):
-        arguments |= {name: value for name, value in ALONE.items() if name in names}
-    parameter = next(module.parameters())
-    alone: nn.Module = kind(**{**arguments, "input_size": features}, device="meta", dtype=parameter.dtype)
-    return alone
