@@ -161,7 +161,7 @@ def _profile(module: nn.Module, value: Tensor, rows: Mapping[str, list[Tensor]])
     if value.dim():
         raise ValueError(f"loss gives shape {tuple(value.shape)}; allowed: a scalar")
     states = [state for row in rows.values() for state in row]
-    if not all(one.requires_grad for one in (value, *states)):
+    if not value.requires_grad:
         raise ValueError(f"{type(module).__name__}: {SLOPELESS}")
     weights = {name: weight for name, weight in _weights(module).items() if _is_weight(name, weight)}
     bars = torch.autograd.grad(value, [*states, *weights.values()], allow_unused=True, materialize_grads=True)

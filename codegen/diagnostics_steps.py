@@ -37,8 +37,8 @@ class Layer:
         names = [name for name, _ in self.cell.named_parameters()]
         self.parameters = {name: weight_of(module, name.removesuffix("_l0") + suffix) for name in names}
         self.start = start
-        shown = _shown(module)
-        self.place = _states(module).index(shown) if shown in _states(module) else None
+        self.letters, shown = _states(module), _shown(module)
+        self.place = self.letters.index(shown) if shown in self.letters else None
 
     def call(self, x: Tensor, state: States | None, target: Tensor | None) -> tuple[Tensor, States]:
         """One step (B, I) from states (B, H): the output (B, features), and the states after it."""
@@ -48,11 +48,7 @@ class Layer:
             given = rows if len(rows) > 1 else rows[0]
         more = {} if target is None else {"targets": target.unsqueeze(0)}
         output, after = torch.func.functional_call(self.cell, self.parameters, (x.unsqueeze(0), given), more)
-        states = tuple(v.squeeze(0) for v in ((after,) if isinstance(after, Tensor) else after))
-        if self.place is None:
-            return output[0], states
-        shown = states[self.place]  # the output is this state, the newest value where several are kept
-        return (shown if shown.dim() == 2 else shown[:, 0]), states
+        return output[0], tuple(v.squeeze(0) for v in ((after,) if isinstance(after, Tensor) else after))
 
     def first(self) -> States:
         """The states before the first step, as leaves of a graph."""
@@ -67,9 +63,20 @@ class Layer:
         states, outputs = [self.first()], []
         for t, x in enumerate(self.x.unbind(0)):
             output, after = self.call(x, states[-1], self._target(t))
-            outputs.append(output)
-            states.append(after)
+            states.append(self._on_graph(after) if torch.is_grad_enabled() else after)
+            outputs.append(output if self.place is None else self._newest(states[-1][self.place]))
         return torch.stack(outputs), states
+
+    def _on_graph(self, after: States) -> States:
+        """States after a step, those without a slope as leaves: what comes later has one in them."""
+        if self.letters and not any(value.requires_grad for value in after):
+            raise ValueError(f"{self.owner}: {SLOPELESS}")
+        return tuple(value if value.requires_grad else value.detach().requires_grad_() for value in after)
+
+    @staticmethod
+    def _newest(state: Tensor) -> Tensor:
+        """The last value (B, H) of a state, of which several may be kept."""
+        return state if state.dim() == 2 else state[:, 0]
 
     def jacobians(self) -> Tensor:
         """(T, B, S, S) of all steps."""
@@ -92,8 +99,10 @@ class Layer:
             _, after = self.call(x.detach().repeat_interleave(count, 0), tuple(copies), aim)
             flat = torch.cat([value.flatten(1) for value in after], 1).view(-1, count, count)
             chosen = flat.diagonal(dim1=1, dim2=2).sum()
-        if not chosen.requires_grad:
+        if not chosen.requires_grad and self.letters:
             raise ValueError(f"{self.owner}: {SLOPELESS}")
+        if not chosen.requires_grad:  # the input alone is kept, and of it the last value
+            return flat.new_zeros(flat.shape)
         rows = torch.autograd.grad(chosen, copies, allow_unused=True, materialize_grads=True)
         return torch.cat([row.flatten(1) for row in rows], 1).view(-1, count, count)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from sympy import Rational
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -16,6 +17,7 @@ from codegen.diagnostics import gradient_profile, state_jacobians
 from codegen.emission import emit
 from codegen.verification.loaded import load_text
 from derive import Builder, Recurrence, Spec, input_, matvec, parameter, sigmoid, state, tanh
+from derive.functions import step as jump
 from generated.delay_rnn import DelayRNN
 from generated.lstm import LSTM
 from generated.rnn_output import RNNOutput
@@ -94,6 +96,23 @@ def written(name: str, output: str, sizes: tuple[int, ...], hidden: str, shown: 
     return Beside(name, lambda: load_text(emit(spec)).Module, sizes, {}, states, by_hand, shown)
 
 
+def jumping() -> Beside:
+    """One of two states has no slope, and the output reads what it was."""
+    x, h, m = input_("x", "I"), state("h", "H"), state("m", "H")
+    W, R = parameter("W", ("H", "I")), parameter("R", ("H", "H"))
+    step = Builder()
+    h_next = step.let("h_next", tanh(matvec(R, h) + m) + matvec(W, x))
+    m_next = step.let("m_next", jump(h_next - Rational(1, 2)))
+    system = Recurrence(step.build((h_next, m_next)), (h, m), (h_next, m_next), (x,), h_next)
+
+    def by_hand(v: Any, x: Tensor, _: Tensor, states: Any) -> Any:
+        h_next = torch.tanh(states[0] @ v["R"].T + states[1]) + x @ v["W"].T
+        return h_next, (h_next, (h_next > 0.5).double())
+
+    spec = Spec("jumping", "Jumping", "jumping", system)
+    return Beside("jumping", lambda: load_text(emit(spec)).Module, (H,), {}, {"h": (H,), "m": (H,)}, by_hand, 0)
+
+
 def users(cell: Own, states: dict[str, tuple[int, ...]], taught: bool = False) -> Beside:
     return Beside(
         cell.spec.id, lambda: load_text(emit(cell.spec)).Module, (H, K), {}, states, cell.by_hand, None, taught
@@ -106,6 +125,7 @@ BESIDES = (
     fed_back("teacher", "identity", taught=True), delayed(), users(SKIPPING, {"h": (H,)}),
     users(SCHOOLED, {"m": (H,), "r": (K,)}, taught=True), written("alike", "y", (H,), "H", None),
     written("apart", "y", (K, H), "G", None), written("shown", "m", (K, H), "G", 1),
+    jumping(),
 )  # fmt: skip
 every = pytest.mark.parametrize("one", BESIDES, ids=lambda one: one.name)
 
