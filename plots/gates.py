@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from codegen.verification.recurrent_cases import parameters_of
-from codegen.verification.reference import run_recurrence
-from derive.program import name_functions
+from codegen.cells.readout import split_readout
+from codegen.verification.recurrent_cases import lines_over
 from derive.recurrence import Recurrence
 from derive.symbols import Quantity
 from derive.systems import Spec
 from plots import style
 from plots.cell_gates import candidates_of, gates_of
-from plots.modules import module_class
+from plots.modules import recurrent_module
 from plots.runs import Array
 from plots.subject import Subject
 from plots.sunspots import UNIT, sunspots
@@ -67,8 +66,12 @@ def data(subject: Subject) -> Gates:
     """The default variant, trained on all years."""
     spec = subject.spec
     option = str(next(iter(spec.variants)))
+    cell = spec.variants[option]
+    assert isinstance(cell, Recurrence)
+    readout = split_readout(cell, spec.stacks_of(option))[1]
     torch.manual_seed(0)
-    model = Forecast(module_class(spec)(1, HIDDEN, **spec.chosen(option)), HIDDEN).double()
+    net = recurrent_module(spec, option, 1, HIDDEN, **({} if readout is None else {"output": HIDDEN}))
+    model = Forecast(net, HIDDEN).double()
     fit(model, series(), EPOCHS)
     return watched(spec, option, model)
 
@@ -85,7 +88,7 @@ def watched(spec: Spec, option: str, model: Forecast) -> Gates:
     x = series().to(next(model.parameters()).dtype)
     with torch.no_grad():
         predicted = np.concatenate([[np.nan], UNIT * model(x)[:-1].flatten().numpy()])
-    known = over(cell, parameters_of(model.net, spec, option, cell), x.flatten(1).numpy())
+    known = lines_over(model.net, spec, option, x.flatten(1))
     rows = [{q: known[q] for q in each} for each in (gates_of(cell.step), candidates_of(cell), cell.new)]
     return Gates(option, years, numbers, predicted, *rows)
 
@@ -100,18 +103,11 @@ def fit(model: Forecast, x: Tensor, epochs: int) -> None:
         optimizer.step()
 
 
-def over(cell: Recurrence, parameters: Mapping[Quantity, Tensor], x: Array) -> dict[Quantity, Array]:
-    """What every line of a cell computes at every step of a sequence x (T, I), from a state of zeros."""
-    named, known = replace(cell, step=name_functions(cell.step)), {q: v.numpy() for q, v in parameters.items()}
-    size = next(len(value) for q, value in known.items() if q.shape[:1] == cell.old[0].shape)
-    (read,) = cell.inputs
-    start = [np.zeros(size) for _ in cell.old]
-    steps = run_recurrence(named, None, start, [{**known, read: value} for value in x], {})
-    return {q: np.stack([one[q] for one in steps]) for q in named.step.targets}
-
-
 def draw(subject: Subject, found: Gates) -> Figure:
-    """The series above, then each gate, each candidate and each state over the years, a row for each unit."""
+    """The series above, then each gate, each candidate and each state over the years, a row for each unit.
+
+    A row is the same unit in all panels of one size, which are ordered by the mean of the first of them.
+    """
     return drawn(found, f"{subject.title}{f' ({found.option})' if found.option else ''}")
 
 
@@ -130,15 +126,18 @@ def drawn(found: Gates, name: str) -> Figure:
     reaches = {q: (v, max(1.0, _reach(v))) for q, v in found.candidates.items()}  # 1 is that of tanh
     reaches |= {q: (v, _reach(v)) for q, v in found.states.items()}
     rows += [(q, v, (-reach, reach), "RdBu_r") for q, (v, reach) in reaches.items()]
+    ordering = {q.shape: (q, values) for q, values, *_ in reversed(rows)}
     for one, (quantity, values, limits, colours) in zip(others, rows, strict=True):
-        order = np.argsort(values.mean(axis=0))
+        order = np.argsort(ordering[quantity.shape][1].mean(axis=0))
         extent = (found.years[0] - 0.5, found.years[-1] + 0.5, 0.0, float(len(order)))
         image = one.imshow(values[:, order].T, aspect="auto", origin="lower", extent=extent, cmap=colours,
                            vmin=limits[0], vmax=limits[1], interpolation="nearest")  # fmt: skip
         one.set(yticks=[], ylabel=f"${quantity.latex}$")
         one.tick_params(labelbottom=one is others[-1])
         figure.colorbar(image, ax=one, pad=0.01, aspect=8)
-    others[-1].set_xlabel("year")
+    firsts = " and ".join(f"${q.latex}$" for q, _ in reversed(ordering.values()))
+    panels = "all panels" if len(ordering) == 1 else "panels of one size"
+    others[-1].set_xlabel(f"year; a row is the same unit in {panels}, in the order of the mean of {firsts}")
     style.legend_below(figure, [first], 2)
     return figure
 

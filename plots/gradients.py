@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,13 @@ from codegen.diagnostics import gradient_profile, state_jacobians
 from derive.recurrence import Recurrence
 from plots import style
 from plots.cell_slopes import variants_with_slopes
-from plots.modules import module_class
+from plots.modules import recurrent_module
 from plots.runs import Array
 from plots.subject import Subject
 
 STEPS, BATCH, FEATURES, HIDDEN = 60, 16, 8, 32
 FLOOR = 1e-12
+COLUMNS = 2  # of the legend
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,28 @@ class Gradients:
 
 
 def data(subject: Subject) -> list[Gradients]:
-    """Every variant whose states have slopes, with weights as the constructor draws them and normal inputs."""
-    spec, kind, found = subject.spec, module_class(subject.spec), []
-    x = torch.randn(STEPS, BATCH, FEATURES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    """Every variant whose states have slopes, with weights as the constructor draws them and normal inputs.
+
+    Of variants that are the same cell the first.
+    """
+    spec, found = subject.spec, []
+    distinct = set(map(str, spec.twins.values()))
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(STEPS, BATCH, n, generator=generator, dtype=torch.float64) for n in (FEATURES, HIDDEN))
     for name, cell in variants_with_slopes(spec).items():
+        if name not in distinct:
+            continue
         states = {q.name for q in cell.old}
         torch.manual_seed(0)
-        module = kind(FEATURES, HIDDEN, dtype=torch.float64, **spec.chosen(name))
-        profile = gradient_profile(module, x)
+        module = recurrent_module(spec, name, FEATURES, HIDDEN)
+        targets = y if len(cell.inputs) > 1 else None
+        profile = gradient_profile(module, x, targets=targets)
         norms = {
             row.partition(",")[0]: v.median(-1).values.numpy()
             for row, v in zip(profile.names, profile.norms, strict=True)
             if row.partition(",")[0] in states
         }
-        (jacobians,) = state_jacobians(module, x[::10])
+        (jacobians,) = state_jacobians(module, x[::10], targets=None if targets is None else targets[::10])
         radius, largest = jacobians.spectral_radius.median().item(), jacobians.singular_values[..., 0].median().item()
         found.append(Gradients(name, norms, radius, largest))
     return found
@@ -63,7 +73,8 @@ def draw(subject: Subject, found: list[Gradients]) -> Figure:
     letters = {
         q.name: q.latex for one in subject.spec.variants.values() if isinstance(one, Recurrence) for q in one.old
     }
-    figure, axes = style.panels(len(states), width=4.2 * len(states) + 1.2, height=4.0)
+    height = 3.4 + 0.2 * math.ceil(len(found) / COLUMNS)
+    figure, axes = style.panels(len(states), width=4.2 * len(states) + 2.4, height=height)
     for state, one in zip(states, axes, strict=True):
         for place, variant in enumerate(found):
             values = variant.norms[state]
@@ -71,12 +82,12 @@ def draw(subject: Subject, found: list[Gradients]) -> Figure:
             label = rf"{variant.name}: $\rho = {variant.radius:.2f}$, $\sigma_1 = {variant.largest:.2f}$".removeprefix(
                 ": "
             )
-            one.semilogy(np.arange(STEPS + 1), shown, color=style.colour(place), label=label)
+            one.semilogy(np.arange(STEPS + 1), shown, style.line(place), color=style.colour(place), label=label)
         one.set(xlabel="$t$", xlim=(0, STEPS))
         style.title(one, rf"gradient in the state ${_now(letters.get(state, state))}$ after $t$ steps")
     text = f"gradient of the last of {STEPS} outputs, as initialized; $\\rho$ and $\\sigma_1$ are of the state Jacobian"
     figure.suptitle(f"{subject.title}\n{text}", x=0.01, ha="left", fontsize=9)
-    style.legend_below(figure, axes[:1], 2)
+    style.legend_below(figure, axes[:1], COLUMNS)
     return figure
 
 

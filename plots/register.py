@@ -177,8 +177,11 @@ def _gradients_instead(subject: Subject) -> str:
 
 
 def _has_gates(subject: Subject) -> bool:
-    cells = [one for one in subject.spec.variants.values() if isinstance(one, Recurrence)]
-    return _is_cell(subject) and bool(gates_of(cells[0].step))
+    """Whether weights of such a cell are drawn, and its first variant has gates and reads nothing but its input."""
+    if not _is_cell(subject) or subject.spec.values:
+        return False
+    first = next(iter(subject.spec.variants.values()))
+    return isinstance(first, Recurrence) and len(first.inputs) == 1 and bool(gates_of(first.step))
 
 
 def _is_chain(subject: Subject) -> bool:
@@ -213,7 +216,7 @@ KINDS = (
         "a recurrent cell whose weights are drawn, with a state that has a slope",
         _gradients_instead,
     ),
-    Kind("gates", _has_gates, "a recurrent cell that is emitted, with gates"),
+    Kind("gates", _has_gates, "a recurrent cell whose weights are drawn, with gates and without targets"),
     Kind("profile", _is_chain, "a chain of layers with a choice of activations"),
     Kind("modes", _has_modes, "a linear recurrence of numbers with a default for each weight"),
 )

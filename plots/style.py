@@ -21,6 +21,7 @@ from derive.symbols import Quantity, with_index
 # Okabe and Ito's colours, told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
+LINES = ("-", "--", ":")
 INK, GREY, PALE = "#222222", "#8A8A8A", "#CFE3F1"
 FORMATS = ("png", "svg")
 DPI = 160
@@ -91,6 +92,11 @@ def legend_under(axes: Axes, columns: int = 4) -> None:
 def colour(place: int) -> str:
     """The colours in turn."""
     return COLOURS[place % len(COLOURS)]
+
+
+def line(place: int) -> str:
+    """The kinds of lines in turn, another one each time that the colours begin anew."""
+    return LINES[place // len(COLOURS) % len(LINES)]
 
 
 def components(quantity: Quantity, count: int) -> list[str]:

@@ -23,6 +23,7 @@ from derive.errors import DeriveError
 from derive.layer_norms import layer_norm
 from derive.operators import shape_of
 from derive.past_values import Lags, read_back, told_lags
+from derive.program import name_functions
 from derive.recurrence import Recurrence
 from derive.reverse_sweep import reverse_sweep
 from derive.starting_values import table_sizes
@@ -68,12 +69,24 @@ def starting_cell(kind: Callable[..., nn.Module], spec: Spec, given: Mapping[str
     return cell.parameters(kind(*sizes, **cell.chosen, **given).double())
 
 
-def parameters_of(module: Any, spec: Spec, option: str, recurrence: Recurrence) -> dict[Quantity, Tensor]:
-    """The parameters of a variant without a read-out, cut out of the first layer of an emitted module of any size."""
-    cell = _Cell(spec, option, recurrence, whole=True)
-    (x,), (h, *_) = recurrence.inputs, recurrence.old
-    cell.sizes |= {x.shape[0]: module.input_size, h.shape[0]: module.hidden_size}
-    return cell.parameters(module)
+def lines_over(module: Any, spec: Spec, option: str, x: Tensor) -> dict[Quantity, np.ndarray]:
+    """What every line of a variant computes at every step of x (T, I), from zeros: quantity -> (T, *shape).
+
+    By the evaluator, with the first layer of an emitted module of any size, and with its read-out where the cell has
+    one. The cell reads nothing but x.
+    """
+    recurrence = spec.variants[option]
+    assert isinstance(recurrence, Recurrence)
+    core, readout = split_readout(recurrence, spec.stacks_of(option))
+    named = replace(recurrence, step=name_functions(recurrence.step))
+    cell = _Cell(spec, option, named, readout, whole=readout is None)
+    sizes = (module.input_size, module.hidden_size, *(getattr(module, name) for name in module.further_sizes))
+    cell.sizes |= dict(zip((*core.inputs[0].shape, *dimensions(core)), sizes, strict=True))
+    cell.sizes |= {} if readout is None else {readout.output.shape[0]: module.output}
+    numbers = {q: getattr(module, keyword(q)) for q in cell.constants}
+    values = {**numbers, **{q: numeric(value) for q, value in cell.parameters(module).items()}}
+    steps, _ = cell.path(values, [x], [np.zeros(shape) for shape in cell.starts().values()])
+    return {q: np.stack([known[q] for known in steps]) for q in named.step.targets}
 
 
 def _case(kind: Callable[..., nn.Module], cell: _Cell, steps: int, batch: int) -> Case:
@@ -203,19 +216,27 @@ class _Cell:
         read, starts = inputs[: len(taken)], inputs[len(taken) :]
         outputs, finals = [], []
         for sample in range(read[0].shape[1]):
-            rows = zip(*(value[:, sample] for value in read), strict=True)
-            given = [{**values, **dict(zip(taken, map(numeric, row), strict=True))} for row in rows]
-            found = {q: numeric(value[0, sample]) for q, value in zip((*old, taken[0]), starts, strict=False)}
-            kept = {q: list(value) for q, value in found.items() if self.depth(q)}
-            initial = [found[q][0] if q in kept else found[q] for q in old]
-            path = run_recurrence(self.recurrence, None, initial, given, {}, kept)
+            rows = [value[:, sample] for value in read]
+            path, kept = self.path(values, rows, [numeric(value[0, sample]) for value in starts])
             outputs.append(np.stack([known[self.output] for known in path]))
-            ends = {q: [known[q] for known in path[::-1]] for q in found}
-            finals.append([np.stack([*ends[q], *kept[q]][: len(kept[q])]) if q in kept else ends[q][0] for q in found])
+            ends = {q: [known[q] for known in path[::-1]] for q, _ in zip((*old, taken[0]), starts, strict=False)}
+            finals.append([np.stack([*v, *kept[q]][: len(kept[q])]) if q in kept else v[0] for q, v in ends.items()])
         return [
             torch.from_numpy(np.stack(outputs, 1)),
             *(torch.from_numpy(np.stack(parts)[None]) for parts in zip(*finals, strict=True)),
         ]
+
+    def path(
+        self, values: Mapping[Quantity, Any], read: Sequence[Tensor], starts: Sequence[Any]
+    ) -> tuple[list[dict[Quantity, Any]], dict[Quantity, list[Any]]]:
+        """All quantities of every step of one sample, and what is kept before the first step, newest first."""
+        taken, old = self.recurrence.inputs, self.recurrence.old
+        rows = zip(*read, strict=True)
+        given = [{**values, **dict(zip(taken, map(numeric, row), strict=True))} for row in rows]
+        found = dict(zip((*old, taken[0]), starts, strict=False))
+        kept = {q: list(value) for q, value in found.items() if self.depth(q)}
+        initial = [found[q][0] if q in kept else found[q] for q in old]
+        return run_recurrence(self.recurrence, None, initial, given, {}, kept), kept
 
     def stacked_reference(
         self, kind: Callable[..., nn.Module], module: nn.Module, inputs: Sequence[Tensor], lengths: Sequence[int] | None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codegen.diagnostics import gradient_profile
-from codegen.verification.recurrent_cases import parameters_of
+from codegen.verification.recurrent_cases import lines_over
 from derive import load
 from derive.errors import DeriveError
 from plots import gates, gradients, kinds_of, plot, profile, style
@@ -69,7 +69,7 @@ def test_lines_over_a_sequence_are_what_the_module_computes(name):
             value.normal_()
         x = torch.randn(7, 2, dtype=torch.float64)
         output, state = net(x.unsqueeze(1))
-    known = gates.over(cell, parameters_of(net, subject.spec, option, cell), x.numpy())
+    known = lines_over(net, subject.spec, option, x)
     np.testing.assert_allclose(known[cell.new[0]], output[:, 0].numpy(), rtol=1e-12, atol=1e-13)
     finals = (state,) if isinstance(state, torch.Tensor) else state
     for q, final in zip(cell.new, finals, strict=True):
