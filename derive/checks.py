@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import mpmath
@@ -18,7 +19,7 @@ from derive.networks import Network
 from derive.operators import Numeric
 from derive.program import Assignment, Program
 from derive.reverse_sweep import Adjoint
-from derive.sampling import Sampler
+from derive.sampling import Sampler, TanhNetwork
 from derive.symbols import Quantity
 
 DIGITS = 60
@@ -85,28 +86,23 @@ class StationarityCheck:
         return Outcome(worst, IDENTITY_TOLERANCE, "central differences, 60 digits")
 
     def _at(self, seed: int) -> float:
-        sampler = _sampler(self.primal, self.adjoint.program, seed=seed)
-        values = sampler.values()
-        primal = evaluate(self.primal, values, sampler.networks)
-        known = {**values, **primal}
-        direction = sampler.value(self.about)
-        bars = evaluate(self._program(), known, sampler.networks)
-        found = np.sum(bars[self.line.target] * direction)
-        return relative_difference(found, self._difference_quotient(known, direction, sampler))
+        point = _point(self.primal, self.adjoint.program, seed)
+        seeds = tuple(self.adjoint.seeds.items())
+        direction, quotient = _difference_quotient(self.primal, self.adjoint.program, seeds, self.about, seed)
+        return relative_difference(np.sum(self._bar(point) * direction), quotient)
 
-    def _program(self) -> Program:
+    def _bar(self, point: _Point) -> Numeric:
+        """What the line gives with the lines before it; one of a system of equations is solved anew with the others."""
         program = self.adjoint.program
+        if self.line in program.assignments:
+            return point.bars[self.line.target]
+        if self.line.solve is None:
+            read = {**point.known, **point.bars}
+            alone = Program(tuple(q for q in read if q != self.line.target), (self.line,), ())
+            return evaluate(alone, read, point.networks)[self.line.target]
         lines = tuple(self.line if line.target == self.line.target else line for line in program.assignments)
-        return Program(program.inputs, lines, program.outputs)
-
-    def _difference_quotient(self, known: Mapping[Quantity, Numeric], direction: Numeric, sampler: Sampler) -> Numeric:
-        nudge = mpmath.mpf(NUDGE)
-
-        def functional(amount: Any) -> Any:
-            outputs = _evaluate_nudged(self.primal, known, self.about, amount * direction, sampler)
-            return sum(np.sum(known[seed] * outputs[q]) for q, seed in self.adjoint.seeds.items())
-
-        return (functional(nudge) - functional(-nudge)) / (2 * nudge)
+        changed = Program(program.inputs, lines, program.outputs)
+        return evaluate(changed, point.known, point.networks)[self.line.target]
 
     @property
     def terms(self) -> int:
@@ -118,16 +114,58 @@ class StationarityCheck:
         return replace(self, line=replace(self.line, value=perturb(self.line.value, term)))
 
 
+@dataclass(frozen=True)
+class _Point:
+    """A random point: quantities of the primal, cotangents by its adjoint, and where the sampler stands then."""
+
+    known: Mapping[Quantity, Numeric]
+    bars: Mapping[Quantity, Numeric]
+    networks: Mapping[Network, TanhNetwork]
+    sampler: Sampler
+
+    def direction(self, about: Quantity) -> Numeric:
+        """The next value of the sampler, the same for everyone who asks."""
+        return deepcopy(self.sampler).value(about)
+
+
+@lru_cache(maxsize=POINTS_AT_KINKS)
+def _point(primal: Program, adjoint: Program, seed: int) -> _Point:
+    """Kept for the other lines of the adjoint."""
+    sampler = _sampler(primal, adjoint, seed=seed)
+    values = sampler.values()
+    known = {**values, **evaluate(primal, values, sampler.networks)}
+    return _Point(known, evaluate(adjoint, known, sampler.networks), sampler.networks, sampler)
+
+
+@lru_cache(maxsize=POINTS_AT_KINKS)
+def _difference_quotient(
+    primal: Program, adjoint: Program, seeds: tuple[tuple[Quantity, Quantity], ...], about: Quantity, seed: int
+) -> tuple[Numeric, Numeric]:
+    """A direction and the derivative of the seeded outputs along it; kept for other values of the same line."""
+    point, nudge = _point(primal, adjoint, seed), mpmath.mpf(NUDGE)
+    direction = point.direction(about)
+
+    def functional(amount: Any) -> Any:
+        outputs = _evaluate_nudged(primal, point.known, about, amount * direction, point.networks)
+        return sum(np.sum(point.known[bar] * outputs[q]) for q, bar in seeds)
+
+    return direction, (functional(nudge) - functional(-nudge)) / (2 * nudge)
+
+
 def _evaluate_nudged(
-    program: Program, values: Mapping[Quantity, Numeric], about: Quantity, nudge: Numeric, sampler: Sampler
+    program: Program,
+    values: Mapping[Quantity, Numeric],
+    about: Quantity,
+    nudge: Numeric,
+    networks: Mapping[Network, TanhNetwork],
 ) -> dict[Quantity, Numeric]:
     """All quantities when `about` is pushed by `nudge` right after it is formed, or where it stands in an equation."""
     given = {q: values[q] for q in program.inputs}
     if about in program.inputs:
-        return evaluate(program, {**given, about: values[about] + nudge}, sampler.networks)
+        return evaluate(program, {**given, about: values[about] + nudge}, networks)
     extra = about.renamed(f"nudge_{len(program.targets)}")
     lines = (replace(line, value=line.value + extra) if line.target == about else line for line in program.assignments)
-    return evaluate(Program((*program.inputs, extra), tuple(lines), ()), {**given, extra: nudge}, sampler.networks)
+    return evaluate(Program((*program.inputs, extra), tuple(lines), ()), {**given, extra: nudge}, networks)
 
 
 @dataclass(frozen=True)
@@ -157,15 +195,8 @@ class IdentityCheck:
         return Outcome(worst, self.tolerance, f"{self.points} random points, {DIGITS} digits")
 
     def _at(self, seed: int) -> float:
-        sampler = Sampler(self.quantities, self.networks, seed)
-        values: dict[Quantity, Numeric] = sampler.values()
-        if self.given is not None:
-            values = {**values, **evaluate(self.given, values, sampler.networks)}
-        right = value_of(self.right, values, sampler.networks)
-        left = (
-            value_of(self.left, values, sampler.networks) if isinstance(self.left, Expr) else self.left(values, sampler)
-        )
-        return relative_difference(left, right)
+        sampler, values, left = _left_side(self.left, self.quantities, self.networks, self.given, seed)
+        return relative_difference(left, value_of(self.right, values, sampler.networks))
 
     @property
     def terms(self) -> int:
@@ -175,6 +206,23 @@ class IdentityCheck:
     def perturbed(self, term: int = 0) -> IdentityCheck:
         """With one coefficient of the right side changed."""
         return replace(self, right=perturb(self.right, term))
+
+
+@lru_cache(maxsize=8)
+def _left_side(
+    left: Expr | Callable[[dict[Quantity, Numeric], Sampler], Numeric],
+    quantities: tuple[Quantity, ...],
+    networks: tuple[Network, ...],
+    given: Program | None,
+    seed: int,
+) -> tuple[Sampler, dict[Quantity, Numeric], Numeric]:
+    """A random point and the left side there, which is kept for other right sides."""
+    sampler = Sampler(quantities, networks, seed)
+    values: dict[Quantity, Numeric] = sampler.values()
+    if given is not None:
+        values = {**values, **evaluate(given, values, sampler.networks)}
+    side = value_of(left, values, sampler.networks) if isinstance(left, Expr) else left(values, sampler)
+    return sampler, values, side
 
 
 @dataclass(frozen=True)

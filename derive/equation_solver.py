@@ -125,16 +125,16 @@ def _newton(
 
     residual = residual_at(z)
     for _ in range(ITERATIONS):
-        size = np.linalg.norm(residual)
+        size, solved = np.linalg.norm(residual), _is_solution(residual, z)
         inverse = np.linalg.inv(np.eye(len(z)) - share * _jacobian(equations, packing, given, z, evaluate))
         step = inverse @ residual
-        for halving in range(HALVINGS):
+        for halving in range(1 if solved else HALVINGS):
             trial = z + step / 2**halving
             after = residual_at(trial)
             if np.linalg.norm(after) < size:
                 break
         else:
-            break  # rounding decides, or there is no way down
+            break  # rounding decides near a solution, where no part of a step helps; or there is no way down
         z, residual = trial, after
     return z, inverse, residual
 
