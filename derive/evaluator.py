@@ -28,6 +28,7 @@ from derive.program import Program, blocks, unknowns_of
 from derive.symbols import Quantity
 
 Values = Mapping[Quantity, Numeric]
+Called = dict[Expr, Numeric]  # values of networks so far, which stand in several terms
 
 
 class NetworkModel(Protocol):
@@ -49,12 +50,13 @@ def evaluate(
         UnsupportedError: a function or an opaque network has no numeric form.
     """
     known: dict[Quantity, Numeric] = {quantity: values[quantity] for quantity in program.inputs}
+    called: Called = {}
     for block in blocks(program.assignments):
         if unknowns_of(block):
             known |= solve_equations(equations_of(block), known, partial(evaluate, networks=networks))
         for line in block:
             if line.target not in known:
-                known[line.target] = _spread(value_of(line.value, known, networks), line.target, known)
+                known[line.target] = _spread(_value(line.value, known, networks, called), line.target, known)
     return known
 
 
@@ -68,14 +70,22 @@ def _spread(value: Numeric, target: Quantity, known: Values) -> Numeric:
 
 def value_of(expression: Expr, values: Values, networks: Mapping[Network, NetworkModel] | None = None) -> Numeric:
     """Value of one expression."""
+    return _value(expression, values, networks, {})
+
+
+def _value(
+    expression: Expr, values: Values, networks: Mapping[Network, NetworkModel] | None, called: Called
+) -> Numeric:
     if isinstance(expression, Quantity):
         return values[expression]
     rule = _RULES.get(expression.func)
     if rule is None and isinstance(expression, Call | Pullback):
-        return _network_value(expression, values, networks or {})
+        if expression not in called:
+            called[expression] = _network_value(expression, values, networks or {}, called)
+        return called[expression]
     if not expression.args or isinstance(expression, sympy.LambertW | sympy.CRootOf):
         return _number(expression, values)
-    arguments = [value_of(part, values, networks) for part in expression.args]
+    arguments = [_value(part, values, networks, called) for part in expression.args]
     if rule is not None:
         return rule(*arguments)
     if isinstance(expression, Operator):
@@ -83,14 +93,16 @@ def value_of(expression: Expr, values: Values, networks: Mapping[Network, Networ
     raise UnsupportedError(f"the reference evaluator has no rule for {expression.func.__name__}")
 
 
-def _network_value(node: Call | Pullback, values: Values, networks: Mapping[Network, NetworkModel]) -> Numeric:
+def _network_value(
+    node: Call | Pullback, values: Values, networks: Mapping[Network, NetworkModel], called: Called
+) -> Numeric:
     if node.network not in networks:
         raise UnsupportedError(f"network {node.network.name} has no numeric stand-in here")
-    point = [value_of(argument, values, networks) for argument in node.point]
-    directions = [(index, value_of(vector, values, networks)) for index, vector in node.directions]
+    point = [_value(argument, values, networks, called) for argument in node.point]
+    directions = [(index, _value(vector, values, networks, called)) for index, vector in node.directions]
     if isinstance(node, Call):
         return networks[node.network].differential(point, directions, None, 0)
-    covector = value_of(node.covector, values, networks)
+    covector = _value(node.covector, values, networks, called)
     return networks[node.network].differential(point, directions, covector, node.slot)
 
 

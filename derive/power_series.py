@@ -12,6 +12,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
+from mpmath.libmp import fzero, mpf_mul, mpf_sum, round_nearest
 
 Coefficient = Any
 
@@ -83,6 +84,8 @@ class Series:
             return self._like([a * other for a in self.coefficients])
         one, two = self._pair(other)
         left, right = one.coefficients, two.coefficients
+        if _are_real(left) and _are_real(right):
+            return one._like(_real_product(left, right))
         product: list[Coefficient] = [None] * len(left)
         present = [(j, b) for j, b in enumerate(right) if b]
         for i, a in enumerate(left):
@@ -181,6 +184,23 @@ def _convolved(known: Sequence[Coefficient], factors: Sequence[Coefficient], pow
     pairs = [(a, factors[power - i]) for i, a in enumerate(known[: power + 1])]
     products = [a * b for a, b in pairs if a and b]
     return sum(products[1:], products[0]) if products else 0 * factors[0]
+
+
+def _are_real(coefficients: Sequence[Coefficient]) -> bool:
+    return all(type(c) is mpmath.mpf for c in coefficients)
+
+
+def _real_product(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
+    """Coefficients of a product, each rounded once: numbers of mpmath below their operators, which take most time."""
+    first, second = ([(j, c._mpf_) for j, c in enumerate(side) if c._mpf_ != fzero] for side in (left, right))
+    products: list[list[Any]] = [[] for _ in left]
+    for i, a in first:
+        for j, b in second:
+            if i + j >= len(left):
+                break
+            products[i + j].append(mpf_mul(a, b))
+    precision = mpmath.mp.prec
+    return [mpmath.mp.make_mpf(mpf_sum(terms, precision, round_nearest)) for terms in products]
 
 
 def _apply(function: str, value: Coefficient) -> Coefficient:
