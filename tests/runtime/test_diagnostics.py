@@ -157,7 +157,8 @@ def test_learnt_initial_states_are_where_it_starts():
 
 
 @pytest.mark.parametrize(("kind", "options"), [
-    (DelayRNN, {"delay": 2}), (RNNMultitap, {"lags": (1, 3)}), (TDNN, {"lags": (0, 2)}), (nn.LSTM, {"proj_size": 2}),
+    (DelayRNN, {"delay": 2}), (RNNMultitap, {"lags": (1, 3)}), (TDNN, {"lags": (0, 2)}), (TDNN, {"lags": (0, 1)}),
+    (nn.LSTM, {"proj_size": 2}),
 ])  # fmt: skip
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_states_of_which_several_values_are_kept(kind, options, bidirectional):
@@ -183,6 +184,8 @@ def test_states_of_which_several_values_are_kept(kind, options, bidirectional):
     count = len(names)
     kept = [(*starts[:count], *starts[count + layer : count + layer + 1]) for layer in range(2)]
     sizes = [sum(value[0, 0].numel() for value in values) for values in kept]
+    if options == {"lags": (0, 1)}:  # the input alone is kept, for one step
+        assert not any(one.jacobians.any() for one in jacobians)
     assert [one.jacobians.shape[-1] for one in jacobians] == [size for size in sizes for _ in range(1 + bidirectional)]
 
 
