@@ -108,6 +108,7 @@ def distance_from_the_ode(steps: int) -> Any:
     return distance(last[NEXT.new[0]], end)
 
 
+LETTERS = "the page has lost the first letters of its commands: au_s is tau_s, ec{s} vec{s}, anh tanh (E000-5)"
 LIMIT = "The plain recurrent network as a limit"
 ODE_PAGE, DISCRETE = "RNN and LSTM, 'Starting with a ODE'", "RNN and LSTM, 'Discretize'"
 DISCRETIZED = {
@@ -127,14 +128,7 @@ SPEC = Spec(
     system=CELL,
     stacks=(Stack(A.name, (A,), initial="zeros"),),  # W_s = I at the start: with A at random the step is unstable
     claims=(
-        DeckClaim(
-            "velocity",
-            ODE_PAGE,
-            "F_s",
-            velocity,
-            note="the page has lost the first letters of its commands: au_s is tau_s, ec{s} vec{s}, anh tanh (E000-5)",
-            agrees=True,
-        ),
+        DeckClaim("velocity", ODE_PAGE, "F_s", velocity, note=LETTERS, agrees=True),
         DeckClaim(
             "E000-2",
             f"{ODE_PAGE}, line 462",
@@ -166,8 +160,7 @@ SPEC = Spec(
         relation(
             "a delay of one step",
             "asymptotic",
-            r"\tau_0 = h \to 0: \quad s_N - s(t_N) = O(h), \qquad "
-            r"\dot s = A s + B \tanh(s) + C x + \phi",
+            r"\tau_0 = h \to 0: \quad s_N - s(t_N) = O(h), \qquad \dot s = A s + B \tanh(s) + C x + \phi",
             text="tau_0 = h to 0: s_N - s(t_N) = O(h) with ds/dt = A s + B tanh(s) + C x + phi",
             reason="the delay goes to zero with the step: another equation than with a delay that is held",
             name="short_delay",
