@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from codegen.diagnostics_steps import SLOPELESS, States, Walk
+from codegen.runtime.recurrent_names import plain_name
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -182,7 +183,8 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_weight(name: str, parameter: Tensor) -> bool:
-    return parameter.dim() > 1 and parameter.requires_grad and not name.startswith("initial_")
+    learnt_start = name.startswith("initial_") and plain_name(name) == name  # it has no layer
+    return parameter.dim() > 1 and parameter.requires_grad and not learnt_start
 
 
 def _lengths(bar: Tensor, inner: int) -> Tensor:

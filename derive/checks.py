@@ -221,18 +221,14 @@ class _Itself:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return self.value is getattr(other, "value", None)
+        return isinstance(other, _Itself) and self.value is other.value
 
     def __hash__(self) -> int:
         return id(self.value)
 
 
 def _left_side(
-    of: _Itself,
-    quantities: tuple[Quantity, ...],
-    networks: tuple[Network, ...],
-    given: Program | None,
-    seed: int,
+    of: _Itself, quantities: tuple[Quantity, ...], networks: tuple[Network, ...], given: Program | None, seed: int
 ) -> tuple[Sampler, dict[Quantity, Numeric], Numeric]:
     """A random point and the left side there."""
     left = of.value

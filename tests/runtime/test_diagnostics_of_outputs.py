@@ -283,3 +283,15 @@ def test_weights_that_are_made_by_a_call_are_refused_by_name() -> None:
     module = nn.utils.weight_norm(nn.LSTM(D, H), "weight_hh_l0")
     with pytest.raises(ValueError, match=r"LSTM: weight_hh_l0 is no parameter of the module; allowed: .*parametrizat"):
         gradient_profile(module, torch.randn(STEPS, BATCH, D))
+
+
+def test_a_matrix_is_a_weight_whatever_its_name_begins_with():
+    x, h = input_("x", "I"), state("h", "H")
+    built = Builder()
+    after = built.let(
+        "h_next", tanh(matvec(parameter("initial_W", ("H", "I")), x) + matvec(parameter("R", ("H", "H")), h))
+    )
+    spec = Spec("begins", "Begins", "begins", Recurrence(built.build((after,)), (h,), (after,), (x,), after))
+    module = load_text(emit(spec)).Module(D, H, dtype=double, learn_initial=True)
+    found = gradient_profile(module, torch.randn(STEPS, BATCH, D, dtype=double)).neurons
+    assert set(found) == {"initial_W_l0", "R_l0"} and all(rows.all() for rows in found.values())
